@@ -1,1 +1,17 @@
-//! Skeleton.
+//! What xend and noxen-vmm say to each other.
+//!
+//! ```text
+//!   xend --spawn--> noxen-vmm --spec-fd N        DomainSpec (JSON) read from fd N to EOF
+//!   xend --control.sock--> noxen-vmm             one JSON Request per line, one JSON Reply per line
+//!   xend <--control.sock-- noxen-vmm             after `Subscribe`: one JSON Event per line
+//! ```
+//! Resources of the host reach noxen-vmm as inherited file descriptors named in the spec, so that the
+//! process itself needs no rights.
+#![forbid(unsafe_code)]
+
+pub mod client;
+pub mod message;
+pub mod spec;
+
+pub use message::{Event, Reply, Request, ShutdownReason, Status};
+pub use spec::DomainSpec;

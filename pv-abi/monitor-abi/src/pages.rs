@@ -1,0 +1,111 @@
+//! Shared pages: doorbell, synchronous calls, crash record, public vCPU state.
+
+use core::sync::atomic::{AtomicU32, AtomicU64};
+
+/// Ports that the outside can raise (64 words of 64 bits).
+pub const MAX_EXTERNAL_PORTS: u32 = 4096;
+
+/// Outside -> monitor: set `words[port / 64]` bit, then `summary` bit `port / 64`; if the summary bit
+/// was clear, signal the doorbell interrupt. The monitor swaps both to zero, summary first.
+#[repr(C)]
+pub struct Doorbell {
+    /// Bit `w` set: `words[w]` has news.
+    pub summary: AtomicU64,
+    /// Unused.
+    pub reserved: [u64; 7],
+    /// One bit per event-channel port.
+    pub words: [AtomicU64; 64],
+}
+
+/// Numbers of the synchronous calls (monitor -> noxen-vmm) in [`Call::nr`].
+pub mod call {
+    /// args: [reason (SHUTDOWN_*)]. Does not return, except for suspend.
+    pub const SHUTDOWN: u32 = 1;
+    /// args: [length]; guest's console_io text in `data`.
+    pub const CONSOLE_IO: u32 = 2;
+    /// The guest died; crash record filled. Does not return.
+    pub const CRASH: u32 = 3;
+    /// args: [length, level]; the monitor's own log line in `data`.
+    pub const LOG: u32 = 4;
+    /// args: [count]; u64 machine frames in `data` whose memory goes back to the host.
+    pub const RELEASE_FRAMES: u32 = 5;
+    /// args: [vcpu, online]; a vCPU went up or down (vcpu-list).
+    pub const VCPU_ONLINE: u32 = 6;
+    /// The monitor itself is broken (panic); text in `data`, length in args[0]. Does not return.
+    pub const PANIC: u32 = 7;
+}
+
+/// Bytes of [`Call::data`].
+pub const CALL_DATA: usize = 3072;
+
+/// A vCPU's call page (4096 bytes).
+#[repr(C)]
+pub struct Call {
+    /// One of [`call`].
+    pub nr: u32,
+    /// Reserved.
+    pub pad: u32,
+    /// Arguments.
+    pub args: [u64; 6],
+    /// Result written by noxen-vmm before re-entry.
+    pub result: i64,
+    /// Reserved up to offset 1024.
+    pub reserved: [u64; 120],
+    /// Text or lists.
+    pub data: [u8; CALL_DATA],
+}
+const _: () = assert!(core::mem::size_of::<Call>() == 4096);
+
+/// Words of guest stack kept in a crash record.
+pub const CRASH_STACK: usize = 64;
+
+/// What the guest looked like when it died (one page).
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Crash {
+    /// vCPU.
+    pub vcpu: u32,
+    /// Exception vector, or 0xffff for a shutdown(crash) by the guest itself.
+    pub vector: u32,
+    /// Error code.
+    pub error: u64,
+    /// r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx rdx rsi rdi.
+    pub gprs: [u64; 15],
+    /// Instruction pointer.
+    pub rip: u64,
+    /// Code selector.
+    pub cs: u64,
+    /// Flags.
+    pub rflags: u64,
+    /// Stack pointer.
+    pub rsp: u64,
+    /// Stack selector.
+    pub ss: u64,
+    /// Faulting address.
+    pub cr2: u64,
+    /// Page-table base in use.
+    pub cr3: u64,
+    /// 1 when the guest kernel ran, 0 for guest user space.
+    pub kernel_mode: u64,
+    /// Valid words in `stack`.
+    pub nr_stack: u64,
+    /// Words from RSP upwards.
+    pub stack: [u64; CRASH_STACK],
+    /// Why, as text (UTF-8, NUL-padded).
+    pub reason: [u8; 128],
+}
+const _: () = assert!(core::mem::size_of::<Crash>() <= 4096);
+
+/// What the tools show of a vCPU; written by the monitor, 64 bytes each.
+#[repr(C)]
+pub struct VcpuPublic {
+    /// RUNSTATE_*: 0 running, 1 runnable, 2 blocked, 3 offline.
+    pub runstate: AtomicU32,
+    /// 1 once the guest has it up.
+    pub online: AtomicU32,
+    /// ns blocked so far.
+    pub blocked_ns: AtomicU64,
+    /// Reserved.
+    pub reserved: [u64; 6],
+}
+const _: () = assert!(core::mem::size_of::<VcpuPublic>() == 64);

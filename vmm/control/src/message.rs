@@ -1,0 +1,135 @@
+//! Requests, replies and events of the control socket.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// One line from xend.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[serde(tag = "request", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Request {
+    /// What the domain is doing: answered by [`Reply::Status`].
+    Status,
+    /// Stop all vCPUs; idempotent; answered once they have stopped.
+    Pause,
+    /// Let them run; a fresh domain starts paused.
+    Unpause,
+    /// End the process; answered before it goes.
+    Destroy,
+    /// Exit, hypercall and trap counters by kind: answered by [`Reply::Counters`].
+    Counters,
+    /// The guest's console_io text and the monitor's messages, last 64 KiB: [`Reply::Text`].
+    ConsoleLog,
+    /// Registers of every vCPU as text (paused for the moment): [`Reply::Text`].
+    Registers,
+    /// From now on this connection also carries [`Event`] lines.
+    Subscribe,
+}
+
+/// Why a guest stopped (public/sched.h SHUTDOWN_*).
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum ShutdownReason {
+    /// 0
+    Poweroff,
+    /// 1
+    Reboot,
+    /// 2
+    Suspend,
+    /// 3, or the monitor found that the guest cannot go on
+    Crash,
+    /// 4
+    Watchdog,
+    /// 5
+    SoftReset,
+}
+
+/// One vCPU in [`Status`].
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+pub struct VcpuStatus {
+    /// The guest has it up.
+    pub online: bool,
+    /// Halted, waiting for an event.
+    pub blocked: bool,
+    /// CPU time used, ns.
+    pub cpu_ns: u64,
+    /// Host CPU it ran on last.
+    pub cpu: Option<u32>,
+}
+
+/// What a domain is doing.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+pub struct Status {
+    /// Domain id.
+    pub domid: u32,
+    /// Process id of noxen-vmm.
+    pub pid: u32,
+    /// Paused by request (or never started).
+    pub paused: bool,
+    /// Set once the guest has shut down or crashed.
+    pub shutdown: Option<ShutdownReason>,
+    /// One line for the log: why it crashed.
+    pub crash_reason: Option<String>,
+    /// vCPUs.
+    pub vcpus: Vec<VcpuStatus>,
+    /// Memory now, KiB.
+    pub memory_kib: u64,
+    /// CPU time of all vCPUs, ns.
+    pub cpu_ns: u64,
+    /// Seconds since the domain was built.
+    pub uptime_s: u64,
+    /// Slave path of the console's pseudo-terminal.
+    pub console_tty: String,
+    /// Machine frame of the xenstore ring page.
+    pub store_mfn: u64,
+    /// Event channel of the xenstore ring.
+    pub store_port: u32,
+    /// Machine frame of the console ring page.
+    pub console_mfn: u64,
+    /// Event channel of the console ring.
+    pub console_port: u32,
+}
+
+/// One line from noxen-vmm in answer to one [`Request`].
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[serde(tag = "reply", rename_all = "kebab-case")]
+pub enum Reply {
+    /// Done.
+    Ok,
+    /// Not done, with one line why.
+    Error {
+        /// The line.
+        message: String,
+    },
+    /// Answer to [`Request::Status`].
+    Status(Box<Status>),
+    /// Answer to [`Request::Counters`]: group -> kind -> count.
+    Counters {
+        /// `exit`, `hypercall`, `refused`, `trap`, `emulated`, `other`.
+        groups: BTreeMap<String, BTreeMap<String, u64>>,
+    },
+    /// Text.
+    Text {
+        /// The text.
+        text: String,
+    },
+}
+
+/// One line from noxen-vmm that nobody asked for; only on a subscribed connection.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Event {
+    /// The guest has shut down or crashed. Also sent at once to a new subscriber when it already has.
+    Shutdown {
+        /// Why.
+        reason: ShutdownReason,
+        /// A line for the log.
+        detail: Option<String>,
+    },
+    /// A vCPU went up or down.
+    VcpuOnline {
+        /// Index.
+        vcpu: u32,
+        /// Up.
+        online: bool,
+    },
+}

@@ -1,0 +1,47 @@
+//! [`DomainSpec`]: a domain as noxen-vmm is asked to build it.
+
+use serde::{Deserialize, Serialize};
+
+/// Version of the spec; noxen-vmm refuses another one.
+pub const SPEC_VERSION: u32 = 1;
+
+/// Everything noxen-vmm needs to build and run one PV domain. Unknown fields are an error.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct DomainSpec {
+    /// [`SPEC_VERSION`].
+    pub version: u32,
+    /// Domain id (1..=0x7fef).
+    pub domid: u32,
+    /// Domain name (log lines only).
+    pub name: String,
+    /// UUID as 8-4-4-4-12 hex.
+    pub uuid: String,
+    /// Memory at boot, MiB.
+    pub memory_mib: u64,
+    /// Most memory ever, MiB (>= memory_mib).
+    pub maxmem_mib: u64,
+    /// vCPUs that exist.
+    pub vcpus: u32,
+    /// Kernel image as given by the administrator (messages only).
+    pub kernel_path: String,
+    /// Inherited fd of the kernel image.
+    pub kernel_fd: i32,
+    /// Inherited fd of the ramdisk.
+    pub ramdisk_fd: Option<i32>,
+    /// Kernel command line, at most 1023 bytes.
+    pub cmdline: String,
+    /// Inherited fd of /dev/kvm.
+    pub kvm_fd: i32,
+    /// Inherited fd of an empty file on a huge-page tmpfs for guest RAM; memfd_create when absent.
+    pub ram_fd: Option<i32>,
+    /// Inherited fd of the listening control socket.
+    pub control_fd: i32,
+    /// Inherited fd of a connection to xenstored's domain socket, already attached as this domain.
+    pub store_fd: Option<i32>,
+    /// Inherited fd of the domain's log, opened for append.
+    pub log_fd: Option<i32>,
+    /// Inherited fd: one line is written when the domain is built ("ready\n") or has failed ("error: TEXT\n"),
+    /// then it is closed.
+    pub ready_fd: i32,
+}
