@@ -1,0 +1,197 @@
+//! [`DomainConfig`]: the configuration variables of a domain, typed, as `xm create` understands them.
+
+use serde::{Deserialize, Serialize};
+
+/// Which host CPUs the vCPUs may use (variable `cpus`).
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(untagged)]
+pub enum Cpus {
+    /// Any.
+    #[default]
+    Any,
+    /// One set for all vCPUs, such as `0-3,5,^1`; an empty text means any.
+    All(String),
+    /// One set a vCPU.
+    PerVcpu(Vec<String>),
+}
+
+/// Everything a configuration says about one domain (xm-reference: "Variables").
+///
+/// Numbers are wide and signed so that a wrong one reaches xend, which names it in its error. Devices are
+/// kept as the strings that were written.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct DomainConfig {
+    /// Name; letters, digits and `_-.:/+`.
+    pub name: String,
+    /// UUID as 8-4-4-4-12; random when absent.
+    pub uuid: Option<String>,
+    /// `linux` (PV) or `hvm`.
+    pub builder: String,
+    /// Kernel image, absolute path.
+    pub kernel: String,
+    /// Initial ramdisk, absolute path; empty for none.
+    pub ramdisk: String,
+    /// PV features wanted, `name`, `!name`, joined by `|`.
+    pub features: String,
+    /// MiB.
+    pub memory: i64,
+    /// MiB; `memory` when absent.
+    pub maxmem: Option<i64>,
+    /// MiB.
+    pub shadow_memory: i64,
+    /// vCPUs.
+    pub vcpus: i64,
+    /// Bit mask of the vCPUs that are online at boot; all when absent.
+    pub vcpu_avail: Option<u64>,
+    /// Host CPU of vCPU 0.
+    pub cpu: Option<i64>,
+    /// Host CPUs.
+    pub cpus: Cpus,
+    /// Weight, 1..=65535; 256 when absent.
+    pub cpu_weight: Option<i64>,
+    /// Per cent of one CPU; 0 or absent is uncapped.
+    pub cpu_cap: Option<i64>,
+    /// Path of a boot loader such as pygrub; empty for none.
+    pub bootloader: String,
+    /// Its arguments.
+    pub bootargs: String,
+    /// What happens when the guest powers off: destroy, restart, preserve, rename-restart, coredump-destroy,
+    /// coredump-restart.
+    pub on_poweroff: String,
+    /// ... when it reboots.
+    pub on_reboot: String,
+    /// ... when it crashes.
+    pub on_crash: String,
+    /// ignore or start.
+    pub on_xend_start: String,
+    /// ignore, shutdown or suspend.
+    pub on_xend_stop: String,
+    /// Root device and its options, `root=` stripped.
+    pub root: String,
+    /// Rest of the kernel's command line.
+    pub extra: String,
+    /// Client's address (variable `ip`).
+    pub ip: String,
+    /// Net mask.
+    pub netmask: String,
+    /// Gateway.
+    pub gateway: String,
+    /// Host name.
+    pub hostname: String,
+    /// Interface; `eth0` when empty.
+    pub interface: String,
+    /// `dhcp`, `off`, ...
+    pub dhcp: String,
+    /// NFS server.
+    pub nfs_server: Option<String>,
+    /// Directory of the NFS root.
+    pub nfs_root: Option<String>,
+    /// Disks, as written.
+    pub disk: Vec<String>,
+    /// Network interfaces, as written.
+    pub vif: Vec<String>,
+    /// Frame buffers, as written.
+    pub vfb: Vec<String>,
+    /// Virtual TPMs, as written.
+    pub vtpm: Vec<String>,
+    /// PCI devices, as written.
+    pub pci: Vec<String>,
+    /// SCSI devices, as written.
+    pub vscsi: Vec<String>,
+    /// I/O ports, as written.
+    pub ioports: Vec<String>,
+    /// Interrupts, as written.
+    pub irq: Vec<String>,
+    /// Security label, as written.
+    pub access_control: Vec<String>,
+    /// The guest's clock is local time.
+    pub localtime: bool,
+    /// Seconds added to the guest's clock.
+    pub rtc_timeoffset: i64,
+}
+
+impl Default for DomainConfig {
+    /// xm's defaults. `name` and `kernel` are empty and must be set.
+    fn default() -> DomainConfig {
+        DomainConfig {
+            name: String::new(),
+            uuid: None,
+            builder: "linux".into(),
+            kernel: String::new(),
+            ramdisk: String::new(),
+            features: String::new(),
+            memory: 128,
+            maxmem: None,
+            shadow_memory: 0,
+            vcpus: 1,
+            vcpu_avail: None,
+            cpu: None,
+            cpus: Cpus::Any,
+            cpu_weight: None,
+            cpu_cap: None,
+            bootloader: String::new(),
+            bootargs: String::new(),
+            on_poweroff: "destroy".into(),
+            on_reboot: "restart".into(),
+            on_crash: "restart".into(),
+            on_xend_start: "ignore".into(),
+            on_xend_stop: "ignore".into(),
+            root: String::new(),
+            extra: String::new(),
+            ip: String::new(),
+            netmask: String::new(),
+            gateway: String::new(),
+            hostname: String::new(),
+            interface: String::new(),
+            dhcp: "off".into(),
+            nfs_server: None,
+            nfs_root: None,
+            disk: Vec::new(),
+            vif: Vec::new(),
+            vfb: Vec::new(),
+            vtpm: Vec::new(),
+            pci: Vec::new(),
+            vscsi: Vec::new(),
+            ioports: Vec::new(),
+            irq: Vec::new(),
+            access_control: Vec::new(),
+            localtime: false,
+            rtc_timeoffset: 0,
+        }
+    }
+}
+
+impl DomainConfig {
+    /// Most memory the domain may ever have, MiB as configured.
+    pub fn maxmem_mib(&self) -> i64 {
+        self.maxmem.unwrap_or(self.memory)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn config_roundtrips_with_every_kind_of_cpus() {
+        for cpus in [
+            Cpus::Any,
+            Cpus::All("0-3,^1".into()),
+            Cpus::PerVcpu(vec!["0".into(), "1".into()]),
+        ] {
+            let config = DomainConfig {
+                name: "a".into(),
+                cpus,
+                ..DomainConfig::default()
+            };
+            let text = serde_json::to_string(&config).unwrap();
+            assert_eq!(serde_json::from_str::<DomainConfig>(&text).unwrap(), config);
+        }
+    }
+
+    #[test]
+    fn config_with_unknown_key_is_refused() {
+        assert!(serde_json::from_str::<DomainConfig>(r#"{"nmae":"a"}"#).is_err());
+    }
+}

@@ -1,0 +1,22 @@
+//! What toolctl and xend say to each other.
+//!
+//! ```text
+//!   toolctl --/var/run/xend/noxen.sock--> xend     one JSON Request per line
+//!   toolctl <------------------------------ xend     one JSON Answer per line, in the order asked
+//! ```
+//! A connection carries any number of requests, one at a time. An [`Answer`] is either a [`Response`]
+//! or a [`Fault`] whose text is what `xm` prints after `Error: `.
+#![forbid(unsafe_code)]
+
+pub mod client;
+pub mod cmdline;
+pub mod config;
+pub mod info;
+pub mod message;
+pub mod paths;
+pub mod sxp;
+
+pub use client::{Client, ClientError};
+pub use config::{Cpus, DomainConfig};
+pub use info::{DomainInfo, DomainState, DomainVcpus, NodeInfo, StateFilter, VcpuInfo};
+pub use message::{Answer, Fault, Request, Response, ShutdownKind};

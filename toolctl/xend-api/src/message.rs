@@ -1,0 +1,282 @@
+//! Requests, answers and faults.
+
+use crate::config::DomainConfig;
+use crate::info::{DomainInfo, DomainVcpus, NodeInfo, StateFilter};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Longest line that either side accepts, bytes (newline included).
+pub const MAX_LINE: u64 = 16 << 20;
+
+/// Longest request that xend accepts, bytes (newline included).
+pub const MAX_REQUEST: u64 = 256 << 10;
+
+/// How a guest is asked to stop: the word written to its `control/shutdown`.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum ShutdownKind {
+    /// Power off.
+    Poweroff,
+    /// Halt (Linux ends it as a power-off).
+    Halt,
+    /// Reboot.
+    Reboot,
+}
+
+impl ShutdownKind {
+    /// The word that the guest reads in `control/shutdown`.
+    pub fn word(self) -> &'static str {
+        match self {
+            ShutdownKind::Poweroff => "poweroff",
+            ShutdownKind::Halt => "halt",
+            ShutdownKind::Reboot => "reboot",
+        }
+    }
+}
+
+/// One line from toolctl. `domain` is a name, a domain id or a UUID, looked up in that order.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[serde(tag = "request", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Request {
+    /// Is xend there? Answered by [`Response::Ok`].
+    Ping,
+    /// Build a domain and leave it paused: [`Response::Domain`].
+    Create {
+        /// What to build.
+        config: Box<DomainConfig>,
+    },
+    /// Wait until the domain's devices are connected: [`Response::Ok`].
+    WaitForDevices {
+        /// Which.
+        domain: String,
+    },
+    /// All domains sorted by name, or those named in the order named: [`Response::Domains`].
+    List {
+        /// Empty: all of them, domain 0 included.
+        #[serde(default)]
+        domains: Vec<String>,
+        /// Which states count.
+        #[serde(default)]
+        state: StateFilter,
+    },
+    /// One domain: [`Response::Domain`].
+    Domain {
+        /// Which.
+        domain: String,
+    },
+    /// `list -l`: one S-expression text a domain, same selection as `List`: [`Response::Texts`].
+    Sxp {
+        /// Empty: all of them.
+        #[serde(default)]
+        domains: Vec<String>,
+        /// Which states count.
+        #[serde(default)]
+        state: StateFilter,
+    },
+    /// Stop the vCPUs; answered once they have stopped: [`Response::Ok`].
+    Pause {
+        /// Which.
+        domain: String,
+    },
+    /// Let them run: [`Response::Ok`].
+    Unpause {
+        /// Which.
+        domain: String,
+    },
+    /// Ask the guest to stop; does not wait for it: [`Response::Ok`].
+    Shutdown {
+        /// Which.
+        domain: String,
+        /// How.
+        kind: ShutdownKind,
+    },
+    /// Destroy at once; answered when it is gone: [`Response::Ok`].
+    Destroy {
+        /// Which.
+        domain: String,
+    },
+    /// Destroy and create again with the same configuration: [`Response::Domain`].
+    Reset {
+        /// Which.
+        domain: String,
+    },
+    /// vCPUs of the domains named, or of all: [`Response::Vcpus`].
+    VcpuList {
+        /// Empty: all of them.
+        #[serde(default)]
+        domains: Vec<String>,
+    },
+    /// The host: [`Response::Node`].
+    Info,
+    /// The guests' console_io text and the monitors' messages: [`Response::Text`].
+    Dmesg {
+        /// Forget the text once answered.
+        #[serde(default)]
+        clear: bool,
+    },
+    /// Where xend's log is: [`Response::Text`] holding the path.
+    LogPath,
+    /// Pseudo-terminal of the domain's console: [`Response::Console`].
+    Console {
+        /// Which.
+        domain: String,
+    },
+    /// Exit, hypercall and trap counters of a domain: [`Response::Counters`].
+    Counters {
+        /// Which.
+        domain: String,
+    },
+    /// Registers of every vCPU as text: [`Response::Text`].
+    Registers {
+        /// Which.
+        domain: String,
+    },
+}
+
+/// What a request is answered with when it is done.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[serde(tag = "response", rename_all = "kebab-case")]
+pub enum Response {
+    /// Done.
+    Ok,
+    /// One domain.
+    Domain {
+        /// It.
+        domain: Box<DomainInfo>,
+    },
+    /// Several.
+    Domains {
+        /// They.
+        domains: Vec<DomainInfo>,
+    },
+    /// vCPUs by domain.
+    Vcpus {
+        /// They.
+        domains: Vec<DomainVcpus>,
+    },
+    /// The host.
+    Node {
+        /// It.
+        node: Box<NodeInfo>,
+    },
+    /// Text as it is to be printed.
+    Text {
+        /// It.
+        text: String,
+    },
+    /// Texts as they are to be printed, one after the other.
+    Texts {
+        /// They.
+        texts: Vec<String>,
+    },
+    /// A console.
+    Console {
+        /// Domain id.
+        domid: u32,
+        /// Path of the pseudo-terminal.
+        tty: String,
+    },
+    /// Counters: group -> kind -> count.
+    Counters {
+        /// They.
+        groups: BTreeMap<String, BTreeMap<String, u64>>,
+    },
+}
+
+/// A request that was not done. The text is one line and is shown to the user after `Error: `.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Fault {
+    /// [`Fault::INTERNAL`], [`Fault::GENERIC`] or [`Fault::INVALID_DOMAIN`].
+    pub code: i32,
+    /// The line. For code 3 it is `Domain 'X' does not exist.`
+    pub message: String,
+}
+
+impl Fault {
+    /// xend itself is at fault.
+    pub const INTERNAL: i32 = 1;
+    /// The request cannot be done.
+    pub const GENERIC: i32 = 2;
+    /// No such domain; the tool exits with status 3.
+    pub const INVALID_DOMAIN: i32 = 3;
+
+    /// A fault of code 2.
+    pub fn generic(message: impl Into<String>) -> Fault {
+        Fault {
+            code: Fault::GENERIC,
+            message: message.into(),
+        }
+    }
+
+    /// A fault of code 1.
+    pub fn internal(message: impl Into<String>) -> Fault {
+        Fault {
+            code: Fault::INTERNAL,
+            message: message.into(),
+        }
+    }
+
+    /// The fault of code 3 for `domain`.
+    pub fn invalid_domain(domain: &str) -> Fault {
+        Fault {
+            code: Fault::INVALID_DOMAIN,
+            message: format!("Domain '{domain}' does not exist."),
+        }
+    }
+}
+
+/// One line from xend.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Answer {
+    /// Done.
+    Ok(Response),
+    /// Not done.
+    Fault(Fault),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn request_roundtrips_on_one_line() {
+        let request = Request::Shutdown {
+            domain: "a\nb".into(),
+            kind: ShutdownKind::Halt,
+        };
+        let text = serde_json::to_string(&request).unwrap();
+        assert!(!text.contains('\n'), "{text}");
+        assert_eq!(serde_json::from_str::<Request>(&text).unwrap(), request);
+    }
+
+    #[test]
+    fn request_with_unknown_field_is_refused() {
+        let text = r#"{"request":"pause","domain":"a","force":true}"#;
+        assert!(serde_json::from_str::<Request>(text).is_err());
+    }
+
+    #[test]
+    fn list_without_arguments_means_all() {
+        let request: Request = serde_json::from_str(r#"{"request":"list"}"#).unwrap();
+        assert_eq!(
+            request,
+            Request::List {
+                domains: vec![],
+                state: StateFilter::All
+            }
+        );
+    }
+
+    #[test]
+    fn answer_fault_roundtrips() {
+        let answer = Answer::Fault(Fault::invalid_domain("x"));
+        let text = serde_json::to_string(&answer).unwrap();
+        assert_eq!(
+            text,
+            r#"{"fault":{"code":3,"message":"Domain 'x' does not exist."}}"#
+        );
+        assert_eq!(serde_json::from_str::<Answer>(&text).unwrap(), answer);
+    }
+}
