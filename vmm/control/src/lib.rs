@@ -7,10 +7,15 @@
 //! ```
 //! Resources of the host reach noxen-vmm as inherited file descriptors named in the spec, so that the
 //! process itself needs no rights.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod client;
+pub mod framing;
+#[cfg(feature = "kvm")]
+pub mod kvm;
 pub mod message;
+#[cfg(feature = "kvm")]
+pub mod ram;
 pub mod spec;
 
 pub use message::{Event, Reply, Request, ShutdownReason, Status};
