@@ -1,0 +1,207 @@
+//! `cargo xtask assets`: installed packages and the cache of Debian files (names: `noxen_integration_tests::assets`).
+//!
+//! ```text
+//!   lock ─ apt packages installed? ─ each asset there? ─ apt-get download ─ dpkg-deb -x ─ lay out ─ rename
+//! ```
+//! Everything is made beside its place and renamed into it, so an interrupted run leaves nothing
+//! half-made, and several runs at once wait for one another.
+
+mod apt;
+mod guest;
+pub mod kernel;
+
+use anyhow::{Context, Result};
+use noxen_integration_tests::assets::Flavour;
+use noxen_integration_tests::layout;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A lock on the cache, held until dropped.
+pub struct CacheLock(#[allow(dead_code)] fs::File);
+
+/// Waits for the cache to be ours.
+pub fn lock() -> Result<CacheLock> {
+    let dir = layout::assets_dir();
+    fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    let file = fs::File::create(dir.join(".lock"))?;
+    if file.try_lock().is_err() {
+        eprintln!(
+            "xtask: waiting for another run that fills {}",
+            dir.display()
+        );
+        file.lock()?;
+    }
+    Ok(CacheLock(file))
+}
+
+/// `cargo xtask assets [--force]`
+pub fn command(args: &[String]) -> Result<u8> {
+    match args {
+        [] => {}
+        [force] if force == "--force" => {
+            let _lock = lock()?;
+            for entry in fs::read_dir(layout::assets_dir())? {
+                let path = entry?.path();
+                if path.file_name().is_some_and(|name| name == ".lock") {
+                    continue;
+                }
+                if path.is_dir() {
+                    fs::remove_dir_all(&path)?;
+                } else {
+                    fs::remove_file(&path)?;
+                }
+            }
+        }
+        other => anyhow::bail!("assets takes only --force, not {other:?}"),
+    }
+    ensure_all()?;
+    println!("{}", layout::assets_dir().display());
+    Ok(0)
+}
+
+/// Makes sure that all is there.
+pub fn ensure_all() -> Result<()> {
+    let _lock = lock()?;
+    apt::install_missing()?;
+    let cache = Cache::open()?;
+    cache.busybox()?;
+    for flavour in Flavour::ALL {
+        cache.linux(flavour)?;
+    }
+    cache.guests()?;
+    cache.grub()?;
+    cache.gnumach()
+}
+
+/// Makes sure of what the lab needs: QEMU, the generic kernel, busybox.
+pub fn ensure_lab() -> Result<()> {
+    let _lock = lock()?;
+    apt::install_missing()?;
+    let cache = Cache::open()?;
+    cache.busybox()?;
+    cache.linux(Flavour::Generic)
+}
+
+/// The cache directory and a scratch directory in it, which goes with this value.
+struct Cache {
+    dir: PathBuf,
+    scratch: PathBuf,
+}
+
+impl Drop for Cache {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.scratch);
+    }
+}
+
+impl Cache {
+    /// The caller holds the lock.
+    fn open() -> Result<Cache> {
+        let dir = layout::assets_dir();
+        let scratch = dir.join(".scratch");
+        if scratch.exists() {
+            fs::remove_dir_all(&scratch)?;
+        }
+        Ok(Cache { dir, scratch })
+    }
+
+    fn scratch(&self) -> Result<&Path> {
+        fs::create_dir_all(&self.scratch)?;
+        Ok(&self.scratch)
+    }
+
+    /// Runs `make(temporary path)` unless `name` exists, then renames the result to `name`.
+    fn once(&self, name: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+        let path = self.dir.join(name);
+        if path.exists() {
+            return Ok(());
+        }
+        eprintln!("xtask: making {}", path.display());
+        let new = self.scratch()?.join(format!("new-{name}"));
+        make(&new).with_context(|| format!("asset {name}"))?;
+        fs::rename(&new, &path)?;
+        Ok(())
+    }
+
+    fn busybox(&self) -> Result<()> {
+        self.once("busybox", |new| {
+            let tree = apt::fetch("busybox-static", self.scratch()?)?;
+            fs::rename(tree.join("bin/busybox"), new)?;
+            Ok(())
+        })
+    }
+
+    fn linux(&self, flavour: Flavour) -> Result<()> {
+        self.once(&format!("linux-{}", flavour.name()), |new| {
+            let (meta, suffix) = match flavour {
+                Flavour::Generic => ("linux-image-amd64", "-amd64"),
+                Flavour::Cloud => ("linux-image-cloud-amd64", "-cloud-amd64"),
+            };
+            let package = apt::resolve(meta, "linux-image-")?;
+            anyhow::ensure!(
+                package.ends_with(suffix),
+                "{meta} depends on {package}, a *{suffix} was expected"
+            );
+            let tree = apt::fetch(&package, self.scratch()?)?;
+            kernel::lay_out(&tree, &self.dir.join("busybox"), new)
+        })
+    }
+
+    fn guests(&self) -> Result<()> {
+        let stamp = self.dir.join(".guest-stamp");
+        let names = Flavour::ALL.map(|flavour| format!("guest-{}.cpio", flavour.name()));
+        if fs::read_to_string(&stamp).ok().as_deref() != Some(guest::fingerprint().as_str()) {
+            for name in &names {
+                let old = self.dir.join(name);
+                if old.exists() {
+                    fs::remove_file(old)?;
+                }
+            }
+        }
+        for (flavour, name) in Flavour::ALL.into_iter().zip(&names) {
+            self.once(name, |new| {
+                let storm = self.scratch()?.join("storm");
+                guest::compile_storm(self.scratch()?, &storm)?;
+                let linux = self.dir.join(format!("linux-{}", flavour.name()));
+                guest::write(&linux, &self.dir.join("busybox"), &storm, new)
+            })?;
+        }
+        fs::write(stamp, guest::fingerprint())?;
+        Ok(())
+    }
+
+    fn grub(&self) -> Result<()> {
+        let images = [
+            (
+                "grub-x86_64-xen.bin",
+                "usr/lib/grub-xen/grub-x86_64-xen.bin",
+            ),
+            ("grub-i386-xen.bin", "usr/lib/grub-xen/grub-i386-xen.bin"),
+        ];
+        for (name, path) in images {
+            self.once(name, |new| {
+                let tree = apt::fetch("grub-xen-host", self.scratch()?)?;
+                fs::copy(tree.join(path), new)
+                    .with_context(|| format!("package grub-xen-host holds no {path}"))?;
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
+    fn gnumach(&self) -> Result<()> {
+        const PACKAGE: &str = "gnumach-image-1.8-xen-486";
+        const IMAGE: &str = "boot/gnumach-1.8-xen-486.gz";
+        self.once("gnumach-amd64.gz", |new| {
+            let tree = apt::fetch(PACKAGE, self.scratch()?)?;
+            fs::copy(tree.join(IMAGE), new)?;
+            Ok(())
+        })?;
+        self.once("gnumach-i386.gz", |new| {
+            let scratch = self.scratch()?.join("i386");
+            let tree = apt::fetch_foreign(PACKAGE, "i386", &scratch)?;
+            fs::copy(tree.join(IMAGE), new)?;
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,104 @@
+//! The few files that take the lab's kernel from its start to our agent on the shared root.
+//!
+//! ```text
+//!   /init (busybox sh) ── insmod in order ── 9p root, read-only ── overlay with a tmpfs ── switch_root ── xtask lab-agent
+//! ```
+
+use crate::assets::kernel;
+use crate::cpio;
+use anyhow::{Context, Result};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Modules loaded before the agent; whatever they depend on comes with them.
+const MODULES: &[&str] = &[
+    "virtio_pci",
+    "virtio_console",
+    "9pnet_virtio",
+    "9p",
+    "overlay",
+    "kvm-amd",
+    "tun",
+];
+
+const INIT: &str = r#"#!/bin/sh
+# Failures end up on the serial console, which xtask shows when the lab does not come up.
+mount -t devtmpfs dev /dev
+while read -r module; do
+    insmod "/modules/$module" || echo "noxen-lab: module $module does not load"
+done < /modules/order
+ip link set lo up
+mount -t 9p -o trans=virtio,version=9p2000.L,msize=512000,cache=loose,ro root /lower ||
+    echo "noxen-lab: the host's root cannot be mounted"
+mount -t tmpfs -o mode=755 upper /upper
+mkdir /upper/data /upper/work
+mount -t overlay -o lowerdir=/lower,upperdir=/upper/data,workdir=/upper/work overlay /new ||
+    echo "noxen-lab: no overlay over the host's root"
+mount -t devtmpfs dev /new/dev
+umount /dev
+exec switch_root /new "$NOXEN_AGENT" lab-agent
+"#;
+
+/// The initramfs, made once for a kernel and this code. The caller holds the cache lock.
+pub fn ensure(assets: &Path) -> Result<PathBuf> {
+    let path = assets.join(format!("lab-{}.cpio", fingerprint()));
+    let linux = assets.join("linux-generic");
+    let fresh = |a: &Path, b: &Path| -> bool {
+        let time = |p: &Path| fs::metadata(p).and_then(|m| m.modified()).ok();
+        matches!((time(a), time(b)), (Some(a), Some(b)) if a >= b)
+    };
+    if fresh(&path, &linux.join("version")) {
+        return Ok(path);
+    }
+    let new = assets.join(".lab.cpio.new");
+    let bytes = build(&linux.join("modules"), &assets.join("busybox"))?;
+    fs::write(&new, bytes).with_context(|| format!("cannot write {}", new.display()))?;
+    fs::rename(&new, &path)?;
+    Ok(path)
+}
+
+fn build(modules: &Path, busybox: &Path) -> Result<Vec<u8>> {
+    let mut archive = cpio::Writer::new(Vec::new());
+    for dir in ["bin", "dev", "lower", "upper", "new", "modules"] {
+        archive.directory(dir, 0o755)?;
+    }
+    archive.char_device("dev/console", 0o600, 5, 1)?;
+    archive.char_device("dev/null", 0o666, 1, 3)?;
+    archive.file("bin/busybox", 0o755, &fs::read(busybox)?)?;
+    for applet in [
+        "sh",
+        "mount",
+        "umount",
+        "insmod",
+        "ip",
+        "mkdir",
+        "switch_root",
+    ] {
+        archive.link(&format!("bin/{applet}"), "busybox")?;
+    }
+    let mut order = String::new();
+    for file in kernel::load_order(modules, MODULES)? {
+        let name = Path::new(&file)
+            .file_name()
+            .and_then(|f| f.to_str())
+            .context("module without a file name")?
+            .to_owned();
+        archive.file(
+            &format!("modules/{name}"),
+            0o644,
+            &fs::read(modules.join(&file))?,
+        )?;
+        order.push_str(&name);
+        order.push('\n');
+    }
+    archive.file("modules/order", 0o644, order.as_bytes())?;
+    archive.file("init", 0o755, INIT.as_bytes())?;
+    Ok(archive.finish()?)
+}
+
+fn fingerprint() -> String {
+    use std::hash::{Hash, Hasher};
+    let mut hasher = std::hash::DefaultHasher::new();
+    (INIT, MODULES, include_str!("initramfs.rs")).hash(&mut hasher);
+    format!("{:016x}", hasher.finish())
+}
