@@ -1,0 +1,135 @@
+//! Debian's real images: two Linux kernels, two grubs, two GNU Machs.
+
+mod support;
+
+use noxen_kernel_image::{
+    load, Class, Compression, Container, Feature, KernelError, NoteSource, PaeMode,
+};
+use support::asset;
+
+#[test]
+fn linux_generic_xz_says_what_the_kernel_was_built_with() {
+    let file = asset("linux-generic/vmlinuz");
+    let kernel = load(&file).expect("Debian's kernel loads");
+    assert_eq!(kernel.container, Container::BzImage(Some(Compression::Xz)));
+    let image = kernel.image;
+    assert_eq!(
+        (image.class, image.source),
+        (Class::Elf64, NoteSource::ElfNotes)
+    );
+    assert_eq!(
+        (
+            image.guest_os.as_str(),
+            image.guest_version.as_str(),
+            image.loader.as_str()
+        ),
+        ("linux", "2.6", "generic")
+    );
+    assert_eq!(image.virt_base, 0xffff_ffff_8000_0000);
+    assert_eq!(image.paddr_offset, 0);
+    assert_eq!(image.init_p2m, Some(0x80_0000_0000));
+    assert_eq!(image.hypercall_page, None);
+    assert_eq!(image.hv_start_low, Some(0xffff_8000_0000_0000));
+    assert_eq!(image.l1_mfn_valid, Some((1, 1)));
+    assert!(image.mod_start_pfn && image.suspend_cancel && !image.bsd_symtab);
+    assert_eq!(image.pae, Some(PaeMode::Yes));
+    assert!(image.phys32_entry.is_some());
+    assert!(image.features.supports(Feature::DOM0) && !image.features.requires(Feature::DOM0));
+    assert_eq!(
+        image.features.to_string(),
+        "!writable_page_tables|pae_pgdir_above_4gb|dom0|linux_rsdp_unrestricted"
+    );
+    let offsets: Vec<u64> = image.segments.iter().map(|s| s.offset).collect();
+    assert_eq!(offsets[..2], [0x100_0000, 0x2a0_0000]);
+    assert_eq!(offsets.len(), 4);
+    // The entry lies in the last segment (init text).
+    assert!(image.entry - image.virt_base >= offsets[3]);
+    image.require_pv64().expect("a 64-bit kernel");
+}
+
+#[test]
+fn linux_cloud_lz4_loads() {
+    let file = asset("linux-cloud/vmlinuz");
+    let kernel = load(&file).expect("Debian's cloud kernel loads");
+    assert_eq!(kernel.container, Container::BzImage(Some(Compression::Lz4)));
+    assert_eq!(kernel.image.init_p2m, Some(0x80_0000_0000));
+    assert_eq!(kernel.image.segments.len(), 4);
+    assert!(kernel.elf.len() > 50_000_000);
+}
+
+#[test]
+fn grub_x86_64_starts_at_zero() {
+    let file = asset("grub-x86_64-xen.bin");
+    let kernel = load(&file).expect("grub loads");
+    assert_eq!(kernel.container, Container::Elf);
+    let image = kernel.image;
+    assert_eq!(
+        (image.class, image.guest_os.as_str()),
+        (Class::Elf64, "GRUB")
+    );
+    assert_eq!(
+        (
+            image.entry,
+            image.virt_base,
+            image.hypercall_page,
+            image.init_p2m
+        ),
+        (0, 0, None, None)
+    );
+    assert!(!image.mod_start_pfn);
+    assert_eq!(image.segments.len(), 2);
+    assert_eq!(image.segments[0].memsz, image.segments[1].offset);
+}
+
+#[test]
+fn grub_i386_with_its_cut_note_is_described_and_refused_as_32_bit() {
+    let file = asset("grub-i386-xen.bin");
+    let image = load(&file)
+        .expect("the last note is cut, but it is readable")
+        .image;
+    assert_eq!((image.class, image.pae), (Class::Elf32, Some(PaeMode::Yes)));
+    assert_eq!((image.entry, image.virt_base), (0, 0));
+    assert_eq!(
+        image.require_pv64(),
+        Err(KernelError::Kernel32("GRUB".into()))
+    );
+}
+
+#[test]
+fn gnumach_amd64_speaks_through_its_legacy_section() {
+    let file = asset("gnumach-amd64.gz");
+    let kernel = load(&file).expect("GNU Mach loads");
+    assert_eq!(kernel.container, Container::Packed(Compression::Gzip));
+    let image = kernel.image;
+    assert_eq!(
+        (image.class, image.source),
+        (Class::Elf64, NoteSource::LegacySection)
+    );
+    assert_eq!(image.guest_os, "GNU Mach");
+    assert_eq!(
+        (image.virt_base, image.paddr_offset),
+        (0x4000_0000, 0x4000_0000)
+    );
+    assert_eq!(image.hypercall_page, Some(0x4000_2000));
+    assert_eq!(image.entry, 0x4000_0000);
+    assert_eq!(image.start_offset(), 0);
+}
+
+#[test]
+fn gnumach_i386_is_described_and_refused_as_32_bit() {
+    let file = asset("gnumach-i386.gz");
+    let image = load(&file).expect("GNU Mach loads").image;
+    assert_eq!(
+        (image.class, image.pae),
+        (Class::Elf32, Some(PaeMode::ExtendedCr3))
+    );
+    assert_eq!(
+        (image.virt_base, image.hypercall_page),
+        (0xc000_0000, Some(0xc000_2000))
+    );
+    assert_eq!(image.features.to_string(), "pae_pgdir_above_4gb");
+    assert!(matches!(
+        image.require_pv64(),
+        Err(KernelError::Kernel32(_))
+    ));
+}
