@@ -10,23 +10,25 @@ use anyhow::{Context, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Modules loaded before the agent; whatever they depend on comes with them.
-const MODULES: &[&str] = &[
-    "virtio_pci",
-    "virtio_console",
-    "9pnet_virtio",
-    "9p",
-    "overlay",
-    "kvm-amd",
-    "tun",
-];
+/// Modules that the shared root needs; whatever they depend on comes with them.
+const ROOT_MODULES: &[&str] = &["virtio_pci", "9pnet_virtio", "9p", "overlay"];
+
+/// Loaded meanwhile: kvm is large, and its signature takes most of a second to check here.
+const KVM_MODULES: &[&str] = &["kvm-amd"];
+
+/// Loaded when the others are in, for they share dependencies.
+const HOST_MODULES: &[&str] = &["virtio_console", "tun"];
 
 const INIT: &str = r#"#!/bin/sh
 # Failures end up on the serial console, which xtask shows when the lab does not come up.
 mount -t devtmpfs dev /dev
-while read -r module; do
-    insmod "/modules/$module" || echo "noxen-lab: module $module does not load"
-done < /modules/order
+load() {
+    while read -r module; do
+        insmod "/modules/$module" || echo "noxen-lab: module $module does not load"
+    done < "/modules/$1"
+}
+load kvm.order &
+load root.order
 ip link set lo up
 mount -t 9p -o trans=virtio,version=9p2000.L,msize=512000,cache=loose,ro root /lower ||
     echo "noxen-lab: the host's root cannot be mounted"
@@ -36,6 +38,8 @@ mount -t overlay -o lowerdir=/lower,upperdir=/upper/data,workdir=/upper/work ove
     echo "noxen-lab: no overlay over the host's root"
 mount -t devtmpfs dev /new/dev
 umount /dev
+wait
+load host.order
 exec switch_root /new "$NOXEN_AGENT" lab-agent
 "#;
 
@@ -49,6 +53,16 @@ pub fn ensure(assets: &Path) -> Result<PathBuf> {
     };
     if fresh(&path, &linux.join("version")) {
         return Ok(path);
+    }
+    for old in fs::read_dir(assets)?.flatten() {
+        let name = old.file_name();
+        if name
+            .to_str()
+            .is_some_and(|n| n.starts_with("lab-") && n.ends_with(".cpio"))
+        {
+            // QEMU reads its initramfs at once, so a run that goes on does not miss it.
+            let _ = fs::remove_file(old.path());
+        }
     }
     let new = assets.join(".lab.cpio.new");
     let bytes = build(&linux.join("modules"), &assets.join("busybox"))?;
@@ -76,22 +90,32 @@ fn build(modules: &Path, busybox: &Path) -> Result<Vec<u8>> {
     ] {
         archive.link(&format!("bin/{applet}"), "busybox")?;
     }
-    let mut order = String::new();
-    for file in kernel::load_order(modules, MODULES)? {
-        let name = Path::new(&file)
-            .file_name()
-            .and_then(|f| f.to_str())
-            .context("module without a file name")?
-            .to_owned();
-        archive.file(
-            &format!("modules/{name}"),
-            0o644,
-            &fs::read(modules.join(&file))?,
-        )?;
-        order.push_str(&name);
-        order.push('\n');
+    let mut packed: Vec<String> = Vec::new();
+    for (list, wanted) in [
+        ("root.order", ROOT_MODULES),
+        ("kvm.order", KVM_MODULES),
+        ("host.order", HOST_MODULES),
+    ] {
+        let mut order = String::new();
+        for file in kernel::load_order(modules, wanted)? {
+            if packed.contains(&file) {
+                continue;
+            }
+            let name = Path::new(&file)
+                .file_name()
+                .and_then(|f| f.to_str())
+                .context("module without a file name")?;
+            archive.file(
+                &format!("modules/{name}"),
+                0o644,
+                &fs::read(modules.join(&file))?,
+            )?;
+            order.push_str(name);
+            order.push('\n');
+            packed.push(file);
+        }
+        archive.file(&format!("modules/{list}"), 0o644, order.as_bytes())?;
     }
-    archive.file("modules/order", 0o644, order.as_bytes())?;
     archive.file("init", 0o755, INIT.as_bytes())?;
     Ok(archive.finish()?)
 }
@@ -99,6 +123,6 @@ fn build(modules: &Path, busybox: &Path) -> Result<Vec<u8>> {
 fn fingerprint() -> String {
     use std::hash::{Hash, Hasher};
     let mut hasher = std::hash::DefaultHasher::new();
-    (INIT, MODULES, include_str!("initramfs.rs")).hash(&mut hasher);
+    (INIT, include_str!("initramfs.rs")).hash(&mut hasher);
     format!("{:016x}", hasher.finish())
 }
