@@ -57,6 +57,8 @@ pub struct StructLayout {
     pub size: usize,
     /// In order of offset.
     pub fields: &'static [FieldLayout],
+    /// Decodes from the first slice and encodes into the second, for tests which go through all structures.
+    pub recode: fn(&[u8], &mut [u8]),
 }
 
 /// One constant, free-standing or of an open enum.

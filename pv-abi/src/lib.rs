@@ -23,18 +23,28 @@ mod macros;
 pub mod codec;
 pub mod layout;
 
+pub mod blkif;
 pub mod callback;
 pub mod console;
+pub mod control;
+pub mod cpuid;
 pub mod domid;
 pub mod elfnote;
 pub mod errno;
 pub mod event_channel;
+pub mod fbif;
 pub mod grant_table;
+pub mod hvm;
 pub mod hypercall;
+pub mod kbdif;
 pub mod memory;
 pub mod mmu;
 pub mod multicall;
+pub mod netif;
+pub mod nmi;
 pub mod physdev;
+pub mod pmu;
+pub mod ring;
 pub mod sched;
 pub mod segment;
 pub mod shared_info;
@@ -63,6 +73,7 @@ macro_rules! tables {
 
 /// Everything that this crate declares.
 pub const TABLES: &[layout::ModuleLayout] = tables! {
-    callback console domid elfnote errno event_channel grant_table hypercall memory mmu multicall physdev sched
-    segment shared_info start_info trap vcpu vcpu_context version vm_assist xenstore
+    blkif callback console control cpuid domid elfnote errno event_channel fbif grant_table hvm hypercall
+    kbdif memory mmu multicall netif nmi physdev pmu ring sched segment shared_info start_info trap vcpu
+    vcpu_context version vm_assist xenstore
 };

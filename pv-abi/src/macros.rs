@@ -56,6 +56,10 @@ macro_rules! abi_structs {
                         offset: $offset,
                         size: <$ty as $crate::codec::AbiValue>::SIZE,
                     } ),* ],
+                    recode: |from, to| {
+                        let value = <$name as $crate::codec::AbiValue>::decode(from);
+                        $crate::codec::AbiValue::encode(&value, to);
+                    },
                 };
 
                 /// Decodes the bytes a guest sees.

@@ -74,8 +74,8 @@ abi_consts! {
     CHANGESET_INFO_LEN: usize = 64, "XEN_CHANGESET_INFO_LEN";
     COMMANDLINE_LEN: usize = 1024, "sizeof(xen_commandline_t)";
     GUEST_HANDLE_LEN: usize = 16, "sizeof(xen_domain_handle_t)";
-    /// The header version to which the probe test compares this crate.
-    LATEST_INTERFACE_VERSION: u32 = 0x00040e00, "__XEN_LATEST_INTERFACE_VERSION__";
+    /// The interface version to which this crate was written.
+    LATEST_INTERFACE_VERSION: u32 = 0x00040e00, own "__XEN_LATEST_INTERFACE_VERSION__ of Xen 4.17; later headers raise it";
 }
 
 abi_structs! {
