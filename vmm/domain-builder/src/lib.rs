@@ -1,1 +1,39 @@
-//! Skeleton.
+//! The domain builder for 64-bit PV: puts a fresh domain into guest memory, as libxc does for Xen.
+//!
+//! ```text
+//!  KernelImage + DomainSpec ──► plan ──► PvLayout          who lies where; all size checks; touches no memory
+//!                                  │
+//!  ELF bytes, ramdisk ─────────────┼──► PvLayout::write ──► guest memory      each byte written once, zeros not at all
+//!                                  │
+//!                                  └──► entry registers, ring frames, M2P pairs for the virtual machine monitor
+//!
+//!  pseudo-physical frames of a fresh domain, in order
+//!
+//!  0        kernel    [ramdisk]  [p2m]   start_info store console  L4 L3.. L2.. L1..  stack   pad   [ramdisk] [p2m, its tables]
+//!  │        │          if mapped  if no                                                      │       if it may stay unmapped,
+//!  VIRT_BASE                      INIT_P2M                                                   │       if INIT_P2M
+//!  └────────────────────── mapped at VIRT_BASE, up to a multiple of 4 MiB ───────────────────┘
+//! ```
+//!
+//! Guest memory must read as zero before. Frame numbers here are pseudo-physical (pfn); `mfn_of_pfn` of the monitor's
+//! ABI makes machine frames of them: the same number below 3.5 GiB, past the hole above.
+//!
+//! The guest kernel runs in ring 3, so every present entry of every level has the user bit; that is the one difference
+//! to libxc's tables. Source: Xen public header `xen.h` (chapter "Start-of-day memory layout").
+#![forbid(unsafe_code)]
+
+mod error;
+mod hypercall_page;
+mod memory;
+mod plan;
+mod shared;
+mod spec;
+mod tables;
+mod write;
+
+pub use error::BuildError;
+pub use hypercall_page::hypercall_page_64;
+pub use memory::{GuestMemory, OutsideMemory};
+pub use plan::{plan, EntryState, PvLayout, SPARE_BYTES};
+pub use shared::{grant_seeds, init_shared_info, GRANT_SEEDS_SIZE};
+pub use spec::{DomainSpec, Ramdisk, MAX_CMDLINE, MAX_PAGES};

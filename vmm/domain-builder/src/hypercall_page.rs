@@ -1,0 +1,54 @@
+//! The page of hypercall stubs that kernels before CVE-2024-53241 call into.
+
+use noxen_pv_abi::hypercall::{Hypercall, HYPERCALL_STUB_SIZE};
+
+const PAGE: usize = 4096;
+
+/// The 64-bit hypercall page: stub n at 32 * n, the rest `int3`.
+///
+/// ```text
+/// any n            push rcx; push r11; mov eax,n; syscall; pop r11; pop rcx; ret
+/// iret (23)        push rcx; push r11; push rax; mov eax,23; syscall           (does not come back)
+/// ```
+/// Source: Xen public header `arch-x86/xen-x86_64.h` (calling convention, `struct iret_context`).
+pub fn hypercall_page_64() -> [u8; PAGE] {
+    let mut page = [0xcc; PAGE];
+    for (n, stub) in page
+        .chunks_exact_mut(HYPERCALL_STUB_SIZE as usize)
+        .enumerate()
+    {
+        let [a, b, c, d] = (n as u32).to_le_bytes();
+        let code: &[u8] = if n as u32 == Hypercall::IRET.0 {
+            &[0x51, 0x41, 0x53, 0x50, 0xb8, a, b, c, d, 0x0f, 0x05]
+        } else {
+            &[
+                0x51, 0x41, 0x53, 0xb8, a, b, c, d, 0x0f, 0x05, 0x41, 0x5b, 0x59, 0xc3,
+            ]
+        };
+        stub[..code.len()].copy_from_slice(code);
+    }
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stub_of_any_number_loads_it_and_returns() {
+        let page = hypercall_page_64();
+        assert_eq!(
+            page[26 * 32..26 * 32 + 15],
+            *b"\x51\x41\x53\xb8\x1a\0\0\0\x0f\x05\x41\x5b\x59\xc3\xcc"
+        );
+        assert_eq!(page[127 * 32 + 4], 127);
+    }
+
+    #[test]
+    fn stub_of_iret_pushes_three_registers_and_does_not_return() {
+        assert_eq!(
+            hypercall_page_64()[23 * 32..23 * 32 + 12],
+            *b"\x51\x41\x53\x50\xb8\x17\0\0\0\x0f\x05\xcc"
+        );
+    }
+}

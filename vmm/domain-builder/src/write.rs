@@ -1,0 +1,302 @@
+//! Putting a planned domain into memory.
+
+use std::io;
+use std::ops::Range;
+
+use noxen_kernel_image::KernelImage;
+use noxen_monitor_abi::layout::{mfn_of_pfn, FIRST_SLOT, HOLE_START_PFN, PAGE_SIZE};
+use noxen_pv_abi::start_info::{StartInfo64, MAGIC_64, SIF_MOD_START_PFN, SIF_VIRT_P2M_4TOOLS};
+use noxen_pv_abi::AbiValue;
+
+use crate::error::BuildError;
+use crate::hypercall_page::hypercall_page_64;
+use crate::memory::{GuestMemory, OutsideMemory};
+use crate::plan::{gpa_of_pfn, PvLayout};
+use crate::spec::{DomainSpec, Ramdisk};
+use crate::tables::{self, TableSet};
+
+const PAGE: usize = PAGE_SIZE as usize;
+/// Ramdisk bytes per read where guest memory cannot be lent.
+const BOUNCE: usize = 256 << 10;
+/// Pages of the p2m list made at a time.
+const P2M_CHUNK: usize = 16;
+
+impl PvLayout {
+    /// Writes the domain: kernel, ramdisk, p2m list, page tables, start_info, hypercall page. Rings and stack stay zero.
+    ///
+    /// `elf` are the bytes that `image` was parsed from. shared_info and the grant table lie outside the domain's
+    /// frames; see [`crate::init_shared_info`] and [`crate::grant_seeds`].
+    ///
+    /// # Errors
+    /// `ForeignElf`, `Ramdisk`, `RamdiskChanged` or `Memory`; guest memory is then half written and must be dropped.
+    pub fn write(
+        &self,
+        image: &KernelImage,
+        elf: &[u8],
+        ramdisk: Option<Ramdisk<'_>>,
+        spec: &DomainSpec<'_>,
+        memory: &mut impl GuestMemory,
+    ) -> Result<(), BuildError> {
+        for segment in &image.segments {
+            let bytes = elf
+                .get(segment.file.clone())
+                .ok_or(BuildError::ForeignElf {
+                    offset: segment.file.start,
+                })?;
+            write_sparse(memory, segment.offset, bytes)?;
+        }
+        let found = ramdisk.as_ref().map_or(0, |r| r.len);
+        if found != self.ramdisk_len {
+            return Err(BuildError::RamdiskChanged {
+                planned: self.ramdisk_len,
+                found,
+            });
+        }
+        if let Some(ramdisk) = ramdisk {
+            read_ramdisk(memory, self.ramdisk.start * PAGE_SIZE, ramdisk)?;
+        }
+        self.write_p2m(memory)?;
+        self.write_tables(spec, memory)?;
+        if let Some(gpa) = self.hypercall_page_gpa {
+            memory.write(gpa, &hypercall_page_64())?;
+        }
+        let mut page = [0; StartInfo64::SIZE];
+        self.start_info(spec).encode(&mut page);
+        memory.write(gpa_of_pfn(self.start_info_pfn), &page)?;
+        Ok(())
+    }
+
+    fn start_info(&self, spec: &DomainSpec<'_>) -> StartInfo64 {
+        let va = |pfn: u64| self.virt_base + pfn * PAGE_SIZE;
+        let has_ramdisk = self.ramdisk_len > 0;
+        let mut flags = spec.flags | SIF_VIRT_P2M_4TOOLS;
+        let mut mod_start = 0;
+        if has_ramdisk && self.ramdisk_mapped {
+            mod_start = va(self.ramdisk.start);
+        } else if has_ramdisk {
+            mod_start = self.ramdisk.start;
+            flags |= SIF_MOD_START_PFN;
+        }
+        let (first_p2m_pfn, nr_p2m_frames) = match self.p2m_tables.is_empty() {
+            true => (0, 0),
+            false => (
+                self.p2m_list.start,
+                self.p2m_tables.end - self.p2m_list.start,
+            ),
+        };
+        let mut info = StartInfo64 {
+            nr_pages: self.nr_pages,
+            shared_info: spec.shared_info_gpa,
+            flags,
+            store_mfn: self.store_mfn(),
+            store_evtchn: spec.store_port,
+            console_mfn: self.console_mfn(),
+            console_evtchn: spec.console_port,
+            pt_base: va(self.page_tables.start),
+            nr_pt_frames: self.page_tables.end - self.page_tables.start,
+            mfn_list: self.p2m_va,
+            mod_start,
+            mod_len: self.ramdisk_len,
+            first_p2m_pfn,
+            nr_p2m_frames,
+            ..StartInfo64::ZERO
+        };
+        info.magic[..MAGIC_64.len()].copy_from_slice(MAGIC_64);
+        // The plan has checked the length; the last byte stays NUL.
+        info.cmd_line[..spec.cmdline.len()].copy_from_slice(spec.cmdline);
+        info
+    }
+
+    fn write_p2m(&self, memory: &mut impl GuestMemory) -> Result<(), OutsideMemory> {
+        let mut chunk = [0; P2M_CHUNK * PAGE];
+        let mut pfn = 0;
+        for run in runs(
+            self.p2m_list.start * PAGE_SIZE,
+            (self.p2m_list.end - self.p2m_list.start) * PAGE_SIZE,
+        ) {
+            let mut done = 0;
+            while done < run.len {
+                let bytes = &mut chunk[..(run.len - done).min((P2M_CHUNK * PAGE) as u64) as usize];
+                for entry in bytes.chunks_exact_mut(8) {
+                    // The list's last page goes on with invalid entries.
+                    let mfn = if pfn < self.nr_pages {
+                        mfn_of_pfn(pfn)
+                    } else {
+                        u64::MAX
+                    };
+                    entry.copy_from_slice(&mfn.to_le_bytes());
+                    pfn += 1;
+                }
+                memory.write(run.gpa + done, bytes)?;
+                done += bytes.len() as u64;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_tables(
+        &self,
+        spec: &DomainSpec<'_>,
+        memory: &mut impl GuestMemory,
+    ) -> Result<(), OutsideMemory> {
+        let upper = |pfn: u64| gpa_of_pfn(pfn) | tables::UPPER;
+        let leaf = |pfn: u64| {
+            let is_table = self.page_tables.contains(&pfn) || self.p2m_tables.contains(&pfn);
+            gpa_of_pfn(pfn)
+                | if is_table {
+                    tables::LEAF & !tables::bits::WRITE
+                } else {
+                    tables::LEAF
+                }
+        };
+        let mut l4 = [0; 512];
+        let kernel = TableSet::new(self.virt_base, self.mapped_pages * PAGE_SIZE);
+        let kernel_at = self.page_tables.start + 1;
+        let mut put = |set: &TableSet, at: u64, first_pfn: u64| {
+            for (slot, pfn) in set.l4_entries(at) {
+                l4[slot] = upper(pfn);
+            }
+            for (pfn, table) in set.build(at, |n| leaf(first_pfn + n), upper) {
+                memory.write(gpa_of_pfn(pfn), &tables::bytes(&table))?;
+            }
+            Ok(())
+        };
+        put(&kernel, kernel_at, 0)?;
+        if !self.p2m_tables.is_empty() {
+            let pages: Range<u64> = self.p2m_list.clone();
+            let list = TableSet::new(self.p2m_va, (pages.end - pages.start) * PAGE_SIZE);
+            put(&list, self.p2m_tables.start, pages.start)?;
+        }
+        l4[FIRST_SLOT..FIRST_SLOT + spec.monitor_slots.len()].copy_from_slice(&spec.monitor_slots);
+        memory.write(self.entry.cr3, &tables::bytes(&l4))
+    }
+}
+
+/// A piece of pseudo-physical memory that is one piece of guest-physical memory too.
+struct Run {
+    gpa: u64,
+    len: u64,
+}
+
+/// Splits pseudo-physical bytes at the hole below 4 GiB.
+fn runs(start: u64, len: u64) -> impl Iterator<Item = Run> {
+    const HOLE: u64 = HOLE_START_PFN * PAGE_SIZE;
+    let end = start + len;
+    let run = |start: u64, end: u64| Run {
+        gpa: gpa_of_pfn(start / PAGE_SIZE) + start % PAGE_SIZE,
+        len: end.saturating_sub(start),
+    };
+    [
+        run(start, end.min(HOLE).max(start)),
+        run(start.max(HOLE).min(end.max(HOLE)), end),
+    ]
+    .into_iter()
+    .filter(|r| r.len > 0)
+}
+
+/// Writes bytes to pseudo-physical memory, but no page of zeros: memory is zero already, and a page that nobody touches
+/// costs the host nothing. Half of a Linux image is such pages.
+fn write_sparse(
+    memory: &mut impl GuestMemory,
+    start: u64,
+    bytes: &[u8],
+) -> Result<(), OutsideMemory> {
+    let mut rest = bytes;
+    for run in runs(start, bytes.len() as u64) {
+        let (mut piece, after) = rest.split_at(run.len as usize);
+        rest = after;
+        let mut gpa = run.gpa;
+        while !piece.is_empty() {
+            let zeros = whole_pages(piece, gpa, |page| is_zero(page));
+            (piece, gpa) = (&piece[zeros..], gpa + zeros as u64);
+            let data = whole_pages(piece, gpa, |page| !is_zero(page));
+            memory.write(gpa, &piece[..data])?;
+            (piece, gpa) = (&piece[data..], gpa + data as u64);
+        }
+    }
+    Ok(())
+}
+
+/// Length of the leading pages (by guest-physical alignment) that `wanted` holds for.
+fn whole_pages(bytes: &[u8], gpa: u64, wanted: impl Fn(&[u8]) -> bool) -> usize {
+    let mut done = 0;
+    while done < bytes.len() {
+        let to_boundary = PAGE - (gpa as usize + done) % PAGE;
+        let page = &bytes[done..bytes.len().min(done + to_boundary)];
+        if !wanted(page) {
+            break;
+        }
+        done += page.len();
+    }
+    done
+}
+
+fn is_zero(page: &[u8]) -> bool {
+    // In blocks, so that the compiler can make wide comparisons of it and a page of data is left at its first block.
+    page.chunks(128)
+        .all(|block| block.iter().fold(0, |seen, b| seen | b) == 0)
+}
+
+fn read_ramdisk(
+    memory: &mut impl GuestMemory,
+    start: u64,
+    ramdisk: Ramdisk<'_>,
+) -> Result<(), BuildError> {
+    let len = ramdisk.len;
+    let failed = |source: io::Error| BuildError::Ramdisk { len, source };
+    for run in runs(start, len) {
+        let whole = usize::try_from(run.len)
+            .ok()
+            .and_then(|len| memory.slice_mut(run.gpa, len));
+        if let Some(slice) = whole {
+            ramdisk.reader.read_exact(slice).map_err(failed)?;
+            continue;
+        }
+        let mut buffer = vec![0; BOUNCE.min(run.len as usize)];
+        let mut done = 0;
+        while done < run.len {
+            let part = &mut buffer[..(run.len - done).min(BOUNCE as u64) as usize];
+            ramdisk.reader.read_exact(part).map_err(failed)?;
+            memory.write(run.gpa + done, part)?;
+            done += part.len() as u64;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_split_at_the_hole_only() {
+        let all = |start, len| runs(start, len).map(|r| (r.gpa, r.len)).collect::<Vec<_>>();
+        assert_eq!(all(0x1000, 0x10), [(0x1000, 0x10)]);
+        assert_eq!(
+            all(0xdfff_f000, 0x3000),
+            [(0xdfff_f000, 0x1000), (0x1_0000_0000, 0x2000)]
+        );
+        assert_eq!(all(0xe000_0000, 0x1000), [(0x1_0000_0000, 0x1000)]);
+        assert_eq!(all(0xe000_0800, 0), []);
+        assert_eq!(all(0xdfff_f000, 0x1000), [(0xdfff_f000, 0x1000)]);
+    }
+
+    #[test]
+    fn write_sparse_skips_pages_of_zeros_and_nothing_else() {
+        struct Log(Vec<(u64, usize)>);
+        impl GuestMemory for Log {
+            fn write(&mut self, gpa: u64, bytes: &[u8]) -> Result<(), OutsideMemory> {
+                if !bytes.is_empty() {
+                    self.0.push((gpa, bytes.len()));
+                }
+                Ok(())
+            }
+        }
+        let mut bytes = vec![0; 0x5000];
+        bytes[0x10] = 1;
+        bytes[0x3fff] = 1;
+        let mut log = Log(vec![]);
+        write_sparse(&mut log, 0x10_0800, &bytes).expect("log");
+        assert_eq!(log.0, [(0x10_0800, 0x800), (0x10_4000, 0x1000)]);
+    }
+}
