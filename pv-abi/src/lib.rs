@@ -42,6 +42,7 @@ pub mod mmu;
 pub mod multicall;
 pub mod netif;
 pub mod nmi;
+pub mod pciif;
 pub mod physdev;
 pub mod pmu;
 pub mod ring;
@@ -49,6 +50,7 @@ pub mod sched;
 pub mod segment;
 pub mod shared_info;
 pub mod start_info;
+pub mod tpmif;
 pub mod trap;
 pub mod vcpu;
 pub mod vcpu_context;
@@ -74,6 +76,6 @@ macro_rules! tables {
 /// Everything that this crate declares.
 pub const TABLES: &[layout::ModuleLayout] = tables! {
     blkif callback console control cpuid domid elfnote errno event_channel fbif grant_table hvm hypercall
-    kbdif memory mmu multicall netif nmi physdev pmu ring sched segment shared_info start_info trap vcpu
+    kbdif memory mmu multicall netif nmi pciif physdev pmu ring sched segment shared_info start_info tpmif trap vcpu
     vcpu_context version vm_assist xenstore
 };

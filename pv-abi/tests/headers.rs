@@ -118,17 +118,15 @@ fn declaration_without_c_counterpart_is_an_error() {
         fields: &[],
         recode,
     }];
-    let error = compare(&module(UNKNOWN, &[]), Target::M64)
-        .err()
-        .expect("gcc accepted an unknown type");
+    let error =
+        compare(&module(UNKNOWN, &[]), Target::M64).expect_err("gcc accepted an unknown type");
     assert!(error.contains("not_in_any_header"), "{error}");
 }
 
 #[test]
 fn missing_compiler_is_an_error_naming_the_packages() {
     let error = probe::compile("/nonexistent/gcc", "", Target::M32)
-        .err()
-        .expect("compiled without a compiler");
+        .expect_err("compiled without a compiler");
     assert!(error.contains("apt-get install gcc"), "{error}");
     assert!(error.contains("libxen-dev"), "{error}");
 }

@@ -95,6 +95,8 @@ const HEADERS: &[&str] = &[
     "xen/io/netif.h",
     "xen/io/fbif.h",
     "xen/io/kbdif.h",
+    "xen/io/pciif.h",
+    "xen/io/tpmif.h",
 ];
 
 /// Marks the numbers in the object file.
