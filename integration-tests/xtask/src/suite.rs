@@ -1,8 +1,216 @@
-//! `cargo xtask suite`.
+//! `cargo xtask test`: every test, in the order in which failures are cheapest to find.
+//!
+//! ```text
+//!   assets ── release binaries ── cargo test --workspace (host) ── lab test binary, in the lab ── totals
+//! ```
+//! The closing lines of every test binary (`test result: ...`) pass through; the last line is
+//! `N passed, N failed`. A binary that ends without its closing line counts as one failure.
 
-use anyhow::{bail, Result};
+use crate::assets;
+use anyhow::{bail, Context, Result};
+use noxen_integration_tests::layout;
+use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Instant;
 
-/// The command.
-pub fn command(_args: &[String]) -> Result<u8> {
-    bail!("not there yet")
+/// Sum over test binaries.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Totals {
+    passed: u64,
+    failed: u64,
+}
+
+impl Totals {
+    /// Counts a closing line; anything else is left alone.
+    fn count(&mut self, line: &str) -> bool {
+        let Some(rest) = line.trim().strip_prefix("test result: ") else {
+            return false;
+        };
+        let number = |word: &str| -> u64 {
+            rest.split([';', '.'])
+                .find_map(|part| part.trim().strip_suffix(word)?.trim().parse().ok())
+                .unwrap_or(0)
+        };
+        self.passed += number("passed");
+        self.failed += number("failed");
+        true
+    }
+}
+
+/// `cargo xtask test [FILTER...]`: with filters, only the lab tests whose names hold one of them.
+pub fn command(args: &[String]) -> Result<u8> {
+    if let Some(switch) = args.iter().find(|arg| arg.starts_with('-')) {
+        bail!("test knows no {switch}; words limit the lab tests to those whose names hold one");
+    }
+    let start = Instant::now();
+    let mut totals = Totals::default();
+    step("packages, kernels and images");
+    assets::ensure_all()?;
+    step("release binaries");
+    build_binaries()?;
+    if args.is_empty() {
+        step("tests on this host");
+        let mut cargo = cargo();
+        cargo.args(["test", "--workspace", "--no-fail-fast"]);
+        run_counted(&mut cargo, &mut totals)?;
+    }
+    step("tests in the lab");
+    let binary = lab_binary()?;
+    let mut lab = Command::new(std::env::current_exe()?);
+    lab.args([
+        "lab",
+        "--vcpus",
+        "4",
+        "--mem",
+        "6144",
+        "--timeout",
+        "2700",
+        "--verbose",
+        "--",
+    ]);
+    lab.arg(&binary).args(["--test-threads=1"]).args(args);
+    lab.env("NOXEN_BIN", layout::bin_dir())
+        .env("RUST_BACKTRACE", "0");
+    run_counted(&mut lab, &mut totals)?;
+    eprintln!(
+        "xtask: all tests took {:.0} s",
+        start.elapsed().as_secs_f64()
+    );
+    println!("{} passed, {} failed", totals.passed, totals.failed);
+    Ok(u8::from(totals.failed != 0))
+}
+
+fn step(what: &str) {
+    eprintln!("xtask: == {what}");
+}
+
+fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(layout::repo_root());
+    // What cargo set for us must not reach the cargo that we start.
+    for (name, _) in std::env::vars_os() {
+        if let Some(text) = name.to_str() {
+            if text.starts_with("CARGO_PKG_")
+                || text == "CARGO_MANIFEST_DIR"
+                || text == "CARGO_MANIFEST_PATH"
+            {
+                command.env_remove(text);
+            }
+        }
+    }
+    command
+}
+
+/// Builds the programs under test.
+pub fn build_binaries() -> Result<()> {
+    let status = cargo()
+        .args([
+            "build",
+            "--release",
+            "--workspace",
+            "--bins",
+            "--exclude",
+            "xtask",
+        ])
+        .status()
+        .context("cargo does not run")?;
+    if !status.success() {
+        bail!("the workspace does not build");
+    }
+    Ok(())
+}
+
+/// Builds the lab test binary and finds it through cargo's messages.
+fn lab_binary() -> Result<PathBuf> {
+    let out = cargo()
+        .args([
+            "test",
+            "--no-run",
+            "-p",
+            "noxen-integration-tests",
+            "--features",
+            "lab",
+            "--test",
+            "lab",
+        ])
+        .arg("--message-format=json-render-diagnostics")
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cargo does not run")?;
+    if !out.status.success() {
+        bail!("the lab tests do not build");
+    }
+    String::from_utf8_lossy(&out.stdout)
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter(|message| {
+            message["reason"] == "compiler-artifact" && message["target"]["name"] == "lab"
+        })
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .context("cargo names no lab test binary")
+}
+
+/// Runs a command whose output passes through and is counted.
+fn run_counted(command: &mut Command, totals: &mut Totals) -> Result<()> {
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("{} does not run", command.get_program().to_string_lossy()))?;
+    let stream = child.stdout.take().context("no pipe")?;
+    let mut out = std::io::stdout();
+    let mut reader = BufReader::new(stream);
+    let (mut line, mut closings, failed_before) = (Vec::new(), 0, totals.failed);
+    while reader.read_until(b'\n', &mut line)? > 0 {
+        out.write_all(&line)?;
+        out.flush()?;
+        closings += u32::from(totals.count(&String::from_utf8_lossy(&line)));
+        line.clear();
+    }
+    let status = child.wait()?;
+    if !status.success() && totals.failed == failed_before || closings == 0 {
+        eprintln!("xtask: the runner ended with {status} and without a closing line: counted as a failure");
+        totals.failed += 1;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn closing_lines_are_summed_and_others_left_alone() {
+        let mut totals = Totals::default();
+        assert!(totals.count("test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.12s"));
+        assert!(totals.count("test result: FAILED. 3 passed; 2 failed; 0 ignored; 0 measured; 7 filtered out; finished in 1.00s\n"));
+        assert!(!totals.count("test store_result ... ok"));
+        assert_eq!(
+            totals,
+            Totals {
+                passed: 15,
+                failed: 2
+            }
+        );
+    }
+
+    #[test]
+    fn runner_that_dies_without_closing_line_is_a_failure() {
+        let mut totals = Totals::default();
+        run_counted(
+            Command::new("sh").args(["-c", "echo running; exit 101"]),
+            &mut totals,
+        )
+        .unwrap();
+        assert_eq!(
+            totals,
+            Totals {
+                passed: 0,
+                failed: 1
+            }
+        );
+        run_counted(Command::new("sh").args(["-c", "exit 0"]), &mut totals).unwrap();
+        assert_eq!(totals.failed, 2);
+    }
 }
