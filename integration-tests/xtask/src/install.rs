@@ -1,8 +1,184 @@
-//! `cargo xtask install`.
+//! `cargo xtask install --prefix DIR`: what `configs/` and the build hold, where Debian would put it.
+//!
+//! ```text
+//!   target/release/{toolctl,xend,xenstored,noxen-vmm}   -> DIR/bin, xm -> toolctl
+//!   configs/scripts/*                                   -> DIR/etc/xen/scripts (executable)
+//!   configs/systemd/*                                   -> DIR/lib/systemd/system
+//!   configs/man/NAME.N                                  -> DIR/share/man/manN
+//!   configs/completions/*                               -> DIR/share/bash-completion/completions
+//!   configs/ (the rest)                                 -> DIR/etc/xen; a file of the user's is kept
+//! ```
 
-use anyhow::{bail, Result};
+use crate::options::{Arg, Args};
+use crate::suite;
+use anyhow::{bail, Context, Result};
+use noxen_integration_tests::layout;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+const PROGRAMS: [&str; 4] = ["toolctl", "xend", "xenstored", "noxen-vmm"];
 
 /// The command.
-pub fn command(_args: &[String]) -> Result<u8> {
-    bail!("not there yet")
+pub fn command(args: &[String]) -> Result<u8> {
+    let mut reader = Args::new(args);
+    let mut prefix = None;
+    while let Some(arg) = reader.next()? {
+        match arg {
+            Arg::Switch(name) if name == "--prefix" => {
+                prefix = Some(PathBuf::from(reader.value(&name)?))
+            }
+            Arg::Switch(other) => bail!("install knows no {other}"),
+            Arg::Word(word) => bail!("install takes no '{word}'; use --prefix DIR"),
+        }
+    }
+    let prefix = prefix.context("install needs --prefix DIR")?;
+    suite::build_binaries()?;
+    install(
+        &layout::bin_dir(),
+        &layout::repo_root().join("configs"),
+        &prefix,
+    )?;
+    Ok(0)
+}
+
+fn install(programs: &Path, configs: &Path, prefix: &Path) -> Result<()> {
+    for program in PROGRAMS {
+        let from = programs.join(program);
+        if !from.exists() {
+            bail!("{} was not built", from.display());
+        }
+        put(&from, &prefix.join("bin").join(program), 0o755)?;
+    }
+    let link = prefix.join("bin/xm");
+    if fs::symlink_metadata(&link).is_ok() {
+        fs::remove_file(&link)?;
+    }
+    std::os::unix::fs::symlink("toolctl", &link)?;
+    println!("{} -> toolctl", link.display());
+    for file in files_below(configs)? {
+        let relative = file.strip_prefix(configs)?;
+        let Some((to, mode, keep)) = destination(relative) else {
+            continue;
+        };
+        let to = prefix.join(to);
+        if keep && to.exists() && fs::read(&to)? != fs::read(&file)? {
+            println!("{} kept: it differs from ours", to.display());
+            continue;
+        }
+        put(&file, &to, mode)?;
+    }
+    Ok(())
+}
+
+/// Where a file of `configs/` goes, its mode, and whether a user's own version is kept.
+fn destination(relative: &Path) -> Option<(PathBuf, u32, bool)> {
+    let name = relative.file_name()?;
+    let first = relative.components().next()?.as_os_str().to_str()?;
+    let inside = relative.components().count() > 1;
+    Some(match first {
+        "scripts" if inside => (Path::new("etc/xen").join(relative), 0o755, true),
+        "systemd" if inside => (Path::new("lib/systemd/system").join(name), 0o644, false),
+        "completions" if inside => (
+            Path::new("share/bash-completion/completions").join(name),
+            0o644,
+            false,
+        ),
+        "man" if inside => {
+            let section = relative.extension()?.to_str()?;
+            (
+                Path::new("share/man")
+                    .join(format!("man{section}"))
+                    .join(name),
+                0o644,
+                false,
+            )
+        }
+        _ => (Path::new("etc/xen").join(relative), 0o644, true),
+    })
+}
+
+/// Copies beside the destination, then renames: a running program is replaced, never written into.
+fn put(from: &Path, to: &Path, mode: u32) -> Result<()> {
+    let dir = to.parent().context("no directory")?;
+    fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    let mut name = to.file_name().context("no name")?.to_owned();
+    name.push(".new");
+    let new = dir.join(name);
+    fs::copy(from, &new).with_context(|| format!("cannot write {}", new.display()))?;
+    fs::set_permissions(&new, fs::Permissions::from_mode(mode))?;
+    fs::rename(&new, to)?;
+    println!("{}", to.display());
+    Ok(())
+}
+
+fn files_below(dir: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    if !dir.exists() {
+        return Ok(files);
+    }
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        let hidden = path
+            .file_name()
+            .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        if hidden {
+            continue;
+        }
+        if path.is_dir() {
+            files.extend(files_below(&path)?);
+        } else {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn install_puts_files_in_place_and_keeps_the_users_config() {
+        let base = std::env::temp_dir().join(format!("noxen-install-{}", std::process::id()));
+        let (bin, configs, prefix) = (base.join("bin"), base.join("configs"), base.join("prefix"));
+        for program in PROGRAMS {
+            fs::create_dir_all(&bin).unwrap();
+            fs::write(bin.join(program), program).unwrap();
+        }
+        for file in [
+            "demo.cfg",
+            "scripts/block",
+            "systemd/xend.service",
+            "man/xm.1",
+        ] {
+            let path = configs.join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "ours").unwrap();
+        }
+        install(&bin, &configs, &prefix).unwrap();
+        assert_eq!(fs::read(prefix.join("bin/xm")).unwrap(), b"toolctl");
+        assert_eq!(
+            fs::read(prefix.join("lib/systemd/system/xend.service")).unwrap(),
+            b"ours"
+        );
+        assert_eq!(
+            fs::read(prefix.join("share/man/man1/xm.1")).unwrap(),
+            b"ours"
+        );
+        let mode = fs::metadata(prefix.join("etc/xen/scripts/block"))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o755);
+
+        fs::write(prefix.join("etc/xen/demo.cfg"), "the user's").unwrap();
+        install(&bin, &configs, &prefix).unwrap();
+        assert_eq!(
+            fs::read(prefix.join("etc/xen/demo.cfg")).unwrap(),
+            b"the user's"
+        );
+        fs::remove_dir_all(base).unwrap();
+    }
 }

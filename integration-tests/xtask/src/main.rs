@@ -45,6 +45,7 @@ fn main() -> ExitCode {
         "assets" => assets::command(&args),
         "test" => suite::command(&args),
         "demo" => demo::command(&args),
+        "demo-inside" => demo::inside(&args),
         "bench" => bench::command(&args),
         "install" => install::command(&args),
         "help" | "--help" | "-h" => {
