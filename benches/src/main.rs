@@ -1,2 +1,35 @@
-//! Skeleton.
-fn main() {}
+//! Benches: contenders side by side in one boot of the lab, raw samples kept.
+//!
+//! ```text
+//!   cargo xtask bench NAME ── lab --icount ── noxen-benches NAME ──┬── NAME.json in $NOXEN_LAB_OUT
+//!                                                                   └── ratio table, one-line summary last
+//! ```
+//! Virtual time comes from QEMU's instruction counter, so figures repeat and compare; only ratios
+//! within one run mean anything.
+
+mod boot;
+mod exits;
+mod report;
+
+use std::process::ExitCode;
+
+/// The names that exist now; the others of `cargo xtask bench` come with what they measure.
+const NAMES: [&str; 1] = ["boot"];
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let outcome = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["boot"] => boot::run(),
+        _ => {
+            eprintln!("noxen-benches: give one of {NAMES:?}, not {args:?}");
+            return ExitCode::from(2);
+        }
+    };
+    match outcome.and_then(|report| report.write_and_show()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("noxen-benches: {error:#}");
+            ExitCode::from(1)
+        }
+    }
+}

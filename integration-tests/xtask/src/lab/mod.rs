@@ -47,6 +47,8 @@ pub struct Spec {
     pub argv: Vec<String>,
     /// Environment on top of ours.
     pub env: Vec<(String, String)>,
+    /// Where to copy the files that the command left in its out directory.
+    pub keep_out: Option<PathBuf>,
 }
 
 impl Spec {
@@ -60,6 +62,7 @@ impl Spec {
             verbose: false,
             argv,
             env: Vec::new(),
+            keep_out: None,
         }
     }
 }
@@ -175,6 +178,15 @@ pub fn run(spec: &Spec) -> Result<u8> {
         }
         Err(why) => in_qemu(spec, &run_dir, &why),
     };
+    if let Some(dir) = &spec.keep_out {
+        for entry in std::fs::read_dir(run_dir.out())? {
+            let path = entry?.path();
+            if let (true, Some(name)) = (path.is_file(), path.file_name()) {
+                std::fs::copy(&path, dir.join(name))?;
+                std::fs::remove_file(&path)?;
+            }
+        }
+    }
     if status.as_ref().is_ok_and(|status| *status == 0) {
         run_dir.tidy();
     }
