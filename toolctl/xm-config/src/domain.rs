@@ -1,0 +1,165 @@
+//! [`Settings`] to the typed [`DomainConfig`] that xend is sent.
+//!
+//! Values are passed on as written; xend checks their ranges. Here only the kind matters: a number must be one.
+
+use crate::error::{ConfigError, Result};
+use crate::settings::{Setting, Settings};
+use noxen_xend_api::{Cpus, DomainConfig};
+
+/// The configuration that `settings` describe. File names become absolute.
+pub fn domain_config(settings: &Settings) -> Result<DomainConfig> {
+    let defaults = DomainConfig::default();
+    let text =
+        |name: &str, default: &str| settings.text(name).unwrap_or_else(|| default.to_owned());
+    let whole = |name: &str, default: i64| Ok(settings.whole(name)?.unwrap_or(default));
+    let flag = |name: &str| -> Result<bool> { Ok(settings.whole(name)?.unwrap_or(0) != 0) };
+    let some = |name: &str| settings.text(name).filter(|text| !text.is_empty());
+    let mut config = DomainConfig {
+        name: text("name", ""),
+        uuid: some("uuid"),
+        builder: builder(settings)?,
+        kernel: absolute(&text("kernel", "")),
+        ramdisk: absolute(&text("ramdisk", "")),
+        features: text("features", ""),
+        memory: whole("memory", defaults.memory)?,
+        maxmem: settings.whole("maxmem")?,
+        shadow_memory: whole("shadow_memory", 0)?,
+        vcpus: whole("vcpus", defaults.vcpus)?,
+        vcpu_avail: settings.whole("vcpu_avail")?.map(i64::cast_unsigned),
+        cpu: settings.whole("cpu")?,
+        cpus: match settings.get("cpus") {
+            None => Cpus::Any,
+            Some(Setting::List(sets)) => Cpus::PerVcpu(sets.clone()),
+            Some(_) => Cpus::All(text("cpus", "")),
+        },
+        cpu_weight: settings.whole("cpu_weight")?,
+        cpu_cap: settings.whole("cpu_cap")?,
+        bootloader: match text("bootloader", "").as_str() {
+            "pygrub" => "/usr/bin/pygrub".into(),
+            other => other.to_owned(),
+        },
+        bootargs: text("bootargs", ""),
+        on_poweroff: text("on_poweroff", &defaults.on_poweroff),
+        on_reboot: text("on_reboot", &defaults.on_reboot),
+        on_crash: text("on_crash", &defaults.on_crash),
+        on_xend_start: text("on_xend_start", &defaults.on_xend_start),
+        on_xend_stop: text("on_xend_stop", &defaults.on_xend_stop),
+        root: strip(&text("root", ""), "root="),
+        extra: text("extra", &text("cmdline", "")),
+        ip: strip(&text("ip", ""), "ip="),
+        netmask: text("netmask", ""),
+        gateway: text("gateway", ""),
+        hostname: text("hostname", ""),
+        interface: text("interface", ""),
+        dhcp: text("dhcp", "off"),
+        nfs_server: some("nfs_server"),
+        nfs_root: some("nfs_root"),
+        disk: settings.list("disk"),
+        vif: settings.list("vif"),
+        vfb: settings.list("vfb"),
+        vtpm: settings.list("vtpm"),
+        pci: settings.list("pci"),
+        vscsi: settings.list("vscsi"),
+        ioports: settings.list("ioports"),
+        irq: settings.list("irq"),
+        access_control: settings.list("access_control"),
+        localtime: flag("localtime")?,
+        rtc_timeoffset: whole("rtc_timeoffset", 0)?,
+    };
+    if let Some(restart) = some("restart") {
+        let [poweroff, reboot, crash] = match restart.as_str() {
+            "onreboot" => ["destroy", "restart", "destroy"],
+            "always" => ["restart"; 3],
+            "never" => ["destroy"; 3],
+            other => {
+                return Err(ConfigError::config(format!(
+                    "Invalid value for restart: {other}; it is onreboot, always or never"
+                )))
+            }
+        };
+        config.on_poweroff = poweroff.into();
+        config.on_reboot = reboot.into();
+        config.on_crash = crash.into();
+    }
+    Ok(config)
+}
+
+/// `builder`, or what xl's `type` says in its place.
+fn builder(settings: &Settings) -> Result<String> {
+    if let Some(builder) = settings.text("builder") {
+        return Ok(builder);
+    }
+    match settings.text("type").as_deref() {
+        None | Some("pv") => Ok("linux".into()),
+        Some("hvm") => Ok("hvm".into()),
+        Some(other) => Err(ConfigError::config(format!(
+            "type '{other}' is not built yet; pv and hvm are known"
+        ))),
+    }
+}
+
+fn strip(text: &str, prefix: &str) -> String {
+    text.strip_prefix(prefix).unwrap_or(text).to_owned()
+}
+
+fn absolute(path: &str) -> String {
+    if path.is_empty() {
+        return String::new();
+    }
+    match std::path::absolute(path) {
+        Ok(path) => path.display().to_string(),
+        Err(_) => path.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::{load_source, Options};
+
+    fn config(source: &str, words: &[&str]) -> Result<DomainConfig> {
+        let words: Vec<String> = words.iter().map(|word| word.to_string()).collect();
+        domain_config(&load_source(source, "./d", &words, &Options::default())?.settings)
+    }
+
+    #[test]
+    fn config_of_a_whole_file_has_its_values() {
+        let config = config(
+            "kernel='/k'\nramdisk='r'\nmemory='96'\nvcpus=2.0\nroot='root=/dev/xvda1 ro'\nextra='3'\ncpus=['0', '1']\n\
+             vcpu_avail=3\ncpu_weight=512\non_crash='preserve'\nvif=['']\n",
+            &["extra=single"],
+        )
+        .unwrap();
+        assert_eq!(
+            (config.kernel.as_str(), config.memory, config.vcpus),
+            ("/k", 96, 2)
+        );
+        assert!(config.ramdisk.starts_with('/') && config.ramdisk.ends_with("/r"));
+        assert_eq!(config.root, "/dev/xvda1 ro");
+        assert_eq!(config.extra, "single");
+        assert_eq!(config.cpus, Cpus::PerVcpu(vec!["0".into(), "1".into()]));
+        assert_eq!((config.vcpu_avail, config.cpu_weight), (Some(3), Some(512)));
+        assert_eq!(
+            (config.on_poweroff.as_str(), config.on_crash.as_str()),
+            ("destroy", "preserve")
+        );
+        assert_eq!(config.vif, [""]);
+        assert_eq!(config.name, "d");
+    }
+
+    #[test]
+    fn deprecated_restart_sets_all_three_actions() {
+        let config = config("restart = 'never'\n", &[]).unwrap();
+        assert_eq!(config.on_reboot, "destroy");
+        assert!(super::tests::config("restart = 'often'\n", &[]).is_err());
+    }
+
+    #[test]
+    fn number_that_is_none_is_an_error() {
+        assert_eq!(
+            config("memory = 'lots'\n", &[]).unwrap_err().to_string(),
+            "Invalid Configuration: memory must be a whole number, found 'lots'"
+        );
+        assert!(config("vcpus = 1e300\n", &[]).is_err());
+    }
+}

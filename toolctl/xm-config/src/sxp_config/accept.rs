@@ -1,0 +1,140 @@
+//! `(vm ...)` or `(domain ...)` to [`DomainConfig`].
+
+use super::devices;
+use crate::error::{ConfigError, Result};
+use crate::sxp::Node;
+use noxen_xend_api::{Cpus, DomainConfig};
+
+/// Reads what `create -F` is given. Keys that xend only ever printed (`domid`, `state`, ..) are skipped, as xend did.
+pub fn from_sxp(node: &Node) -> Result<DomainConfig> {
+    let tag = node.key().unwrap_or("");
+    if !matches!(tag, "vm" | "domain") {
+        let shown: String = tag.chars().take(40).collect();
+        return Err(ConfigError::config(format!(
+            "expected (vm ...), found ({shown} ...)"
+        )));
+    }
+    let defaults = DomainConfig::default();
+    let text = |key: &str, default: &str| node.get(key).unwrap_or(default).to_owned();
+    let number = |key: &str| -> Result<Option<i64>> {
+        match node.get(key).map(str::trim) {
+            None | Some("") => Ok(None),
+            Some(text) => text.parse().map(Some).map_err(|_| {
+                let shown: String = text.chars().take(40).collect();
+                ConfigError::config(format!(
+                    "Invalid Configuration: {key} must be a whole number, found '{shown}'"
+                ))
+            }),
+        }
+    };
+    let mut config = DomainConfig {
+        name: text("name", ""),
+        uuid: node
+            .get("uuid")
+            .filter(|text| !text.is_empty())
+            .map(String::from),
+        features: text("features", ""),
+        memory: number("memory")?.unwrap_or(defaults.memory),
+        maxmem: number("maxmem")?,
+        shadow_memory: number("shadow_memory")?.unwrap_or(0),
+        vcpus: number("vcpus")?.unwrap_or(defaults.vcpus),
+        vcpu_avail: number("vcpu_avail")?.map(i64::cast_unsigned),
+        cpu: number("cpu")?,
+        cpus: cpus(node),
+        cpu_weight: number("cpu_weight")?,
+        cpu_cap: number("cpu_cap")?,
+        bootloader: text("bootloader", ""),
+        bootargs: text("bootloader_args", ""),
+        on_poweroff: text("on_poweroff", &defaults.on_poweroff),
+        on_reboot: text("on_reboot", &defaults.on_reboot),
+        on_crash: text("on_crash", &defaults.on_crash),
+        on_xend_start: text("on_xend_start", &defaults.on_xend_start),
+        on_xend_stop: text("on_xend_stop", &defaults.on_xend_stop),
+        localtime: number("localtime")?.unwrap_or(0) != 0,
+        rtc_timeoffset: number("rtc_timeoffset")?.unwrap_or(0),
+        ..defaults
+    };
+    image(node, &mut config);
+    for device in node.children("device") {
+        for inner in device.members() {
+            devices::accept(inner, &mut config)?;
+        }
+    }
+    if let Some(label) = node
+        .child("security")
+        .and_then(|security| security.members().first())
+    {
+        security(label, &mut config);
+    }
+    Ok(config)
+}
+
+fn image(node: &Node, config: &mut DomainConfig) {
+    let Some(image) = node
+        .child("image")
+        .and_then(|image| image.members().first())
+    else {
+        return;
+    };
+    let text = |key: &str| image.get(key).unwrap_or("").to_owned();
+    config.builder = image.key().unwrap_or("linux").to_owned();
+    config.kernel = text("kernel");
+    config.ramdisk = text("ramdisk");
+    config.root = text("root");
+    config.extra = text("args");
+    let ip = text("ip");
+    let parts: Vec<&str> = ip.split(':').collect();
+    match parts.as_slice() {
+        [""] => {}
+        [client, server, gateway, netmask, hostname, interface, autoconf] => {
+            config.ip = client.to_string();
+            config.nfs_server = Some(server.to_string());
+            config.gateway = gateway.to_string();
+            config.netmask = netmask.to_string();
+            config.hostname = hostname.to_string();
+            config.interface = interface.to_string();
+            config.dhcp = autoconf.to_string();
+        }
+        _ => config.extra = format!("ip={ip} {}", config.extra),
+    }
+}
+
+/// `(cpus 0-3)`, `(cpus (0 1))` one set a vCPU, or `(cpus ((0 1) ()))` lists of CPUs a vCPU.
+fn cpus(node: &Node) -> Cpus {
+    let Some(members) = node.child("cpus").map(Node::members) else {
+        return Cpus::Any;
+    };
+    match members {
+        [Node::Atom(set)] => Cpus::All(set.clone()),
+        [Node::List(sets)]
+            if sets
+                .iter()
+                .any(|set| !matches!(set, Node::List(all) if all.is_empty())) =>
+        {
+            Cpus::PerVcpu(
+                sets.iter()
+                    .map(|set| match set {
+                        Node::Atom(text) => text.clone(),
+                        Node::List(all) => all
+                            .iter()
+                            .filter_map(Node::text)
+                            .collect::<Vec<_>>()
+                            .join(","),
+                    })
+                    .collect(),
+            )
+        }
+        _ => Cpus::Any,
+    }
+}
+
+fn security(label: &Node, config: &mut DomainConfig) {
+    let label = match label {
+        Node::List(all) if label.key().is_none() => all.first(),
+        _ => Some(label),
+    };
+    if let Some(label) = label {
+        let get = |key: &str| label.get(key).unwrap_or("");
+        config.access_control = vec![format!("policy={},label={}", get("policy"), get("label"))];
+    }
+}

@@ -1,0 +1,89 @@
+//! [`DomainConfig`] to `(vm ...)`.
+
+use super::devices;
+use crate::error::{ConfigError, Result};
+use crate::sxp::Node;
+use noxen_xend_api::{cmdline, Cpus, DomainConfig};
+
+/// The expression that `xm create` would have sent; fails on device texts that no device can be built from.
+pub fn to_sxp(config: &DomainConfig) -> Result<Node> {
+    let mut vm = Node::list("vm", Vec::new());
+    let mut put = |key: &str, value: &str| {
+        if !value.is_empty() {
+            vm.push(Node::pair(key, value));
+        }
+    };
+    let number = |value: Option<i64>| value.map(|value| value.to_string()).unwrap_or_default();
+    put("name", &config.name);
+    put("memory", &config.memory.to_string());
+    put("maxmem", &number(config.maxmem));
+    put(
+        "shadow_memory",
+        &number(Some(config.shadow_memory).filter(|&mib| mib != 0)),
+    );
+    put("vcpus", &config.vcpus.to_string());
+    put(
+        "vcpu_avail",
+        &config
+            .vcpu_avail
+            .map(|mask| mask.to_string())
+            .unwrap_or_default(),
+    );
+    put("features", &config.features);
+    put("on_poweroff", &config.on_poweroff);
+    put("on_reboot", &config.on_reboot);
+    put("on_crash", &config.on_crash);
+    put("on_xend_start", &config.on_xend_start);
+    put("on_xend_stop", &config.on_xend_stop);
+    put("uuid", config.uuid.as_deref().unwrap_or(""));
+    put("cpu", &number(config.cpu));
+    put("cpu_weight", &number(config.cpu_weight));
+    put("cpu_cap", &number(config.cpu_cap));
+    put("bootloader", &config.bootloader);
+    put(
+        "bootloader_args",
+        if config.bootloader.is_empty() {
+            ""
+        } else {
+            &config.bootargs
+        },
+    );
+    put("localtime", if config.localtime { "1" } else { "" });
+    put(
+        "rtc_timeoffset",
+        &number(Some(config.rtc_timeoffset).filter(|&s| s != 0)),
+    );
+    match &config.cpus {
+        Cpus::Any => {}
+        Cpus::All(set) => vm.push(Node::pair("cpus", set.as_str())),
+        Cpus::PerVcpu(sets) => {
+            let sets = sets.iter().map(Node::atom).collect();
+            vm.push(Node::List(vec![Node::atom("cpus"), Node::List(sets)]));
+        }
+    }
+    vm.push(Node::list("image", vec![image(config)?]));
+    vm.push(Node::pair("s3_integrity", "1"));
+    for device in devices::emit(config)? {
+        vm.push(Node::list("device", vec![device]));
+    }
+    if let Some(label) = devices::security(config)? {
+        vm.push(label);
+    }
+    Ok(vm)
+}
+
+fn image(config: &DomainConfig) -> Result<Node> {
+    let mut image = Node::list(&config.builder, Vec::new());
+    let mut put = |key: &str, value: &str| {
+        if !value.is_empty() {
+            image.push(Node::pair(key, value));
+        }
+    };
+    let args = cmdline::args(config).map_err(|error| ConfigError::config(error.to_string()))?;
+    put("kernel", &config.kernel);
+    put("ramdisk", &config.ramdisk);
+    put("ip", &cmdline::ip_value(config).unwrap_or_default());
+    put("root", &config.root);
+    put("args", &args);
+    Ok(image)
+}

@@ -1,0 +1,16 @@
+//! Domain configurations as S-expressions.
+//!
+//! ```text
+//!   DomainConfig --emit--> (vm (name ..)(memory ..)..(image (linux ..))..(device (vbd ..))..)   create --dryrun
+//!   DomainConfig <-accept-- (vm ..) or (domain ..)                                              create -F FILE
+//! ```
+
+mod accept;
+mod devices;
+mod emit;
+
+pub use accept::from_sxp;
+pub use emit::to_sxp;
+
+#[cfg(test)]
+mod tests;
