@@ -1,0 +1,242 @@
+//! Event channels: the port table, raising, and the doorbell from outside.
+//!
+//! ```text
+//!   EVTCHNOP_send, VIRQ, doorbell bit --> raise(port) --+-- 2-level: shared_info bits, selector
+//!                                                       +-- FIFO: event word, queue of (vCPU, priority)
+//!                                                              |
+//!                              vcpu_info.upcall_pending := 1 <-+--> IPI when the vCPU sleeps or runs unmasked
+//! ```
+//! A port bound to domain 0 is an *external* port: sending to it leaves through the notify port, and the
+//! doorbell raises it. The table lives in the monitor region, 32 bytes a port, under the event lock.
+
+mod fifo;
+mod port;
+
+pub use port::Port;
+
+use crate::cpu::{info, Cpu};
+use crate::domain::{attention, place};
+use crate::machine::Machine;
+use core::sync::atomic::Ordering;
+use noxen_monitor_abi::counters::other;
+use noxen_pv_abi::errno::Errno;
+use noxen_pv_abi::event_channel::{EvtchnState, Virq, EVTCHN_2L_NR_CHANNELS_64};
+
+/// Byte offsets of the bitmaps in shared_info (64-bit).
+const PENDING: u64 = 0x800;
+const MASK: u64 = 0xa00;
+
+impl<M: Machine> Cpu<'_, M> {
+    /// Ports that can exist now.
+    pub fn max_ports(&self) -> u32 {
+        let table = self.dom.info.nr_evtchns;
+        if self.dom.fifo.load(Ordering::Relaxed) {
+            table
+        } else {
+            table.min(EVTCHN_2L_NR_CHANNELS_64)
+        }
+    }
+
+    /// Reads a port's record (a free one beyond the table).
+    pub fn port(&self, port: u32) -> Port {
+        if port >= self.max_ports() {
+            return Port::default();
+        }
+        let at = self.dom.info.evtchn_gpa + u64::from(port) * 32;
+        let word = |offset| self.m.word(at + offset).map_or(0, |word| word.load(Ordering::Relaxed));
+        Port::from_words([word(0), word(8)])
+    }
+
+    /// Writes a port's record (event lock held).
+    pub fn set_port(&self, port: u32, record: Port) {
+        let at = self.dom.info.evtchn_gpa + u64::from(port) * 32;
+        for (index, value) in record.to_words().into_iter().enumerate() {
+            if let Some(word) = self.m.word(at + index as u64 * 8) {
+                word.store(value, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Lowest free port, 1 and up (event lock held): small kernels have small tables.
+    pub fn allocate_port(&self) -> Result<u32, Errno> {
+        (1..self.max_ports()).find(|port| self.port(*port).state == EvtchnState::CLOSED).ok_or(Errno::ENOSPC)
+    }
+
+    /// Makes port pending for its vCPU.
+    pub fn raise(&self, port: u32) {
+        if self.dom.fifo.load(Ordering::Acquire) {
+            let _lock = self.lock_events();
+            self.fifo_raise(port, true);
+        } else {
+            let vcpu = self.port(port).vcpu;
+            self.raise_2l(port, vcpu);
+        }
+    }
+
+    fn bitmap(&self, base: u64, port: u32) -> Option<(&core::sync::atomic::AtomicU64, u64)> {
+        let word = self.m.word(self.dom.info.shared_info_gpa + base + u64::from(port / 64) * 8)?;
+        Some((word, 1 << (port % 64)))
+    }
+
+    fn raise_2l(&self, port: u32, vcpu: u32) {
+        if port >= EVTCHN_2L_NR_CHANNELS_64 {
+            return;
+        }
+        let Some((pending, bit)) = self.bitmap(PENDING, port) else { return };
+        if pending.fetch_or(bit, Ordering::SeqCst) & bit != 0 {
+            return;
+        }
+        let masked = self.bitmap(MASK, port).is_none_or(|(mask, bit)| mask.load(Ordering::SeqCst) & bit != 0);
+        if masked {
+            // A poller waits for masked ports too.
+            self.wake_poller(vcpu);
+            return;
+        }
+        self.select_2l(port, vcpu);
+    }
+
+    /// Second half of a 2-level raise: selector bit and upcall.
+    fn select_2l(&self, port: u32, vcpu: u32) {
+        let Some(target) = self.dom.vcpu(vcpu) else { return };
+        let info = target.vcpu_info.load(Ordering::SeqCst);
+        let Some(selector) = self.m.word(info + info::PENDING_SEL) else { return };
+        let bit = 1u64 << (port / 64);
+        if selector.fetch_or(bit, Ordering::SeqCst) & bit == 0 {
+            self.mark_upcall(vcpu);
+        }
+    }
+
+    /// Sets upcall_pending of a vCPU and gets its attention where needed.
+    pub fn mark_upcall(&self, vcpu: u32) {
+        let Some(target) = self.dom.vcpu(vcpu) else { return };
+        let info = target.vcpu_info.load(Ordering::SeqCst);
+        let (Some(pending), Some(mask)) = (self.m.byte(info + info::PENDING), self.m.byte(info + info::MASK)) else {
+            return;
+        };
+        pending.store(1, Ordering::SeqCst);
+        if vcpu == self.v.id {
+            return;
+        }
+        // A running vCPU that masks events looks by itself when it unmasks them.
+        if mask.load(Ordering::SeqCst) == 0 || target.place.load(Ordering::SeqCst) == place::HALTED {
+            self.poke(vcpu, attention::EVENT);
+        }
+    }
+
+    fn wake_poller(&self, vcpu: u32) {
+        if vcpu != self.v.id {
+            if let Some(target) = self.dom.vcpu(vcpu) {
+                if target.place.load(Ordering::SeqCst) == place::HALTED {
+                    self.poke(vcpu, attention::EVENT);
+                }
+            }
+        }
+    }
+
+    /// Clears a port's mask and delivers what is pending.
+    pub fn unmask(&self, port: u32) {
+        let record = self.port(port);
+        if self.dom.fifo.load(Ordering::Acquire) {
+            let _lock = self.lock_events();
+            self.fifo_unmask(port);
+            return;
+        }
+        let Some((mask, bit)) = self.bitmap(MASK, port) else { return };
+        let was_masked = mask.fetch_and(!bit, Ordering::SeqCst) & bit != 0;
+        let pending = self.bitmap(PENDING, port).is_some_and(|(word, bit)| word.load(Ordering::SeqCst) & bit != 0);
+        if was_masked && pending {
+            self.select_2l(port, record.vcpu);
+        }
+    }
+
+    /// True when the port is pending, masked or not.
+    pub fn is_pending(&self, port: u32) -> bool {
+        if self.dom.fifo.load(Ordering::Acquire) {
+            return self.fifo_is_pending(port);
+        }
+        port < EVTCHN_2L_NR_CHANNELS_64
+            && self.bitmap(PENDING, port).is_some_and(|(word, bit)| word.load(Ordering::SeqCst) & bit != 0)
+    }
+
+    /// Forgets a pending event (event lock held; the port is being closed).
+    pub fn clear_pending(&self, port: u32) {
+        if self.dom.fifo.load(Ordering::Acquire) {
+            self.fifo_clear_pending(port);
+        } else if port < EVTCHN_2L_NR_CHANNELS_64 {
+            if let Some((word, bit)) = self.bitmap(PENDING, port) {
+                word.fetch_and(!bit, Ordering::SeqCst);
+            }
+        }
+    }
+
+    /// Raises a per-vCPU VIRQ of this vCPU, if bound.
+    pub fn raise_virq(&self, virq: u32) {
+        let port = self.shared().virq.get(virq as usize).map_or(0, |port| port.load(Ordering::Relaxed));
+        if port != 0 {
+            self.raise(port);
+        }
+    }
+
+    /// EVTCHNOP_send.
+    pub fn send(&self, port: u32) -> Result<(), Errno> {
+        let record = self.port(port);
+        match record.state {
+            EvtchnState::UNBOUND | EvtchnState::INTERDOMAIN if record.remote_dom != self.own_domid() => {
+                self.count_other(other::NOTIFY);
+                self.m.notify(port);
+                Ok(())
+            }
+            EvtchnState::INTERDOMAIN => {
+                self.raise(record.remote_port);
+                Ok(())
+            }
+            EvtchnState::IPI => {
+                self.raise(port);
+                Ok(())
+            }
+            // Sending on a channel that nobody has bound yet is lost, as with Xen.
+            EvtchnState::UNBOUND => Ok(()),
+            _ => Err(Errno::EINVAL),
+        }
+    }
+
+    /// This domain's id.
+    pub fn own_domid(&self) -> u16 {
+        self.dom.info.domid as u16
+    }
+
+    /// Raises what noxen-vmm's backends signalled.
+    pub fn drain_doorbell(&self) {
+        self.count_other(other::DOORBELL);
+        let base = self.dom.info.doorbell_gpa;
+        let Some(summary) = self.m.word(base) else { return };
+        let words = summary.swap(0, Ordering::SeqCst);
+        for index in crate::cpu::bits(words) {
+            let Some(word) = self.m.word(base + 64 + u64::from(index) * 8) else { continue };
+            for bit in crate::cpu::bits(word.swap(0, Ordering::SeqCst)) {
+                let port = index * 64 + bit;
+                let record = self.port(port);
+                let external = matches!(record.state, EvtchnState::UNBOUND | EvtchnState::INTERDOMAIN)
+                    && record.remote_dom != self.own_domid();
+                if external {
+                    self.raise(port);
+                }
+            }
+        }
+    }
+
+    /// Sets up the ports that exist at boot: xenstore and console, bound to domain 0.
+    pub fn boot_ports(&self) {
+        let _lock = self.lock_events();
+        for port in [self.dom.info.store_port, self.dom.info.console_port] {
+            if port != 0 && port < self.max_ports() {
+                self.set_port(port, Port { state: EvtchnState::INTERDOMAIN, ..Port::default() });
+            }
+        }
+    }
+
+    /// Per-vCPU VIRQs are bound once per vCPU and cannot move.
+    pub fn is_per_vcpu(virq: u32) -> bool {
+        matches!(Virq(virq), Virq::TIMER | Virq::DEBUG | Virq::XENOPROF | Virq::XENPMU)
+    }
+}

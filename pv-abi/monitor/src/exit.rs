@@ -1,0 +1,151 @@
+//! The way back to the guest: whatever waits is done first.
+//!
+//! ```text
+//!   leave:  attention? --> timers, doorbell, flush, down, nmi --+
+//!             ^                                                 |
+//!             +-------------------------------------------------+
+//!           NMI wanted and none active --> bounce to the NMI handler
+//!           upcall pending and unmasked --> bounce to the event callback (masks events)
+//!           iretq / sysretq (interrupts stay off between the last look and the return)
+//! ```
+
+use crate::bounce::Entry;
+use crate::cpu::Cpu;
+use crate::domain::{attention, place};
+use crate::machine::Machine;
+use crate::regs::Regs;
+use core::sync::atomic::Ordering;
+use noxen_monitor_abi::counters::other;
+use noxen_pv_abi::vcpu::Runstate;
+
+impl<M: Machine> Cpu<'_, M> {
+    /// Last stop before the guest runs with `regs`.
+    #[inline]
+    pub fn leave(&mut self, regs: &mut Regs) {
+        while self.shared().attention.load(Ordering::SeqCst) != 0 {
+            self.attend();
+        }
+        if self.v.nmi_pending && !self.v.nmi_active {
+            self.deliver_nmi(regs);
+        }
+        if self.events_pending() && !self.events_masked() {
+            self.upcall(regs);
+        }
+    }
+
+    fn deliver_nmi(&mut self, regs: &mut Regs) {
+        self.v.nmi_pending = false;
+        let handler = self.v.traps[2];
+        if handler.address != 0 {
+            self.v.nmi_active = true;
+            self.bounce_or_crash(regs, 2, Entry { address: handler.address, mask: true, error: None });
+        }
+    }
+
+    fn upcall(&mut self, regs: &mut Regs) {
+        let address = self.v.callbacks.event.address;
+        if address != 0 {
+            self.count_other(other::UPCALL);
+            self.bounce_or_crash(regs, 0xffff, Entry { address, mask: true, error: None });
+        }
+    }
+
+    /// Bounces, or ends the domain when its kernel stack cannot take the frame.
+    pub fn bounce_or_crash(&mut self, regs: &mut Regs, vector: u32, entry: Entry) {
+        let before = *regs;
+        if self.bounce(regs, entry).is_err() {
+            self.crash(&before, vector, entry.error.unwrap_or(0), self.cr2(), "its kernel stack cannot take a trap frame");
+        }
+    }
+
+    /// Does what others asked of this vCPU.
+    pub fn attend(&mut self) {
+        let bits = self.shared().attention.swap(0, Ordering::SeqCst);
+        // Another vCPU may have registered a new vcpu_info for this one.
+        self.v.vcpu_info = self.shared().vcpu_info.load(Ordering::SeqCst);
+        if bits & attention::FLUSH != 0 {
+            self.answer_flush();
+        }
+        if bits & attention::DOORBELL != 0 {
+            self.drain_doorbell();
+        }
+        if bits & attention::TIMER != 0 {
+            self.run_timers();
+        }
+        if bits & attention::NMI != 0 {
+            self.v.nmi_pending = true;
+        }
+        if bits & attention::DOWN != 0 {
+            self.park(place::DOWN);
+        }
+    }
+
+    /// Waits until VCPUOP_up; interrupts are answered meanwhile.
+    pub fn park(&mut self, where_to: u32) {
+        self.set_runstate(Runstate::OFFLINE.0);
+        self.shared().place.store(where_to, Ordering::SeqCst);
+        loop {
+            let bits = self.shared().attention.swap(0, Ordering::SeqCst);
+            if bits & attention::FLUSH != 0 {
+                self.answer_flush();
+            }
+            if bits & attention::DOORBELL != 0 {
+                self.drain_doorbell();
+            }
+            if bits & attention::NMI != 0 {
+                self.v.nmi_pending = true;
+            }
+            if bits & attention::UP != 0 {
+                break;
+            }
+            if self.shared().attention.load(Ordering::SeqCst) == 0 {
+                self.m.halt();
+            }
+        }
+        self.shared().place.store(place::RUNNING, Ordering::SeqCst);
+        self.v.vcpu_info = self.shared().vcpu_info.load(Ordering::SeqCst);
+        // Anything may have changed while this vCPU did not answer flushes.
+        self.m.set_cr3(self.m.cr3());
+        self.set_runstate(Runstate::RUNNING.0);
+        self.v.timers.armed = crate::time::NEVER;
+        self.arm_timer();
+    }
+
+    /// Halts until there is something to do or `done` says so. Events may be masked (poll).
+    pub fn sleep(&mut self, mut done: impl FnMut(&mut Self) -> bool) {
+        if done(self) {
+            return;
+        }
+        self.count_other(other::HALT);
+        self.set_runstate(Runstate::BLOCKED.0);
+        loop {
+            self.shared().place.store(place::HALTED, Ordering::SeqCst);
+            if self.shared().attention.load(Ordering::SeqCst) == 0 && !done(self) {
+                self.m.halt();
+            }
+            self.shared().place.store(place::RUNNING, Ordering::SeqCst);
+            while self.shared().attention.load(Ordering::SeqCst) != 0 {
+                self.attend();
+            }
+            if done(self) {
+                break;
+            }
+        }
+        self.set_runstate(Runstate::RUNNING.0);
+    }
+}
+
+/// An interrupt from the local APIC: only notes it, because it may hit the monitor itself.
+pub fn note_interrupt(shared: &crate::domain::VcpuShared, vector: u8) {
+    use noxen_monitor_abi::layout::vector;
+    match vector {
+        vector::TIMER => {
+            shared.attention.fetch_or(attention::TIMER, Ordering::SeqCst);
+        }
+        vector::DOORBELL => {
+            shared.attention.fetch_or(attention::DOORBELL, Ordering::SeqCst);
+        }
+        vector::IPI => shared.kicked.store(false, Ordering::SeqCst),
+        _ => {}
+    }
+}
