@@ -60,6 +60,10 @@ pub trait Machine {
 
     /// Time-stamp counter as the guest sees it.
     fn tsc(&self) -> u64;
+    /// Nanoseconds so far in which the vCPU was ready but the host ran something else; 0 where nobody knows.
+    fn stolen_ns(&self) -> u64 {
+        0
+    }
     /// Arms (or with 0 disarms) the local APIC's TSC deadline.
     fn set_deadline(&self, tsc: u64);
     /// Interrupts another vCPU's monitor.

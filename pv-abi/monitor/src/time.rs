@@ -9,6 +9,7 @@ use core::sync::atomic::Ordering;
 use noxen_monitor_abi::counters::other;
 use noxen_monitor_abi::MonInfo;
 use noxen_pv_abi::event_channel::Virq;
+use noxen_pv_abi::vcpu::Runstate;
 
 /// "No deadline".
 pub const NEVER: u64 = u64::MAX;
@@ -109,6 +110,10 @@ impl<M: Machine> Cpu<'_, M> {
     /// The timer interrupt came: fires what is due and arms the rest.
     pub fn run_timers(&mut self) {
         self.v.timers.armed = NEVER;
+        // A busy vCPU learns of stolen time at its ticks.
+        if self.v.runstate.state == Runstate::RUNNING.0 {
+            self.set_runstate(Runstate::RUNNING.0);
+        }
         let now = self.now();
         let mut tick = false;
         if self.v.timers.singleshot <= now {

@@ -48,6 +48,8 @@ pub struct Runstate {
     pub time: [u64; 4],
     /// Guest-linear address of the registered copy; 0: none.
     pub area: u64,
+    /// Stolen time accounted for so far, ns.
+    pub stolen: u64,
 }
 
 /// Deadlines in system time (ns); `NEVER` when unset.
@@ -156,7 +158,7 @@ impl Vcpu {
             iobitmap_ports: 0,
             xcr0: 1,
             tsc_aux: 0,
-            runstate: Runstate { state: 3, entered: 0, time: [0; 4], area: 0 },
+            runstate: Runstate { state: 3, entered: 0, time: [0; 4], area: 0, stolen: 0 },
             time_area: 0,
             timers: Timers { singleshot: NEVER, periodic: NEVER, period: 0, poll: NEVER, armed: NEVER },
             nmi_pending: false,

@@ -17,7 +17,7 @@ use core::sync::atomic::Ordering;
 use noxen_monitor_abi::pages::call;
 use noxen_pv_abi::errno::Errno;
 use noxen_pv_abi::vcpu::{
-    RegisterVcpuInfo, RunstateInfo64, SetSingleshotTimer64, VcpuOp, SSHOTTMR_FUTURE,
+    RegisterVcpuInfo, Runstate, RunstateInfo64, SetSingleshotTimer64, VcpuOp, SSHOTTMR_FUTURE,
 };
 use noxen_pv_abi::vm_assist::VmAssist;
 
@@ -123,7 +123,7 @@ impl<M: Machine> Cpu<'_, M> {
         if let Some(word) = self.m.word32(public + 4) {
             word.store(u32::from(online), Ordering::Relaxed);
         }
-        self.m.call(call::VCPU_ONLINE, &[u64::from(id), u64::from(online)], &[]);
+        self.vmm_call(call::VCPU_ONLINE, &[u64::from(id), u64::from(online)], &[]);
     }
 
     fn down(&mut self, id: u32) -> Answer {
@@ -192,8 +192,16 @@ impl<M: Machine> Cpu<'_, M> {
     /// Changes this vCPU's runstate and tells whoever watches.
     pub fn set_runstate(&mut self, state: u32) {
         let now = self.now();
+        let stolen = self.m.stolen_ns();
         let run = &mut self.v.runstate;
-        let spent = now.saturating_sub(run.entered);
+        let mut spent = now.saturating_sub(run.entered);
+        // What the host took from a running vCPU it spent runnable.
+        if run.state == Runstate::RUNNING.0 {
+            let taken = stolen.saturating_sub(run.stolen).min(spent);
+            spent -= taken;
+            run.time[Runstate::RUNNABLE.0 as usize] += taken;
+        }
+        run.stolen = stolen;
         if let Some(time) = run.time.get_mut(run.state as usize) {
             *time += spent;
         }
