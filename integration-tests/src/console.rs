@@ -169,7 +169,9 @@ impl Console {
     /// Runs a shell command at a prompt; its output. An error when its exit status is not 0.
     pub fn run(&mut self, command: &str, limit: Duration) -> Result<String> {
         // The typed line is echoed, perhaps wrapped: the markers must look different there.
-        self.send(format!("echo \"--be\"gin-; {command}; echo \"--do\"ne-$?-\n"))?;
+        self.send(format!(
+            "echo \"--be\"gin-; {command}; echo \"--do\"ne-$?-\n"
+        ))?;
         self.expect("--begin-", limit)?;
         let output = self.expect("--done-", limit)?;
         let status = self.expect("-", limit)?;

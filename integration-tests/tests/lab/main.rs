@@ -1,6 +1,19 @@
 //! The tests that need a host with real kvm; `cargo xtask test` runs them in the lab, one at a time.
 
+mod bad_input;
+mod ending;
+mod exits;
 mod host;
+mod kernels;
+mod lifecycle;
+mod smp;
+mod store;
+mod survival;
+
+use std::time::Duration;
+
+/// Longest wait for any one thing. A boot takes 10 to 40 s in the lab; what takes longer than this hangs.
+pub const LIMIT: Duration = Duration::from_secs(240);
 
 /// Fails, with what to do, when the test does not run in the lab.
 #[track_caller]

@@ -1,0 +1,47 @@
+//! How often a domain leaves for KVM: counted by the kernel, per VM, from kernel entry to the login.
+
+use crate::{in_lab, LIMIT};
+use noxen_integration_tests::assets::Flavour;
+use noxen_integration_tests::guest::Domain;
+use noxen_integration_tests::node::Node;
+use std::path::Path;
+use std::process::Command;
+
+/// KVM's own count for a process's VM (Linux, Documentation/virt/kvm/api.rst, statistics; debugfs).
+fn exits(pid: u32) -> u64 {
+    let debugfs = Path::new("/sys/kernel/debug");
+    if !debugfs.join("kvm").exists() {
+        let mounted = Command::new("mount")
+            .args(["-t", "debugfs", "debugfs", "/sys/kernel/debug"])
+            .status();
+        assert!(mounted.unwrap().success());
+    }
+    let mut count = None;
+    for entry in std::fs::read_dir(debugfs.join("kvm")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        if name.starts_with(&format!("{pid}-")) {
+            let text = std::fs::read_to_string(path.join("exits")).unwrap();
+            count = Some(count.unwrap_or(0) + text.trim().parse::<u64>().unwrap());
+        }
+    }
+    count.unwrap_or_else(|| panic!("KVM keeps no statistics for process {pid}"))
+}
+
+#[test]
+fn boot_with_two_vcpus_takes_fewer_than_three_thousand_exits() {
+    in_lab();
+    let node = Node::new().unwrap();
+    let domain = Domain::debian("exits", Flavour::Generic).unwrap().vcpus(2);
+    let config = node.config(&domain).unwrap();
+    node.toolctl(&["create", "-p", &config]).ok();
+    let mut console = node.console("exits").unwrap();
+    let vmm = node.only_vmm().pid;
+    let before = exits(vmm);
+    node.toolctl(&["unpause", "exits"]).ok();
+    console.expect("login: ", LIMIT).unwrap();
+    let taken = exits(vmm) - before;
+    println!("exits from kernel entry to login: {taken}");
+    assert!(taken < 3000, "{taken} exits");
+    node.toolctl(&["destroy", "exits"]).ok();
+}

@@ -1,0 +1,101 @@
+//! Several vCPUs: all used, right under a storm of memory management, and through a thousand pauses.
+
+use crate::{in_lab, LIMIT};
+use noxen_integration_tests::assets::Flavour;
+use noxen_integration_tests::guest::Domain;
+use noxen_integration_tests::memory::Cop;
+use noxen_integration_tests::node::Node;
+use noxen_xend_api::paths::Paths;
+use noxen_xend_api::{Client, Request};
+use std::time::Duration;
+
+const STORM: Duration = Duration::from_secs(600);
+
+#[test]
+fn four_vcpus_are_seen_and_survive_a_storm_on_all_of_them() {
+    in_lab();
+    let node = Node::new().unwrap();
+    let domain = Domain::debian("storm", Flavour::Generic).unwrap().vcpus(4);
+    let mut console = node.create_on_console(&domain).unwrap();
+    console.login(LIMIT).unwrap();
+    let cop = Cop::watch(node.only_vmm().pid);
+    assert_eq!(
+        console
+            .run("grep -c ^processor /proc/cpuinfo", LIMIT)
+            .unwrap(),
+        "4\n"
+    );
+    assert_eq!(console.run("storm 8 40", STORM).unwrap(), "STORM ok 8\n");
+    // Every CPU had its share: user and system ticks in /proc/stat.
+    let busy = console
+        .run(
+            "awk '/^cpu[0-9]/ && $2+$4 > 0 {n++} END {print n}' /proc/stat",
+            LIMIT,
+        )
+        .unwrap();
+    assert_eq!(busy, "4\n");
+    let listed = node.toolctl(&["vcpu-list", "storm"]).ok();
+    assert_eq!(listed.lines().count(), 5, "{listed}");
+    let log = console
+        .run(
+            "dmesg | grep -c -E 'BUG|Oops|WARNING:|soft lockup|rcu.*stall' || true",
+            LIMIT,
+        )
+        .unwrap();
+    assert_eq!(
+        log,
+        "0\n",
+        "{}",
+        console.run("dmesg | tail -60", LIMIT).unwrap()
+    );
+    // The promise for a domain with a console only.
+    let usage = cop.highest();
+    assert!(usage.private_kib <= 5 * 1024, "{usage:?}");
+    assert!(
+        usage.guest_kib > 50 * 1024,
+        "guest RAM is not told apart: {usage:?}"
+    );
+    let said = node
+        .try_toolctl(&["shutdown", "-w", "storm"], LIMIT)
+        .unwrap();
+    assert_eq!(said.status, 0, "{said:?}");
+}
+
+#[test]
+fn thousand_pauses_do_no_harm_to_a_busy_guest() {
+    in_lab();
+    let node = Node::new().unwrap();
+    let domain = Domain::debian("pauses", Flavour::Generic).unwrap().vcpus(4);
+    let mut console = node.create_on_console(&domain).unwrap();
+    console.login(LIMIT).unwrap();
+    console.send("storm 4 1000000 & \n").unwrap();
+    console.expect("# ", LIMIT).unwrap();
+    let vmm = node.only_vmm();
+    let files = noxen_integration_tests::process::open_files(vmm.pid);
+    // toolctl's own requests, without two thousand starts of a program.
+    let mut xend = Client::connect(&Paths::under(node.root())).unwrap();
+    let domain = || "pauses".to_owned();
+    for cycle in 0..1000 {
+        xend.ask_ok(&Request::Pause { domain: domain() })
+            .unwrap_or_else(|error| panic!("pause {cycle}: {error}"));
+        xend.ask_ok(&Request::Unpause { domain: domain() })
+            .unwrap_or_else(|error| panic!("unpause {cycle}: {error}"));
+    }
+    assert_eq!(
+        noxen_integration_tests::process::open_files(vmm.pid),
+        files,
+        "descriptors leak"
+    );
+    console.send("\n").unwrap();
+    console.run("kill %1; wait; true", LIMIT).unwrap();
+    let text = console.transcript();
+    assert!(!text.contains("STORM bad"), "{text}");
+    let log = console
+        .run(
+            "dmesg | grep -c -E 'BUG|Oops|soft lockup|rcu.*stall' || true",
+            LIMIT,
+        )
+        .unwrap();
+    assert_eq!(log, "0\n");
+    assert_eq!(console.run("echo alive", LIMIT).unwrap(), "alive\n");
+}
