@@ -1,2 +1,71 @@
-//! Skeleton.
-fn main() {}
+//! The xenstore daemon: sockets around the pure server core of
+//! `noxen-xenstore`.
+//!
+//! ```text
+//!   /var/run/xenstored/socket     tools, domain 0's rights    \
+//!   /var/run/xenstored/socket_ro  the same, reading only       > event_loop -> Server
+//!   /var/run/xenstored/domains    noxen-vmm in a guest's name /       |
+//!                                                             output per connection
+//!   start:  options -> lock pid file -> bind -> ready -> loop -> SIGTERM -> clean up
+//! ```
+//!
+//! One thread does everything; a turn of the loop gives every connection a
+//! bounded share of it.
+
+mod connection;
+mod event_loop;
+mod listeners;
+mod log;
+mod options;
+mod output;
+mod process;
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+
+use crate::options::{Options, Wish};
+
+fn main() -> ExitCode {
+    let wish = match options::parse(std::env::args_os().skip(1)) {
+        Ok(wish) => wish,
+        Err(line) => {
+            eprintln!("xenstored: {line}");
+            return ExitCode::from(2);
+        }
+    };
+    let done = match wish {
+        Wish::Help => {
+            print!("{}", options::HELP);
+            return ExitCode::SUCCESS;
+        }
+        Wish::Version => {
+            println!("xenstored (Noxen) {}", env!("CARGO_PKG_VERSION"));
+            return ExitCode::SUCCESS;
+        }
+        Wish::Run(options) if options.foreground => serve(&options),
+        Wish::Run(options) => process::start_in_background(&options),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("xenstored: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(options: &Options) -> anyhow::Result<()> {
+    let pid_file = process::PidFile::take(&options.pid_file)?;
+    process::raise_descriptor_limit();
+    let log = log::Log::open(options)?;
+    let listeners = listeners::bind_all().context("cannot open the store's sockets")?;
+    let mut daemon = event_loop::Daemon::new(listeners, log, options.quota)?;
+    if options.announce {
+        process::announce_ready()?;
+    }
+    daemon.run()?;
+    drop(daemon);
+    pid_file.remove();
+    Ok(())
+}

@@ -1,0 +1,418 @@
+//! The loop: one thread, bounded work per connection and turn.
+//!
+//! ```text
+//!   wait -> readable peers join the run queue
+//!   turn -> each queued peer: one receive, at most BUDGET requests,
+//!           to the back of the queue if more are in hand
+//!        -> flush every output that got something, once
+//!        -> close what is to be closed
+//! ```
+//!
+//! A peer whose output has piled up is not read from until it has drained, so
+//! neither a flood of requests nor a reader that stopped grows memory or
+//! keeps the others waiting.
+
+use std::collections::VecDeque;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+
+use anyhow::Context;
+use noxen_xenstore::perms::{parse_domid, DOMID_FIRST_RESERVED};
+use noxen_xenstore::quota::Quota;
+use noxen_xenstore::server::{ConnKind, Server};
+use noxen_xenstore::wire::{Header, Op, ATTACH_DOMAIN};
+use noxen_xenstore::{DomId, Errno};
+use rustix::buffer::spare_capacity;
+use rustix::event::epoll::{self, Event, EventData, EventFlags};
+use rustix::event::Timespec;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+use crate::connection::{Outbox, Route, Table};
+use crate::listeners::{Door, Listener};
+use crate::log::Log;
+use crate::output::PAUSE_FROM;
+
+/// Requests of one connection in one turn.
+const BUDGET: usize = 64;
+/// Connections accepted from one socket in one turn.
+const ACCEPTS: usize = 64;
+/// Bytes received at once.
+const RECEIVE: usize = 32 * 1024;
+
+// Tokens of everything that is not a peer lie above every peer's.
+const STOP: u64 = u64::MAX;
+const HANGUP: u64 = u64::MAX - 1;
+const LISTENERS: u64 = u64::MAX - 16;
+
+/// The daemon.
+#[derive(Debug)]
+pub struct Daemon {
+    server: Server,
+    table: Table,
+    run_queue: VecDeque<usize>,
+    epoll: OwnedFd,
+    listeners: Vec<Listener>,
+    accepting: bool,
+    // Held open; its readiness alone is the message.
+    _stop: UnixStream,
+    hangup: UnixStream,
+    log: Log,
+    received: Vec<u8>,
+}
+
+impl Daemon {
+    /// A daemon that has not begun to serve.
+    pub fn new(listeners: Vec<Listener>, log: Log, quota: Quota) -> anyhow::Result<Daemon> {
+        let mut server = Server::new();
+        server.set_guest_quota(quota);
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).context("cannot make an epoll")?;
+        for (i, listener) in listeners.iter().enumerate() {
+            let token = EventData::new_u64(LISTENERS + i as u64);
+            epoll::add(&epoll, &listener.socket, token, EventFlags::IN)?;
+        }
+        let stop = signal_pipe(&epoll, &[SIGTERM, SIGINT], STOP)?;
+        let hangup = signal_pipe(&epoll, &[SIGHUP], HANGUP)?;
+        Ok(Daemon {
+            server,
+            table: Table::default(),
+            run_queue: VecDeque::new(),
+            epoll,
+            listeners,
+            accepting: true,
+            _stop: stop,
+            hangup,
+            log,
+            received: vec![0; RECEIVE],
+        })
+    }
+
+    /// Serves until SIGTERM or SIGINT.
+    pub fn run(&mut self) -> anyhow::Result<()> {
+        self.log.line(&format!(
+            "xenstored {} serves, pid {}",
+            env!("CARGO_PKG_VERSION"),
+            std::process::id()
+        ));
+        let mut events: Vec<Event> = Vec::with_capacity(256);
+        let at_once = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        loop {
+            events.clear();
+            let timeout = (!self.run_queue.is_empty()).then_some(&at_once);
+            match epoll::wait(&self.epoll, spare_capacity(&mut events), timeout) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(e) => return Err(e).context("cannot wait for events"),
+            }
+            for event in &events {
+                match event.data.u64() {
+                    STOP => {
+                        self.log.line("xenstored stops: asked to by a signal");
+                        return Ok(());
+                    }
+                    HANGUP => self.reopen_log(),
+                    token if token >= LISTENERS => self.accept((token - LISTENERS) as usize),
+                    token => self.woken(token, event.flags),
+                }
+            }
+            for _ in 0..self.run_queue.len() {
+                if let Some(index) = self.run_queue.pop_front() {
+                    self.serve(index);
+                }
+            }
+            self.flush();
+            self.close_doomed();
+        }
+    }
+
+    fn reopen_log(&mut self) {
+        let _ = self.hangup.read(&mut [0; 64]);
+        self.log.reopen();
+    }
+
+    fn accept(&mut self, which: usize) {
+        for _ in 0..ACCEPTS {
+            match self.listeners[which].socket.accept() {
+                Ok((stream, _)) => {
+                    if let Err(e) = self.welcome(stream, self.listeners[which].door) {
+                        self.log
+                            .limited(&format!("cannot take a connection in: {e:#}"));
+                    }
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
+                Err(e) if e.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(e) => {
+                    // Out of descriptors or memory: wait until somebody goes.
+                    self.log.limited(&format!(
+                        "cannot accept a connection: {e}; waiting for others to leave"
+                    ));
+                    self.set_accepting(false);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn set_accepting(&mut self, accepting: bool) {
+        if self.accepting == accepting {
+            return;
+        }
+        self.accepting = accepting;
+        let flags = if accepting {
+            EventFlags::IN
+        } else {
+            EventFlags::empty()
+        };
+        for (i, listener) in self.listeners.iter().enumerate() {
+            let token = EventData::new_u64(LISTENERS + i as u64);
+            let _ = epoll::modify(&self.epoll, &listener.socket, token, flags);
+        }
+    }
+
+    fn welcome(&mut self, stream: UnixStream, door: Door) -> anyhow::Result<()> {
+        stream.set_nonblocking(true)?;
+        let index = self.table.add(stream, door);
+        let token = EventData::new_u64(self.table.token(index));
+        let added = match &self.table.peers[index] {
+            Some(peer) => epoll::add(&self.epoll, &peer.stream, token, EventFlags::IN),
+            None => Ok(()),
+        };
+        if let Err(e) = added {
+            self.table.remove(index);
+            return Err(e.into());
+        }
+        match door {
+            Door::Tools => self.introduce(index, ConnKind::Tool),
+            Door::ReadOnly => self.introduce(index, ConnKind::ReadOnlyTool),
+            Door::Domains => {}
+        }
+        Ok(())
+    }
+
+    /// Makes a connection known to the core.
+    fn introduce(&mut self, index: usize, kind: ConnKind) {
+        let (conn, older) = self.server.connect(kind);
+        if let Some(route) = older.and_then(|o| self.table.route_of(o)) {
+            self.log.limited(&format!(
+                "{kind:?} connects anew; its older connection is closed"
+            ));
+            self.table.doomed.push(route.peer);
+        }
+        let limit = self.server.outstanding_limit(conn);
+        self.table.route(Route {
+            conn,
+            peer: index,
+            kind,
+            limit,
+        });
+    }
+
+    fn woken(&mut self, token: u64, flags: EventFlags) {
+        let Some(index) = self.table.by_token(token) else {
+            return;
+        };
+        if flags.intersects(EventFlags::OUT) {
+            self.table.dirty.push(index);
+        }
+        if flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::ERR) {
+            self.enqueue(index);
+        }
+    }
+
+    fn enqueue(&mut self, index: usize) {
+        if let Some(peer) = &mut self.table.peers[index] {
+            if !std::mem::replace(&mut peer.queued, true) {
+                self.run_queue.push_back(index);
+            }
+        }
+    }
+
+    /// One connection's share of a turn.
+    fn serve(&mut self, index: usize) {
+        let Some(peer) = &mut self.table.peers[index] else {
+            return;
+        };
+        peer.queued = false;
+        if !peer.input.ready() && !peer.ended {
+            match peer.stream.read(&mut self.received) {
+                Ok(0) => peer.ended = true,
+                Ok(n) => peer.input.feed(&self.received[..n]),
+                Err(e)
+                    if matches!(
+                        e.kind(),
+                        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                    ) => {}
+                Err(_) => peer.ended = true,
+            }
+        }
+        for _ in 0..BUDGET {
+            if self.table.outputs[index].pending() >= PAUSE_FROM || !self.serve_one(index) {
+                break;
+            }
+        }
+        let Some(peer) = &mut self.table.peers[index] else {
+            return;
+        };
+        let more = peer.input.ready();
+        if !more {
+            peer.input.shrink();
+        }
+        let paused = self.table.outputs[index].pending() >= PAUSE_FROM;
+        if peer.ended && !more {
+            self.table.doomed.push(index);
+        } else if more && !paused {
+            self.enqueue(index);
+        }
+        self.table.dirty.push(index);
+    }
+
+    /// Answers the next request in hand; false if there is none.
+    fn serve_one(&mut self, index: usize) -> bool {
+        let Table {
+            peers,
+            outputs,
+            routes,
+            dirty,
+            doomed,
+            ..
+        } = &mut self.table;
+        let Some(peer) = &mut peers[index] else {
+            return false;
+        };
+        match peer.input.next_message() {
+            Ok(None) => false,
+            Ok(Some((header, payload))) => match peer.conn {
+                Some(conn) => {
+                    let mut outbox = Outbox {
+                        outputs,
+                        routes,
+                        dirty,
+                        doomed,
+                        log: &mut self.log,
+                    };
+                    self.server.handle(conn, header, payload, &mut outbox);
+                    true
+                }
+                None => {
+                    let wanted = attach_request(header, payload);
+                    self.attach(index, header, wanted)
+                }
+            },
+            Err(e) => {
+                self.log
+                    .limited(&format!("a {:?} connection: {e}", peer.door));
+                doomed.push(index);
+                peer.ended = true;
+                peer.input = noxen_xenstore::wire::Decoder::new();
+                false
+            }
+        }
+    }
+
+    /// The first message on the `domains` socket says for whom it speaks.
+    fn attach(&mut self, index: usize, header: Header, wanted: Result<DomId, Errno>) -> bool {
+        let reply = |output: &mut crate::output::Output, kind: u32, text: &[u8]| {
+            output.reply(kind, header.req_id, header.tx_id, &[text, b"\0"]);
+        };
+        match wanted {
+            Ok(domid) => {
+                self.introduce(index, ConnKind::Guest(domid));
+                reply(&mut self.table.outputs[index], ATTACH_DOMAIN, b"OK");
+                true
+            }
+            Err(e) => {
+                self.log.limited(&format!(
+                    "a connection for a domain begins with type {}: {e}",
+                    header.kind
+                ));
+                reply(
+                    &mut self.table.outputs[index],
+                    Op::Error as u32,
+                    e.name().as_bytes(),
+                );
+                self.table.doomed.push(index);
+                false
+            }
+        }
+    }
+
+    /// Sends what the turn has produced, and settles who is read from next.
+    fn flush(&mut self) {
+        let mut dirty = std::mem::take(&mut self.table.dirty);
+        dirty.sort_unstable();
+        dirty.dedup();
+        for &index in &dirty {
+            let Some(peer) = &mut self.table.peers[index] else {
+                continue;
+            };
+            let output = &mut self.table.outputs[index];
+            let was_paused = !peer.interest.contains(EventFlags::IN);
+            let all_out = match output.flush(&mut peer.stream) {
+                Ok(all_out) => all_out,
+                Err(_) => {
+                    self.table.doomed.push(index);
+                    continue;
+                }
+            };
+            let paused = output.pending() >= PAUSE_FROM;
+            let mut interest = EventFlags::empty();
+            interest.set(EventFlags::IN, !paused && !peer.ended);
+            interest.set(EventFlags::OUT, !all_out);
+            if interest != peer.interest {
+                peer.interest = interest;
+                self.ask(index);
+            }
+            if was_paused && !paused {
+                self.enqueue(index);
+            }
+        }
+        dirty.clear();
+        dirty.append(&mut self.table.dirty);
+        self.table.dirty = dirty;
+    }
+
+    fn ask(&mut self, index: usize) {
+        let token = EventData::new_u64(self.table.token(index));
+        if let Some(peer) = &self.table.peers[index] {
+            if epoll::modify(&self.epoll, &peer.stream, token, peer.interest).is_err() {
+                self.table.doomed.push(index);
+            }
+        }
+    }
+
+    fn close_doomed(&mut self) {
+        while let Some(index) = self.table.doomed.pop() {
+            if let Some(peer) = &mut self.table.peers[index] {
+                // What was said last (an error, say) goes out if there is room.
+                let _ = self.table.outputs[index].flush(&mut peer.stream);
+            }
+            if let Some(conn) = self.table.remove(index) {
+                self.server.disconnect(conn);
+            }
+            self.set_accepting(true);
+        }
+    }
+}
+
+fn attach_request(header: Header, payload: &[u8]) -> Result<DomId, Errno> {
+    let digits = payload
+        .strip_suffix(b"\0")
+        .filter(|_| header.kind == ATTACH_DOMAIN);
+    let domid = digits.and_then(parse_domid);
+    domid
+        .filter(|d| (1..DOMID_FIRST_RESERVED).contains(d))
+        .ok_or(Errno::EINVAL)
+}
+
+/// A socket that becomes readable when one of the signals comes.
+fn signal_pipe(epoll: &OwnedFd, signals: &[i32], token: u64) -> anyhow::Result<UnixStream> {
+    let (read, write) = UnixStream::pair()?;
+    read.set_nonblocking(true)?;
+    for signal in signals {
+        signal_hook::low_level::pipe::register(*signal, write.try_clone()?)?;
+    }
+    epoll::add(epoll, &read, EventData::new_u64(token), EventFlags::IN)?;
+    Ok(read)
+}

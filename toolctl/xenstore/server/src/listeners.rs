@@ -1,0 +1,74 @@
+//! The three listening sockets.
+
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use noxen_xenstore::locations;
+use rustix::fs::Mode;
+
+/// What connections on a socket are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// Tools with domain 0's rights.
+    Tools,
+    /// Tools that may only read.
+    ReadOnly,
+    /// noxen-vmm, which first says for which domain it speaks.
+    Domains,
+}
+
+/// A listening socket; its file goes when it is dropped.
+#[derive(Debug)]
+pub struct Listener {
+    pub door: Door,
+    pub socket: UnixListener,
+    path: PathBuf,
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Binds all three. The caller holds the pid file's lock, so a socket file
+/// that is there already belongs to a daemon that is gone.
+pub fn bind_all() -> anyhow::Result<Vec<Listener>> {
+    // Modes as Xen's: only root, and for the read-only socket its group.
+    let doors = [
+        (Door::Tools, locations::socket(), 0o600),
+        (Door::ReadOnly, locations::socket_read_only(), 0o660),
+        (Door::Domains, locations::domains_socket(), 0o600),
+    ];
+    doors
+        .into_iter()
+        .map(|(door, path, mode)| bind(door, path, mode))
+        .collect()
+}
+
+fn bind(door: Door, path: PathBuf, mode: u32) -> anyhow::Result<Listener> {
+    if let Some(dir) = path.parent() {
+        std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    }
+    remove_stale(&path)?;
+    // Nobody may connect between bind and chmod.
+    let before = rustix::process::umask(Mode::from_raw_mode(0o177));
+    let socket = UnixListener::bind(&path);
+    rustix::process::umask(before);
+    let socket = socket.with_context(|| format!("cannot listen on {}", path.display()))?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode))?;
+    socket.set_nonblocking(true)?;
+    Ok(Listener { door, socket, path })
+}
+
+fn remove_stale(path: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::FileTypeExt;
+    match std::fs::symlink_metadata(path) {
+        Ok(m) if m.file_type().is_socket() => std::fs::remove_file(path)
+            .with_context(|| format!("cannot remove the old socket {}", path.display())),
+        Ok(_) => anyhow::bail!("{} is there and is no socket; remove it", path.display()),
+        Err(_) => Ok(()),
+    }
+}

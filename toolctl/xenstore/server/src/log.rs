@@ -1,0 +1,145 @@
+//! The log: one line each, with a time, to a file or to standard error.
+//!
+//! Lines that a client can cause go through [`Log::limited`], which lets a few
+//! pass per interval and then says how many it held back.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context;
+
+use crate::options::Options;
+
+const INTERVAL: Duration = Duration::from_secs(10);
+const PER_INTERVAL: u32 = 10;
+
+/// Where lines go.
+#[derive(Debug)]
+pub struct Log {
+    path: Option<PathBuf>,
+    file: Option<File>,
+    interval_start: Instant,
+    in_interval: u32,
+}
+
+impl Log {
+    /// Opens the log file that the options name.
+    pub fn open(options: &Options) -> anyhow::Result<Log> {
+        let file = options.log_file.as_deref().map(append_to).transpose()?;
+        Ok(Log {
+            path: options.log_file.clone(),
+            file,
+            interval_start: Instant::now(),
+            in_interval: 0,
+        })
+    }
+
+    /// Opens the file again, after it was rotated.
+    pub fn reopen(&mut self) {
+        if let Some(Ok(file)) = self.path.as_deref().map(append_to) {
+            self.file = Some(file);
+        }
+    }
+
+    /// Writes a line.
+    pub fn line(&mut self, text: &str) {
+        let line = format!("{} {text}\n", timestamp(SystemTime::now()));
+        // A full disk must not stop the store.
+        let _ = match &mut self.file {
+            Some(file) => file.write_all(line.as_bytes()),
+            None => std::io::stderr().write_all(line.as_bytes()),
+        };
+    }
+
+    /// Writes a line that a client caused, unless there were too many lately.
+    pub fn limited(&mut self, text: &str) {
+        if self.interval_start.elapsed() >= INTERVAL {
+            if self.in_interval > PER_INTERVAL {
+                let held = self.in_interval - PER_INTERVAL;
+                self.line(&format!("held back {held} lines like the ones before"));
+            }
+            self.interval_start = Instant::now();
+            self.in_interval = 0;
+        }
+        self.in_interval = self.in_interval.saturating_add(1);
+        if self.in_interval <= PER_INTERVAL {
+            self.line(text);
+        }
+    }
+}
+
+fn append_to(path: &Path) -> anyhow::Result<File> {
+    if let Some(dir) = path.parent() {
+        std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    }
+    let file = File::options().append(true).create(true).open(path);
+    file.with_context(|| format!("cannot open the log file {}", path.display()))
+}
+
+/// `2026-11-23 17:34:02` in UTC.
+fn timestamp(now: SystemTime) -> String {
+    let seconds = now.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    let (days, rest) = (seconds / 86_400, seconds % 86_400);
+    let (year, month, day) = civil(days);
+    format!(
+        "{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}",
+        rest / 3600,
+        rest / 60 % 60,
+        rest % 60
+    )
+}
+
+/// Days since 1970-01-01 as year, month, day of the Gregorian calendar.
+fn civil(days: u64) -> (u64, u64, u64) {
+    // Counted in years that begin in March, so that leap days come last.
+    let shifted = days + 719_468;
+    let era = shifted / 146_097;
+    let of_era = shifted % 146_097;
+    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let march_month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * march_month + 2) / 5 + 1;
+    let month = if march_month < 10 {
+        march_month + 3
+    } else {
+        march_month - 9
+    };
+    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timestamp_known_moments_read_as_dates() {
+        for (seconds, want) in [
+            (0, "1970-01-01 00:00:00"),
+            (951_826_620, "2000-02-29 12:17:00"),
+            (1_709_251_199, "2024-02-29 23:59:59"),
+            (1_795_455_242, "2026-11-23 17:34:02"),
+        ] {
+            assert_eq!(timestamp(UNIX_EPOCH + Duration::from_secs(seconds)), want);
+        }
+    }
+
+    #[test]
+    fn limited_flood_is_held_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let file = append_to(&path).unwrap();
+        let mut log = Log {
+            path: None,
+            file: Some(file),
+            interval_start: Instant::now(),
+            in_interval: 0,
+        };
+        for i in 0..1000 {
+            log.limited(&format!("line {i}"));
+        }
+        let lines = std::fs::read_to_string(&path).unwrap().lines().count();
+        assert_eq!(lines, PER_INTERVAL as usize);
+    }
+}

@@ -1,0 +1,195 @@
+//! Transactions: a private view, and what it takes to bring it home.
+//!
+//! ```text
+//!   touched["/a/b"] = NODE | WRITTEN      value or permissions looked at, set
+//!   touched["/a"]   = NODE | LIST         children listed
+//!   touched["/old"] = SUBTREE | WRITTEN   removed with all below
+//! ```
+//!
+//! Commit compares each touched path between the tree as the transaction
+//! found it (`base`) and the tree of now. If all are alike, the written ones
+//! are carried over; transactions whose paths do not meet never disturb each
+//! other, not even when both add children to one parent.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::{is_below, Effect, Holdings, Store, Tree};
+use crate::perms::Identity;
+use crate::quota::Quota;
+use crate::Errno;
+
+/// What a transaction did with a path.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Touch {
+    /// Existence, value or permissions mattered.
+    pub node: bool,
+    /// The list of children mattered.
+    pub list: bool,
+    /// Everything below mattered: it was removed.
+    pub subtree: bool,
+    /// The node is to be carried over.
+    pub written: bool,
+    /// Watchers hear of a write.
+    pub told_written: bool,
+    /// Watchers hear of a removal.
+    pub told_removed: bool,
+}
+
+/// An open transaction.
+#[derive(Clone, Debug)]
+pub struct Transaction {
+    base: Tree,
+    pub(super) view: Tree,
+    pub(super) touched: BTreeMap<Box<str>, Touch>,
+    pub(super) delta: Holdings,
+    effects: Vec<(Box<str>, Effect)>,
+}
+
+/// What a committed transaction changed, in the order it was done.
+pub type Committed = Vec<(Box<str>, Effect)>;
+
+impl Transaction {
+    pub(super) fn new(base: Tree) -> Transaction {
+        let view = base.clone();
+        Transaction {
+            base,
+            view,
+            touched: BTreeMap::new(),
+            delta: Holdings::default(),
+            effects: Vec::new(),
+        }
+    }
+
+    /// The transaction's own view of the tree.
+    pub fn view(&self) -> &Tree {
+        &self.view
+    }
+
+    /// How many paths it has touched.
+    pub fn touched_paths(&self) -> usize {
+        self.touched.len()
+    }
+
+    /// Marks a path; `ENOSPC` once the transaction has touched too many.
+    pub(super) fn touch(
+        &mut self,
+        path: &str,
+        quota: &Quota,
+        mark: impl FnOnce(&mut Touch),
+    ) -> Result<(), Errno> {
+        if let Some(touch) = self.touched.get_mut(path) {
+            mark(touch);
+            return Ok(());
+        }
+        if self.touched.len() >= quota.transaction_nodes as usize {
+            return Err(Errno::ENOSPC);
+        }
+        let mut touch = Touch::default();
+        mark(&mut touch);
+        self.touched.insert(path.into(), touch);
+        Ok(())
+    }
+
+    /// Keeps what watchers will hear of at commit. Each path is told of once
+    /// as written and once as removed, so that this list is bounded by the
+    /// touched paths. The path must have been touched.
+    pub(super) fn tell(&mut self, path: &str, effect: Effect) {
+        let in_base = self.base.get(path).is_some();
+        let Some(touch) = self.touched.get_mut(path) else {
+            return;
+        };
+        let told = match effect {
+            // What nobody outside ever saw need not be told as removed.
+            Effect::Removed(_) if !in_base => return,
+            Effect::Removed(_) => &mut touch.told_removed,
+            _ => &mut touch.told_written,
+        };
+        if !std::mem::replace(told, true) {
+            self.effects.push((path.into(), effect));
+        }
+    }
+
+    /// Whether `path` is in `live` as the transaction found it.
+    fn undisturbed(&self, live: &Tree, path: &str, touch: Touch) -> bool {
+        match (self.base.get(path), live.get(path)) {
+            (None, None) => true,
+            (Some(then), Some(now)) => {
+                Arc::ptr_eq(then, now)
+                    || (!touch.subtree
+                        && (!touch.node || then.generation == now.generation)
+                        && (!touch.list || then.children_generation == now.children_generation))
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Store {
+    /// Brings a transaction home, or changes nothing: `EAGAIN` after a
+    /// concurrent change to a touched path, `ENOSPC` where the domain would
+    /// own too many nodes by now.
+    pub fn commit(
+        &mut self,
+        tx: Transaction,
+        who: Identity,
+        quota: &Quota,
+    ) -> Result<Committed, Errno> {
+        if !self.live.same(&tx.base) {
+            let meets = tx
+                .touched
+                .iter()
+                .any(|(p, t)| !tx.undisturbed(&self.live, p, *t));
+            if meets {
+                return Err(Errno::EAGAIN);
+            }
+        }
+        if !who.is_privileged() {
+            let more = tx.delta.of(who.domid);
+            if more > 0 && self.holdings.of(who.domid) + more > i64::from(quota.nodes) {
+                return Err(Errno::ENOSPC);
+            }
+        }
+        if self.live.same(&tx.base) {
+            self.live = tx.view;
+        } else {
+            self.carry_over(&tx);
+        }
+        for (domid, count) in tx.delta.iter() {
+            self.holdings.add(domid, count);
+        }
+        Ok(tx.effects)
+    }
+
+    /// Moves every written path of an undisturbed transaction into the live
+    /// tree. Parents sort before their children, so they are there in time.
+    fn carry_over(&mut self, tx: &Transaction) {
+        let mut grafted: Option<&str> = None;
+        for (path, touch) in tx.touched.iter().filter(|(_, t)| t.written) {
+            if grafted.is_some_and(|top| is_below(path, top)) {
+                continue;
+            }
+            let generation = self.next_generation();
+            let in_live = self.live.get(path).is_some();
+            match tx.view.get(path) {
+                None => {
+                    self.live.remove(path, generation);
+                }
+                // Whatever is below a new or replaced node is the
+                // transaction's work too, so it moves as a whole.
+                Some(node) if touch.subtree || !in_live => {
+                    let parent_is_there = self.live.put(path, node.clone(), generation);
+                    debug_assert!(parent_is_there, "{path} has no parent to go to");
+                    grafted = Some(path);
+                }
+                Some(node) => {
+                    if let Some(target) = self.live.get_mut(path) {
+                        target.generation = node.generation;
+                        target.value = node.value.clone();
+                        target.perms = node.perms.clone();
+                    }
+                }
+            }
+        }
+    }
+}
