@@ -61,6 +61,8 @@ pub struct VcpuShared {
     pub fifo_tail: [AtomicU32; 16],
     /// Runstate mirror for VCPUOP_get_runstate_info of another vCPU: state, entered, four times.
     pub runstate: [AtomicU64; 6],
+    /// Guest-linear address of its registered runstate area; 0: none.
+    pub runstate_area: AtomicU64,
     /// Port that VIRQ n of this vCPU is bound to; 0: none.
     pub virq: [AtomicU32; 24],
 }
@@ -78,7 +80,16 @@ impl VcpuShared {
             vcpu_info: AtomicU64::new(0),
             fifo_control: AtomicU64::new(0),
             fifo_tail: [const { AtomicU32::new(0) }; 16],
-            runstate: [const { AtomicU64::new(0) }; 6],
+            // RUNSTATE_offline until the first entry.
+            runstate: [
+                AtomicU64::new(3),
+                AtomicU64::new(0),
+                AtomicU64::new(0),
+                AtomicU64::new(0),
+                AtomicU64::new(0),
+                AtomicU64::new(0),
+            ],
+            runstate_area: AtomicU64::new(0),
             virq: [const { AtomicU32::new(0) }; 24],
         }
     }

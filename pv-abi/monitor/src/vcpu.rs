@@ -46,8 +46,6 @@ pub struct Runstate {
     pub entered: u64,
     /// ns spent in each state.
     pub time: [u64; 4],
-    /// Guest-linear address of the registered copy; 0: none.
-    pub area: u64,
     /// Stolen time accounted for so far, ns.
     pub stolen: u64,
 }
@@ -158,7 +156,7 @@ impl Vcpu {
             iobitmap_ports: 0,
             xcr0: 1,
             tsc_aux: 0,
-            runstate: Runstate { state: 3, entered: 0, time: [0; 4], area: 0, stolen: 0 },
+            runstate: Runstate { state: 3, entered: 0, time: [0; 4], stolen: 0 },
             time_area: 0,
             timers: Timers { singleshot: NEVER, periodic: NEVER, period: 0, poll: NEVER, armed: NEVER },
             nmi_pending: false,

@@ -52,12 +52,11 @@ impl<M: Machine> Cpu<'_, M> {
                 Ok(0)
             }
             VcpuOp::REGISTER_RUNSTATE_MEMORY_AREA => {
-                // The area is per vCPU and a guest-linear address: only its own vCPU can write it.
-                if id != self.v.id {
-                    return Err(Errno::EINVAL);
-                }
-                self.v.runstate.area = self.read_u64(arg).map_err(efault)?;
-                self.publish_runstate();
+                // Linux registers the areas of secondary vCPUs from the boot vCPU. The address is linear and
+                // lies in the kernel half, which all page tables of a kernel share.
+                let area = self.read_u64(arg).map_err(efault)?;
+                target.runstate_area.store(area, Ordering::SeqCst);
+                self.publish_runstate(id);
                 Ok(0)
             }
             VcpuOp::REGISTER_VCPU_TIME_MEMORY_AREA => {
@@ -216,7 +215,7 @@ impl<M: Machine> Cpu<'_, M> {
             seen.store(state, Ordering::Relaxed);
             blocked.store(values[4], Ordering::Relaxed);
         }
-        self.publish_runstate();
+        self.publish_runstate(self.v.id);
     }
 
     fn runstate_of(&self, id: u32) -> RunstateInfo64 {
@@ -230,13 +229,13 @@ impl<M: Machine> Cpu<'_, M> {
         info
     }
 
-    /// Writes the registered runstate area. It is guest memory under the guest kernel's page table.
-    fn publish_runstate(&self) {
-        let area = self.v.runstate.area;
+    /// Writes a vCPU's registered runstate area. It is guest memory under the guest kernel's page table.
+    fn publish_runstate(&self, id: u32) {
+        let area = self.dom.vcpu(id).map_or(0, |vcpu| vcpu.runstate_area.load(Ordering::SeqCst));
         if area == 0 {
             return;
         }
-        let mut info = self.runstate_of(self.v.id);
+        let mut info = self.runstate_of(id);
         let guarded = self.dom.assist.load(Ordering::Relaxed) >> VmAssist::RUNSTATE_UPDATE_FLAG.0 & 1 != 0;
         if guarded {
             info.state_entry_time |= UPDATE;
