@@ -123,9 +123,10 @@ nmi_stub:
     RESTORE
     iretq
 
-    // SYSCALL: the per-vCPU stub has stored RAX at top-8, loaded RSP with top-8 and pushed the guest's RSP.
-    .global syscall_common
-syscall_common:
+    // SYSCALL that is no fast case (fast.rs): the per-vCPU stub has stored RAX at top-8, loaded RSP with top-8
+    // and pushed the guest's RSP.
+    .global syscall_slow
+syscall_slow:
     mov rax, [rsp + 8]
     mov qword ptr [rsp + 8], 0xe02b
     push r11
@@ -287,9 +288,9 @@ extern "C" {
     fn fault_fixup();
 }
 
-/// Address of the one IRETQ that returns to guests.
-pub fn iret_address() -> u64 {
-    iret_instruction as *const () as u64
+/// True for the address of an IRETQ that returns to guests.
+pub fn is_guest_return(rip: u64) -> bool {
+    rip == iret_instruction as *const () as u64 || rip == crate::fast::iret_address()
 }
 
 /// Where to go on after an expected fault at `rip`.
@@ -304,7 +305,10 @@ pub fn fixup(rip: u64) -> Option<u64> {
         wrmsr_instruction,
         xsetbv_instruction,
     ];
-    expected.iter().any(|at| *at as *const () as u64 == rip).then_some(fault_fixup as *const () as u64)
+    if expected.iter().any(|at| *at as *const () as u64 == rip) {
+        return Some(fault_fixup as *const () as u64);
+    }
+    crate::fast::fixup(rip)
 }
 
 /// Loads `regs` and enters the guest.

@@ -12,6 +12,7 @@
 #![no_main]
 
 mod entry;
+mod fast;
 mod hw;
 mod mem;
 mod tables;
@@ -144,7 +145,7 @@ extern "C" fn nmi_entry(_regs: &mut Regs) {
 /// A fault of monitor code: expected ones have a fix-up, any other is our own bug.
 fn monitor_fault(regs: &mut Regs, cr2: u64) {
     if let 11..=14 = regs.vector {
-        if regs.rip == entry::iret_address() {
+        if entry::is_guest_return(regs.rip) {
             if regs.vector == 14 && cpu().is_ldt_window(cr2) && cpu().fill_ldt_window(cr2) {
                 return;
             }

@@ -174,19 +174,21 @@ impl<M: Machine> Tables<'_, M> {
         (FIRST_SLOT..FIRST_SLOT + NR_SLOTS).contains(&index) && self.frame_flags(maddr >> 12) & frame::L4 != 0
     }
 
-    /// Makes an L4 fit to be loaded: monitor's slots, U in the entries of the kernel half.
-    /// False when the frame is not guest RAM.
+    /// Makes an L4 fit to be loaded: the monitor's slots are in it. False when the frame is not guest RAM.
     pub fn install_l4(&self, mfn: u64) -> bool {
+        let base = mfn << 12;
+        // The slot of the image is never empty in our own set: one comparison tells whether all are there.
+        const LAST: usize = 14;
+        let image = self.m.word(base + (FIRST_SLOT + LAST) as u64 * 8).map(|word| word.load(Ordering::Relaxed));
+        if image == Some(self.dom.slots[LAST]) && self.frame_flags(mfn) & frame::L4 != 0 {
+            return true;
+        }
         if !self.mark_frame(mfn, frame::TABLE | frame::L4, 0) {
             return false;
         }
-        let base = mfn << 12;
-        // The last slot is never empty in our own set, so one comparison tells.
         for (i, slot) in self.dom.slots.iter().enumerate() {
             if let Some(word) = self.m.word(base + (FIRST_SLOT + i) as u64 * 8) {
-                if word.load(Ordering::Relaxed) != *slot {
-                    word.store(*slot, Ordering::Relaxed);
-                }
+                word.store(*slot, Ordering::Relaxed);
             }
         }
         true

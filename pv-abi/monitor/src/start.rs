@@ -20,6 +20,7 @@ const BOOT_PERIOD: u64 = 10_000_000;
 impl<M: Machine> Cpu<'_, M> {
     /// Prepares this vCPU and answers the registers of its first entry.
     pub fn first_entry(&mut self) -> Regs {
+        self.v.counters = self.dom.info.counters_gpa + u64::from(self.v.id) * 4096;
         if self.v.id == 0 {
             self.boot();
         } else {

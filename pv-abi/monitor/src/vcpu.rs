@@ -111,6 +111,8 @@ pub struct Vcpu {
     pub time_area: u64,
     /// Timers.
     pub timers: Timers,
+    /// Machine address of this vCPU's counter page (for the entry code).
+    pub counters: u64,
     /// An NMI waits.
     pub nmi_pending: bool,
     /// An NMI handler runs (until the next iret hypercall).
@@ -159,6 +161,7 @@ impl Vcpu {
             runstate: Runstate { state: 3, entered: 0, time: [0; 4], stolen: 0 },
             time_area: 0,
             timers: Timers { singleshot: NEVER, periodic: NEVER, period: 0, poll: NEVER, armed: NEVER },
+            counters: 0,
             nmi_pending: false,
             nmi_active: false,
             first: FirstEntry {

@@ -52,7 +52,7 @@ impl<M: Machine> Cpu<'_, M> {
             *value = word(offset_of!(Context, debugreg) + index * 8)?;
         }
         let (kernel_ss, kernel_sp) = (word(offset_of!(Context, kernel_ss))?, word(offset_of!(Context, kernel_sp))?);
-        let bad_base = !bases.into_iter().all(canonical) || !canonical(user.rip) || !canonical(kernel_sp);
+        let bad_base = !bases.into_iter().all(canonical) || !canonical(user.rip) || !super::segment::is_guest_stack(kernel_sp);
         let tables = [cr3 >> 12, user_cr3 >> 12];
         if bad_base || ldt_entries > 8192 || tables.into_iter().any(|mfn| mfn >= self.dom.info.ram_end_mfn) {
             return Err(Errno::EINVAL);

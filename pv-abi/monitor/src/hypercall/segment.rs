@@ -13,6 +13,7 @@ use crate::cpu::Cpu;
 use crate::machine::{Base, Machine};
 use crate::regs::canonical;
 use core::sync::atomic::Ordering;
+use noxen_monitor_abi::layout::{HOLE_END, HOLE_START};
 use noxen_pv_abi::errno::Errno;
 use noxen_pv_abi::segment::{SegmentBase, FIRST_RESERVED_GDT_ENTRY};
 
@@ -144,8 +145,16 @@ impl<M: Machine> Cpu<'_, M> {
     /// `stack_switch(ss, sp)`: the stack for entries from user space.
     pub(super) fn stack_switch(&mut self, args: &[u64; 6]) -> Answer {
         let [ss, sp, ..] = *args;
+        if !is_guest_stack(sp) {
+            return Err(Errno::EINVAL);
+        }
         self.v.kernel_ss = ss & 0xffff | 3;
         self.v.kernel_sp = sp;
         Ok(0)
     }
+}
+
+/// True for a stack pointer below which a trap frame lies in the guest's own address space.
+pub(crate) fn is_guest_stack(sp: u64) -> bool {
+    canonical(sp) && !(HOLE_START..HOLE_END + 4096).contains(&sp)
 }
