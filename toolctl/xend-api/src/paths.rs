@@ -14,7 +14,8 @@ pub struct Paths {
 impl Paths {
     /// By the environment.
     pub fn from_env() -> Paths {
-        Paths::under(std::env::var_os(ROOT_ENV).map_or_else(|| PathBuf::from("/"), PathBuf::from))
+        let root = std::env::var_os(ROOT_ENV).filter(|root| !root.is_empty());
+        Paths::under(root.map_or_else(|| PathBuf::from("/"), PathBuf::from))
     }
 
     /// With everything under `root` (`/` for the real places).
@@ -49,16 +50,6 @@ impl Paths {
     /// Held locked by a running xend.
     pub fn xend_lock(&self) -> PathBuf {
         self.at("var/run/xend.lock")
-    }
-
-    /// Socket of xenstored.
-    pub fn xenstored_socket(&self) -> PathBuf {
-        self.at("var/run/xenstored/socket")
-    }
-
-    /// Socket on which xenstored takes a domain's own connection.
-    pub fn xenstored_domains_socket(&self) -> PathBuf {
-        self.at("var/run/xenstored/domains")
     }
 
     /// Run directory of the domains; each has its own below, named by its id.

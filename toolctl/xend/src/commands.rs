@@ -1,0 +1,368 @@
+//! The command `xend` (xm-reference: "xend command").
+//!
+//! ```text
+//!   xend start --spawn--> supervisor (own session) --spawn--> daemon: lock, adopt, listen
+//!        ^ exit 0              | died by a signal: once more        | "ready" | "running" | "error: TEXT"
+//!        \--------------------------- standard output --------------/
+//!   xend stop: SIGTERM, wait      xend reload: SIGHUP      xend status: is the lock held?
+//! ```
+
+use crate::daemon::{self, Announce};
+use crate::node::Options;
+use crate::{clock, durable, lifecycle};
+use noxen_xend_api::client::sibling_program;
+use noxen_xend_api::paths::Paths;
+use rustix::fs::{flock, FlockOperation};
+use rustix::process::{pidfd_open, pidfd_send_signal, Pid, PidfdFlags, Signal};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+const USAGE: &str = "usage: xend {start|stop|reload|restart}";
+/// How long a xend that is starting may take to listen (it takes up every domain first).
+const LISTEN: Duration = Duration::from_secs(120);
+/// How long a xend that was told to stop may take to finish what it is doing.
+const STOP: Duration = Duration::from_secs(150);
+/// A daemon that lived for less is started again only after this long.
+const RESPAWN: Duration = Duration::from_secs(1);
+
+/// A command line.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Invocation {
+    /// Its first word.
+    pub command: String,
+    /// Stay in the foreground.
+    pub foreground: bool,
+    /// Seconds; see [`Options::restart_guard_s`].
+    pub restart_guard_s: f64,
+}
+
+/// Reads the arguments after the program's name; none at all gives none.
+pub fn parse(args: &[String]) -> Result<Option<Invocation>, String> {
+    let mut invocation = Invocation {
+        command: String::new(),
+        foreground: std::env::var("XEND_DAEMONIZE").is_ok_and(|v| v == "0"),
+        restart_guard_s: lifecycle::RESTART_GUARD_S,
+    };
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--foreground" => invocation.foreground = true,
+            "--restart-guard" => {
+                let seconds = args.next().and_then(|v| v.parse::<f64>().ok());
+                invocation.restart_guard_s = seconds
+                    .filter(|s| s.is_finite() && *s >= 0.0)
+                    .ok_or("--restart-guard needs a number of seconds")?;
+            }
+            word if invocation.command.is_empty() => invocation.command = word.to_owned(),
+            word => return Err(format!("not an option: {word}")),
+        }
+    }
+    if invocation.command.is_empty() {
+        if !invocation.foreground {
+            return Ok(None);
+        }
+        invocation.command = "start".into();
+    }
+    Ok(Some(invocation))
+}
+
+/// Runs the command line.
+pub fn main(args: &[String]) -> ExitCode {
+    let invocation = match parse(args) {
+        Ok(Some(invocation)) => invocation,
+        Ok(None) => {
+            println!("{USAGE}");
+            return ExitCode::from(1);
+        }
+        Err(line) => {
+            println!("{line}");
+            return ExitCode::from(1);
+        }
+    };
+    let paths = Paths::from_env();
+    if !rustix::process::geteuid().is_root() && paths.root() == Path::new("/") {
+        let stars = "*".repeat(70);
+        eprintln!("{stars}\n*** Xend must be run as root.\n{stars}");
+        return ExitCode::from(1);
+    }
+    let options = options(paths, &invocation);
+    let done = match invocation.command.as_str() {
+        "start" if invocation.foreground => serve(options, Announce::Nobody, true),
+        "start" => start(&options, args),
+        "stop" => stop(&options.paths),
+        "restart" => stop(&options.paths).and_then(|()| {
+            if invocation.foreground {
+                serve(options.clone(), Announce::Nobody, true)
+            } else {
+                start(&options, args)
+            }
+        }),
+        "reload" => reload(&options.paths),
+        "status" => return ExitCode::from(if is_running(&options.paths) { 0 } else { 3 }),
+        "trace_start" => Err("call tracing is not supported; use `xend start`".into()),
+        SUPERVISE => supervise(&options, args),
+        DAEMON => serve(options, Announce::StandardOutput, false),
+        other => {
+            println!("not an option: {other}");
+            return ExitCode::from(1);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(line) => {
+            let doing = match invocation.command.as_str() {
+                "stop" => "stopping",
+                "reload" => "reloading",
+                _ => "starting",
+            };
+            eprintln!("Exception {doing} xend: {line}");
+            ExitCode::from(1)
+        }
+    }
+}
+
+/// Private commands by which `start` reaches its own children.
+const SUPERVISE: &str = "--supervise";
+const DAEMON: &str = "--daemon";
+
+fn options(paths: Paths, invocation: &Invocation) -> Options {
+    let program = |variable: &str, name: &str| {
+        std::env::var_os(variable)
+            .filter(|v| !v.is_empty())
+            .map_or_else(|| sibling_program(name), PathBuf::from)
+    };
+    Options {
+        vmm: program("NOXEN_VMM", "noxen-vmm"),
+        xenstored: program("NOXEN_XENSTORED", "xenstored"),
+        kvm: std::env::var_os("NOXEN_KVM")
+            .filter(|v| !v.is_empty())
+            .map_or_else(|| PathBuf::from("/dev/kvm"), PathBuf::from),
+        restart_guard_s: invocation.restart_guard_s,
+        paths,
+    }
+}
+
+fn serve(options: Options, announce: Announce, echo: bool) -> Result<(), String> {
+    let echo = echo || std::env::var_os("XEND_DEBUG").is_some();
+    daemon::run(options, announce, echo)
+}
+
+fn accepts(paths: &Paths) -> bool {
+    UnixStream::connect(paths.xend_socket()).is_ok()
+}
+
+/// The arguments for a child: the private command, and the switches as they were given.
+fn child_args(command: &str, args: &[String]) -> Vec<String> {
+    let mut out = vec![command.to_owned()];
+    let at = args.iter().position(|a| a == "--restart-guard");
+    out.extend(
+        at.into_iter()
+            .flat_map(|i| args[i..].iter().take(2).cloned()),
+    );
+    out
+}
+
+fn start(options: &Options, args: &[String]) -> Result<(), String> {
+    let paths = &options.paths;
+    if accepts(paths) {
+        return Ok(());
+    }
+    let log = debug_log(paths)?;
+    let program = std::env::current_exe().map_err(|e| format!("cannot find xend itself: {e}"))?;
+    let mut child = Command::new(&program)
+        .args(child_args(SUPERVISE, args))
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(log)
+        .spawn()
+        .map_err(|e| format!("cannot start {}: {e}", program.display()))?;
+    let mut line = String::new();
+    if let Some(stdout) = child.stdout.take() {
+        BufReader::new(stdout)
+            .read_line(&mut line)
+            .map_err(|e| format!("the daemon's answer cannot be read: {e}"))?;
+    }
+    match line.trim_end() {
+        "ready" => Ok(()),
+        "running" => wait_for_other(paths),
+        line => Err(match line.strip_prefix("error: ") {
+            Some(reason) => reason.to_owned(),
+            None => format!(
+                "the daemon ended without a word; see {}",
+                paths.xend_debug_log().display()
+            ),
+        }),
+    }
+}
+
+/// Another xend holds the lock: it runs, or is about to listen.
+fn wait_for_other(paths: &Paths) -> Result<(), String> {
+    let deadline = Instant::now() + LISTEN;
+    while Instant::now() < deadline {
+        if accepts(paths) {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Err(format!(
+        "another xend holds {} and does not listen; stop it first",
+        paths.xend_lock().display()
+    ))
+}
+
+fn debug_log(paths: &Paths) -> Result<File, String> {
+    let path = paths.xend_debug_log();
+    let error = |e: io::Error| format!("cannot open {}: {e}", path.display());
+    durable::make_directory(&paths.log_dir(), 0o755).map_err(error)?;
+    let file = File::options()
+        .append(true)
+        .create(true)
+        .mode(0o640)
+        .open(&path);
+    file.map_err(error)
+}
+
+/// Keeps a daemon running: one that dies by a signal is started again, one that ends by itself is not.
+fn supervise(options: &Options, args: &[String]) -> Result<(), String> {
+    // Fails only for a group leader, which has a session to itself already.
+    let _ = rustix::process::setsid();
+    let program = std::env::current_exe().map_err(|e| e.to_string())?;
+    let mut first = true;
+    loop {
+        let log = debug_log(&options.paths)?;
+        let mut command = Command::new(&program);
+        command
+            .args(child_args(DAEMON, args))
+            .stdin(Stdio::null())
+            .stderr(log.try_clone().map_err(|e| e.to_string())?);
+        if !first {
+            command.stdout(log.try_clone().map_err(|e| e.to_string())?);
+        }
+        let begun = Instant::now();
+        let mut child = command.spawn().map_err(|e| e.to_string())?;
+        if first {
+            // Only the daemon itself is to hold the pipe to `xend start`.
+            rustix::stdio::dup2_stdout(&log).map_err(|e| e.to_string())?;
+            first = false;
+        }
+        let status = child.wait().map_err(|e| e.to_string())?;
+        let Some(signal) = status.signal() else {
+            return Ok(());
+        };
+        let now = clock::stamp(clock::now());
+        // Standard error is the debug log; when even that fails there is nobody to tell.
+        let _ = writeln!(
+            io::stderr(),
+            "Xend died due to signal {signal} at {now}!  Restarting it."
+        );
+        std::thread::sleep(RESPAWN.saturating_sub(begun.elapsed()));
+    }
+}
+
+/// Is there a xend that holds the lock?
+pub fn is_running(paths: &Paths) -> bool {
+    match File::options()
+        .read(true)
+        .write(true)
+        .open(paths.xend_lock())
+    {
+        Ok(file) => flock(&file, FlockOperation::NonBlockingLockExclusive).is_err(),
+        Err(_) => false,
+    }
+}
+
+/// The daemon's process, while it holds the lock.
+fn daemon_process(paths: &Paths) -> Result<Option<rustix::fd::OwnedFd>, String> {
+    if !is_running(paths) {
+        return Ok(None);
+    }
+    let path = paths.xend_pid();
+    let text = std::fs::read_to_string(&path)
+        .map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+    let pid = text
+        .trim()
+        .parse()
+        .ok()
+        .and_then(Pid::from_raw)
+        .ok_or_else(|| format!("{} holds no process id", path.display()))?;
+    match pidfd_open(pid, PidfdFlags::empty()) {
+        Ok(pidfd) => Ok(Some(pidfd)),
+        Err(rustix::io::Errno::SRCH) => Ok(None),
+        Err(e) => Err(format!("cannot watch process {pid:?}: {e}")),
+    }
+}
+
+fn stop(paths: &Paths) -> Result<(), String> {
+    let Some(pidfd) = daemon_process(paths)? else {
+        return Ok(());
+    };
+    match pidfd_send_signal(&pidfd, Signal::TERM) {
+        Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+        Err(e) => return Err(format!("it may not be signalled: {e}")),
+    }
+    let deadline = Instant::now() + STOP;
+    while is_running(paths) {
+        if Instant::now() > deadline {
+            return Err(format!("it did not end within {} s", STOP.as_secs()));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+fn reload(paths: &Paths) -> Result<(), String> {
+    match daemon_process(paths)? {
+        Some(pidfd) => pidfd_send_signal(&pidfd, Signal::HUP).map_err(|e| e.to_string()),
+        None => Err("it is not running".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(line: &str) -> Vec<String> {
+        line.split_whitespace().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn parse_without_arguments_asks_for_the_usage() {
+        assert_eq!(parse(&[]).unwrap(), None);
+    }
+
+    #[test]
+    fn parse_switches_may_stand_anywhere() {
+        let i = parse(&words("--restart-guard 0.5 start --foreground"))
+            .unwrap()
+            .unwrap();
+        assert_eq!(i.command, "start");
+        assert!(i.foreground);
+        assert_eq!(i.restart_guard_s, 0.5);
+    }
+
+    #[test]
+    fn parse_nonsense_is_refused() {
+        assert!(parse(&words("start --restart-guard")).is_err());
+        assert!(parse(&words("start --restart-guard -1")).is_err());
+        assert_eq!(
+            parse(&words("start stop")).unwrap_err(),
+            "not an option: stop"
+        );
+    }
+
+    #[test]
+    fn child_args_carry_the_switches_on() {
+        assert_eq!(
+            child_args(DAEMON, &words("start --restart-guard 5")),
+            ["--daemon", "--restart-guard", "5"]
+        );
+        assert_eq!(child_args(DAEMON, &words("start")), ["--daemon"]);
+    }
+}

@@ -1,0 +1,280 @@
+//! Making a domain.
+//!
+//! ```text
+//!   check config -> open files -> admit (id, name, memory; record Building)
+//!     -> control socket, store connection and nodes -> spawn noxen-vmm -> "ready"
+//!     -> status -> console and ring nodes, introduce -> record Running -> watcher
+//!   any failure -> teardown: nothing stays
+//! ```
+//! The domain is left paused.
+
+use crate::domain::Domain;
+use crate::node::{internal, Node};
+use crate::process::{Launch, Process};
+use crate::registry::{Phase, Record};
+use crate::resources::{self, Resources};
+use crate::validate::{self, Plan};
+use crate::{clock, durable, host, info, store_nodes, teardown, warning, watch};
+use noxen_control::spec::SPEC_VERSION;
+use noxen_control::{DomainSpec, Status};
+use noxen_xend_api::{DomainConfig, Fault};
+use rustix::event::{poll, PollFd, PollFlags, Timespec};
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long a monitor may take to build a domain (the kernel image and ramdisk have to be read).
+const BUILD: Duration = Duration::from_secs(120);
+/// Longest line that a monitor may say when it is ready or has failed, bytes.
+const READY_LIMIT: usize = 64 << 10;
+
+/// What a new domain takes over from one that it replaces.
+#[derive(Clone, Debug, Default)]
+pub struct Heritage {
+    /// The domain whose place it takes; its name and UUID are free for the new one.
+    pub replaces: Option<u32>,
+    /// How often this UUID was started again before.
+    pub restart_count: u32,
+}
+
+/// Builds a domain of `config` and leaves it paused.
+pub fn create(
+    node: &Arc<Node>,
+    config: DomainConfig,
+    heritage: Heritage,
+) -> Result<Arc<Domain>, Fault> {
+    let plan = validate::check(&config, host::cpus())?;
+    let resources = Resources::open(&node.options, &config, &plan)?;
+    let uuid = match &config.uuid {
+        Some(uuid) => uuid.to_ascii_lowercase(),
+        None => random_uuid()?,
+    };
+    let name = config.name.clone();
+    if config.cpu_weight.is_some_and(|w| w != 256) || config.cpu_cap.is_some_and(|c| c != 0) {
+        warning!("domain {name}: cpu_weight and cpu_cap are recorded but not applied yet");
+    }
+    let mut draft = Record::new(
+        0,
+        node.registry.boot_id(),
+        &name,
+        &uuid,
+        config,
+        clock::now(),
+    );
+    draft.replaces = heritage.replaces;
+    draft.restart_count = heritage.restart_count;
+    let domain = node.admit(draft, plan.memory_mib)?;
+    let result = build(node, &domain, &plan, resources);
+    match result {
+        Ok(()) => {
+            let domid = domain.domid();
+            info!(
+                "domain {name} (id={domid}, uuid={uuid}) built: {} MiB, {} vCPUs",
+                plan.memory_mib, plan.vcpus
+            );
+            watch::start(node, &domain);
+            Ok(domain)
+        }
+        Err(fault) => {
+            info!(
+                "domain {name} (id={}) could not be built: {}",
+                domain.domid(),
+                fault.message
+            );
+            let mut life = domain.enter();
+            teardown::teardown(node, &domain, &mut life, false);
+            Err(fault)
+        }
+    }
+}
+
+fn build(
+    node: &Arc<Node>,
+    domain: &Arc<Domain>,
+    plan: &Plan,
+    resources: Resources,
+) -> Result<(), Fault> {
+    let record = domain.record();
+    let domid = record.domid;
+    let run_dir = node.options.paths.domain_run_dir(domid);
+    durable::make_directory(&run_dir, 0o700).map_err(internal)?;
+    let control = UnixListener::bind(domain.monitor().socket()).map_err(internal)?;
+    node.store
+        .apply(&store_nodes::before_build(&record, plan))
+        .map_err(internal)?;
+    let store = node.store.attach(domid).map_err(internal)?;
+    let log = resources::open_log(&node.options, &record.name)?;
+    let (ready, ready_writer) =
+        rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(internal)?;
+
+    let fd = |file: &dyn AsRawFd| file.as_raw_fd();
+    let spec = DomainSpec {
+        version: SPEC_VERSION,
+        domid,
+        name: record.name.clone(),
+        uuid: record.uuid.clone(),
+        memory_mib: plan.memory_mib,
+        maxmem_mib: plan.maxmem_mib,
+        vcpus: plan.vcpus,
+        kernel_path: record.config.kernel.clone(),
+        kernel_fd: fd(&resources.kernel),
+        ramdisk_fd: resources.ramdisk.as_ref().map(|f| fd(f)),
+        cmdline: plan.cmdline.clone(),
+        kvm_fd: fd(&resources.kvm),
+        ram_fd: resources.ram.as_ref().map(|f| fd(f)),
+        control_fd: fd(&control),
+        store_fd: Some(fd(&store)),
+        log_fd: Some(fd(&log)),
+        ready_fd: fd(&ready_writer),
+    };
+    let spec_file = spec_file(&spec).map_err(internal)?;
+    let mut inherit = vec![
+        spec.kernel_fd,
+        spec.kvm_fd,
+        spec.control_fd,
+        spec.ready_fd,
+        spec_file.as_raw_fd(),
+    ];
+    let optional: [Option<RawFd>; 4] = [spec.ramdisk_fd, spec.ram_fd, spec.store_fd, spec.log_fd];
+    inherit.extend(optional.into_iter().flatten());
+
+    let args = ["--spec-fd".to_owned(), spec_file.as_raw_fd().to_string()];
+    let process = Process::spawn(Launch {
+        program: &node.options.vmm,
+        args: &args,
+        inherit: &inherit,
+        output: log.try_clone().map_err(internal)?,
+        affinity: plan.affinity.as_deref(),
+    })
+    .map_err(|e| {
+        Fault::internal(format!(
+            "cannot start {}: {e}; is it installed beside xend, on PATH or named by NOXEN_VMM?",
+            node.options.vmm.display()
+        ))
+    })?;
+    let process = Arc::new(process);
+    domain.set_process(process.clone());
+    node.save(domain, |r| {
+        r.pid = Some(process.pid());
+        r.pid_start = Some(process.start());
+    })?;
+    // Ours are to be closed: the monitor's end of the pipe must be the only one, or its death is not seen.
+    drop(ready_writer);
+    drop((control, store, resources));
+
+    let log_path = resources::log_path(&node.options, &record.name);
+    wait_ready(&ready, &process, &log_path)?;
+    let status = domain.monitor().status().map_err(internal)?;
+    connect(node, domain, &status)?;
+    node.save(domain, |r| r.phase = Phase::Running)?;
+    Ok(())
+}
+
+/// Tells the store where the rings of a built domain are.
+pub fn connect(node: &Node, domain: &Domain, status: &Status) -> Result<(), Fault> {
+    let record = domain.record();
+    if status.domid != record.domid {
+        return Err(Fault::internal(format!(
+            "the monitor on {} says that it runs domain {}, not {}",
+            domain.monitor().socket().display(),
+            status.domid,
+            record.domid
+        )));
+    }
+    node.store
+        .apply(&store_nodes::after_build(&record, status))
+        .map_err(internal)?;
+    node.store
+        .introduce(record.domid, status.store_mfn, status.store_port)
+        .map_err(internal)
+}
+
+/// The spec in a file without a name, at its start.
+fn spec_file(spec: &DomainSpec) -> io::Result<File> {
+    let fd = rustix::fs::memfd_create("domain-spec", rustix::fs::MemfdFlags::CLOEXEC)?;
+    let mut file = File::from(fd);
+    file.write_all(&serde_json::to_vec(spec)?)?;
+    file.rewind()?;
+    Ok(file)
+}
+
+/// A random UUID of the kernel's.
+pub fn random_uuid() -> Result<String, Fault> {
+    std::fs::read_to_string("/proc/sys/kernel/random/uuid")
+        .map(|text| text.trim().to_owned())
+        .map_err(internal)
+}
+
+/// Waits for the monitor's one line: `ready`, or `error: TEXT`.
+fn wait_ready(ready: &OwnedFd, process: &Process, log: &Path) -> Result<(), Fault> {
+    let deadline = Instant::now() + BUILD;
+    let mut line = Vec::new();
+    let mut reader = File::from(ready.try_clone().map_err(internal)?);
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let time = Timespec {
+            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: i64::from(left.subsec_nanos()),
+        };
+        let mut fds = [PollFd::new(ready, PollFlags::IN)];
+        match poll(&mut fds, Some(&time)) {
+            Ok(0) => {
+                return Err(Fault::internal(format!(
+                    "noxen-vmm did not build the domain within {} s; see {}",
+                    BUILD.as_secs(),
+                    log.display()
+                )))
+            }
+            Ok(_) => {}
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(e) => return Err(internal(e)),
+        }
+        let mut chunk = [0; 4096];
+        let n = reader.read(&mut chunk).map_err(internal)?;
+        line.extend_from_slice(&chunk[..n]);
+        if n == 0 || line.contains(&b'\n') || line.len() > READY_LIMIT {
+            break;
+        }
+    }
+    match judge_ready(&line) {
+        Some(Ok(())) => Ok(()),
+        Some(Err(text)) => Err(Fault::generic(text)),
+        None => {
+            process.wait(Duration::from_secs(1));
+            Err(Fault::internal(format!(
+                "noxen-vmm ended before the domain was built; see {}",
+                log.display()
+            )))
+        }
+    }
+}
+
+fn judge_ready(line: &[u8]) -> Option<Result<(), String>> {
+    let text = String::from_utf8_lossy(line);
+    let line = text.split('\n').next().unwrap_or("").trim();
+    if line == "ready" {
+        return Some(Ok(()));
+    }
+    let reason = line.strip_prefix("error:")?.trim();
+    Some(Err(reason.replace(char::is_control, " ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn judge_ready_tells_success_failure_and_silence() {
+        assert_eq!(judge_ready(b"ready\n"), Some(Ok(())));
+        assert_eq!(
+            judge_ready(b"error: not a kernel\tat all\nmore"),
+            Some(Err("not a kernel at all".into()))
+        );
+        assert_eq!(judge_ready(b""), None);
+        assert_eq!(judge_ready(b"Segmentation fault\n"), None);
+    }
+}

@@ -1,0 +1,185 @@
+//! The daemon's own life.
+//!
+//! ```text
+//!   lock -> pid file -> log -> registry, store -> adopt -> listen -> "ready" -> serve
+//!     SIGTERM, SIGINT: socket away -> wait for work under way -> pid file away -> end (domains run on)
+//!     SIGHUP: log opened anew
+//! ```
+
+use crate::node::{Node, Options};
+use crate::registry::{self, Registry};
+use crate::store::StoreLink;
+use crate::{adopt, clock, durable, error, housekeeper, info, log, server};
+use rustix::fs::{flock, FlockOperation};
+use rustix::process::{getrlimit, setrlimit, Resource, Rlimit};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Longest wait for work under way when told to stop: a domain being built.
+const FINISH: Duration = Duration::from_secs(130);
+
+/// Who waits to hear that the daemon listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Announce {
+    /// Nobody.
+    Nobody,
+    /// `xend start`, at the other end of standard output.
+    StandardOutput,
+}
+
+/// Runs until told to stop.
+pub fn run(options: Options, announce: Announce, echo: bool) -> Result<(), String> {
+    let paths = options.paths.clone();
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    raise_descriptor_limit();
+    let outcome = set_up(options, echo);
+    let (node, listener, signals, lock) = match outcome {
+        Ok(parts) => parts,
+        Err(Failure::Running) if announce == Announce::StandardOutput => {
+            say("running");
+            return Ok(());
+        }
+        Err(Failure::Running) => return Err("another xend is running".into()),
+        Err(Failure::Reason(reason)) => {
+            error!("xend cannot start: {reason}");
+            if announce == Announce::StandardOutput {
+                say(&format!("error: {}", reason.replace('\n', " ")));
+                return Ok(());
+            }
+            return Err(reason);
+        }
+    };
+    if announce == Announce::StandardOutput {
+        // Standard error is the debug log already.
+        eprintln!("Xend started at {}.", clock::stamp(clock::now()));
+        say("ready");
+        let null = File::options().write(true).open("/dev/null");
+        let gone = null.and_then(|null| Ok(rustix::stdio::dup2_stdout(&null)?));
+        if let Err(e) = gone {
+            error!("cannot let go of standard output: {e}");
+        }
+    }
+    info!("xend listens on {}", paths.xend_socket().display());
+    spawn("accept", {
+        let node = node.clone();
+        move || server::serve(&node, &listener)
+    })?;
+    spawn("housekeeper", {
+        let node = node.clone();
+        move || housekeeper::run(&node)
+    })?;
+    wait_for_stop(signals, echo, &node);
+    // From here on nobody new gets in; a later xend makes its own socket.
+    for path in [paths.xend_socket(), paths.xend_pid()] {
+        if let Err(e) = std::fs::remove_file(&path) {
+            error!("cannot remove {}: {e}", path.display());
+        }
+    }
+    if !node.wait_idle(FINISH) {
+        error!("xend stops while a domain is still being changed; the next one takes it apart");
+    }
+    info!("xend ends; its domains run on");
+    drop(lock);
+    Ok(())
+}
+
+enum Failure {
+    /// Another one has the lock.
+    Running,
+    /// In a line.
+    Reason(String),
+}
+
+impl<E: std::fmt::Display> From<E> for Failure {
+    fn from(e: E) -> Failure {
+        Failure::Reason(e.to_string())
+    }
+}
+
+type Parts = (Arc<Node>, std::os::unix::net::UnixListener, Signals, File);
+
+fn set_up(options: Options, echo: bool) -> Result<Parts, Failure> {
+    let paths = &options.paths;
+    durable::make_directory(&paths.xend_run_dir(), 0o700)?;
+    let lock_path = paths.xend_lock();
+    let lock = File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&lock_path)
+        .map_err(|e| format!("cannot open {}: {e}", lock_path.display()))?;
+    if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+        return Err(Failure::Running);
+    }
+    durable::make_directory(&paths.log_dir(), 0o755)?;
+    log::init(&paths.xend_log(), echo)
+        .map_err(|e| format!("cannot open {}: {e}", paths.xend_log().display()))?;
+    std::fs::write(paths.xend_pid(), format!("{}\n", std::process::id()))
+        .map_err(|e| format!("cannot write {}: {e}", paths.xend_pid().display()))?;
+    // Before anything is started, so that a signal from now on is not lost.
+    let signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+    info!(
+        "xend {} starts (pid {}, monitor {}, store {})",
+        env!("CARGO_PKG_VERSION"),
+        std::process::id(),
+        options.vmm.display(),
+        options.xenstored.display()
+    );
+    durable::make_directory(&paths.domains_run_dir(), 0o700)?;
+    let boot_id = registry::boot_id()?;
+    let registry = Registry::open(paths, &boot_id)?;
+    let store = StoreLink::new(options.xenstored.clone());
+    store.check()?;
+    let socket = paths.xend_socket();
+    let node = Arc::new(Node::new(options, registry, store));
+    adopt::adopt(&node).map_err(|e| e.message)?;
+    let listener = server::listen(&socket)
+        .map_err(|e| format!("cannot listen on {}: {e}", socket.display()))?;
+    Ok((node, listener, signals, lock))
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), String> {
+    std::thread::Builder::new()
+        .name(name.into())
+        .spawn(work)
+        .map(drop)
+        .map_err(|e| format!("cannot start thread {name}: {e}"))
+}
+
+fn wait_for_stop(mut signals: Signals, echo: bool, node: &Node) {
+    for signal in signals.forever() {
+        if signal != SIGHUP {
+            return;
+        }
+        let path = node.options.paths.xend_log();
+        match log::init(&path, echo) {
+            Ok(()) => info!("xend reloaded"),
+            Err(e) => error!("cannot open {}: {e}", path.display()),
+        }
+    }
+}
+
+/// One line to whoever started the daemon; they may have gone.
+fn say(line: &str) {
+    let mut out = io::stdout();
+    let _ = writeln!(out, "{line}");
+    let _ = out.flush();
+}
+
+/// A thousand domains need more descriptors than the usual soft limit.
+fn raise_descriptor_limit() {
+    let now = getrlimit(Resource::Nofile);
+    let more = Rlimit {
+        current: now.maximum,
+        maximum: now.maximum,
+    };
+    // Failing leaves the soft limit, which is enough for most hosts.
+    let _ = setrlimit(Resource::Nofile, more);
+}

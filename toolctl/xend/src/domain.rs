@@ -1,0 +1,120 @@
+//! One domain as xend holds it.
+//!
+//! ```text
+//!   gate   held by whatever changes the domain's life: destroy, restart, reset, a shutdown event
+//!     gone   set under the gate once everything of the domain is gone; whoever waited must look
+//!   record   what is on disk, too
+//! ```
+
+use crate::monitor::Monitor;
+use crate::process::Process;
+use crate::registry::Record;
+use noxen_control::Status;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// What [`Domain::enter`] guards.
+#[derive(Debug, Default)]
+pub struct Life {
+    /// Nothing of the domain is left.
+    pub gone: bool,
+}
+
+/// A domain.
+pub struct Domain {
+    domid: u32,
+    monitor: Monitor,
+    gate: Mutex<Life>,
+    record: Mutex<Record>,
+    process: Mutex<Option<Arc<Process>>>,
+    dying: AtomicBool,
+    last_status: Mutex<Option<Status>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic elsewhere must not take every later request with it; each value is whole between statements.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Domain {
+    /// A domain of `record`, reached through `monitor`.
+    pub fn new(record: Record, monitor: Monitor) -> Domain {
+        Domain {
+            domid: record.domid,
+            monitor,
+            gate: Mutex::new(Life::default()),
+            record: Mutex::new(record),
+            process: Mutex::new(None),
+            dying: AtomicBool::new(false),
+            last_status: Mutex::new(None),
+        }
+    }
+
+    /// Domain id.
+    pub fn domid(&self) -> u32 {
+        self.domid
+    }
+
+    /// Its monitor.
+    pub fn monitor(&self) -> &Monitor {
+        &self.monitor
+    }
+
+    /// Waits for the turn to change the domain's life.
+    pub fn enter(&self) -> MutexGuard<'_, Life> {
+        lock(&self.gate)
+    }
+
+    /// A copy of its record.
+    pub fn record(&self) -> Record {
+        lock(&self.record).clone()
+    }
+
+    /// Its name.
+    pub fn name(&self) -> String {
+        lock(&self.record).name.clone()
+    }
+
+    /// Changes its record in memory and returns the new one, to be saved by the caller.
+    pub fn update(&self, change: impl FnOnce(&mut Record)) -> Record {
+        let mut record = lock(&self.record);
+        change(&mut record);
+        record.clone()
+    }
+
+    /// Its monitor's process.
+    pub fn process(&self) -> Option<Arc<Process>> {
+        lock(&self.process).clone()
+    }
+
+    /// Says which process its monitor is.
+    pub fn set_process(&self, process: Arc<Process>) {
+        *lock(&self.process) = Some(process);
+    }
+
+    /// It is being torn down.
+    pub fn is_dying(&self) -> bool {
+        self.dying.load(Ordering::Acquire)
+    }
+
+    /// From now on it is being torn down.
+    pub fn set_dying(&self) {
+        self.dying.store(true, Ordering::Release);
+    }
+
+    /// Asks the monitor; on failure what it said last, marked by false.
+    pub fn status(&self) -> (Option<Status>, bool) {
+        match self.monitor.status() {
+            Ok(status) => {
+                *lock(&self.last_status) = Some(status.clone());
+                (Some(status), true)
+            }
+            Err(_) => (lock(&self.last_status).clone(), false),
+        }
+    }
+
+    /// What the monitor said last, without asking.
+    pub fn last_status(&self) -> Option<Status> {
+        lock(&self.last_status).clone()
+    }
+}

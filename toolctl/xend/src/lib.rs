@@ -1,0 +1,42 @@
+//! xend: the node daemon. It knows the domains of this host, makes and ends them, and answers toolctl.
+//!
+//! ```text
+//!   toolctl --noxen.sock--> server -> requests --> create ----spawn----> noxen-vmm (one per domain)
+//!                                        |            \--> teardown          ^ |
+//!                                        v                                   | | events
+//!                                      node (table) <-- watch <--control.sock--/
+//!                                      |       |
+//!                       registry (disk)+       +--> store --> xenstored
+//!   at start: adopt      once a second: housekeeper
+//! ```
+//! xend holds nothing that a domain needs: it can be killed at any moment, and the next one takes up what runs.
+
+pub mod adopt;
+pub mod clock;
+pub mod commands;
+pub mod cpuset;
+pub mod create;
+pub mod daemon;
+pub mod dmesg;
+pub mod domain;
+pub mod durable;
+pub mod host;
+pub mod housekeeper;
+pub mod lifecycle;
+pub mod listing;
+pub mod log;
+pub mod monitor;
+pub mod node;
+pub mod process;
+pub mod registry;
+pub mod requests;
+pub mod resources;
+pub mod restore;
+pub mod server;
+pub mod store;
+pub mod store_nodes;
+pub mod teardown;
+#[cfg(test)]
+pub(crate) mod testing;
+pub mod validate;
+pub mod watch;

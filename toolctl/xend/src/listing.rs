@@ -1,0 +1,271 @@
+//! What is told of domains: rows of `list` and `vcpu-list`, and the S-expression of `list -l`.
+//!
+//! ```text
+//!   record (configured) + status (now) -> DomainInfo -> row
+//!                                      -> DomainVcpus -> rows
+//!                                      -> Sxp -> text with exactly one line that has the word status
+//! ```
+
+use crate::domain::Domain;
+use crate::node::Node;
+use crate::registry::{Phase, Record};
+use crate::store_nodes::{DOMAIN_0_NAME, DOMAIN_0_UUID};
+use crate::{clock, cpuset, host};
+use noxen_control::{ShutdownReason, Status};
+use noxen_xend_api::sxp::Sxp;
+use noxen_xend_api::{cmdline, Cpus, DomainConfig, DomainInfo, DomainState, DomainVcpus, VcpuInfo};
+
+/// State letters out of what is known.
+pub fn state_of(record: &Record, status: Option<&Status>, dying: bool) -> DomainState {
+    let mut state = DomainState {
+        dying,
+        ..DomainState::default()
+    };
+    let stopped = status.and_then(|s| s.shutdown);
+    let kept = record.shutdown_reason.as_deref();
+    if stopped == Some(ShutdownReason::Crash) || kept == Some("crash") {
+        state.crashed = true;
+    } else if stopped.is_some() || kept.is_some() {
+        state.shutdown = true;
+    } else if record.phase == Phase::Building || status.is_some_and(|s| s.paused) {
+        state.paused = true;
+    } else if let Some(status) = status {
+        let mut online = status.vcpus.iter().filter(|v| v.online).peekable();
+        if online.peek().is_some() {
+            state.blocked = online.all(|v| v.blocked);
+            state.running = !state.blocked;
+        }
+    }
+    state
+}
+
+/// A guest as `list` shows it.
+pub fn guest(domain: &Domain) -> DomainInfo {
+    let record = domain.record();
+    let (status, _) = domain.status();
+    let vcpus = record.config.vcpus.max(0) as u32;
+    let s = status.as_ref();
+    DomainInfo {
+        state: state_of(&record, s, domain.is_dying()),
+        domid: Some(record.domid),
+        memory_mib: s
+            .filter(|s| s.memory_kib > 0)
+            .map_or(record.config.memory.max(0).unsigned_abs(), |s| {
+                s.memory_kib / 1024
+            }),
+        maxmem_mib: record.config.maxmem_mib().max(0).unsigned_abs(),
+        vcpus,
+        online_vcpus: s.map_or(vcpus, |s| {
+            s.vcpus.iter().filter(|v| v.online).count() as u32
+        }),
+        cpu_time_ns: s.map_or(0, |s| s.cpu_ns),
+        start_time: record.start_time,
+        uptime_s: (clock::now() - record.start_time).max(0.0) as u64,
+        restart_count: record.restart_count,
+        shutdown_reason: record.shutdown_reason,
+        pid: record.pid,
+        console_tty: s.map(|s| s.console_tty.clone()).filter(|t| !t.is_empty()),
+        name: record.name,
+        uuid: record.uuid,
+    }
+}
+
+/// The host as `list` shows it.
+pub fn domain_0(node: &Node) -> DomainInfo {
+    let memory = host::domain_0_memory_mib(&node.domains());
+    let cpus = host::cpus();
+    let uptime = host::uptime_s();
+    DomainInfo {
+        name: DOMAIN_0_NAME.into(),
+        domid: Some(0),
+        uuid: DOMAIN_0_UUID.into(),
+        memory_mib: memory,
+        maxmem_mib: host::total_memory_mib(),
+        vcpus: cpus,
+        online_vcpus: cpus,
+        state: DomainState {
+            running: true,
+            ..DomainState::default()
+        },
+        cpu_time_ns: host::cpu_times_ns().iter().sum(),
+        start_time: clock::now() - uptime as f64,
+        uptime_s: uptime,
+        restart_count: 0,
+        shutdown_reason: None,
+        pid: None,
+        console_tty: None,
+    }
+}
+
+fn affinity_of(config: &DomainConfig, host_cpus: u32) -> Vec<u32> {
+    let text = match (&config.cpus, config.cpu) {
+        (Cpus::All(text), _) => text.clone(),
+        (Cpus::PerVcpu(texts), _) => texts.first().cloned().unwrap_or_default(),
+        (Cpus::Any, Some(cpu)) if cpu >= 0 => cpu.to_string(),
+        (Cpus::Any, _) => String::new(),
+    };
+    cpuset::parse(&text, host_cpus).unwrap_or_else(|_| (0..host_cpus).collect())
+}
+
+/// A guest's vCPUs.
+pub fn guest_vcpus(domain: &Domain) -> DomainVcpus {
+    let record = domain.record();
+    let (status, _) = domain.status();
+    let host_cpus = host::cpus();
+    let affinity = affinity_of(&record.config, host_cpus);
+    let paused = status
+        .as_ref()
+        .is_none_or(|s| s.paused || s.shutdown.is_some());
+    let vcpus = status.map_or_else(Vec::new, |s| s.vcpus);
+    DomainVcpus {
+        name: record.name,
+        domid: Some(record.domid),
+        host_cpus,
+        vcpus: vcpus
+            .into_iter()
+            .zip(0..)
+            .map(|(v, vcpu)| VcpuInfo {
+                vcpu,
+                online: v.online,
+                running: v.online && !v.blocked && !paused,
+                blocked: v.blocked,
+                cpu: v.cpu,
+                cpu_time_ns: v.cpu_ns,
+                affinity: affinity.clone(),
+            })
+            .collect(),
+    }
+}
+
+/// The host's CPUs as domain 0's vCPUs.
+pub fn domain_0_vcpus() -> DomainVcpus {
+    let host_cpus = host::cpus();
+    DomainVcpus {
+        name: DOMAIN_0_NAME.into(),
+        domid: Some(0),
+        host_cpus,
+        vcpus: host::cpu_times_ns()
+            .into_iter()
+            .zip(0..)
+            .map(|(cpu_time_ns, cpu)| VcpuInfo {
+                vcpu: cpu,
+                online: true,
+                running: true,
+                blocked: false,
+                cpu: Some(cpu),
+                cpu_time_ns,
+                affinity: vec![cpu],
+            })
+            .collect(),
+    }
+}
+
+/// A guest as `list -l` shows it.
+pub fn guest_sxp(domain: &Domain) -> Sxp {
+    let info = guest(domain);
+    let record = domain.record();
+    let c = &record.config;
+    let status = domain.last_status();
+    let host_cpus = host::cpus();
+    let cpus = match (&c.cpus, c.cpu) {
+        (Cpus::Any, None) => Vec::new(),
+        _ => affinity_of(c, host_cpus),
+    };
+    let cpu_list = Sxp::List(cpus.into_iter().map(Sxp::atom).collect());
+    let image = Sxp::node(
+        "linux",
+        [
+            Some(Sxp::pair("kernel", &c.kernel)),
+            (!c.ramdisk.is_empty()).then(|| Sxp::pair("ramdisk", &c.ramdisk)),
+            Some(Sxp::pair("args", cmdline::compose(c).unwrap_or_default())),
+        ]
+        .into_iter()
+        .flatten(),
+    );
+    let mut items = vec![
+        Sxp::pair("domid", record.domid),
+        Sxp::pair("on_crash", &c.on_crash),
+        Sxp::pair("uuid", &info.uuid),
+        Sxp::pair("bootloader_args", &c.bootargs),
+        Sxp::pair("vcpus", info.vcpus),
+        Sxp::pair("name", &info.name),
+        Sxp::pair("on_poweroff", &c.on_poweroff),
+        Sxp::pair("on_reboot", &c.on_reboot),
+        Sxp::node("cpus", [Sxp::List(vec![cpu_list; info.vcpus as usize])]),
+        Sxp::pair("bootloader", &c.bootloader),
+        Sxp::pair("maxmem", info.maxmem_mib),
+        Sxp::pair("memory", info.memory_mib),
+        Sxp::pair("shadow_memory", 0),
+        Sxp::pair("cpu_weight", c.cpu_weight.unwrap_or(256)),
+        Sxp::pair("cpu_cap", c.cpu_cap.unwrap_or(0)),
+        Sxp::pair("features", &c.features),
+        Sxp::pair("on_xend_start", &c.on_xend_start),
+        Sxp::pair("on_xend_stop", &c.on_xend_stop),
+    ];
+    items.extend(times(&info));
+    items.push(Sxp::node("image", [image]));
+    items.extend(states(&info));
+    if let Some(status) = status {
+        items.push(Sxp::pair("store_mfn", status.store_mfn));
+        items.push(Sxp::pair("console_mfn", status.console_mfn));
+        items.push(Sxp::node(
+            "device",
+            [Sxp::node(
+                "console",
+                [
+                    Sxp::pair("protocol", "vt100"),
+                    Sxp::pair("location", status.console_port),
+                    Sxp::pair("tty", &status.console_tty),
+                ],
+            )],
+        ));
+    }
+    Sxp::node("domain", items)
+}
+
+/// The host as `list -l` shows it.
+pub fn domain_0_sxp(node: &Node) -> Sxp {
+    let info = domain_0(node);
+    let mut items = vec![
+        Sxp::pair("domid", 0),
+        Sxp::pair("on_crash", "restart"),
+        Sxp::pair("uuid", &info.uuid),
+        Sxp::pair("bootloader_args", ""),
+        Sxp::pair("vcpus", info.vcpus),
+        Sxp::pair("name", &info.name),
+        Sxp::pair("on_poweroff", "destroy"),
+        Sxp::pair("on_reboot", "restart"),
+        Sxp::pair("bootloader", ""),
+        Sxp::pair("maxmem", info.maxmem_mib),
+        Sxp::pair("memory", info.memory_mib),
+        Sxp::pair("shadow_memory", 0),
+        Sxp::pair("cpu_weight", 256),
+        Sxp::pair("cpu_cap", 0),
+        Sxp::pair("features", ""),
+        Sxp::pair("on_xend_start", "ignore"),
+        Sxp::pair("on_xend_stop", "ignore"),
+    ];
+    items.extend(times(&info));
+    items.push(Sxp::node("image", [Sxp::node("linux", [])]));
+    items.extend(states(&info));
+    Sxp::node("domain", items)
+}
+
+fn times(info: &DomainInfo) -> [Sxp; 3] {
+    [
+        Sxp::pair("start_time", format!("{:.6}", info.start_time)),
+        Sxp::pair("cpu_time", format!("{:.9}", info.cpu_time_s())),
+        Sxp::pair("online_vcpus", info.online_vcpus),
+    ]
+}
+
+fn states(info: &DomainInfo) -> [Sxp; 2] {
+    [
+        Sxp::pair("status", info.state.status()),
+        Sxp::pair("state", info.state.letters()),
+    ]
+}
+
+#[cfg(test)]
+#[path = "listing_tests.rs"]
+mod tests;

@@ -1,0 +1,165 @@
+//! Talking to a domain's noxen-vmm.
+//!
+//! Each request has its own short connection, so that a monitor which hangs holds up nobody but its own caller,
+//! and that for a bounded time. Only the watcher keeps one open.
+
+use noxen_control::client::{Client, ClientError, Line};
+use noxen_control::{Event, Reply, Request, Status};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long a monitor may take to answer a question.
+const ANSWER: Duration = Duration::from_secs(2);
+/// How long it may take to stop or end a domain with many vCPUs on a busy host.
+const ACT: Duration = Duration::from_secs(10);
+
+/// Why a monitor did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum MonitorError {
+    /// No connection, or no answer in time.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// It said no.
+    #[error("{0}")]
+    Refused(String),
+    /// Answered with the wrong kind of reply.
+    #[error("the domain's monitor answered {asked} with something else; are xend and noxen-vmm of one version?")]
+    Unexpected {
+        /// The request.
+        asked: &'static str,
+    },
+}
+
+/// The way to one monitor.
+#[derive(Clone, Debug)]
+pub struct Monitor {
+    socket: PathBuf,
+}
+
+impl Monitor {
+    /// The monitor behind `socket`.
+    pub fn new(socket: PathBuf) -> Monitor {
+        Monitor { socket }
+    }
+
+    /// Its control socket.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    fn ask(&self, request: &Request, timeout: Duration) -> Result<Reply, MonitorError> {
+        let mut client = Client::connect(&self.socket, Some(timeout))?;
+        match client.ask(request)? {
+            Reply::Error { message } => Err(MonitorError::Refused(message)),
+            reply => Ok(reply),
+        }
+    }
+
+    fn act(&self, request: &Request, asked: &'static str) -> Result<(), MonitorError> {
+        match self.ask(request, ACT)? {
+            Reply::Ok => Ok(()),
+            _ => Err(MonitorError::Unexpected { asked }),
+        }
+    }
+
+    fn text(&self, request: &Request, asked: &'static str) -> Result<String, MonitorError> {
+        match self.ask(request, ANSWER)? {
+            Reply::Text { text } => Ok(text),
+            _ => Err(MonitorError::Unexpected { asked }),
+        }
+    }
+
+    /// What the domain is doing.
+    pub fn status(&self) -> Result<Status, MonitorError> {
+        match self.ask(&Request::Status, ANSWER)? {
+            Reply::Status(status) => Ok(*status),
+            _ => Err(MonitorError::Unexpected { asked: "status" }),
+        }
+    }
+
+    /// Stops the vCPUs.
+    pub fn pause(&self) -> Result<(), MonitorError> {
+        self.act(&Request::Pause, "pause")
+    }
+
+    /// Lets them run.
+    pub fn unpause(&self) -> Result<(), MonitorError> {
+        self.act(&Request::Unpause, "unpause")
+    }
+
+    /// Ends it.
+    pub fn destroy(&self) -> Result<(), MonitorError> {
+        self.act(&Request::Destroy, "destroy")
+    }
+
+    /// console_io text and the monitor's own lines.
+    pub fn console_log(&self) -> Result<String, MonitorError> {
+        self.text(&Request::ConsoleLog, "console-log")
+    }
+
+    /// Registers of the vCPUs.
+    pub fn registers(&self) -> Result<String, MonitorError> {
+        self.text(&Request::Registers, "registers")
+    }
+
+    /// Counters: group -> kind -> count.
+    pub fn counters(
+        &self,
+    ) -> Result<
+        std::collections::BTreeMap<String, std::collections::BTreeMap<String, u64>>,
+        MonitorError,
+    > {
+        match self.ask(&Request::Counters, ANSWER)? {
+            Reply::Counters { groups } => Ok(groups),
+            _ => Err(MonitorError::Unexpected { asked: "counters" }),
+        }
+    }
+
+    /// A connection that carries events from now on.
+    pub fn subscribe(&self) -> Result<Events, MonitorError> {
+        let mut client = Client::connect(&self.socket, Some(ANSWER))?;
+        client.send(&Request::Subscribe)?;
+        // The event of a domain that has shut down already may come before the reply; keep it.
+        let mut early = Vec::new();
+        loop {
+            match client.next_line()? {
+                Line::Reply(Reply::Ok) => break,
+                Line::Reply(Reply::Error { message }) => {
+                    return Err(MonitorError::Refused(message))
+                }
+                Line::Reply(_) => return Err(MonitorError::Unexpected { asked: "subscribe" }),
+                Line::Event(event) => early.push(event),
+            }
+            if early.len() > 1024 {
+                return Err(MonitorError::Unexpected { asked: "subscribe" });
+            }
+        }
+        let unlimited = client.stream().set_read_timeout(None);
+        unlimited.map_err(|source| ClientError::Io {
+            path: self.socket.display().to_string(),
+            source,
+        })?;
+        early.reverse();
+        Ok(Events { client, early })
+    }
+}
+
+/// The events of one domain.
+pub struct Events {
+    client: Client,
+    early: Vec<Event>,
+}
+
+impl Events {
+    /// Waits for the next one; an error means that the connection has ended.
+    pub fn next(&mut self) -> Result<Event, ClientError> {
+        if let Some(event) = self.early.pop() {
+            return Ok(event);
+        }
+        loop {
+            if let Line::Event(event) = self.client.next_line()? {
+                return Ok(event);
+            }
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! What one xend holds: options, registry, store, and the table of domains.
+//!
+//! ```text
+//!   server threads --\                    /-- registry (disk)
+//!   watcher threads ---> Node { table } --<-- store (xenstored)
+//!   housekeeper ----/                     \-- monitors (control sockets)
+//! ```
+//! The table's lock is never held while a monitor or the store is asked.
+
+use crate::dmesg::Dmesg;
+use crate::domain::Domain;
+use crate::registry::{Phase, Record, Registry};
+use crate::store::StoreLink;
+use crate::store_nodes::{DOMAIN_0_NAME, DOMAIN_0_UUID};
+use crate::{host, monitor};
+use noxen_xend_api::paths::Paths;
+use noxen_xend_api::Fault;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How this xend is run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where everything is.
+    pub paths: Paths,
+    /// The noxen-vmm program.
+    pub vmm: PathBuf,
+    /// The xenstored program.
+    pub xenstored: PathBuf,
+    /// KVM's device; only /dev/kvm itself is judged.
+    pub kvm: PathBuf,
+    /// A domain that ran for less is not restarted, seconds.
+    pub restart_guard_s: f64,
+}
+
+/// What a domain argument names.
+pub enum Target {
+    /// The host.
+    Host,
+    /// A guest.
+    Guest(Arc<Domain>),
+}
+
+/// One xend.
+pub struct Node {
+    /// How it is run.
+    pub options: Options,
+    /// Disk.
+    pub registry: Registry,
+    /// xenstored.
+    pub store: StoreLink,
+    /// Console text of domains that are gone, and what was cleared.
+    pub dmesg: Mutex<Dmesg>,
+    domains: Mutex<BTreeMap<u32, Arc<Domain>>>,
+    busy: Mutex<u32>,
+    idle: Condvar,
+}
+
+/// Counts a piece of work that must not be cut off by `xend stop`.
+pub struct Busy<'a>(&'a Node);
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        *self.0.lock_busy() -= 1;
+        self.0.idle.notify_all();
+    }
+}
+
+impl Node {
+    /// A node without domains yet.
+    pub fn new(options: Options, registry: Registry, store: StoreLink) -> Node {
+        Node {
+            options,
+            registry,
+            store,
+            dmesg: Mutex::new(Dmesg::default()),
+            domains: Mutex::new(BTreeMap::new()),
+            busy: Mutex::new(0),
+            idle: Condvar::new(),
+        }
+    }
+
+    fn lock_busy(&self) -> MutexGuard<'_, u32> {
+        self.busy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Marks work that changes domains.
+    pub fn begin(&self) -> Busy<'_> {
+        *self.lock_busy() += 1;
+        Busy(self)
+    }
+
+    /// Waits until no such work is under way, at most `timeout`. True when there is none.
+    pub fn wait_idle(&self, timeout: Duration) -> bool {
+        let deadline = Instant::now() + timeout;
+        let mut busy = self.lock_busy();
+        while *busy > 0 {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            let woken = self.idle.wait_timeout(busy, left);
+            busy = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        true
+    }
+
+    fn table(&self) -> MutexGuard<'_, BTreeMap<u32, Arc<Domain>>> {
+        self.domains.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Every guest, by id.
+    pub fn domains(&self) -> Vec<Arc<Domain>> {
+        self.table().values().cloned().collect()
+    }
+
+    /// The guest with this id.
+    pub fn by_id(&self, domid: u32) -> Option<Arc<Domain>> {
+        self.table().get(&domid).cloned()
+    }
+
+    /// Finds what `domain` names: a name, an id or a UUID, in that order.
+    pub fn find(&self, domain: &str) -> Result<Target, Fault> {
+        let table = self.table();
+        if let Some(guest) = table.values().find(|d| d.name() == domain) {
+            return Ok(Target::Guest(guest.clone()));
+        }
+        if domain == DOMAIN_0_NAME {
+            return Ok(Target::Host);
+        }
+        if let Ok(domid) = domain.parse::<u32>() {
+            if domid == 0 {
+                return Ok(Target::Host);
+            }
+            if let Some(guest) = table.get(&domid) {
+                return Ok(Target::Guest(guest.clone()));
+            }
+        }
+        let same = |uuid: &str| uuid.eq_ignore_ascii_case(domain);
+        if same(DOMAIN_0_UUID) {
+            return Ok(Target::Host);
+        }
+        table
+            .values()
+            .find(|d| same(&d.record().uuid))
+            .map(|guest| Target::Guest(guest.clone()))
+            .ok_or_else(|| Fault::invalid_domain(domain))
+    }
+
+    /// Finds a guest; domain 0 is refused with `Cannot VERB privileged domain X`.
+    pub fn find_guest(&self, domain: &str, verb: &str) -> Result<Arc<Domain>, Fault> {
+        match self.find(domain)? {
+            Target::Guest(guest) => Ok(guest),
+            Target::Host => Err(Fault::generic(format!(
+                "Cannot {verb} privileged domain {domain}"
+            ))),
+        }
+    }
+
+    /// Gives a new domain its id and its place in the table, if name and UUID are free and memory suffices.
+    /// `draft` becomes its record, under the new id; its record on disk says Building when this returns.
+    pub fn admit(&self, draft: Record, memory_mib: u64) -> Result<Arc<Domain>, Fault> {
+        let mut table = self.table();
+        for other in table.values() {
+            let other = other.record();
+            if Some(other.domid) == draft.replaces {
+                continue;
+            }
+            if other.name == draft.name || other.uuid.eq_ignore_ascii_case(&draft.uuid) {
+                return Err(already_exists(&other.name, other.domid));
+            }
+        }
+        if draft.name == DOMAIN_0_NAME || draft.uuid == DOMAIN_0_UUID {
+            return Err(already_exists(DOMAIN_0_NAME, 0));
+        }
+        let others: Vec<Arc<Domain>> = table
+            .values()
+            .filter(|d| Some(d.domid()) != draft.replaces)
+            .cloned()
+            .collect();
+        let free_mib = host::free_memory_mib(&others);
+        if memory_mib > free_mib {
+            return Err(Fault::generic(format!(
+                "Not enough memory: domain '{}' needs {memory_mib} MiB but the host has {free_mib} MiB left; \
+                 lower memory = or end another domain",
+                draft.name
+            )));
+        }
+        let domid = self.registry.next_domid().map_err(internal)?;
+        let mut record = draft;
+        record.domid = domid;
+        record.phase = Phase::Building;
+        self.registry.save(&record).map_err(internal)?;
+        let socket = self.options.paths.control_socket(domid);
+        let replaces = record.replaces;
+        let domain = Arc::new(Domain::new(record, monitor::Monitor::new(socket)));
+        if let Some(old) = replaces {
+            table.remove(&old);
+        }
+        table.insert(domid, domain.clone());
+        Ok(domain)
+    }
+
+    /// Puts a domain found at start into the table.
+    pub fn insert(&self, domain: Arc<Domain>) {
+        self.table().insert(domain.domid(), domain);
+    }
+
+    /// Takes a domain out of the table, if it is still that one.
+    pub fn forget(&self, domid: u32) {
+        self.table().remove(&domid);
+    }
+
+    /// Changes a domain's record in memory and on disk.
+    pub fn save(&self, domain: &Domain, change: impl FnOnce(&mut Record)) -> Result<Record, Fault> {
+        let record = domain.update(change);
+        self.registry.save(&record).map_err(internal)?;
+        Ok(record)
+    }
+}
+
+fn already_exists(name: &str, domid: u32) -> Fault {
+    Fault::generic(format!("Domain '{name}' already exists with ID '{domid}'"))
+}
+
+/// An error of xend's own as a fault of code 1.
+pub fn internal(error: impl std::fmt::Display) -> Fault {
+    Fault::internal(error.to_string())
+}

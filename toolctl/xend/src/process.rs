@@ -1,0 +1,252 @@
+//! A monitor's process: started with exactly the descriptors that it is to have, watched without races.
+//!
+//! ```text
+//!   spawn: fork -> setsid, all fds close-on-exec but those passed -> exec
+//!   pid --pidfd_open--> Process { wait, kill }     the pidfd never names another process
+//! ```
+#![allow(unsafe_code)] // Code between fork and exec (pre_exec) is unsafe by nature.
+
+use rustix::event::{poll, PollFd, PollFlags, Timespec};
+use rustix::process::{pidfd_open, pidfd_send_signal, Pid, PidfdFlags, Signal};
+use rustix::thread::CpuSet;
+use std::fs;
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// A running (or dead) process.
+pub struct Process {
+    pid: u32,
+    start: u64,
+    pidfd: OwnedFd,
+    /// Ours to reap; none when it was adopted.
+    child: Mutex<Option<Child>>,
+}
+
+/// What to start.
+pub struct Launch<'a> {
+    /// Program, looked up on PATH when it has no slash.
+    pub program: &'a Path,
+    /// Arguments.
+    pub args: &'a [String],
+    /// Descriptors that it inherits, under the numbers that they have here.
+    pub inherit: &'a [RawFd],
+    /// Where its standard output and error go.
+    pub output: fs::File,
+    /// Host CPUs that it may use.
+    pub affinity: Option<&'a [u32]>,
+}
+
+impl Process {
+    /// Starts a process in a session of its own, so that nothing which ends xend ends it.
+    pub fn spawn(launch: Launch<'_>) -> io::Result<Process> {
+        let errors = launch.output.try_clone()?;
+        let mut command = Command::new(launch.program);
+        command
+            .args(launch.args)
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(launch.output)
+            .stderr(errors);
+        let inherit = launch.inherit.to_vec();
+        let cpus = launch.affinity.map(|list| {
+            let mut set = CpuSet::new();
+            for &cpu in list.iter().filter(|&&cpu| (cpu as usize) < CpuSet::MAX_CPU) {
+                set.set(cpu as usize);
+            }
+            set
+        });
+        // SAFETY: the closure runs in the child of fork and calls only async-signal-safe system calls; it
+        // neither allocates nor locks (`inherit` was allocated before). std has no safe way to pass
+        // descriptors or to make a session.
+        unsafe {
+            command.pre_exec(move || prepare_child(&inherit, cpus.as_ref()));
+        }
+        let mut child = command.spawn()?;
+        match Process::open(child.id(), None) {
+            Ok(mut process) => {
+                process.child = Mutex::new(Some(child));
+                Ok(process)
+            }
+            Err(e) => {
+                // Without a pidfd it could not be watched. Both calls fail only when it is gone already.
+                let _ = child.kill();
+                let _ = child.wait();
+                Err(e)
+            }
+        }
+    }
+
+    /// Takes up a process that an earlier xend started; an error when it is gone or `pid` is another one now.
+    pub fn adopt(pid: u32, start: u64) -> io::Result<Process> {
+        Process::open(pid, Some(start))
+    }
+
+    /// Start time of process `pid`, as [`Process::adopt`] wants it.
+    pub fn start_of(pid: u32) -> io::Result<u64> {
+        start_time(pid)
+    }
+
+    fn open(pid: u32, expected: Option<u64>) -> io::Result<Process> {
+        let raw = i32::try_from(pid)
+            .ok()
+            .and_then(Pid::from_raw)
+            .ok_or(io::ErrorKind::InvalidInput)?;
+        let pidfd = pidfd_open(raw, PidfdFlags::empty())?;
+        let start = start_time(pid)?;
+        if expected.is_some_and(|expected| expected != start) {
+            return Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                format!("process {pid} is another one now"),
+            ));
+        }
+        Ok(Process {
+            pid,
+            start,
+            pidfd,
+            child: Mutex::new(None),
+        })
+    }
+
+    /// Process id.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Its start time, clock ticks since boot; with the id it names the process for ever.
+    pub fn start(&self) -> u64 {
+        self.start
+    }
+
+    /// For polling: readable once it has ended.
+    pub fn pidfd(&self) -> BorrowedFd<'_> {
+        use std::os::fd::AsFd;
+        self.pidfd.as_fd()
+    }
+
+    /// Has it ended?
+    pub fn ended(&self) -> bool {
+        self.wait(Duration::ZERO)
+    }
+
+    /// Waits until it has ended, at most `timeout`; reaps it. True when it has.
+    pub fn wait(&self, timeout: Duration) -> bool {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let time = Timespec {
+                tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+                tv_nsec: i64::from(left.subsec_nanos()),
+            };
+            let mut fds = [PollFd::new(&self.pidfd, PollFlags::IN)];
+            match poll(&mut fds, Some(&time)) {
+                Ok(0) => return false,
+                Ok(_) => break,
+                Err(rustix::io::Errno::INTR) => continue,
+                Err(_) => return false,
+            }
+        }
+        let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(mut child) = child.take() {
+            // It has ended, so this returns at once; how it ended is in the monitor's own log.
+            let _ = child.wait();
+        }
+        true
+    }
+
+    /// Sends SIGKILL; nothing happens when it has ended.
+    pub fn kill(&self) {
+        let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
+    }
+}
+
+fn prepare_child(inherit: &[RawFd], cpus: Option<&CpuSet>) -> io::Result<()> {
+    rustix::process::setsid()?;
+    if let Some(cpus) = cpus {
+        rustix::thread::sched_setaffinity(None, cpus)?;
+    }
+    // SAFETY: a system call without memory; it marks descriptors close-on-exec in the child only, std's own
+    // (the pipe that reports a failing exec) are marked so anyway. rustix does not wrap it.
+    let marked =
+        unsafe { libc::close_range(3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC as i32) };
+    if marked != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    for &fd in inherit {
+        // SAFETY: the caller holds these descriptors open over the spawn, and the child has its own table.
+        let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+        rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty())?;
+    }
+    Ok(())
+}
+
+/// Field 22 of /proc/PID/stat. The name before it may hold blanks and parentheses.
+fn start_time(pid: u32) -> io::Result<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    text.rsplit_once(") ")
+        .and_then(|(_, rest)| rest.split(' ').nth(19))
+        .and_then(|field| field.parse().ok())
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "unknown /proc/PID/stat"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::os::fd::AsRawFd;
+
+    fn spawn(script: &str, inherit: &[RawFd]) -> Process {
+        Process::spawn(Launch {
+            program: Path::new("sh"),
+            args: &["-c".into(), script.into()],
+            inherit,
+            output: fs::File::options().write(true).open("/dev/null").unwrap(),
+            affinity: None,
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn spawn_passes_named_descriptors_and_no_others() {
+        let (mut reader, writer) = io::pipe().unwrap();
+        let (_other_reader, other) = io::pipe().unwrap();
+        // A descriptor that xend itself might have inherited without close-on-exec.
+        rustix::io::fcntl_setfd(&other, rustix::io::FdFlags::empty()).unwrap();
+        let script = format!("ls /proc/$$/fd >&{}", writer.as_raw_fd());
+        let process = spawn(&script, &[writer.as_raw_fd()]);
+        let mine = writer.as_raw_fd().to_string();
+        drop(writer);
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        assert!(process.wait(Duration::from_secs(10)));
+        let fds: Vec<&str> = text.lines().collect();
+        assert!(fds.contains(&mine.as_str()), "{text}");
+        assert!(
+            !fds.contains(&other.as_raw_fd().to_string().as_str()),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn kill_ends_a_process_and_wait_reaps_it() {
+        let process = spawn("exec sleep 1000", &[]);
+        assert!(!process.ended());
+        process.kill();
+        assert!(process.wait(Duration::from_secs(10)));
+        assert!(start_time(process.pid()).is_err(), "still a zombie");
+    }
+
+    #[test]
+    fn adopt_of_a_reused_id_is_refused() {
+        let process = spawn("exec sleep 1000", &[]);
+        assert!(Process::adopt(process.pid(), process.start() + 1).is_err());
+        assert!(Process::adopt(process.pid(), process.start()).is_ok());
+        process.kill();
+        assert!(process.wait(Duration::from_secs(10)));
+        assert!(Process::adopt(process.pid(), process.start()).is_err());
+    }
+}

@@ -1,0 +1,232 @@
+//! Each request of toolctl, done.
+
+use crate::create::{self, Heritage};
+use crate::domain::Domain;
+use crate::monitor::MonitorError;
+use crate::node::{internal, Node, Target};
+use crate::registry::Phase;
+use crate::store::StoreOp;
+use crate::{clock, host, info, listing, store_nodes, teardown, watch};
+use noxen_xend_api::{Fault, Request, Response, ShutdownKind, StateFilter};
+use std::sync::{Arc, PoisonError};
+
+/// Does `request`.
+pub fn handle(node: &Arc<Node>, request: Request) -> Result<Response, Fault> {
+    match request {
+        Request::Ping => Ok(Response::Ok),
+        Request::Create { config } => {
+            let _busy = node.begin();
+            let domain = create::create(node, *config, Heritage::default())?;
+            Ok(one(&domain))
+        }
+        Request::WaitForDevices { domain } => {
+            // The console and the store are all that a domain can have yet; both are there since it was built.
+            node.find(&domain).map(|_| Response::Ok)
+        }
+        Request::List { domains, state } => Ok(Response::Domains {
+            domains: selected(node, &domains)?
+                .iter()
+                .map(|target| info_of(node, target))
+                .filter(|info| state.takes(&info.state))
+                .collect(),
+        }),
+        Request::Domain { domain } => Ok(Response::Domain {
+            domain: Box::new(info_of(node, &node.find(&domain)?)),
+        }),
+        Request::Sxp { domains, state } => sxp(node, &domains, state),
+        Request::Pause { domain } => {
+            let domain = node.find_guest(&domain, "pause")?;
+            running(&domain)?.monitor().pause().map_err(refused)?;
+            Ok(Response::Ok)
+        }
+        Request::Unpause { domain } => {
+            let domain = node.find_guest(&domain, "unpause")?;
+            running(&domain)?.monitor().unpause().map_err(refused)?;
+            Ok(Response::Ok)
+        }
+        Request::Shutdown { domain, kind } => {
+            let domain = node.find_guest(&domain, "shutdown")?;
+            shutdown(node, &domain, kind)
+        }
+        Request::Destroy { domain } => {
+            let _busy = node.begin();
+            let found = node.find_guest(&domain, "destroy")?;
+            if found.record().phase == Phase::Building {
+                return Err(being_created(&domain));
+            }
+            let mut life = found.enter();
+            if life.gone {
+                return Err(Fault::invalid_domain(&domain));
+            }
+            info!(
+                "domain {} (id={}) is destroyed by request",
+                found.name(),
+                found.domid()
+            );
+            teardown::teardown(node, &found, &mut life, false);
+            Ok(Response::Ok)
+        }
+        Request::Reset { domain } => {
+            let _busy = node.begin();
+            let found = node.find_guest(&domain, "reset")?;
+            if found.record().phase == Phase::Building {
+                return Err(being_created(&domain));
+            }
+            let mut life = found.enter();
+            if life.gone {
+                return Err(Fault::invalid_domain(&domain));
+            }
+            info!(
+                "domain {} (id={}) is reset by request",
+                found.name(),
+                found.domid()
+            );
+            let fresh = watch::restart(node, &found, &mut life, false)?;
+            Ok(one(&fresh))
+        }
+        Request::VcpuList { domains } => Ok(Response::Vcpus {
+            domains: selected(node, &domains)?
+                .iter()
+                .map(|target| match target {
+                    Target::Host => listing::domain_0_vcpus(),
+                    Target::Guest(guest) => listing::guest_vcpus(guest),
+                })
+                .collect(),
+        }),
+        Request::Info => Ok(Response::Node {
+            node: Box::new(host::node_info(&node.domains())),
+        }),
+        Request::Dmesg { clear } => Ok(dmesg(node, clear)),
+        Request::LogPath => Ok(Response::Text {
+            text: node.options.paths.xend_log().display().to_string(),
+        }),
+        Request::Console { domain } => console(node, &domain),
+        Request::Counters { domain } => {
+            let domain = node.find_guest(&domain, "count")?;
+            let groups = domain.monitor().counters().map_err(refused)?;
+            Ok(Response::Counters { groups })
+        }
+        Request::Registers { domain } => {
+            let domain = node.find_guest(&domain, "inspect")?;
+            let text = domain.monitor().registers().map_err(refused)?;
+            Ok(Response::Text { text })
+        }
+    }
+}
+
+fn one(domain: &Domain) -> Response {
+    Response::Domain {
+        domain: Box::new(listing::guest(domain)),
+    }
+}
+
+fn refused(e: MonitorError) -> Fault {
+    match e {
+        MonitorError::Refused(message) => Fault::generic(message.replace(char::is_control, " ")),
+        other => internal(other),
+    }
+}
+
+fn being_created(domain: &str) -> Fault {
+    Fault::generic(format!(
+        "Domain '{domain}' is still being created; wait for the command that creates it"
+    ))
+}
+
+/// A domain that can still run.
+fn running(domain: &Arc<Domain>) -> Result<&Arc<Domain>, Fault> {
+    let record = domain.record();
+    match record.phase {
+        Phase::Running => Ok(domain),
+        Phase::Building => Err(being_created(&record.name)),
+        Phase::Preserved | Phase::Restarting => Err(Fault::generic(format!(
+            "Domain '{}' has shut down ({}); destroy it",
+            record.name,
+            record.shutdown_reason.as_deref().unwrap_or("restarting")
+        ))),
+    }
+}
+
+/// Those named, in that order; without names all, by name.
+fn selected(node: &Node, names: &[String]) -> Result<Vec<Target>, Fault> {
+    if !names.is_empty() {
+        return names.iter().map(|name| node.find(name)).collect();
+    }
+    let mut guests = node.domains();
+    guests.sort_by_cached_key(|d| d.name());
+    let before = guests.partition_point(|d| d.name().as_str() < store_nodes::DOMAIN_0_NAME);
+    let mut all: Vec<Target> = guests.into_iter().map(Target::Guest).collect();
+    all.insert(before, Target::Host);
+    Ok(all)
+}
+
+fn info_of(node: &Node, target: &Target) -> noxen_xend_api::DomainInfo {
+    match target {
+        Target::Host => listing::domain_0(node),
+        Target::Guest(guest) => listing::guest(guest),
+    }
+}
+
+fn sxp(node: &Node, names: &[String], state: StateFilter) -> Result<Response, Fault> {
+    let mut texts = Vec::new();
+    for target in selected(node, names)? {
+        if state != StateFilter::All && !state.takes(&info_of(node, &target).state) {
+            continue;
+        }
+        texts.push(match &target {
+            Target::Host => listing::domain_0_sxp(node).pretty(),
+            Target::Guest(guest) => listing::guest_sxp(guest).pretty(),
+        });
+    }
+    Ok(Response::Texts { texts })
+}
+
+/// Asks the guest: a write to its control/shutdown, nothing more.
+fn shutdown(node: &Node, domain: &Arc<Domain>, kind: ShutdownKind) -> Result<Response, Fault> {
+    running(domain)?;
+    let home = store_nodes::home(domain.domid());
+    let now = clock::now();
+    node.store
+        .apply(&[
+            StoreOp::Write(format!("{home}/control/shutdown"), kind.word().into()),
+            StoreOp::Write(
+                format!("{home}/xend/shutdown_start_time"),
+                format!("{now:.6}"),
+            ),
+        ])
+        .map_err(internal)?;
+    node.save(domain, |r| r.shutdown_asked = Some(now))?;
+    info!(
+        "domain {} (id={}) is asked to {}",
+        domain.name(),
+        domain.domid(),
+        kind.word()
+    );
+    Ok(Response::Ok)
+}
+
+fn dmesg(node: &Node, clear: bool) -> Response {
+    let live: Vec<(u32, String)> = node
+        .domains()
+        .iter()
+        .filter_map(|d| Some((d.domid(), d.monitor().console_log().ok()?)))
+        .collect();
+    let mut dmesg = node.dmesg.lock().unwrap_or_else(PoisonError::into_inner);
+    Response::Text {
+        text: dmesg.read(&live, clear),
+    }
+}
+
+fn console(node: &Node, domain: &str) -> Result<Response, Fault> {
+    let found = node.find_guest(domain, "attach to the console of")?;
+    let (status, _) = found.status();
+    match status {
+        Some(status) if !status.console_tty.is_empty() => Ok(Response::Console {
+            domid: found.domid(),
+            tty: status.console_tty,
+        }),
+        _ => Err(Fault::generic(format!(
+            "Domain '{domain}' has no console at the moment; try again"
+        ))),
+    }
+}

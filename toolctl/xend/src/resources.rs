@@ -1,0 +1,161 @@
+//! The host's resources that a domain's monitor gets as open files: it needs no rights of its own.
+
+use crate::durable;
+use crate::node::Options;
+use crate::validate::Plan;
+use noxen_control::{kvm, ram};
+use noxen_xend_api::{DomainConfig, Fault};
+use rustix::fs::OFlags;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// A domain's log that has grown to this is set aside before the domain is built, bytes.
+const LOG_LIMIT: u64 = 1 << 20;
+
+/// Open files for one domain.
+pub struct Resources {
+    /// Kernel image.
+    pub kernel: File,
+    /// Initial ramdisk.
+    pub ramdisk: Option<File>,
+    /// /dev/kvm.
+    pub kvm: File,
+    /// Guest RAM on huge pages, where the host lets xend have it.
+    pub ram: Option<File>,
+}
+
+impl Resources {
+    /// Opens everything or says in one line what is missing.
+    pub fn open(options: &Options, config: &DomainConfig, plan: &Plan) -> Result<Resources, Fault> {
+        let kernel = open_image(Path::new(&config.kernel), "Kernel image")?;
+        let ramdisk = match config.ramdisk.as_str() {
+            "" => None,
+            path => Some(open_ramdisk(Path::new(path), plan)?),
+        };
+        Ok(Resources {
+            kernel,
+            ramdisk,
+            kvm: open_kvm(&options.kvm)?,
+            ram: ram::huge_page_file_if_possible(),
+        })
+    }
+}
+
+fn open_image(path: &Path, what: &str) -> Result<File, Fault> {
+    let shown = path.display();
+    // Non-blocking: a FIFO must not hold xend up. For regular files it means nothing.
+    let file = File::options()
+        .read(true)
+        .custom_flags(OFlags::NONBLOCK.bits() as i32)
+        .open(path)
+        .map_err(|e| match e.kind() {
+            io::ErrorKind::NotFound => Fault::generic(format!("{what} does not exist: {shown}")),
+            _ => Fault::generic(format!("{what} cannot be opened: {shown}: {e}")),
+        })?;
+    match file.metadata() {
+        Ok(metadata) if metadata.is_file() => Ok(file),
+        Ok(_) => Err(Fault::generic(format!("{what} is not a file: {shown}"))),
+        Err(e) => Err(Fault::generic(format!(
+            "{what} cannot be read: {shown}: {e}"
+        ))),
+    }
+}
+
+fn open_ramdisk(path: &Path, plan: &Plan) -> Result<File, Fault> {
+    let file = open_image(path, "Kernel ramdisk")?;
+    let bytes = file.metadata().map_or(0, |m| m.len());
+    if bytes >= plan.memory_mib << 20 {
+        return Err(Fault::generic(format!(
+            "Kernel ramdisk {} has {} MiB and does not fit into memory = {} MiB; raise memory",
+            path.display(),
+            bytes.div_ceil(1 << 20),
+            plan.memory_mib
+        )));
+    }
+    Ok(file)
+}
+
+/// Only the real device is judged: another one is a test's stand-in for it.
+fn open_kvm(path: &Path) -> Result<File, Fault> {
+    let fault = |e: kvm::KvmError| Fault::generic(e.to_string());
+    let file = kvm::open(path).map_err(fault)?;
+    if path == Path::new("/dev/kvm") {
+        kvm::check(&file, kvm::HostCpu::read()).map_err(fault)?;
+    }
+    Ok(file)
+}
+
+/// Where the log of a domain called `name` is; a `/` in the name is no directory.
+pub fn log_path(options: &Options, name: &str) -> PathBuf {
+    let file = format!("{}.log", name.replace('/', "_"));
+    options.paths.domain_log_dir().join(file)
+}
+
+/// Opens a domain's log for append.
+pub fn open_log(options: &Options, name: &str) -> Result<File, Fault> {
+    let path = log_path(options, name);
+    let fault = |e: io::Error| {
+        Fault::internal(format!(
+            "cannot open the domain's log {}: {e}",
+            path.display()
+        ))
+    };
+    durable::make_directory(&options.paths.domain_log_dir(), 0o750).map_err(fault)?;
+    if std::fs::metadata(&path).is_ok_and(|m| m.len() > LOG_LIMIT) {
+        let mut aside = path.clone().into_os_string();
+        aside.push(".1");
+        std::fs::rename(&path, aside).map_err(fault)?;
+    }
+    File::options()
+        .append(true)
+        .create(true)
+        .mode(0o640)
+        .open(&path)
+        .map_err(fault)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::TempDir;
+    use std::fs;
+
+    fn text(result: Result<File, Fault>) -> String {
+        result.err().unwrap().message
+    }
+
+    #[test]
+    fn open_image_names_each_way_to_be_no_image() {
+        let dir = TempDir::new("image");
+        let missing = dir.path().join("none");
+        let shown = missing.display();
+        assert_eq!(
+            text(open_image(&missing, "Kernel image")),
+            format!("Kernel image does not exist: {shown}")
+        );
+        assert!(text(open_image(dir.path(), "Kernel image")).contains("is not a file"));
+        let fifo = dir.path().join("fifo");
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, mode).unwrap();
+        assert!(text(open_image(&fifo, "Kernel image")).contains("is not a file"));
+    }
+
+    #[test]
+    fn open_ramdisk_larger_than_memory_is_refused() {
+        let dir = TempDir::new("image");
+        let path = dir.path().join("initrd");
+        File::create(&path).unwrap().set_len(128 << 20).unwrap();
+        let plan = Plan {
+            memory_mib: 128,
+            maxmem_mib: 128,
+            vcpus: 1,
+            cmdline: String::new(),
+            affinity: None,
+        };
+        assert!(text(open_ramdisk(&path, &plan)).contains("does not fit into memory = 128 MiB"));
+        fs::write(&path, "small").unwrap();
+        assert!(open_ramdisk(&path, &plan).is_ok());
+    }
+}

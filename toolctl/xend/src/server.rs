@@ -1,0 +1,150 @@
+//! The socket on which toolctl asks.
+//!
+//! ```text
+//!   accept -> peer is root or us? -> fewer than 128 others? -> a thread: line in, line out, until the peer ends
+//! ```
+//! A thread a connection: one that is slow, or waits for a domain to be built, holds up no other.
+
+use crate::node::Node;
+use crate::{debug, durable, requests, warning};
+use noxen_xend_api::message::{MAX_LINE, MAX_REQUEST};
+use noxen_xend_api::{Answer, Fault, Request};
+use std::fs::{self, Permissions};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::time::Duration;
+
+const MOST_CONNECTIONS: usize = 128;
+/// A connection that says nothing for so long is closed.
+const IDLE: Duration = Duration::from_secs(600);
+/// A peer that does not take its answer for so long is dropped.
+const WRITE: Duration = Duration::from_secs(10);
+const STACK: usize = 512 << 10;
+
+/// Binds the socket, for its owner only; an old file of that name is replaced.
+pub fn listen(path: &Path) -> io::Result<UnixListener> {
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    durable::make_directory(directory, 0o700)?;
+    // Bound under another name and renamed, so that nobody meets it before its mode is set.
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".new");
+    match fs::remove_file(&temporary) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    let listener = UnixListener::bind(&temporary)?;
+    fs::set_permissions(&temporary, Permissions::from_mode(0o600))?;
+    fs::rename(&temporary, path)?;
+    Ok(listener)
+}
+
+/// Accepts for ever.
+pub fn serve(node: &Arc<Node>, listener: &UnixListener) {
+    let connections = Arc::new(AtomicUsize::new(0));
+    loop {
+        let stream = match listener.accept() {
+            Ok((stream, _)) => stream,
+            Err(e) => {
+                warning!("cannot accept a connection: {e}");
+                // Out of descriptors: wait for some to be closed instead of spinning.
+                std::thread::sleep(Duration::from_millis(100));
+                continue;
+            }
+        };
+        let slot = Slot::take(&connections);
+        let node = node.clone();
+        let builder = std::thread::Builder::new()
+            .name("client".into())
+            .stack_size(STACK);
+        let spawned = builder.spawn(move || {
+            if let Err(e) = greet(&node, stream, slot) {
+                debug!("a client's connection ended: {e}");
+            }
+        });
+        if let Err(e) = spawned {
+            warning!("cannot serve a connection: {e}");
+        }
+    }
+}
+
+/// A place among the connections that are served at once.
+struct Slot {
+    counter: Arc<AtomicUsize>,
+    free: bool,
+}
+
+impl Slot {
+    fn take(counter: &Arc<AtomicUsize>) -> Slot {
+        let before = counter.fetch_add(1, Ordering::AcqRel);
+        Slot {
+            counter: counter.clone(),
+            free: before < MOST_CONNECTIONS,
+        }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.counter.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+fn greet(node: &Arc<Node>, stream: UnixStream, slot: Slot) -> io::Result<()> {
+    stream.set_read_timeout(Some(IDLE))?;
+    stream.set_write_timeout(Some(WRITE))?;
+    if !slot.free {
+        let fault = Fault::generic(format!(
+            "xend serves {MOST_CONNECTIONS} connections already; try again later"
+        ));
+        return answer(&stream, &Answer::Fault(fault));
+    }
+    let peer = rustix::net::sockopt::socket_peercred(&stream)?;
+    if !(peer.uid.is_root() || peer.uid == rustix::process::geteuid()) {
+        let fault = Fault::generic("only root may ask xend");
+        return answer(&stream, &Answer::Fault(fault));
+    }
+    converse(node, &stream)
+}
+
+fn converse(node: &Arc<Node>, stream: &UnixStream) -> io::Result<()> {
+    let mut reader = BufReader::new(stream);
+    loop {
+        let mut line = Vec::new();
+        let n = (&mut reader)
+            .take(MAX_REQUEST)
+            .read_until(b'\n', &mut line)?;
+        if n == 0 {
+            return Ok(());
+        }
+        if line.last() != Some(&b'\n') {
+            let fault = Fault::generic(format!(
+                "the request has no line end within {MAX_REQUEST} bytes"
+            ));
+            return answer(stream, &Answer::Fault(fault));
+        }
+        let reply = match serde_json::from_slice::<Request>(&line) {
+            Ok(request) => match requests::handle(node, request) {
+                Ok(response) => Answer::Ok(response),
+                Err(fault) => Answer::Fault(fault),
+            },
+            Err(e) => Answer::Fault(Fault::generic(format!(
+                "xend does not know this request: {e}"
+            ))),
+        };
+        answer(stream, &reply)?;
+    }
+}
+
+fn answer(mut stream: &UnixStream, answer: &Answer) -> io::Result<()> {
+    let mut text = serde_json::to_vec(answer)?;
+    if text.len() as u64 >= MAX_LINE {
+        let fault = Fault::internal("the answer is too long; ask for fewer domains at once");
+        text = serde_json::to_vec(&Answer::Fault(fault))?;
+    }
+    text.push(b'\n');
+    stream.write_all(&text)
+}

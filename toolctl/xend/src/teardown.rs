@@ -1,0 +1,86 @@
+//! Taking a domain apart. Each step is one that may have been done before, so that a xend which died in the
+//! middle, or a domain built by half, is taken apart by the same code.
+//!
+//! ```text
+//!   console text -> monitor ends (asked, then killed) -> store released, nodes removed
+//!     -> run directory -> record on disk -> table
+//! ```
+
+use crate::domain::{Domain, Life};
+use crate::node::Node;
+use crate::{debug, error, store_nodes, warning};
+use std::io;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+/// How long an asked monitor may take to end before it is killed.
+const END: Duration = Duration::from_secs(5);
+/// How long the kernel may take to end a killed one (it has a guest's memory to free).
+const KILLED: Duration = Duration::from_secs(30);
+
+/// Removes everything of `domain`; the caller is inside its gate. With `successor`, the /vm node stays and the
+/// record on disk and the table entry are left for the successor to replace.
+pub fn teardown(node: &Node, domain: &Domain, life: &mut Life, successor: bool) {
+    if life.gone {
+        return;
+    }
+    domain.set_dying();
+    end_monitor(node, domain);
+    let record = domain.record();
+    let domid = record.domid;
+    if let Err(e) = node
+        .store
+        .forget(domid, &store_nodes::gone(&record, successor))
+    {
+        // The housekeeper removes what is left once the store is there again.
+        warning!("domain {domid}: its store nodes could not be removed: {e}");
+    }
+    remove_run_dir(node, domid);
+    if !successor {
+        if let Err(e) = node.registry.remove(domid) {
+            error!("domain {domid}: {e}");
+        }
+        node.forget(domid);
+    }
+    life.gone = true;
+    debug!("domain {} (id={domid}) is gone", record.name);
+}
+
+fn end_monitor(node: &Node, domain: &Domain) {
+    let Some(process) = domain.process() else {
+        return;
+    };
+    let domid = domain.domid();
+    if !process.ended() {
+        if let Ok(text) = domain.monitor().console_log() {
+            let mut dmesg = node.dmesg.lock().unwrap_or_else(PoisonError::into_inner);
+            dmesg.retire(domid, &text);
+        }
+        match domain.monitor().destroy() {
+            Ok(()) if process.wait(END) => {}
+            Ok(()) => {
+                warning!("domain {domid}: its monitor said that it ends and did not; killing it");
+                process.kill();
+            }
+            Err(_) if process.ended() => {}
+            Err(e) => {
+                warning!("domain {domid}: its monitor does not end by itself ({e}); killing it");
+                process.kill();
+            }
+        }
+    }
+    if !process.wait(KILLED) {
+        error!("domain {domid}: process {} does not die", process.pid());
+    }
+}
+
+/// Removes a domain's run directory with what is in it.
+pub fn remove_run_dir(node: &Node, domid: u32) {
+    let path = node.options.paths.domain_run_dir(domid);
+    match std::fs::remove_dir_all(&path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => {
+            error!("domain {domid}: cannot remove {}: {e}", path.display());
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,237 @@
+//! A configuration judged before anything is made of it (xm-reference: "Validation errors").
+//!
+//! ```text
+//!   DomainConfig --check--> Plan (typed, in range)  or  one line why not
+//! ```
+//! Nothing here looks at the host; `resources` does.
+
+use crate::cpuset;
+use crate::lifecycle::Action;
+use noxen_xend_api::{cmdline, Cpus, DomainConfig, Fault};
+
+/// Most vCPUs of a domain.
+pub const MAX_VCPUS: i64 = 32;
+/// Least memory, MiB: below it not even a kernel image fits.
+const MIN_MEMORY_MIB: i64 = 4;
+/// Most memory, MiB, that arithmetic and page tables here are made for (16 TiB).
+const MAX_MEMORY_MIB: i64 = 16 << 20;
+
+/// A configuration in range.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// MiB.
+    pub memory_mib: u64,
+    /// MiB.
+    pub maxmem_mib: u64,
+    /// vCPUs.
+    pub vcpus: u32,
+    /// Whole command line.
+    pub cmdline: String,
+    /// Host CPUs of the whole domain; none means any.
+    pub affinity: Option<Vec<u32>>,
+}
+
+/// Checks `config`; `host_cpus` is how many CPUs a `cpus=` may name.
+pub fn check(config: &DomainConfig, host_cpus: u32) -> Result<Plan, Fault> {
+    check_name(&config.name)?;
+    if let Some(uuid) = &config.uuid {
+        check_uuid(uuid)?;
+    }
+    check_built(config)?;
+    let (memory_mib, maxmem_mib) = check_memory(config)?;
+    let vcpus = check_vcpus(config)?;
+    for (event, value) in [
+        ("on_poweroff", &config.on_poweroff),
+        ("on_reboot", &config.on_reboot),
+        ("on_crash", &config.on_crash),
+    ] {
+        if Action::parse(value).is_none() {
+            return Err(Fault::generic(format!(
+                "Invalid event handling mode: {event} = '{value}'; use destroy, restart, preserve, \
+                 rename-restart, coredump-destroy or coredump-restart"
+            )));
+        }
+    }
+    check_scheduling(config, vcpus)?;
+    if config.kernel.is_empty() {
+        return Err(Fault::generic(
+            "Kernel image does not exist: the configuration sets no kernel",
+        ));
+    }
+    let cmdline = cmdline::compose(config).map_err(|e| Fault::generic(e.to_string()))?;
+    Ok(Plan {
+        memory_mib,
+        maxmem_mib,
+        vcpus,
+        cmdline,
+        affinity: affinity(config, host_cpus)?,
+    })
+}
+
+fn check_name(name: &str) -> Result<(), Fault> {
+    if name.is_empty() {
+        return Err(Fault::generic("Missing VM Name"));
+    }
+    let good = |c: char| c.is_ascii_alphanumeric() || "_-.:/+".contains(c);
+    // The name is a file's name in the log directory as well, so it may not climb.
+    if !name.chars().all(good) || name.len() > 128 || name.split('/').any(|p| p == "..") {
+        return Err(Fault::generic("Invalid VM Name"));
+    }
+    Ok(())
+}
+
+fn check_uuid(uuid: &str) -> Result<(), Fault> {
+    let groups: Vec<&str> = uuid.split('-').collect();
+    let shape = groups.iter().map(|g| g.len()).collect::<Vec<_>>() == [8, 4, 4, 4, 12];
+    let hex = groups
+        .iter()
+        .all(|g| g.bytes().all(|b| b.is_ascii_hexdigit()));
+    if shape && hex {
+        return Ok(());
+    }
+    Err(Fault::generic(format!(
+        "Invalid Configuration: uuid '{uuid}' is not of the form 8-4-4-4-12 hexadecimal digits"
+    )))
+}
+
+/// What a configuration may ask for that this version cannot do is an error, never silently left out.
+fn check_built(config: &DomainConfig) -> Result<(), Fault> {
+    if config.builder != "linux" {
+        let what = if config.builder == "hvm" {
+            "HVM domains are not supported yet".to_owned()
+        } else {
+            format!("there is no builder '{}'", config.builder)
+        };
+        return Err(Fault::generic(format!(
+            "Invalid Configuration: {what}; use builder = 'linux'"
+        )));
+    }
+    if !config.bootloader.is_empty() {
+        return Err(Fault::generic(
+            "Invalid Configuration: bootloader is not supported yet; name the kernel by kernel = and ramdisk =",
+        ));
+    }
+    for (key, values) in [
+        ("disk", &config.disk),
+        ("vif", &config.vif),
+        ("vfb", &config.vfb),
+        ("vtpm", &config.vtpm),
+        ("pci", &config.pci),
+        ("vscsi", &config.vscsi),
+        ("ioports", &config.ioports),
+        ("irq", &config.irq),
+        ("access_control", &config.access_control),
+    ] {
+        if !values.is_empty() {
+            return Err(Fault::generic(format!(
+                "Invalid Configuration: {key} is not supported yet; remove {key} from the configuration"
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn check_memory(config: &DomainConfig) -> Result<(u64, u64), Fault> {
+    let memory = config.memory;
+    if memory < MIN_MEMORY_MIB {
+        return Err(Fault::generic(format!(
+            "Invalid Configuration: memory = {memory}: a domain needs at least {MIN_MEMORY_MIB} MiB"
+        )));
+    }
+    let maxmem = config.maxmem_mib();
+    if maxmem < memory {
+        return Err(Fault::generic(format!(
+            "Invalid Configuration: maxmem = {maxmem} is less than memory = {memory}; raise maxmem or remove it"
+        )));
+    }
+    if maxmem > MAX_MEMORY_MIB {
+        let key = if memory > MAX_MEMORY_MIB {
+            "memory"
+        } else {
+            "maxmem"
+        };
+        return Err(Fault::generic(format!(
+            "Invalid Configuration: {key} = {}: at most {MAX_MEMORY_MIB} MiB are possible",
+            memory.max(maxmem)
+        )));
+    }
+    Ok((memory.unsigned_abs(), maxmem.unsigned_abs()))
+}
+
+fn check_vcpus(config: &DomainConfig) -> Result<u32, Fault> {
+    let vcpus = config.vcpus;
+    if !(1..=MAX_VCPUS).contains(&vcpus) {
+        return Err(Fault::generic(format!(
+            "Invalid Configuration: vcpus = {vcpus}: a domain has 1 to {MAX_VCPUS} vCPUs"
+        )));
+    }
+    if let Some(avail) = config.vcpu_avail {
+        let all = u64::MAX >> (64 - vcpus);
+        if avail & all != all {
+            return Err(Fault::generic(format!(
+                "Invalid Configuration: vcpu_avail = {avail:#x}: booting with some of {vcpus} vCPUs offline \
+                 is not supported yet; remove vcpu_avail"
+            )));
+        }
+    }
+    Ok(vcpus.unsigned_abs() as u32)
+}
+
+fn check_scheduling(config: &DomainConfig, vcpus: u32) -> Result<(), Fault> {
+    if let Some(weight) = config.cpu_weight {
+        if !(1..=65535).contains(&weight) {
+            return Err(Fault::generic(
+                "Cpu weight out of range, valid values are within range from 1 to 65535",
+            ));
+        }
+    }
+    if let Some(cap) = config.cpu_cap {
+        let most = i64::from(vcpus) * 100;
+        if !(0..=most).contains(&cap) {
+            return Err(Fault::generic(format!(
+                "Cpu cap out of range, valid range is from 0 to {most} for specified number of vcpus"
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn affinity(config: &DomainConfig, host_cpus: u32) -> Result<Option<Vec<u32>>, Fault> {
+    let parse = |text: &str| {
+        cpuset::parse(text, host_cpus)
+            .map_err(|e| Fault::generic(format!("Invalid Configuration: cpus = '{text}': {e}")))
+    };
+    let set = match &config.cpus {
+        Cpus::Any => match config.cpu {
+            None | Some(-1) => return Ok(None),
+            Some(cpu) => parse(&cpu.to_string())?,
+        },
+        Cpus::All(text) if text.trim().is_empty() => return Ok(None),
+        Cpus::All(text) => parse(text)?,
+        Cpus::PerVcpu(texts) => {
+            if texts.len() as i64 > config.vcpus {
+                return Err(Fault::generic(
+                    "vcpus and the item number of cpus are not same",
+                ));
+            }
+            let mut sets = texts.iter().map(|text| parse(text));
+            let Some(first) = sets.next().transpose()? else {
+                return Ok(None);
+            };
+            for set in sets {
+                if set? != first {
+                    return Err(Fault::generic(
+                        "Invalid Configuration: cpus: different sets for each vCPU are not supported yet; \
+                         give one set for all, such as cpus = \"0-1\"",
+                    ));
+                }
+            }
+            first
+        }
+    };
+    Ok(Some(set))
+}
+
+#[cfg(test)]
+#[path = "validate_tests.rs"]
+mod tests;

@@ -1,0 +1,123 @@
+use super::*;
+
+fn config() -> DomainConfig {
+    DomainConfig {
+        name: "a".into(),
+        kernel: "/boot/vmlinuz".into(),
+        ..DomainConfig::default()
+    }
+}
+
+fn refusal(change: impl FnOnce(&mut DomainConfig)) -> String {
+    let mut c = config();
+    change(&mut c);
+    let fault = check(&c, 8).unwrap_err();
+    assert_eq!(fault.code, Fault::GENERIC);
+    assert!(!fault.message.contains('\n'), "{}", fault.message);
+    fault.message
+}
+
+#[test]
+fn check_takes_xms_defaults() {
+    let plan = check(&config(), 8).unwrap();
+    assert_eq!(
+        (plan.memory_mib, plan.maxmem_mib, plan.vcpus),
+        (128, 128, 1)
+    );
+    assert_eq!(plan.affinity, None);
+}
+
+#[test]
+fn check_names_wrong_memory() {
+    for memory in [0, 3, -1, i64::MIN, i64::MAX] {
+        let text = refusal(|c| c.memory = memory);
+        assert!(text.contains(&format!("memory = {memory}:")), "{text}");
+    }
+    let text = refusal(|c| c.maxmem = Some(64));
+    assert!(
+        text.contains("maxmem = 64 is less than memory = 128"),
+        "{text}"
+    );
+}
+
+#[test]
+fn check_names_wrong_vcpus_and_the_limit() {
+    for vcpus in [0, 33, 33000, -1, i64::MIN] {
+        let text = refusal(|c| c.vcpus = vcpus);
+        assert!(
+            text.contains(&format!("vcpus = {vcpus}:")) && text.contains("1 to 32"),
+            "{text}"
+        );
+    }
+    let mut c = config();
+    c.vcpus = 32;
+    assert_eq!(check(&c, 8).unwrap().vcpus, 32);
+}
+
+#[test]
+fn check_names_and_uuids() {
+    assert_eq!(refusal(|c| c.name = String::new()), "Missing VM Name");
+    for name in ["a b", "a\n", "é", "../x", "a/../b", &"x".repeat(129)] {
+        assert_eq!(
+            refusal(|c| c.name = name.into()),
+            "Invalid VM Name",
+            "{name}"
+        );
+    }
+    for uuid in ["", "12", "5e1ad6c1-9a0b-4a2e-8d8f-0c4b5d2f7a1g"] {
+        assert!(
+            refusal(|c| c.uuid = Some(uuid.into())).contains("uuid"),
+            "{uuid}"
+        );
+    }
+}
+
+#[test]
+fn check_event_values() {
+    let text = refusal(|c| c.on_crash = "explode".into());
+    assert!(
+        text.starts_with("Invalid event handling mode: on_crash"),
+        "{text}"
+    );
+}
+
+#[test]
+fn check_refuses_what_is_not_built() {
+    assert!(refusal(|c| c.builder = "hvm".into()).contains("HVM"));
+    assert!(refusal(|c| c.bootloader = "pygrub".into()).contains("bootloader"));
+    assert!(refusal(|c| c.disk = vec!["phy:a,xvda,w".into()]).contains("disk"));
+    assert!(refusal(|c| c.vif = vec![String::new()]).contains("vif"));
+    assert!(refusal(|c| {
+        c.vcpus = 2;
+        c.vcpu_avail = Some(1);
+    })
+    .contains("vcpu_avail"));
+}
+
+#[test]
+fn check_weights_and_caps() {
+    assert!(refusal(|c| c.cpu_weight = Some(0)).starts_with("Cpu weight out of range"));
+    assert!(refusal(|c| c.cpu_cap = Some(101)).contains("from 0 to 100"));
+}
+
+#[test]
+fn check_cpus_of_all_kinds() {
+    let affinity = |cpus: Cpus, cpu: Option<i64>| {
+        let mut c = config();
+        (c.cpus, c.cpu, c.vcpus) = (cpus, cpu, 2);
+        check(&c, 8).unwrap().affinity
+    };
+    assert_eq!(affinity(Cpus::All("0-1".into()), None), Some(vec![0, 1]));
+    assert_eq!(affinity(Cpus::All(String::new()), None), None);
+    assert_eq!(affinity(Cpus::Any, Some(3)), Some(vec![3]));
+    let same = Cpus::PerVcpu(vec!["1".into(), "1".into()]);
+    assert_eq!(affinity(same, None), Some(vec![1]));
+    let text = refusal(|c| c.cpus = Cpus::PerVcpu(vec!["0".into(), "1".into()]));
+    assert_eq!(text, "vcpus and the item number of cpus are not same");
+    assert!(refusal(|c| c.cpus = Cpus::All("9".into())).contains("no CPU 9"));
+}
+
+#[test]
+fn check_without_kernel_says_so() {
+    assert!(refusal(|c| c.kernel = String::new()).starts_with("Kernel image does not exist"));
+}
