@@ -1,0 +1,175 @@
+//! Connections of the control socket, none of which can block or flood the others.
+
+use crate::control::answer::{answer, After};
+use crate::domain::machine::Machine;
+use noxen_control::client::MAX_LINE;
+use noxen_control::framing::LineBuffer;
+use noxen_control::Event;
+use serde::Serialize;
+use std::io::{self, Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+
+/// Connections at a time; xend needs two or three.
+const MAX_CONNECTIONS: usize = 16;
+/// Output that a peer may leave unread before it is cut off, bytes.
+const MAX_UNREAD: usize = 4 << 20;
+
+/// One peer.
+#[derive(Debug)]
+pub struct Connection {
+    stream: UnixStream,
+    input: LineBuffer,
+    output: Vec<u8>,
+    subscribed: bool,
+    end_after_output: bool,
+    dead: bool,
+}
+
+/// The socket and its peers.
+#[derive(Debug)]
+pub struct Server {
+    listener: UnixListener,
+    connections: Vec<Connection>,
+}
+
+impl Server {
+    /// Serves `listener`.
+    pub fn new(listener: UnixListener) -> io::Result<Server> {
+        listener.set_nonblocking(true)?;
+        Ok(Server {
+            listener,
+            connections: Vec::new(),
+        })
+    }
+
+    /// For polling: readable means [`Self::accept`].
+    pub fn listener(&self) -> &UnixListener {
+        &self.listener
+    }
+
+    /// For polling, in the order of the index that [`Self::serve`] takes.
+    pub fn connections(&self) -> &[Connection] {
+        &self.connections
+    }
+
+    /// Takes waiting peers.
+    pub fn accept(&mut self) {
+        while let Ok((stream, _)) = self.listener.accept() {
+            // One too many is closed at once; its client sees end of file.
+            if self.connections.len() < MAX_CONNECTIONS && stream.set_nonblocking(true).is_ok() {
+                self.connections.push(Connection::new(stream));
+            }
+        }
+    }
+
+    /// Reads from and answers connection `index`.
+    pub fn serve(&mut self, index: usize, machine: &mut Machine) {
+        if let Some(connection) = self.connections.get_mut(index) {
+            connection.serve(machine);
+        }
+    }
+
+    /// Sends `event` to all subscribers.
+    pub fn broadcast(&mut self, event: &Event) {
+        for connection in &mut self.connections {
+            if connection.subscribed {
+                connection.send(event);
+            }
+        }
+    }
+
+    /// Writes what can be written and forgets the dead; true when a peer's request to end the process
+    /// has been answered (or its asker is gone).
+    pub fn flush(&mut self) -> bool {
+        let mut end = false;
+        for connection in &mut self.connections {
+            connection.flush();
+            end |= connection.end_after_output && (connection.output.is_empty() || connection.dead);
+        }
+        self.connections.retain(|connection| !connection.dead);
+        end
+    }
+}
+
+impl Connection {
+    fn new(stream: UnixStream) -> Connection {
+        Connection {
+            stream,
+            input: LineBuffer::new(MAX_LINE as usize),
+            output: Vec::new(),
+            subscribed: false,
+            end_after_output: false,
+            dead: false,
+        }
+    }
+
+    /// For polling.
+    pub fn stream(&self) -> &UnixStream {
+        &self.stream
+    }
+
+    /// There is output that the peer has not taken.
+    pub fn wants_write(&self) -> bool {
+        !self.output.is_empty()
+    }
+
+    fn serve(&mut self, machine: &mut Machine) {
+        let mut buffer = [0u8; 4096];
+        match self.stream.read(&mut buffer) {
+            Ok(0) => self.dead = true,
+            Ok(n) => {
+                if self.input.push(&buffer[..n]).is_err() {
+                    self.dead = true;
+                }
+            }
+            Err(error) if is_transient(&error) => {}
+            Err(_) => self.dead = true,
+        }
+        while let Some(line) = self.input.next_line() {
+            let (reply, after) = answer(machine, &line);
+            self.send(&reply);
+            match after {
+                After::Nothing => {}
+                After::Subscribe => {
+                    self.subscribed = true;
+                    if let Some(event) = machine.over_event() {
+                        self.send(&event);
+                    }
+                }
+                After::End => self.end_after_output = true,
+            }
+        }
+    }
+
+    fn send(&mut self, message: &impl Serialize) {
+        let Ok(mut line) = serde_json::to_vec(message) else {
+            self.dead = true;
+            return;
+        };
+        line.push(b'\n');
+        self.output.extend_from_slice(&line);
+        if self.output.len() > MAX_UNREAD {
+            self.dead = true;
+        }
+    }
+
+    fn flush(&mut self) {
+        while !self.output.is_empty() && !self.dead {
+            match self.stream.write(&self.output) {
+                Ok(n) => {
+                    self.output.drain(..n);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(_) => self.dead = true,
+            }
+        }
+    }
+}
+
+fn is_transient(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+    )
+}

@@ -1,0 +1,268 @@
+//! Synchronous calls of the monitor (noxen_monitor_abi::pages::call), served on the vCPU's own thread.
+//!
+//! ```text
+//!   monitor: fills its call page, out CALL --> serve() --> result on the page --> re-entry
+//!                                                  \--> Stop: the domain is over
+//! ```
+//! The page is guest memory: it is copied once and every number in it is checked.
+
+use crate::crash::{printable, CrashPage, Tail};
+use crate::domain::region::Region;
+use crate::log::{Level, Log};
+use crate::vstate::memory::GuestMemory;
+use noxen_control::ShutdownReason;
+use noxen_monitor_abi::layout::{pfn_of_mfn, PAGE_SIZE};
+use noxen_monitor_abi::pages::{call, Call, CALL_DATA};
+use rustix::fs::{fallocate, FallocateFlags};
+use std::fs::File;
+use std::io::Write;
+use std::mem::offset_of;
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use vm_memory::{Bytes, GuestAddress};
+use vmm_sys_util::eventfd::EventFd;
+
+/// Text kept of the guest's console_io and the monitor's messages.
+const MESSAGES: usize = 64 << 10;
+/// Text kept of the PV console, for crash records.
+const CONSOLE_TAIL: usize = 4 << 10;
+/// -EINVAL and -ENOSYS for the call page.
+const EINVAL: i64 = -22;
+const ENOSYS: i64 = -38;
+
+/// What all threads of a domain share.
+#[derive(Debug)]
+pub struct Shared {
+    /// The domain's log.
+    pub log: Log,
+    /// Guest-physical memory.
+    pub memory: GuestMemory,
+    /// File of guest RAM.
+    pub ram_file: Arc<File>,
+    /// Layout of the monitor region.
+    pub region: Region,
+    /// Most frames of RAM.
+    pub max_pages: u64,
+    /// The guest's console_io text and the monitor's messages.
+    pub messages: Mutex<Tail>,
+    /// The end of what the PV console printed.
+    pub console_tail: Mutex<Tail>,
+    /// Where console_io text goes besides, in developer runs.
+    pub echo: Option<File>,
+    /// News for the main loop.
+    pub reports: Mutex<Sender<Report>>,
+    /// Wakes the main loop.
+    pub wake: EventFd,
+}
+
+/// News from a vCPU thread.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Report {
+    /// The domain is over; the reporting vCPU has stopped.
+    Over {
+        /// How.
+        reason: ShutdownReason,
+        /// Why, one line.
+        detail: Option<String>,
+    },
+    /// The guest brought a vCPU up or down.
+    Online {
+        /// Which.
+        vcpu: u32,
+        /// Up.
+        online: bool,
+    },
+}
+
+/// What comes after a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Served {
+    /// Enter the guest again.
+    Resume,
+    /// Stop for good.
+    Stop {
+        /// How.
+        reason: ShutdownReason,
+        /// Why, one line.
+        detail: Option<String>,
+        /// The record for the log, several lines; empty for an orderly end.
+        record: String,
+    },
+}
+
+impl Shared {
+    /// Shared state around `memory`.
+    #[allow(clippy::too_many_arguments)] // Each is one field.
+    pub fn new(
+        log: Log,
+        memory: GuestMemory,
+        ram_file: Arc<File>,
+        region: Region,
+        max_pages: u64,
+        echo: Option<File>,
+        reports: Sender<Report>,
+        wake: EventFd,
+    ) -> Shared {
+        Shared {
+            log,
+            memory,
+            ram_file,
+            region,
+            max_pages,
+            messages: Mutex::new(Tail::new(MESSAGES)),
+            console_tail: Mutex::new(Tail::new(CONSOLE_TAIL)),
+            echo,
+            reports: Mutex::new(reports),
+            wake,
+        }
+    }
+
+    /// Tells the main loop.
+    pub fn report(&self, report: Report) {
+        // A main loop that is gone has nothing to learn; a full eventfd is readable already.
+        let _ = lock(&self.reports).send(report);
+        let _ = self.wake.write(1);
+    }
+}
+
+/// A lock that a panicking thread cannot spoil: the data is text, valid at any time.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+struct Page {
+    nr: u32,
+    args: [u64; 6],
+    data: Vec<u8>,
+}
+
+impl Page {
+    fn read(memory: &GuestMemory, gpa: u64) -> Option<Page> {
+        let word = |offset: usize| memory.read_obj(GuestAddress(gpa + offset as u64)).ok();
+        let mut args = [0; 6];
+        for (index, arg) in args.iter_mut().enumerate() {
+            *arg = word(offset_of!(Call, args) + index * 8)?;
+        }
+        let nr = word(offset_of!(Call, nr))? as u32;
+        let length = match nr {
+            call::CONSOLE_IO | call::LOG | call::PANIC => args[0].min(CALL_DATA as u64),
+            call::RELEASE_FRAMES => args[0].saturating_mul(8).min(CALL_DATA as u64),
+            _ => 0,
+        };
+        let mut data = vec![0; length as usize];
+        let at = GuestAddress(gpa + offset_of!(Call, data) as u64);
+        memory.read_slice(&mut data, at).ok()?;
+        Some(Page { nr, args, data })
+    }
+}
+
+/// Serves the call on `vcpu`'s page.
+pub fn serve(shared: &Shared, vcpu: u32) -> Served {
+    let gpa = shared.region.call + u64::from(vcpu) * PAGE_SIZE;
+    let Some(page) = Page::read(&shared.memory, gpa) else {
+        return crash("a call page is not in guest memory".into(), String::new());
+    };
+    let result = match page.nr {
+        call::SHUTDOWN => return shutdown(shared, vcpu, page.args[0]),
+        call::CRASH => {
+            let record = crash_page(shared);
+            return crash(record.reason(), record.text());
+        }
+        call::PANIC => {
+            let text = printable(&page.data);
+            return crash(format!("the monitor is broken: {text}"), String::new());
+        }
+        call::CONSOLE_IO => {
+            lock(&shared.messages).push(&page.data);
+            if let Some(mut echo) = shared.echo.as_ref() {
+                let _ = echo.write_all(&page.data);
+            }
+            0
+        }
+        call::LOG => {
+            let text = printable(&page.data);
+            lock(&shared.messages).push(format!("(monitor) {text}\n").as_bytes());
+            shared
+                .log
+                .guest_line(Level::Info, format_args!("monitor: {text}"));
+            0
+        }
+        call::RELEASE_FRAMES => release(shared, &page.data),
+        call::VCPU_ONLINE => {
+            let (vcpu, online) = (page.args[0] as u32, page.args[1] != 0);
+            shared.report(Report::Online { vcpu, online });
+            0
+        }
+        other => {
+            shared.log.guest_line(
+                Level::Warning,
+                format_args!("the monitor made call {other}, which does not exist"),
+            );
+            ENOSYS
+        }
+    };
+    let at = GuestAddress(gpa + offset_of!(Call, result) as u64);
+    let _ = shared.memory.write_obj(result, at);
+    Served::Resume
+}
+
+fn crash(reason: String, record: String) -> Served {
+    Served::Stop {
+        reason: ShutdownReason::Crash,
+        detail: Some(reason),
+        record,
+    }
+}
+
+fn crash_page(shared: &Shared) -> CrashPage {
+    let mut bytes = vec![0; PAGE_SIZE as usize];
+    let at = GuestAddress(shared.region.crash);
+    // A page that cannot be read stays zero; the record then says nothing wrong.
+    let _ = shared.memory.read_slice(&mut bytes, at);
+    CrashPage::new(bytes)
+}
+
+fn shutdown(shared: &Shared, vcpu: u32, reason: u64) -> Served {
+    let reason = match reason {
+        0 => ShutdownReason::Poweroff,
+        1 => ShutdownReason::Reboot,
+        2 => ShutdownReason::Suspend,
+        4 => ShutdownReason::Watchdog,
+        5 => ShutdownReason::SoftReset,
+        3 => {
+            let record = crash_page(shared);
+            return crash("the guest shut down with reason \"crash\"".into(), record.text());
+        }
+        other => {
+            let detail = format!("the guest shut down with the unknown reason {other} on vcpu {vcpu}");
+            return crash(detail, String::new());
+        }
+    };
+    Served::Stop {
+        reason,
+        detail: None,
+        record: String::new(),
+    }
+}
+
+/// Gives frames back to the host: holes in the RAM file.
+fn release(shared: &Shared, list: &[u8]) -> i64 {
+    let mut result = 0;
+    for bytes in list.chunks_exact(8) {
+        let mfn = bytes.try_into().map_or(u64::MAX, u64::from_le_bytes);
+        let hole = pfn_of_mfn(mfn)
+            .filter(|pfn| *pfn < shared.max_pages)
+            .map(|pfn| {
+                let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+                fallocate(&*shared.ram_file, flags, pfn * PAGE_SIZE, PAGE_SIZE)
+            });
+        if !matches!(hole, Some(Ok(()))) {
+            result = EINVAL;
+        }
+    }
+    result
+}
+
+#[cfg(test)]
+#[path = "calls_tests.rs"]
+mod tests;

@@ -1,0 +1,239 @@
+//! The running domain: what the control socket can do with it.
+//!
+//! ```text
+//!   built, paused --unpause--> running --Report::Over--> over (all vCPUs stopped, process stays)
+//!                 <--pause---
+//! ```
+
+use crate::counters::{self, Groups};
+use crate::domain::calls::{Report, Shared};
+use crate::domain::runner::{Command, Handle};
+use crate::log::Level;
+use noxen_control::message::VcpuStatus;
+use noxen_control::{Event, ShutdownReason, Status};
+use noxen_monitor_abi::pages::VcpuPublic;
+use std::mem::offset_of;
+use std::sync::mpsc::{channel, Receiver};
+use std::sync::Arc;
+use std::time::Instant;
+use vm_memory::{Bytes, GuestAddress};
+
+/// RUNSTATE_blocked (public/vcpu.h).
+const RUNSTATE_BLOCKED: u32 = 2;
+
+/// What of [`Status`] never changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Domain id.
+    pub domid: u32,
+    /// Memory at start, KiB.
+    pub memory_kib: u64,
+    /// Slave path of the console's pty, "" without one.
+    pub console_tty: String,
+    /// Machine frame of the xenstore ring.
+    pub store_mfn: u64,
+    /// Event channel of the xenstore ring.
+    pub store_port: u32,
+    /// Machine frame of the console ring.
+    pub console_mfn: u64,
+    /// Event channel of the console ring.
+    pub console_port: u32,
+}
+
+/// A domain with its vCPU threads.
+#[derive(Debug)]
+pub struct Machine {
+    identity: Identity,
+    vcpus: Vec<Handle>,
+    shared: Arc<Shared>,
+    reports: Receiver<Report>,
+    built: Instant,
+    paused: bool,
+    over: Option<(ShutdownReason, Option<String>)>,
+}
+
+impl Machine {
+    /// A machine whose vCPU threads have been started, paused.
+    pub fn new(
+        identity: Identity,
+        vcpus: Vec<Handle>,
+        shared: Arc<Shared>,
+        reports: Receiver<Report>,
+    ) -> Machine {
+        Machine {
+            identity,
+            vcpus,
+            shared,
+            reports,
+            built: Instant::now(),
+            paused: true,
+            over: None,
+        }
+    }
+
+    /// What all threads share.
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// How the domain ended, if it has.
+    pub fn over(&self) -> Option<ShutdownReason> {
+        self.over.as_ref().map(|(reason, _)| *reason)
+    }
+
+    /// Names the console's terminal in [`Self::status`].
+    pub fn set_console_tty(&mut self, path: &str) {
+        self.identity.console_tty = path.into();
+    }
+
+    /// Stops all vCPUs and waits until they have.
+    pub fn pause(&mut self) {
+        self.stop_vcpus();
+        if !self.paused && self.over.is_none() {
+            self.shared.log.line(Level::Info, "paused");
+        }
+        self.paused = true;
+    }
+
+    /// Lets them run; an error line if the domain is over.
+    pub fn unpause(&mut self) -> Result<(), String> {
+        if let Some((reason, _)) = &self.over {
+            return Err(format!(
+                "domain {} has shut down ({reason:?}) and cannot run; destroy it",
+                self.identity.domid
+            ));
+        }
+        if self.paused {
+            self.shared.log.line(Level::Info, "unpaused");
+        }
+        self.paused = false;
+        self.run_vcpus();
+        Ok(())
+    }
+
+    fn stop_vcpus(&self) {
+        let (done, all_done) = channel();
+        for vcpu in &self.vcpus {
+            vcpu.send(Command::Pause(done.clone()));
+        }
+        drop(done);
+        // Ends when every thread has answered and dropped its sender.
+        all_done.iter().for_each(drop);
+    }
+
+    fn run_vcpus(&self) {
+        for vcpu in &self.vcpus {
+            vcpu.send(Command::Run);
+        }
+    }
+
+    /// Registers of all vCPUs, several lines each; the domain stands still for the moment.
+    pub fn registers(&mut self) -> String {
+        self.stop_vcpus();
+        let mut text = String::new();
+        for vcpu in &self.vcpus {
+            let (answer, received) = channel();
+            vcpu.send(Command::Registers(answer));
+            text.push_str(&received.recv().unwrap_or_default());
+        }
+        if !self.paused && self.over.is_none() {
+            self.run_vcpus();
+        }
+        text
+    }
+
+    /// Takes the news of the vCPU threads; returns them as events.
+    pub fn take_reports(&mut self) -> Vec<Event> {
+        // Reading clears the counter; WouldBlock means no news.
+        let _ = self.shared.wake.read();
+        let mut events = Vec::new();
+        while let Ok(report) = self.reports.try_recv() {
+            match report {
+                Report::Online { vcpu, online } => {
+                    if (vcpu as usize) < self.vcpus.len() {
+                        events.push(Event::VcpuOnline { vcpu, online });
+                    }
+                }
+                Report::Over { reason, detail } => {
+                    if self.over.is_some() {
+                        continue;
+                    }
+                    self.stop_vcpus();
+                    self.shared
+                        .log
+                        .line(Level::Info, format_args!("shut down: {reason:?}"));
+                    self.over = Some((reason, detail.clone()));
+                    events.push(Event::Shutdown { reason, detail });
+                }
+            }
+        }
+        events
+    }
+
+    /// The event to tell a new subscriber, if the domain is over.
+    pub fn over_event(&self) -> Option<Event> {
+        let (reason, detail) = self.over.clone()?;
+        Some(Event::Shutdown { reason, detail })
+    }
+
+    /// Counters of all groups.
+    pub fn counters(&self) -> Groups {
+        let mut groups = Groups::new();
+        for vcpu in &self.vcpus {
+            vcpu.counters
+                .add_to(groups.entry("exit".into()).or_default());
+            for (name, count) in vcpu.stats.iter().flat_map(|stats| stats.read()) {
+                counters::add(groups.entry("kvm".into()).or_default(), &name, count);
+            }
+        }
+        counters::add_monitor_pages(
+            &mut groups,
+            &self.shared.memory,
+            self.shared.region.counters,
+            self.vcpus.len() as u32,
+        );
+        groups
+    }
+
+    /// What the domain is doing.
+    pub fn status(&self) -> Status {
+        let vcpus: Vec<VcpuStatus> = (0..self.vcpus.len())
+            .map(|index| self.vcpu_status(index))
+            .collect();
+        let identity = self.identity.clone();
+        Status {
+            domid: identity.domid,
+            pid: std::process::id(),
+            paused: self.paused,
+            shutdown: self.over(),
+            crash_reason: match &self.over {
+                Some((ShutdownReason::Crash, detail)) => detail.clone(),
+                _ => None,
+            },
+            cpu_ns: vcpus.iter().map(|vcpu| vcpu.cpu_ns).sum(),
+            vcpus,
+            memory_kib: identity.memory_kib,
+            uptime_s: self.built.elapsed().as_secs(),
+            console_tty: identity.console_tty,
+            store_mfn: identity.store_mfn,
+            store_port: identity.store_port,
+            console_mfn: identity.console_mfn,
+            console_port: identity.console_port,
+        }
+    }
+
+    fn vcpu_status(&self, index: usize) -> VcpuStatus {
+        let gpa = self.shared.region.public + (index * size_of::<VcpuPublic>()) as u64;
+        let word = |offset: usize| -> u32 {
+            let at = GuestAddress(gpa + offset as u64);
+            self.shared.memory.read_obj(at).unwrap_or(0)
+        };
+        let handle = &self.vcpus[index];
+        VcpuStatus {
+            online: word(offset_of!(VcpuPublic, online)) != 0,
+            blocked: word(offset_of!(VcpuPublic, runstate)) == RUNSTATE_BLOCKED,
+            cpu_ns: handle.cpu_time_ns(),
+            cpu: handle.last_cpu(),
+        }
+    }
+}

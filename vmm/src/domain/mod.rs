@@ -1,0 +1,17 @@
+//! One domain: where everything lies, how it is built, how it runs.
+//!
+//! ```text
+//!   region.rs  layout of the monitor region      paging.rs  page tables of the monitor's slots
+//!   image.rs   the monitor's image               time.rs    pvclock constants
+//!   pv.rs      builds a PV domain from a config  machine.rs the running domain
+//!   calls.rs   synchronous calls of the monitor  runner.rs  a vCPU's thread
+//! ```
+
+pub mod calls;
+pub mod image;
+pub mod machine;
+pub mod paging;
+pub mod pv;
+pub mod region;
+pub mod runner;
+pub mod time;

@@ -1,0 +1,289 @@
+//! A vCPU's thread.
+//!
+//! ```text
+//!            Run                      Over (call, crash)
+//!   Paused -------> Running ---------------------------> Stopped
+//!      ^   <-------    |                                   | Pause, Registers: answered; Run: ignored
+//!           Pause      +-- enter, decide, act, enter ...
+//! ```
+//! Commands come over a channel; while running, a kick makes the thread look at it. A pause is
+//! answered once the pending exit is complete, so that registers read then are the guest's own.
+
+use crate::counters::ExitCounters;
+use crate::crash::{printable, registers_text, stack_rows};
+use crate::dispatch::{decide, Action};
+use crate::domain::calls::{self, lock, Report, Served, Shared};
+use crate::log::Level;
+use crate::vstate::exit::Exit;
+use crate::vstate::stats::Stats;
+use crate::vstate::vcpu::{Kicker, Registers, Vcpu};
+use noxen_control::ShutdownReason;
+use noxen_monitor_abi::layout::PAGE_SIZE;
+use std::io;
+use std::sync::mpsc::{channel, Receiver, Sender, TryRecvError};
+use std::sync::Arc;
+use vm_memory::{Bytes, GuestAddress};
+
+/// Stack of a vCPU thread: the loop needs little, a crash record some.
+const STACK: usize = 256 << 10;
+/// Words of stack in a record of KVM's registers.
+const STACK_WORDS: usize = 24;
+
+/// What a vCPU thread is told.
+#[derive(Debug)]
+pub enum Command {
+    /// Enter the guest.
+    Run,
+    /// Leave it; answered when done.
+    Pause(Sender<()>),
+    /// Registers as text; the vCPU must be paused or stopped.
+    Registers(Sender<String>),
+}
+
+/// A vCPU thread from outside.
+#[derive(Debug)]
+pub struct Handle {
+    commands: Sender<Command>,
+    kicker: Kicker,
+    thread_id: i32,
+    /// Exits by kind.
+    pub counters: Arc<ExitCounters>,
+    /// KVM's own counters.
+    pub stats: Option<Stats>,
+}
+
+impl Handle {
+    /// Sends `command` and gets the vCPU out of the guest to see it.
+    pub fn send(&self, command: Command) {
+        // The thread lives as long as the process; if it is gone its answer channel says so.
+        let _ = self.commands.send(command);
+        self.kicker.kick();
+    }
+
+    /// CPU time used, ns.
+    pub fn cpu_time_ns(&self) -> u64 {
+        self.kicker.cpu_time_ns()
+    }
+
+    /// Host CPU that it ran on last.
+    pub fn last_cpu(&self) -> Option<u32> {
+        let path = format!("/proc/self/task/{}/stat", self.thread_id);
+        let text = std::fs::read_to_string(path).ok()?;
+        // Field 39 of proc(5); the name in field 2 may hold anything but its closing parenthesis last.
+        let after_name = text.rsplit_once(')')?.1;
+        after_name.split_whitespace().nth(36)?.parse().ok()
+    }
+}
+
+/// Starts the thread of `vcpu`, paused.
+pub fn spawn(vcpu: Vcpu, shared: Arc<Shared>) -> io::Result<Handle> {
+    let (commands, inbox) = channel();
+    let (hello, ready) = channel();
+    let counters = Arc::new(ExitCounters::default());
+    let stats = Stats::open(vcpu.fd());
+    let flag = vcpu.flag();
+    let runner = Runner {
+        vcpu,
+        inbox,
+        shared,
+        counters: counters.clone(),
+    };
+    std::thread::Builder::new()
+        .name(format!("vcpu{}", runner.vcpu.id()))
+        .stack_size(STACK)
+        .spawn(move || {
+            let kicker = Kicker::for_this_thread(flag);
+            let thread_id = rustix::thread::gettid().as_raw_nonzero().get();
+            if hello.send((kicker, thread_id)).is_ok() {
+                runner.run();
+            }
+        })?;
+    let (kicker, thread_id) = ready
+        .recv()
+        .map_err(|_| io::Error::other("a vCPU thread ended at once"))?;
+    Ok(Handle {
+        commands,
+        kicker,
+        thread_id,
+        counters,
+        stats,
+    })
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Paused,
+    Running,
+    Stopped,
+}
+
+struct Runner {
+    vcpu: Vcpu,
+    inbox: Receiver<Command>,
+    shared: Arc<Shared>,
+    counters: Arc<ExitCounters>,
+}
+
+impl Runner {
+    fn run(mut self) {
+        let mut state = State::Paused;
+        loop {
+            let command = match state {
+                State::Running => {
+                    // Cleared first: a command sent after the look at the inbox sets it again.
+                    self.vcpu.clear_kick();
+                    match self.inbox.try_recv() {
+                        Ok(command) => Some(command),
+                        Err(TryRecvError::Empty) => None,
+                        Err(TryRecvError::Disconnected) => return,
+                    }
+                }
+                State::Paused | State::Stopped => match self.inbox.recv() {
+                    Ok(command) => Some(command),
+                    Err(_) => return,
+                },
+            };
+            state = match command {
+                Some(command) => self.obey(command, state),
+                None => self.enter_until_news(),
+            };
+        }
+    }
+
+    fn obey(&mut self, command: Command, state: State) -> State {
+        match (command, state) {
+            (Command::Run, State::Paused) => State::Running,
+            (Command::Run, state) => state,
+            (Command::Pause(done), State::Running) => {
+                let state = self.settle();
+                let _ = done.send(());
+                state
+            }
+            (Command::Pause(done), state) => {
+                let _ = done.send(());
+                state
+            }
+            (Command::Registers(answer), state) => {
+                let _ = answer.send(self.registers_text());
+                state
+            }
+        }
+    }
+
+    /// Completes the pending exit, serving what comes of it.
+    fn settle(&mut self) -> State {
+        while let Some(exit) = self.vcpu.complete_exit() {
+            if let State::Stopped = self.act(exit) {
+                return State::Stopped;
+            }
+        }
+        State::Paused
+    }
+
+    /// Runs the guest until there may be a command or it is over.
+    fn enter_until_news(&mut self) -> State {
+        loop {
+            let exit = self.vcpu.enter();
+            if exit == Exit::Interrupted {
+                self.counters.count(exit);
+                return State::Running;
+            }
+            if let State::Stopped = self.act(exit) {
+                return State::Stopped;
+            }
+        }
+    }
+
+    fn act(&mut self, exit: Exit) -> State {
+        self.counters.count(exit);
+        match decide(exit, self.vcpu.id()) {
+            Action::Resume | Action::LookAtCommands => State::Running,
+            Action::StrayNotify(_) => {
+                self.counters.count_stray_notify();
+                State::Running
+            }
+            Action::Call => match calls::serve(&self.shared, self.vcpu.id()) {
+                Served::Resume => State::Running,
+                Served::Stop {
+                    reason,
+                    detail,
+                    record,
+                } => self.stop(reason, detail, record),
+            },
+            Action::Crash(line) => {
+                let record = self.registers_text();
+                self.stop(ShutdownReason::Crash, Some(line), record)
+            }
+        }
+    }
+
+    fn stop(&mut self, reason: ShutdownReason, detail: Option<String>, record: String) -> State {
+        let vcpu = self.vcpu.id();
+        if reason == ShutdownReason::Crash {
+            let why = detail.as_deref().unwrap_or("no reason given");
+            let log = &self.shared.log;
+            let mut text = format!("crashed on vcpu {vcpu}: {why}\n{record}");
+            if detail.as_deref().is_some_and(|d| d.starts_with("the monitor")) {
+                text.push_str(&self.registers_text());
+            }
+            for line in lock(&self.shared.console_tail).last_lines() {
+                text.push_str(&format!("console: {line}\n"));
+            }
+            log.line(Level::Error, text);
+        }
+        self.shared.report(Report::Over { reason, detail });
+        State::Stopped
+    }
+
+    fn registers_text(&self) -> String {
+        match self.vcpu.registers() {
+            Ok(registers) => {
+                let mut text = registers_text(self.vcpu.id(), &registers);
+                stack_rows(&mut text, registers.general.rsp, &self.stack(&registers));
+                text.push_str(&self.code(&registers));
+                text
+            }
+            Err(error) => format!("vcpu {}: no registers: {error}\n", self.vcpu.id()),
+        }
+    }
+
+    fn stack(&self, registers: &Registers) -> Vec<u64> {
+        (0..STACK_WORDS as u64)
+            .map_while(|index| {
+                let bytes = self.peek(registers.general.rsp.wrapping_add(index * 8), 8)?;
+                bytes.try_into().ok().map(u64::from_le_bytes)
+            })
+            .collect()
+    }
+
+    fn code(&self, registers: &Registers) -> String {
+        let Some(bytes) = self.peek(registers.general.rip, 16) else {
+            return printable(b"  code: not mapped") + "\n";
+        };
+        let hex: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("  code: {}\n", hex.join(" "))
+    }
+
+    /// Reads guest-virtual memory as the vCPU sees it now; `None` where nothing is mapped.
+    fn peek(&self, address: u64, length: u64) -> Option<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let mut at = address;
+        let end = address.checked_add(length)?;
+        while at < end {
+            let page_end = (at & !(PAGE_SIZE - 1)).saturating_add(PAGE_SIZE);
+            let chunk = end.min(page_end) - at;
+            let translation = self.vcpu.fd().translate_gva(at).ok()?;
+            if translation.valid == 0 {
+                return None;
+            }
+            let mut part = vec![0; chunk as usize];
+            self.shared
+                .memory
+                .read_slice(&mut part, GuestAddress(translation.physical_address))
+                .ok()?;
+            bytes.extend(part);
+            at += chunk;
+        }
+        Some(bytes)
+    }
+}

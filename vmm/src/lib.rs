@@ -1,0 +1,35 @@
+//! noxen-vmm: one process per domain.
+//!
+//! ```text
+//!   spec.rs (from xend)  run.rs (by hand)
+//!          \             /
+//!        domain/pv.rs  build: memory, guest, monitor region, VM, vCPUs
+//!               |
+//!        service.rs    main loop: console, store, control socket        vCPU threads: domain/runner.rs
+//!               |                                                             |
+//!        control/  domain/machine.rs (pause, status, ...)  <--channels-->  dispatch.rs, domain/calls.rs
+//!               |
+//!        vstate/       what wraps a KVM object
+//! ```
+//! The monitor (crate noxen-monitor) runs inside the VM; what it shares with this process is defined in
+//! noxen-monitor-abi and is untrusted input here.
+
+pub mod control;
+pub mod counters;
+pub mod crash;
+pub mod dispatch;
+pub mod domain;
+pub mod log;
+pub mod private_store;
+pub mod run;
+pub mod service;
+pub mod spec;
+pub mod vstate;
+
+/// The monitor that this build carries.
+pub fn monitor_image() -> Option<&'static [u8]> {
+    #[cfg(feature = "image")]
+    return Some(noxen_monitor::IMAGE);
+    #[cfg(not(feature = "image"))]
+    None
+}

@@ -1,0 +1,216 @@
+//! `noxen-vmm run`: one domain without xend and xenstored, for development, tests and benches.
+//!
+//! ```text
+//!   files by path --> domain, console on stdin/stdout, a private store in this process --> exit status
+//! ```
+//! console_io text goes to standard output too; log, crash records and counters to standard error.
+
+use crate::control::server::Server;
+use crate::domain::pv::{self, Config, Files};
+use crate::log::Log;
+use crate::private_store;
+use crate::service::{set_nonblocking, ConsoleEnd, Service, Until};
+use anyhow::{bail, Context, Result};
+use noxen_control::kvm::{self, HostCpu};
+use noxen_control::ram::huge_page_file_if_possible;
+use noxen_control::ShutdownReason;
+use std::fs::File;
+use std::os::fd::{AsFd, FromRawFd, IntoRawFd};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Options of `noxen-vmm run`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// Kernel image.
+    pub kernel: PathBuf,
+    /// Ramdisk.
+    pub ramdisk: Option<PathBuf>,
+    /// Memory, MiB.
+    pub memory: u64,
+    /// vCPUs.
+    pub vcpus: u32,
+    /// Kernel command line.
+    pub cmdline: String,
+    /// A monitor image instead of the built-in one.
+    pub monitor: Option<PathBuf>,
+    /// Make a control socket there.
+    pub control: Option<PathBuf>,
+    /// Print counters at the end.
+    pub counters: bool,
+    /// Judge the host before use (off only for tests of the judgement itself).
+    pub domid: u32,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            kernel: PathBuf::new(),
+            ramdisk: None,
+            memory: 256,
+            vcpus: 1,
+            cmdline: String::new(),
+            monitor: None,
+            control: None,
+            counters: false,
+            domid: 1,
+        }
+    }
+}
+
+/// Runs the domain to its end: 0 after poweroff, 1 after a crash, 3 after a reboot request, 4 otherwise.
+pub fn run(options: &Options) -> Result<ExitCode> {
+    let open = |path: &Path| {
+        File::open(path).with_context(|| format!("cannot open {}", path.display()))
+    };
+    let node = kvm::open(Path::new("/dev/kvm"))?;
+    kvm::check(&node, HostCpu::read())?;
+    let kvm = kvm_from(node);
+    let monitor_file = match &options.monitor {
+        Some(path) => Some(std::fs::read(path).with_context(|| path.display().to_string())?),
+        None => None,
+    };
+    let monitor = match monitor_file.as_deref().or(crate::monitor_image()) {
+        Some(image) => image,
+        None => bail!("this build has no monitor image; give one with --monitor FILE"),
+    };
+    let config = Config {
+        domid: options.domid,
+        uuid: [0x4e; 16],
+        memory_mib: options.memory,
+        maxmem_mib: options.memory,
+        vcpus: options.vcpus,
+        kernel_path: options.kernel.display().to_string(),
+        cmdline: options.cmdline.clone(),
+    };
+    let files = Files {
+        kvm: &kvm,
+        kernel: open(&options.kernel)?,
+        ramdisk: options.ramdisk.as_deref().map(open).transpose()?,
+        ram: huge_page_file_if_possible(),
+        monitor,
+    };
+    let stdout = File::from(std::io::stdout().as_fd().try_clone_to_owned()?);
+    let stderr = File::from(std::io::stderr().as_fd().try_clone_to_owned()?);
+    let stdin = File::from(std::io::stdin().as_fd().try_clone_to_owned()?);
+    let log = Log::new(Some(stderr), config.domid, "run");
+    let domain = pv::build(&config, files, log, Some(stdout.try_clone()?))?;
+    let store = private_store::start(options.domid, &config)?;
+    store.set_nonblocking(true)?;
+    let console = ConsoleEnd::Stream {
+        output: stdout,
+        input: Some(stdin),
+    };
+    let control = options.control.as_deref().map(listen).transpose()?;
+    let mut service = Service::new(domain, console, Some(store), control)?;
+    service
+        .machine()
+        .unpause()
+        .map_err(|line| anyhow::anyhow!(line))?;
+    let over = service.run(Until::Over)?;
+    if options.counters {
+        print_counters(&mut service);
+    }
+    if let Some(path) = &options.control {
+        let _ = std::fs::remove_file(path);
+    }
+    Ok(ExitCode::from(match over {
+        Some(ShutdownReason::Poweroff) => 0,
+        Some(ShutdownReason::Crash) => 1,
+        Some(ShutdownReason::Reboot) => 3,
+        _ => 4,
+    }))
+}
+
+fn listen(path: &Path) -> Result<Server> {
+    let listener =
+        UnixListener::bind(path).with_context(|| format!("cannot listen at {}", path.display()))?;
+    Ok(Server::new(listener)?)
+}
+
+fn print_counters(service: &mut Service) {
+    for (group, kinds) in service.machine().counters() {
+        for (kind, count) in kinds {
+            eprintln!("counter {group} {kind} {count}");
+        }
+    }
+}
+
+/// Takes an open /dev/kvm over.
+#[allow(unsafe_code)]
+pub fn kvm_from(node: File) -> kvm_ioctls::Kvm {
+    // SAFETY: the descriptor was owned by `node`, which is given up; `Kvm` owns it from here.
+    // kvm-ioctls has no constructor from an owned descriptor.
+    unsafe { kvm_ioctls::Kvm::from_raw_fd(node.into_raw_fd()) }
+}
+
+/// Makes standard input readable without blocking; kept for callers that poll it themselves.
+pub fn unblock(file: &File) -> std::io::Result<()> {
+    set_nonblocking(file)
+}
+
+/// Parses the arguments after `run`.
+pub fn parse(arguments: &[String]) -> Result<Options> {
+    let mut options = Options::default();
+    let mut rest = arguments.iter();
+    while let Some(name) = rest.next() {
+        if name == "--counters" {
+            options.counters = true;
+            continue;
+        }
+        let Some(value) = rest.next() else {
+            bail!("{name} needs a value, or is not an option of run; see noxen-vmm --help");
+        };
+        let number = || -> Result<u64> {
+            value
+                .parse()
+                .with_context(|| format!("{name} {value}: not a whole number"))
+        };
+        match name.as_str() {
+            "--kernel" => options.kernel = value.into(),
+            "--ramdisk" => options.ramdisk = Some(value.into()),
+            "--memory" => options.memory = number()?,
+            "--vcpus" => options.vcpus = u32::try_from(number()?).unwrap_or(u32::MAX),
+            "--cmdline" => options.cmdline.clone_from(value),
+            "--monitor" => options.monitor = Some(value.into()),
+            "--control" => options.control = Some(value.into()),
+            "--domid" => options.domid = u32::try_from(number()?).unwrap_or(u32::MAX),
+            other => bail!("{other} is not an option of run; see noxen-vmm --help"),
+        }
+    }
+    if options.kernel.as_os_str().is_empty() {
+        bail!("run needs --kernel FILE");
+    }
+    if options.memory == 0 {
+        bail!("--memory 0: a domain needs memory");
+    }
+    Ok(options)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(text: &str) -> Vec<String> {
+        text.split_whitespace().map(String::from).collect()
+    }
+
+    #[test]
+    fn parse_takes_all_options() {
+        let options = parse(&words(
+            "--kernel k --ramdisk r --memory 64 --vcpus 2 --cmdline quiet --counters",
+        ))
+        .unwrap();
+        assert_eq!(options.kernel, PathBuf::from("k"));
+        assert_eq!((options.memory, options.vcpus), (64, 2));
+        assert!(options.counters);
+    }
+
+    #[test]
+    fn parse_refuses_what_it_does_not_know() {
+        for text in ["", "--kernel", "--kernel k --frob 1", "--kernel k --memory x", "--kernel k --memory 0"] {
+            assert!(parse(&words(text)).is_err(), "{text}");
+        }
+    }
+}

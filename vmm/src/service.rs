@@ -1,0 +1,415 @@
+//! The main loop: one thread that waits for everything but the vCPUs.
+//!
+//! ```text
+//!   vCPU threads --wake-->        \
+//!   guest --console port-->        \                      --> ring pages, doorbell
+//!   host end (pty) <-->             > poll, serve, again  --> pty, store connection
+//!   guest --store port-->          /                      --> control connections
+//!   xenstored <-->                /
+//!   control socket <-->          /
+//! ```
+//! It polls with a set made anew each turn, because what to wait for follows from how full the buffers
+//! are (flow control); there are a dozen descriptors at most, so a registered set would save nothing.
+
+use crate::control::server::Server;
+use crate::domain::calls::{lock, Shared};
+use crate::domain::machine::Machine;
+use crate::domain::pv::Domain;
+use crate::log::Level;
+use crate::vstate::irq::{Channel, Doorbell};
+use crate::vstate::vm::Vm;
+use noxen_control::ShutdownReason;
+use noxen_devices::pv::console::Console;
+use noxen_devices::pv::pty::Pty;
+use noxen_devices::pv::ring::RingError;
+use noxen_devices::pv::xenstore::Pump;
+use rustix::event::{poll, PollFd, PollFlags};
+use rustix::fs::{fcntl_getfl, fcntl_setfl, OFlags};
+use rustix::io::Errno;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::BorrowedFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+
+/// Where console text goes and comes from.
+#[derive(Debug)]
+pub enum ConsoleEnd {
+    /// A pseudo-terminal.
+    Pty(Pty),
+    /// Developer runs: standard output, and input if given.
+    Stream {
+        /// Takes the guest's text.
+        output: File,
+        /// Gives what is typed.
+        input: Option<File>,
+    },
+}
+
+impl ConsoleEnd {
+    fn input(&self) -> Option<&File> {
+        match self {
+            ConsoleEnd::Pty(pty) => Some(&pty.master),
+            ConsoleEnd::Stream { input, .. } => input.as_ref(),
+        }
+    }
+
+    fn output(&self) -> &File {
+        match self {
+            ConsoleEnd::Pty(pty) => &pty.master,
+            ConsoleEnd::Stream { output, .. } => output,
+        }
+    }
+}
+
+/// What a descriptor in the poll set stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Wake,
+    ConsolePort,
+    ConsoleInput,
+    ConsoleOutput,
+    StorePort,
+    Store,
+    Listener,
+    Connection(usize),
+}
+
+/// When the loop ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// A control connection asked for it.
+    Destroyed,
+    /// The guest is over.
+    Over,
+}
+
+/// A domain with its back ends.
+pub struct Service {
+    machine: Machine,
+    shared: Arc<Shared>,
+    // Kept for ports bound later; dropping them would not unbind anything.
+    _vm: Vm,
+    _doorbell: Doorbell,
+    console: Console,
+    console_port: Channel,
+    console_end: ConsoleEnd,
+    store: Option<Store>,
+    control: Option<Server>,
+}
+
+struct Store {
+    pump: Pump,
+    port: Channel,
+    stream: Option<UnixStream>,
+}
+
+impl Service {
+    /// Puts the back ends to `domain`.
+    pub fn new(
+        domain: Domain,
+        console_end: ConsoleEnd,
+        store: Option<UnixStream>,
+        control: Option<Server>,
+    ) -> Result<Service, RingError> {
+        let shared = domain.machine.shared().clone();
+        let mut machine = domain.machine;
+        if let ConsoleEnd::Pty(pty) = &console_end {
+            machine.set_console_tty(&pty.path);
+        }
+        let console = Console::new(&shared.memory, domain.console_page)?;
+        let store = match store {
+            Some(stream) => Some(Store {
+                pump: Pump::new(&shared.memory, domain.store_page)?,
+                port: domain.store,
+                stream: Some(stream),
+            }),
+            None => None,
+        };
+        Ok(Service {
+            machine,
+            shared,
+            _vm: domain.vm,
+            _doorbell: domain.doorbell,
+            console,
+            console_port: domain.console,
+            console_end,
+            store,
+            control,
+        })
+    }
+
+    /// The machine.
+    pub fn machine(&mut self) -> &mut Machine {
+        &mut self.machine
+    }
+
+    /// Serves until the domain is to end; returns how the guest ended, if it has.
+    pub fn run(&mut self, until: Until) -> io::Result<Option<ShutdownReason>> {
+        loop {
+            if self.control.as_mut().is_some_and(Server::flush) {
+                return Ok(self.machine.over());
+            }
+            let ready = self.wait()?;
+            for (source, flags) in ready {
+                self.serve(source, flags);
+            }
+            if until == Until::Over && self.machine.over().is_some() {
+                // What the guest wrote last is still in the ring.
+                self.serve_console();
+                self.write_console();
+                return Ok(self.machine.over());
+            }
+        }
+    }
+
+    fn wait(&self) -> io::Result<Vec<(Source, PollFlags)>> {
+        let mut sources = Vec::new();
+        let mut fds = Vec::new();
+        for (source, fd, flags) in self.interests() {
+            sources.push(source);
+            fds.push(PollFd::from_borrowed_fd(fd, flags));
+        }
+        match poll(&mut fds, None) {
+            Ok(_) => {}
+            Err(Errno::INTR) => return Ok(Vec::new()),
+            Err(errno) => return Err(errno.into()),
+        }
+        Ok(sources
+            .into_iter()
+            .zip(fds.iter().map(PollFd::revents))
+            .filter(|(_, flags)| !flags.is_empty())
+            .collect())
+    }
+
+    fn interests(&self) -> Vec<(Source, BorrowedFd<'_>, PollFlags)> {
+        use std::os::fd::AsFd;
+        let mut set = vec![
+            (Source::Wake, event_fd(&self.shared.wake), PollFlags::IN),
+            (
+                Source::ConsolePort,
+                event_fd(self.console_port.event()),
+                PollFlags::IN,
+            ),
+        ];
+        let input = self
+            .console_end
+            .input()
+            .filter(|_| self.console.input_room() > 0);
+        if let Some(input) = input {
+            set.push((Source::ConsoleInput, input.as_fd(), PollFlags::IN));
+        }
+        if self.console.has_output() {
+            let output = self.console_end.output().as_fd();
+            set.push((Source::ConsoleOutput, output, PollFlags::OUT));
+        }
+        if let Some(store) = &self.store {
+            set.push((
+                Source::StorePort,
+                event_fd(store.port.event()),
+                PollFlags::IN,
+            ));
+            if let Some(stream) = &store.stream {
+                let mut flags = PollFlags::empty();
+                flags.set(PollFlags::IN, store.pump.store_room() > 0);
+                flags.set(PollFlags::OUT, store.pump.has_for_store());
+                set.push((Source::Store, stream.as_fd(), flags));
+            }
+        }
+        if let Some(control) = &self.control {
+            set.push((
+                Source::Listener,
+                control.listener().as_fd(),
+                PollFlags::IN,
+            ));
+            for (index, connection) in control.connections().iter().enumerate() {
+                let mut flags = PollFlags::IN;
+                flags.set(PollFlags::OUT, connection.wants_write());
+                set.push((
+                    Source::Connection(index),
+                    connection.stream().as_fd(),
+                    flags,
+                ));
+            }
+        }
+        set
+    }
+
+    fn serve(&mut self, source: Source, flags: PollFlags) {
+        match source {
+            Source::Wake => {
+                for event in self.machine.take_reports() {
+                    if let Some(control) = &mut self.control {
+                        control.broadcast(&event);
+                    }
+                }
+            }
+            Source::ConsolePort => {
+                self.console_port.acknowledge();
+                self.serve_console();
+                self.write_console();
+            }
+            Source::ConsoleInput => self.read_console(),
+            Source::ConsoleOutput => self.write_console(),
+            Source::StorePort => {
+                if let Some(store) = &self.store {
+                    store.port.acknowledge();
+                }
+                self.serve_store();
+            }
+            Source::Store => self.store_ready(flags),
+            Source::Listener => {
+                if let Some(control) = &mut self.control {
+                    control.accept();
+                }
+            }
+            Source::Connection(index) => {
+                let readable = flags.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR);
+                if let Some(control) = self.control.as_mut().filter(|_| readable) {
+                    control.serve(index, &mut self.machine);
+                }
+            }
+        }
+    }
+
+    fn serve_console(&mut self) {
+        let shared = self.shared.clone();
+        let effect = self.console.service(&shared.memory, &mut |bytes| {
+            lock(&shared.console_tail).push(bytes);
+        });
+        if effect.notify {
+            self.console_port.kick();
+        }
+        if let Some(error) = effect.broken {
+            shared
+                .log
+                .guest_line(Level::Warning, format_args!("console closed: {error}"));
+        }
+        if self.console.has_more(&shared.memory) {
+            // More than one turn's worth: come back after the others had theirs.
+            let _ = self.console_port.event().write(1);
+        }
+    }
+
+    fn write_console(&mut self) {
+        while self.console.has_output() {
+            match self.console_end.output().write(self.console.output()) {
+                Ok(n) => self.console.consume_output(n),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    let lost = self.console.output().len();
+                    self.console.consume_output(lost);
+                    self.shared.log.guest_line(
+                        Level::Warning,
+                        format_args!("console output lost, {lost} bytes: {error}"),
+                    );
+                    return;
+                }
+            }
+        }
+    }
+
+    fn read_console(&mut self) {
+        let mut buffer = [0u8; 1024];
+        let room = self.console.input_room().min(buffer.len());
+        let Some(mut input) = self.console_end.input() else {
+            return;
+        };
+        match input.read(&mut buffer[..room]) {
+            Ok(0) => {
+                if let ConsoleEnd::Stream { input, .. } = &mut self.console_end {
+                    *input = None;
+                }
+            }
+            Ok(n) => {
+                self.console.push_input(&buffer[..n]);
+                self.serve_console();
+                self.write_console();
+            }
+            Err(_) => {}
+        }
+    }
+
+    fn serve_store(&mut self) {
+        let Some(store) = &mut self.store else {
+            return;
+        };
+        let effect = store.pump.service(&self.shared.memory);
+        if effect.notify {
+            store.port.kick();
+        }
+        if let Some(error) = effect.broken {
+            store.stream = None;
+            self.shared
+                .log
+                .guest_line(Level::Warning, format_args!("xenstore ring closed: {error}"));
+        }
+        self.write_store();
+    }
+
+    fn write_store(&mut self) {
+        let Some(store) = &mut self.store else {
+            return;
+        };
+        let Some(stream) = &mut store.stream else {
+            return;
+        };
+        while store.pump.has_for_store() {
+            match stream.write(store.pump.for_store()) {
+                Ok(n) => store.pump.consume_for_store(n),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return self.store_lost(&error.to_string()),
+            }
+        }
+    }
+
+    fn store_ready(&mut self, flags: PollFlags) {
+        if flags.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
+            let mut buffer = [0u8; 4096];
+            let Some(store) = &mut self.store else {
+                return;
+            };
+            let room = store.pump.store_room().min(buffer.len());
+            let Some(stream) = store.stream.as_mut().filter(|_| room > 0) else {
+                return;
+            };
+            match stream.read(&mut buffer[..room]) {
+                Ok(0) => return self.store_lost("it closed the connection"),
+                Ok(n) => store.pump.push_from_store(&buffer[..n]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return self.store_lost(&error.to_string()),
+            }
+        }
+        self.serve_store();
+    }
+
+    fn store_lost(&mut self, why: &str) {
+        if let Some(store) = &mut self.store {
+            store.stream = None;
+        }
+        self.shared
+            .log
+            .line(Level::Error, format_args!("lost xenstored: {why}"));
+    }
+}
+
+fn event_fd(event: &vmm_sys_util::eventfd::EventFd) -> BorrowedFd<'_> {
+    borrow(event)
+}
+
+#[allow(unsafe_code)]
+fn borrow<T: std::os::fd::AsRawFd>(owner: &T) -> BorrowedFd<'_> {
+    // SAFETY: the descriptor stays open while its owner is borrowed. vmm-sys-util's EventFd has only
+    // the raw accessor.
+    unsafe { BorrowedFd::borrow_raw(owner.as_raw_fd()) }
+}
+
+/// Makes a descriptor non-blocking.
+pub fn set_nonblocking(fd: impl std::os::fd::AsFd) -> io::Result<()> {
+    let flags = fcntl_getfl(&fd)?;
+    fcntl_setfl(&fd, flags | OFlags::NONBLOCK)?;
+    Ok(())
+}

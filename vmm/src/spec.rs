@@ -1,0 +1,232 @@
+//! `noxen-vmm --spec-fd N`: a domain as xend asks for it.
+//!
+//! ```text
+//!   fd N --DomainSpec--> descriptors taken over --> pv::build --> "ready" on ready_fd --> service
+//!                                                     \--error--> "error: TEXT" on ready_fd, status 1
+//! ```
+
+use crate::control::server::Server;
+use crate::domain::pv::{self, Config, Files};
+use crate::log::{Level, Log};
+use crate::run::kvm_from;
+use crate::service::{ConsoleEnd, Service, Until};
+use anyhow::{bail, Context, Result};
+use noxen_control::kvm::{self, HostCpu};
+use noxen_control::spec::SPEC_VERSION;
+use noxen_control::DomainSpec;
+use noxen_devices::pv::pty::Pty;
+use rustix::fs::fcntl_getfl;
+use rustix::io::{fcntl_setfd, FdFlags};
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+
+/// Longest spec, bytes.
+const MAX_SPEC: u64 = 1 << 20;
+
+/// The descriptors of a spec, each taken once.
+#[derive(Debug, Default)]
+struct Descriptors {
+    taken: BTreeSet<RawFd>,
+}
+
+impl Descriptors {
+    /// Takes over the inherited descriptor `fd`, called `name` in the spec.
+    #[allow(unsafe_code)]
+    fn take(&mut self, name: &str, fd: RawFd) -> Result<OwnedFd> {
+        if fd <= 2 || !self.taken.insert(fd) {
+            bail!("{name} = {fd}: each descriptor of the spec must be above 2 and be named once");
+        }
+        // SAFETY: borrowed only to ask the kernel whether it is open; a closed number gives EBADF.
+        let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+        fcntl_setfd(borrowed, FdFlags::CLOEXEC)
+            .and_then(|()| fcntl_getfl(borrowed))
+            .with_context(|| format!("{name} = {fd} is not an open descriptor"))?;
+        // SAFETY: it is open (checked above), was inherited for this use, and is taken only once; this
+        // process opened nothing of its own under a number that it was told is inherited.
+        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    }
+
+    fn take_if(&mut self, name: &str, fd: Option<RawFd>) -> Result<Option<OwnedFd>> {
+        fd.map(|fd| self.take(name, fd)).transpose()
+    }
+}
+
+/// Reads the spec from `fd` and serves the domain until it is destroyed.
+pub fn serve(fd: RawFd) -> Result<()> {
+    let mut descriptors = Descriptors::default();
+    let mut text = String::new();
+    File::from(descriptors.take("--spec-fd", fd)?)
+        .take(MAX_SPEC)
+        .read_to_string(&mut text)
+        .context("cannot read the spec")?;
+    let spec: DomainSpec = serde_json::from_str(&text).context("the spec is not valid")?;
+    let mut ready = File::from(descriptors.take("ready_fd", spec.ready_fd)?);
+    let service = prepare(&spec, &mut descriptors);
+    let mut service = match service {
+        Ok(service) => service,
+        Err(error) => {
+            let line = format!("{error:#}").replace('\n', " ");
+            let _ = writeln!(ready, "error: {line}");
+            return Err(error);
+        }
+    };
+    writeln!(ready, "ready").context("cannot tell that the domain is ready")?;
+    drop(ready);
+    service.run(Until::Destroyed)?;
+    Ok(())
+}
+
+fn prepare(spec: &DomainSpec, descriptors: &mut Descriptors) -> Result<Service> {
+    if spec.version != SPEC_VERSION {
+        bail!(
+            "the spec has version {}, this noxen-vmm knows {SPEC_VERSION}: use xend and noxen-vmm of one build",
+            spec.version
+        );
+    }
+    let log = descriptors.take_if("log_fd", spec.log_fd)?;
+    let log = Log::new(log.map(File::from), spec.domid, &spec.name);
+    let control = UnixListener::from(descriptors.take("control_fd", spec.control_fd)?);
+    let store = descriptors.take_if("store_fd", spec.store_fd)?;
+    let store = store.map(UnixStream::from);
+    if let Some(stream) = &store {
+        stream.set_nonblocking(true).context("store_fd")?;
+    }
+    let node = File::from(descriptors.take("kvm_fd", spec.kvm_fd)?);
+    kvm::check(&node, HostCpu::read())?;
+    let kvm = kvm_from(node);
+    let Some(monitor) = crate::monitor_image() else {
+        bail!("this build of noxen-vmm has no monitor image");
+    };
+    let files = Files {
+        kvm: &kvm,
+        kernel: File::from(descriptors.take("kernel_fd", spec.kernel_fd)?),
+        ramdisk: descriptors
+            .take_if("ramdisk_fd", spec.ramdisk_fd)?
+            .map(File::from),
+        ram: descriptors.take_if("ram_fd", spec.ram_fd)?.map(File::from),
+        monitor,
+    };
+    log.line(
+        Level::Info,
+        format_args!(
+            "building: {} MiB, {} vcpus, kernel {}",
+            spec.memory_mib, spec.vcpus, spec.kernel_path
+        ),
+    );
+    let domain = pv::build(&config(spec)?, files, log, None)?;
+    let pty = Pty::open().context("cannot open a pseudo-terminal for the console")?;
+    let control = Server::new(control).context("control_fd")?;
+    Ok(Service::new(
+        domain,
+        ConsoleEnd::Pty(pty),
+        store,
+        Some(control),
+    )?)
+}
+
+fn config(spec: &DomainSpec) -> Result<Config> {
+    if spec.memory_mib == 0 || spec.maxmem_mib < spec.memory_mib {
+        bail!(
+            "memory = {} MiB with maxmem = {} MiB: give at least 1, and maxmem at least memory",
+            spec.memory_mib,
+            spec.maxmem_mib
+        );
+    }
+    if spec.domid == 0 || spec.domid >= 0x7ff0 {
+        bail!("domain id {} is not in 1 .. 0x7fef", spec.domid);
+    }
+    Ok(Config {
+        domid: spec.domid,
+        uuid: parse_uuid(&spec.uuid)
+            .with_context(|| format!("uuid {:?} is not 8-4-4-4-12 hex digits", spec.uuid))?,
+        memory_mib: spec.memory_mib,
+        maxmem_mib: spec.maxmem_mib,
+        vcpus: spec.vcpus,
+        kernel_path: spec.kernel_path.clone(),
+        cmdline: spec.cmdline.clone(),
+    })
+}
+
+/// "8-4-4-4-12" hex digits to bytes.
+fn parse_uuid(text: &str) -> Option<[u8; 16]> {
+    let groups: Vec<&str> = text.split('-').collect();
+    let lengths: Vec<usize> = groups.iter().map(|group| group.len()).collect();
+    if lengths != [8, 4, 4, 4, 12] {
+        return None;
+    }
+    let digits = groups.concat().into_bytes();
+    let mut bytes = [0; 16];
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks(2)) {
+        let digit = |c: u8| char::from(c).to_digit(16);
+        *byte = (digit(pair[0])? << 4 | digit(pair[1])?) as u8;
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec() -> DomainSpec {
+        DomainSpec {
+            version: SPEC_VERSION,
+            domid: 1,
+            name: "d".into(),
+            uuid: "00112233-4455-6677-8899-aabbccddeeff".into(),
+            memory_mib: 64,
+            maxmem_mib: 64,
+            vcpus: 1,
+            kernel_path: "k".into(),
+            kernel_fd: 900,
+            ramdisk_fd: None,
+            cmdline: String::new(),
+            kvm_fd: 901,
+            ram_fd: None,
+            control_fd: 902,
+            store_fd: None,
+            log_fd: None,
+            ready_fd: 903,
+        }
+    }
+
+    #[test]
+    fn uuid_is_read_digit_by_digit_or_refused() {
+        let uuid = config(&spec()).unwrap().uuid;
+        assert_eq!((uuid[0], uuid[1], uuid[15]), (0, 0x11, 0xff));
+        for text in ["", "00112233445566778899aabbccddeeff", "0011223g-4455-6677-8899-aabbccddeeff"] {
+            assert_eq!(parse_uuid(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn config_refuses_what_no_domain_can_have() {
+        for spec in [
+            DomainSpec { memory_mib: 0, ..spec() },
+            DomainSpec { maxmem_mib: 63, ..spec() },
+            DomainSpec { domid: 0, ..spec() },
+            DomainSpec { domid: 0x7ff0, ..spec() },
+        ] {
+            assert!(config(&spec).is_err());
+        }
+    }
+
+    #[test]
+    fn prepare_of_another_version_names_both() {
+        let spec = DomainSpec { version: 99, ..spec() };
+        let Err(error) = prepare(&spec, &mut Descriptors::default()) else {
+            panic!("version 99 was taken");
+        };
+        assert!(error.to_string().contains("99"));
+    }
+
+    #[test]
+    fn descriptor_that_is_closed_or_named_twice_is_refused() {
+        let mut descriptors = Descriptors::default();
+        assert!(descriptors.take("x", 1).is_err());
+        assert!(descriptors.take("x", 987).is_err());
+        assert!(descriptors.take("x", 987).is_err());
+    }
+}

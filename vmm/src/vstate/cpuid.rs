@@ -1,0 +1,306 @@
+//! CPUID, twice: the set for KVM (what the monitor's ring 0 may use) and the table from which the
+//! monitor answers a PV guest.
+//!
+//! ```text
+//!   KVM_GET_SUPPORTED_CPUID --> for_kvm(id)   plus x2APIC, TSC deadline, the vCPU's APIC id
+//!                          \--> pv_table()    minus what a PV guest may not see, plus Xen's leaves
+//! ```
+//! The PV table lists what passes; a leaf or bit that is not named here is hidden. Sources: SDM 2A and
+//! APM 3 (CPUID), public/arch-x86/cpuid.h (Xen's leaves).
+
+use kvm_bindings::{kvm_cpuid_entry2, CpuId, KVM_CPUID_FLAG_SIGNIFCANT_INDEX};
+use noxen_monitor_abi::info::MAX_CPUID;
+use noxen_monitor_abi::CpuidEntry;
+
+/// First of Xen's leaves.
+const XEN_BASE: u32 = 0x4000_0000;
+/// Leaf 1 ECX bits that the monitor needs of KVM.
+const ECX1_X2APIC: u32 = 1 << 21;
+const ECX1_TSC_DEADLINE: u32 = 1 << 24;
+const ECX1_XSAVE: u32 = 1 << 26;
+const ECX1_OSXSAVE: u32 = 1 << 27;
+const ECX1_HYPERVISOR: u32 = 1 << 31;
+/// CR4 bits.
+const CR4_PAE: u64 = 1 << 5;
+const CR4_PGE: u64 = 1 << 7;
+const CR4_OSFXSR: u64 = 1 << 9;
+const CR4_OSXMMEXCPT: u64 = 1 << 10;
+const CR4_OSXSAVE: u64 = 1 << 18;
+/// XCR0 bits that a guest may have: x87, SSE, AVX, the three of AVX-512.
+const XCR0_ALLOWED: u64 = 0b1110_0111;
+
+/// Bits out of a list of bit numbers.
+const fn bits(numbers: &[u32]) -> u32 {
+    let mut value = 0;
+    let mut i = 0;
+    while i < numbers.len() {
+        value |= 1 << numbers[i];
+        i += 1;
+    }
+    value
+}
+
+/// Leaf 1 EDX: FPU DE TSC MSR PAE CX8 SEP CMOV PAT CLFSH MMX FXSR SSE SSE2.
+const PV_1_EDX: u32 = bits(&[0, 2, 4, 5, 6, 8, 11, 15, 16, 19, 23, 24, 25, 26]);
+/// Leaf 1 ECX: SSE3 PCLMUL SSSE3 FMA CX16 SSE4.1 SSE4.2 MOVBE POPCNT AES XSAVE AVX F16C RDRAND.
+const PV_1_ECX: u32 = bits(&[0, 1, 9, 12, 13, 19, 20, 22, 23, 25, 26, 28, 29, 30]);
+/// Leaf 7 EBX: BMI1 HLE AVX2 BMI2 ERMS RTM AVX512F/DQ RDSEED ADX IFMA CLFLUSHOPT CLWB PF ER CD SHA BW VL.
+const PV_7_EBX: u32 =
+    bits(&[3, 5, 8, 9, 16, 17, 18, 19, 21, 23, 24, 26, 27, 28, 29, 30, 31]);
+/// Leaf 7 ECX: VBMI VBMI2 GFNI VAES VPCLMUL VNNI BITALG VPOPCNTDQ CLDEMOTE MOVDIRI MOVDIR64B.
+const PV_7_ECX: u32 = bits(&[1, 6, 8, 9, 10, 11, 12, 14, 25, 27, 28]);
+/// Leaf 7 EDX: 4VNNIW 4FMAPS FSRM VP2INTERSECT MD_CLEAR SERIALIZE FP16.
+const PV_7_EDX: u32 = bits(&[2, 3, 4, 8, 10, 14, 23]);
+/// Leaf 7.1 EAX: AVX-VNNI BF16 FZRM FSRS FSRC.
+const PV_7_1_EAX: u32 = bits(&[4, 5, 10, 11, 12]);
+/// Leaf 0xd.1 EAX: XSAVEOPT XSAVEC XGETBV1.
+const PV_D_1_EAX: u32 = 0b111;
+/// Leaf 0x80000001 EDX: AMD's copy of leaf 1, SYSCALL NX MMXEXT RDTSCP LM 3DNOW.
+const PV_E1_EDX: u32 =
+    bits(&[0, 2, 4, 5, 6, 8, 11, 15, 16, 20, 22, 23, 24, 27, 29, 30, 31]);
+/// Leaf 0x80000001 ECX: LAHF LZCNT SSE4A MISALIGNSSE 3DNOWPREFETCH XOP FMA4 TBM.
+const PV_E1_ECX: u32 = bits(&[0, 5, 6, 7, 8, 11, 16, 21]);
+/// Leaf 0x80000007 EDX: invariant TSC.
+const PV_E7_EDX: u32 = bits(&[8]);
+/// Leaf 0x80000008 EBX: CLZERO RSTR_FP_ERR_PTRS WBNOINVD.
+const PV_E8_EBX: u32 = bits(&[0, 2, 9]);
+/// Machine address width told to guests; 44 keeps Linux on grant-table version 1.
+const MACHINE_WIDTH: u32 = 44;
+
+/// The host as a PV domain's builder needs it.
+#[derive(Debug, Clone)]
+pub struct HostCpuid {
+    supported: Vec<kvm_cpuid_entry2>,
+}
+
+/// What the PV table takes from elsewhere.
+#[derive(Debug, Clone, Copy)]
+pub struct PvParameters {
+    /// (major << 16) | minor of the Xen that is reported.
+    pub xen_version: u32,
+    /// TSC frequency.
+    pub tsc_khz: u32,
+    /// pvclock multiplier.
+    pub tsc_mul: u32,
+    /// pvclock shift.
+    pub tsc_shift: i32,
+}
+
+impl HostCpuid {
+    /// From KVM_GET_SUPPORTED_CPUID.
+    pub fn new(supported: &CpuId) -> HostCpuid {
+        HostCpuid {
+            supported: supported.as_slice().to_vec(),
+        }
+    }
+
+    fn leaf(&self, leaf: u32, subleaf: u32) -> Option<kvm_cpuid_entry2> {
+        let indexed = |entry: &kvm_cpuid_entry2| entry.flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX != 0;
+        self.supported
+            .iter()
+            .find(|entry| entry.function == leaf && (!indexed(entry) || entry.index == subleaf))
+            .copied()
+    }
+
+    fn has_xsave(&self) -> bool {
+        self.leaf(1, 0)
+            .is_some_and(|entry| entry.ecx & ECX1_XSAVE != 0)
+    }
+
+    /// CR4 for the monitor.
+    pub fn cr4(&self) -> u64 {
+        let xsave = if self.has_xsave() { CR4_OSXSAVE } else { 0 };
+        CR4_PAE | CR4_PGE | CR4_OSFXSR | CR4_OSXMMEXCPT | xsave
+    }
+
+    /// XCR0 bits that the guest may set.
+    pub fn xcr0_mask(&self) -> u64 {
+        match self.leaf(0xd, 0) {
+            Some(entry) if self.has_xsave() => {
+                (u64::from(entry.eax) | u64::from(entry.edx) << 32) & XCR0_ALLOWED
+            }
+            _ => 0,
+        }
+    }
+
+    /// The set for KVM_SET_CPUID2 of vCPU `id`. Fails (`None`) only when there are too many entries.
+    pub fn for_kvm(&self, id: u32) -> Option<CpuId> {
+        let mut entries = self.supported.clone();
+        for entry in &mut entries {
+            match entry.function {
+                1 => {
+                    entry.ecx |= ECX1_X2APIC | ECX1_TSC_DEADLINE | ECX1_HYPERVISOR;
+                    entry.ebx = entry.ebx & 0x00ff_ffff | id << 24;
+                }
+                0xb | 0x1f => entry.edx = id,
+                0x8000_001e => entry.eax = id,
+                _ => {}
+            }
+        }
+        CpuId::from_entries(&entries).ok()
+    }
+
+    /// The table for the monitor, at most [`MAX_CPUID`] rows.
+    pub fn pv_table(&self, parameters: PvParameters) -> Vec<CpuidEntry> {
+        let mut table: Vec<CpuidEntry> = self
+            .supported
+            .iter()
+            .filter_map(|entry| self.pv_row(entry))
+            .collect();
+        table.extend(topology());
+        table.extend(xen_leaves(parameters));
+        table.truncate(MAX_CPUID);
+        table
+    }
+
+    /// What a guest may see of `entry`.
+    fn pv_row(&self, entry: &kvm_cpuid_entry2) -> Option<CpuidEntry> {
+        let mut row = CpuidEntry {
+            leaf: entry.function,
+            subleaf: entry.index,
+            indexed: u32::from(entry.flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX != 0),
+            eax: entry.eax,
+            ebx: entry.ebx,
+            ecx: entry.ecx,
+            edx: entry.edx,
+        };
+        match (entry.function, entry.index) {
+            (0, _) => row.eax = row.eax.min(0xd),
+            (1, _) => {
+                row.ebx = row.ebx & 0xff00 | 1 << 16;
+                row.ecx = row.ecx & PV_1_ECX | ECX1_HYPERVISOR;
+                if row.ecx & ECX1_XSAVE != 0 {
+                    row.ecx |= ECX1_OSXSAVE;
+                }
+                row.edx &= PV_1_EDX;
+            }
+            (2, _) => {}
+            // Caches: one core, one thread behind each.
+            (4, _) => row.eax &= 0x3fff,
+            (7, 0) => {
+                row.eax = row.eax.min(1);
+                row.ebx &= PV_7_EBX;
+                row.ecx &= PV_7_ECX;
+                row.edx &= PV_7_EDX;
+            }
+            (7, 1) => {
+                row.eax &= PV_7_1_EAX;
+                (row.ebx, row.ecx, row.edx) = (0, 0, 0);
+            }
+            (0xd, _) => return self.pv_xsave_row(row),
+            (0x8000_0000, _) => row.eax = row.eax.min(0x8000_0008),
+            (0x8000_0001, _) => {
+                row.ecx &= PV_E1_ECX;
+                row.edx &= PV_E1_EDX;
+            }
+            (0x8000_0002..=0x8000_0006, _) => {}
+            (0x8000_0007, _) => {
+                (row.eax, row.ebx, row.ecx) = (0, 0, 0);
+                row.edx &= PV_E7_EDX;
+            }
+            (0x8000_0008, _) => {
+                row.ebx &= PV_E8_EBX;
+                (row.ecx, row.edx) = (0, 0);
+            }
+            _ => return None,
+        }
+        Some(row)
+    }
+
+    /// Leaf 0xd for the XCR0 bits that a guest may have. Sizes are those with all of them enabled.
+    fn pv_xsave_row(&self, mut row: CpuidEntry) -> Option<CpuidEntry> {
+        let mask = self.xcr0_mask();
+        match row.subleaf {
+            _ if mask == 0 => return None,
+            0 => {
+                row.eax = mask as u32;
+                row.edx = (mask >> 32) as u32;
+                row.ebx = self.xsave_size(mask);
+                row.ecx = row.ebx;
+            }
+            1 => {
+                row.eax &= PV_D_1_EAX;
+                row.ebx = self.xsavec_size(mask);
+                (row.ecx, row.edx) = (0, 0);
+            }
+            n if n < 64 && mask >> n & 1 == 1 => {}
+            _ => return None,
+        }
+        Some(row)
+    }
+
+    /// Size of the standard-format area: legacy region and header, then each part at its place.
+    fn xsave_size(&self, mask: u64) -> u32 {
+        self.parts(mask)
+            .map(|part| part.ebx.saturating_add(part.eax))
+            .fold(576, u32::max)
+    }
+
+    /// Size of the compacted-format area: parts one after the other, 64-byte aligned if they say so.
+    fn xsavec_size(&self, mask: u64) -> u32 {
+        self.parts(mask).fold(576, |size: u32, part| {
+            let start = match part.ecx & 2 {
+                0 => size,
+                _ => size.next_multiple_of(64),
+            };
+            start.saturating_add(part.eax)
+        })
+    }
+
+    fn parts(&self, mask: u64) -> impl Iterator<Item = kvm_cpuid_entry2> + '_ {
+        (2..64u32)
+            .filter(move |n| mask >> n & 1 == 1)
+            .filter_map(|n| self.leaf(0xd, n))
+    }
+}
+
+/// Leaf 0xb: one thread per core; the monitor fills EDX with the vCPU's APIC id (2 * id).
+fn topology() -> [CpuidEntry; 3] {
+    let level = |subleaf, shift, count, kind: u32| CpuidEntry {
+        leaf: 0xb,
+        subleaf,
+        indexed: 1,
+        eax: shift,
+        ebx: count,
+        ecx: kind << 8 | subleaf,
+        edx: 0,
+    };
+    [level(0, 1, 1, 1), level(1, 7, 1, 2), level(2, 0, 0, 0)]
+}
+
+/// Xen's leaves.
+fn xen_leaves(parameters: PvParameters) -> Vec<CpuidEntry> {
+    let row = |offset, subleaf, indexed, [eax, ebx, ecx, edx]: [u32; 4]| CpuidEntry {
+        leaf: XEN_BASE + offset,
+        subleaf,
+        indexed,
+        eax,
+        ebx,
+        ecx,
+        edx,
+    };
+    const HOST_TSC_SAFE: u32 = 1 << 1;
+    const PRESERVE_AD: u32 = 1 << 0;
+    let signature = |part: &[u8; 4]| u32::from_le_bytes(*part);
+    let name = [
+        XEN_BASE + 5,
+        signature(b"XenV"),
+        signature(b"MMXe"),
+        signature(b"nVMM"),
+    ];
+    let (mul, shift) = (parameters.tsc_mul, parameters.tsc_shift as u32);
+    vec![
+        row(0, 0, 0, name),
+        row(1, 0, 0, [parameters.xen_version, 0, 0, 0]),
+        row(2, 0, 0, [1, XEN_BASE, PRESERVE_AD, 0]),
+        row(3, 0, 1, [HOST_TSC_SAFE, 0, parameters.tsc_khz, 0]),
+        row(3, 1, 1, [0, 0, mul, shift]),
+        row(3, 2, 1, [parameters.tsc_khz, 0, 0, 0]),
+        row(4, 0, 0, [0; 4]),
+        row(5, 0, 0, [0, MACHINE_WIDTH, 0, 0]),
+    ]
+}
+
+#[cfg(test)]
+#[path = "cpuid_tests.rs"]
+mod tests;

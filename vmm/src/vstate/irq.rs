@@ -1,0 +1,177 @@
+//! Event channels between the guest and the back ends in this process.
+//!
+//! ```text
+//!   guest --out NOTIFY, port--> KVM ioeventfd(datamatch port) --> Channel::event() --> back end
+//!   back end --Channel::kick()--> doorbell word |= bit; summary |= word --(was clear)--> irqfd
+//!            --> MSI, vector DOORBELL, vCPU 0 --> the monitor drains the doorbell, raises the ports
+//! ```
+
+use crate::vstate::memory::GuestMemory;
+use crate::vstate::vm::{Vm, VmError};
+use noxen_monitor_abi::layout::port;
+use noxen_monitor_abi::pages::MAX_EXTERNAL_PORTS;
+use std::mem::offset_of;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use vm_memory::{GuestAddress, GuestMemoryBackend, VolatileMemory};
+use vmm_sys_util::eventfd::{EventFd, EFD_NONBLOCK};
+
+/// Why a channel could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ChannelError {
+    /// Port out of the doorbell's range.
+    #[error("event channel port {0} is beyond the doorbell's {MAX_EXTERNAL_PORTS} ports")]
+    Port(u32),
+    /// The doorbell page is not in guest memory; a fault of the region's layout.
+    #[error("the doorbell page {0:#x} is not in guest memory")]
+    Page(u64),
+    /// No eventfd.
+    #[error("cannot make an eventfd: {0}")]
+    EventFd(std::io::Error),
+    /// KVM refused.
+    #[error(transparent)]
+    Vm(#[from] VmError),
+}
+
+/// The way into the guest; clones ring the same doorbell.
+#[derive(Debug, Clone)]
+pub struct Doorbell {
+    memory: GuestMemory,
+    page: GuestAddress,
+    line: Arc<EventFd>,
+}
+
+impl Doorbell {
+    /// The doorbell on the page at `page`, whose interrupt is `line`.
+    pub fn new(memory: GuestMemory, page: u64, line: EventFd) -> Result<Doorbell, ChannelError> {
+        let doorbell = Doorbell {
+            memory,
+            page: GuestAddress(page),
+            line: Arc::new(line),
+        };
+        match doorbell.with_word(0, |_| ()) {
+            Some(()) => Ok(doorbell),
+            None => Err(ChannelError::Page(page)),
+        }
+    }
+
+    fn with_word<R>(&self, offset: usize, act: impl FnOnce(&AtomicU64) -> R) -> Option<R> {
+        let address = GuestAddress(self.page.0 + offset as u64);
+        let slice = self.memory.get_slice(address, 8).ok()?;
+        slice.get_atomic_ref::<AtomicU64>(0).ok().map(act)
+    }
+
+    /// Makes `port` pending; interrupts the guest unless it has yet to answer an earlier interrupt.
+    pub fn ring(&self, port: u32) {
+        use noxen_monitor_abi::pages::Doorbell as Page;
+        let word = (port / 64) as usize;
+        let _ = self.with_word(offset_of!(Page, words) + word * 8, |bits| {
+            bits.fetch_or(1 << (port % 64), Ordering::SeqCst)
+        });
+        let summary = self.with_word(offset_of!(Page, summary), |bits| {
+            bits.fetch_or(1 << word, Ordering::SeqCst)
+        });
+        if summary.is_some_and(|before| before & (1 << word) == 0) {
+            // Only a counter at its limit refuses, and then the interrupt is already on its way.
+            let _ = self.line.write(1);
+        }
+    }
+}
+
+/// One event channel, seen from a back end.
+#[derive(Debug)]
+pub struct Channel {
+    port: u32,
+    event: EventFd,
+    doorbell: Doorbell,
+}
+
+impl Channel {
+    /// Binds `port` of the guest to this process.
+    pub fn bind(vm: &Vm, doorbell: &Doorbell, port: u32) -> Result<Channel, ChannelError> {
+        if port == 0 || port >= MAX_EXTERNAL_PORTS {
+            return Err(ChannelError::Port(port));
+        }
+        let event = EventFd::new(EFD_NONBLOCK).map_err(ChannelError::EventFd)?;
+        vm.notify_by(&event, port::NOTIFY, port)?;
+        Ok(Channel {
+            port,
+            event,
+            doorbell: doorbell.clone(),
+        })
+    }
+
+    /// The port's number in the guest.
+    pub fn port(&self) -> u32 {
+        self.port
+    }
+
+    /// Readable when the guest has notified.
+    pub fn event(&self) -> &EventFd {
+        &self.event
+    }
+
+    /// Forgets the notifications so far; call it before looking at the ring.
+    pub fn acknowledge(&self) {
+        // WouldBlock: nothing to forget.
+        let _ = self.event.read();
+    }
+
+    /// Notifies the guest.
+    pub fn kick(&self) {
+        self.doorbell.ring(self.port);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use noxen_monitor_abi::pages::Doorbell as Page;
+    use vm_memory::Bytes;
+
+    const PAGE: u64 = 0x1000;
+
+    fn doorbell() -> (Doorbell, GuestMemory) {
+        let memory = GuestMemory::from_ranges(&[(GuestAddress(0), 0x4000)]).unwrap();
+        let line = EventFd::new(EFD_NONBLOCK).unwrap();
+        (Doorbell::new(memory.clone(), PAGE, line).unwrap(), memory)
+    }
+
+    fn word(memory: &GuestMemory, offset: usize) -> u64 {
+        memory
+            .read_obj(GuestAddress(PAGE + offset as u64))
+            .unwrap()
+    }
+
+    #[test]
+    fn ring_sets_port_and_summary_and_interrupts_once() {
+        let (doorbell, memory) = doorbell();
+        doorbell.ring(130);
+        doorbell.ring(131);
+        assert_eq!(word(&memory, offset_of!(Page, words) + 16), 0b1100);
+        assert_eq!(word(&memory, offset_of!(Page, summary)), 1 << 2);
+        assert_eq!(doorbell.line.read().unwrap(), 1);
+    }
+
+    #[test]
+    fn ring_after_the_monitor_drained_interrupts_again() {
+        let (doorbell, memory) = doorbell();
+        doorbell.ring(5);
+        memory
+            .write_obj(0u64, GuestAddress(PAGE + offset_of!(Page, summary) as u64))
+            .unwrap();
+        doorbell.ring(5);
+        assert_eq!(doorbell.line.read().unwrap(), 2);
+    }
+
+    #[test]
+    fn doorbell_outside_memory_is_refused() {
+        let (doorbell, memory) = doorbell();
+        drop(doorbell);
+        let line = EventFd::new(EFD_NONBLOCK).unwrap();
+        assert!(matches!(
+            Doorbell::new(memory, 0x10_0000, line),
+            Err(ChannelError::Page(_))
+        ));
+    }
+}

@@ -1,0 +1,17 @@
+//! What wraps a KVM object, one file each.
+//!
+//! ```text
+//!   vm.rs      the VM: memslots, interrupt controller      memory.rs  guest-physical memory
+//!   vcpu.rs    a vCPU: start state, one entry, kick         cpuid.rs   CPUID for KVM and for the guest
+//!   irq.rs     doorbell interrupt and event channels        msr.rs     MSRs set at start
+//!   exit.rs    an exit as a value                           stats.rs   KVM's own counters
+//! ```
+
+pub mod cpuid;
+pub mod exit;
+pub mod irq;
+pub mod memory;
+pub mod msr;
+pub mod stats;
+pub mod vcpu;
+pub mod vm;

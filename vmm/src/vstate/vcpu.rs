@@ -1,0 +1,364 @@
+//! A vCPU: how it starts, one entry, how another thread gets it out.
+//!
+//! ```text
+//!   other thread: Kicker::kick()   immediate_exit := 1, then a signal
+//!   vCPU thread:  enter()          KVM_RUN ... comes back Interrupted at once, or at the next entry
+//!                 clear_kick()     immediate_exit := 0, *then* look at the commands
+//! ```
+//! The flag is set before the signal is sent and cleared before the commands are read, so no order of
+//! the two threads loses a command.
+#![allow(unsafe_code)] // A second mapping of kvm_run for the flag, and the signal to a thread.
+
+use crate::vstate::exit::Exit;
+use crate::vstate::msr::{self, MsrError};
+use kvm_bindings::{kvm_mp_state, kvm_regs, kvm_segment, kvm_sregs, CpuId, KVM_MP_STATE_RUNNABLE};
+use kvm_ioctls::VcpuFd;
+use noxen_monitor_abi::layout::{selector, window, PAGE_SIZE, VCPU_VA, VCPU_WINDOW};
+use rustix::mm::{mmap, MapFlags, ProtFlags};
+use std::mem::offset_of;
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::Arc;
+use vmm_sys_util::signal::register_signal_handler;
+
+/// CR0: PG, AM, WP, NE, ET, MP, PE.
+const CR0: u64 = 0x8005_0033;
+/// EFER: NXE, LMA, LME, SCE.
+const EFER: u64 = 0xd01;
+/// APIC base: at 0xfee00000, enabled, x2APIC.
+const APIC_BASE: u64 = 0xfee0_0000 | 1 << 11 | 1 << 10;
+const APIC_BASE_BSP: u64 = 1 << 8;
+
+/// What the monitor is entered with; the same for all vCPUs but for what follows from `id`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StartState {
+    /// vCPU id.
+    pub id: u32,
+    /// Entry point of the image.
+    pub rip: u64,
+    /// Page-table root (guest-physical).
+    pub cr3: u64,
+    /// CR4.
+    pub cr4: u64,
+    /// Direct-map address of MonInfo.
+    pub mon_info: u64,
+}
+
+/// Why a vCPU could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum VcpuError {
+    /// An ioctl.
+    #[error("KVM refused to {what} of vCPU {id}: {source}")]
+    Kvm {
+        /// What was asked.
+        what: &'static str,
+        /// vCPU.
+        id: u32,
+        /// Its answer.
+        source: kvm_ioctls::Error,
+    },
+    /// An MSR.
+    #[error(transparent)]
+    Msr(#[from] MsrError),
+    /// The flag's page or the signal.
+    #[error("cannot prepare the way to stop vCPU {id}: {source}")]
+    Kick {
+        /// vCPU.
+        id: u32,
+        /// OS error.
+        source: std::io::Error,
+    },
+}
+
+/// A vCPU, owned by its thread.
+#[derive(Debug)]
+pub struct Vcpu {
+    id: u32,
+    fd: VcpuFd,
+    flag: Arc<Flag>,
+    pending: bool,
+}
+
+/// Registers as KVM gives them.
+#[derive(Debug, Clone, Copy)]
+pub struct Registers {
+    /// General registers.
+    pub general: kvm_regs,
+    /// Segments, control registers.
+    pub system: kvm_sregs,
+}
+
+impl Vcpu {
+    /// Gives `fd` its CPUID and start state.
+    pub fn new(fd: VcpuFd, cpuid: &CpuId, start: StartState) -> Result<Vcpu, VcpuError> {
+        let id = start.id;
+        let refused = |what| move |source| VcpuError::Kvm { what, id, source };
+        // CPUID first: it decides which CR4 bits and MSRs KVM takes.
+        fd.set_cpuid2(cpuid).map_err(refused("set the CPUID"))?;
+        let reset = fd.get_sregs().map_err(refused("read the registers"))?;
+        fd.set_sregs(&system_registers(reset, start))
+            .map_err(refused("set the system registers"))?;
+        fd.set_regs(&general_registers(start))
+            .map_err(refused("set the registers"))?;
+        msr::set_start(&fd)?;
+        // Those beyond the first would wait for INIT and SIPI.
+        let runnable = kvm_mp_state {
+            mp_state: KVM_MP_STATE_RUNNABLE,
+        };
+        fd.set_mp_state(runnable)
+            .map_err(refused("start the APIC"))?;
+        let flag = Flag::map(&fd).map_err(|source| VcpuError::Kick { id, source })?;
+        Ok(Vcpu {
+            id,
+            fd,
+            flag: Arc::new(flag),
+            pending: false,
+        })
+    }
+
+    /// vCPU id.
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// The underlying KVM object.
+    pub fn fd(&self) -> &VcpuFd {
+        &self.fd
+    }
+
+    /// The flag half of a [`Kicker`].
+    pub fn flag(&self) -> Arc<Flag> {
+        self.flag.clone()
+    }
+
+    /// Runs the guest until something is to be done.
+    pub fn enter(&mut self) -> Exit {
+        let exit = Exit::from_kvm(self.fd.run());
+        self.pending = exit != Exit::Interrupted;
+        match exit {
+            Exit::InternalError(_) => Exit::InternalError(self.suberror()),
+            exit => exit,
+        }
+    }
+
+    /// Forgets a kick. Look at the commands only after this.
+    pub fn clear_kick(&mut self) {
+        self.flag.byte().store(0, Ordering::SeqCst);
+    }
+
+    /// The completion rule: an exit by port I/O, MMIO or MSR is complete, and the registers are the
+    /// guest's, only after the next KVM_RUN; one with immediate_exit set does just that. Returns an
+    /// exit other than an interruption if one comes instead.
+    pub fn complete_exit(&mut self) -> Option<Exit> {
+        if !self.pending {
+            return None;
+        }
+        self.flag.byte().store(1, Ordering::SeqCst);
+        let exit = self.enter();
+        (exit != Exit::Interrupted).then_some(exit)
+    }
+
+    /// The registers; meaningful once [`Self::complete_exit`] has been done.
+    pub fn registers(&self) -> Result<Registers, kvm_ioctls::Error> {
+        Ok(Registers {
+            general: self.fd.get_regs()?,
+            system: self.fd.get_sregs()?,
+        })
+    }
+
+    fn suberror(&mut self) -> u32 {
+        let run = self.fd.get_kvm_run();
+        // SAFETY: `internal` is the member of the union that KVM fills for KVM_EXIT_INTERNAL_ERROR, and
+        // any bits are a valid u32. kvm-ioctls does not hand it out.
+        unsafe { run.__bindgen_anon_1.internal.suberror }
+    }
+}
+
+/// The immediate_exit byte of a vCPU's kvm_run page, mapped a second time: the thread that runs the
+/// vCPU holds the first mapping exclusively.
+#[derive(Debug)]
+pub struct Flag(NonNull<AtomicU8>);
+
+// SAFETY: the pointer is to shared memory that stays mapped, and it is used only as an atomic.
+unsafe impl Send for Flag {}
+// SAFETY: as above.
+unsafe impl Sync for Flag {}
+
+impl Flag {
+    fn map(fd: &VcpuFd) -> std::io::Result<Flag> {
+        use std::os::fd::{AsRawFd, BorrowedFd};
+        // SAFETY: `fd` is open for the whole of this call.
+        let fd = unsafe { BorrowedFd::borrow_raw(fd.as_raw_fd()) };
+        // SAFETY: maps the kvm_run page, which KVM shares at offset 0 of a vCPU's descriptor, at an
+        // address of the kernel's choice; it is never unmapped.
+        let page = unsafe {
+            mmap(
+                ptr::null_mut(),
+                PAGE_SIZE as usize,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::SHARED,
+                fd,
+                0,
+            )
+        }?;
+        let byte = page
+            .cast::<u8>()
+            .wrapping_add(offset_of!(kvm_bindings::kvm_run, immediate_exit));
+        NonNull::new(byte.cast::<AtomicU8>())
+            .map(Flag)
+            .ok_or_else(|| std::io::ErrorKind::InvalidData.into())
+    }
+
+    fn byte(&self) -> &AtomicU8 {
+        // SAFETY: points into a mapping that lives as long as the process (see `map`); u8 has no
+        // alignment, and KVM reads the byte whole.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+/// Gets a vCPU out of the guest from any thread.
+#[derive(Debug, Clone)]
+pub struct Kicker {
+    flag: Arc<Flag>,
+    thread: libc::pthread_t,
+}
+
+impl Kicker {
+    /// A kicker for the calling thread, which is to run the vCPU of `flag`, and which outlives it.
+    pub fn for_this_thread(flag: Arc<Flag>) -> Kicker {
+        Kicker {
+            flag,
+            // SAFETY: has no preconditions.
+            thread: unsafe { libc::pthread_self() },
+        }
+    }
+
+    /// Makes the current or next entry come back.
+    pub fn kick(&self) {
+        self.flag.byte().store(1, Ordering::SeqCst);
+        // SAFETY: vCPU threads end only with the process (they park after their last command), so the
+        // handle is valid; the signal has a handler that does nothing.
+        unsafe { libc::pthread_kill(self.thread, kick_signal()) };
+    }
+
+    /// CPU time of the thread, ns.
+    pub fn cpu_time_ns(&self) -> u64 {
+        let mut clock = 0;
+        let mut time = libc::timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        // SAFETY: the thread handle is valid (see `kick`), the pointers are to locals.
+        let ok = unsafe {
+            libc::pthread_getcpuclockid(self.thread, &mut clock) == 0
+                && libc::clock_gettime(clock, &mut time) == 0
+        };
+        if !ok {
+            return 0;
+        }
+        time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+    }
+}
+
+fn kick_signal() -> libc::c_int {
+    libc::SIGRTMIN()
+}
+
+/// Installs the handler of the kick signal; once per process, before the first vCPU thread.
+pub fn install_kick_handler() -> std::io::Result<()> {
+    extern "C" fn nothing(_: libc::c_int, _: *mut libc::siginfo_t, _: *mut libc::c_void) {}
+    register_signal_handler(kick_signal(), nothing).map_err(std::io::Error::from)
+}
+
+fn general_registers(start: StartState) -> kvm_regs {
+    let window = VCPU_VA + u64::from(start.id) * VCPU_WINDOW;
+    kvm_regs {
+        rip: start.rip,
+        rsp: window + window::STACK + window::STACK_SIZE,
+        rdi: start.mon_info,
+        rsi: u64::from(start.id),
+        rflags: 2,
+        ..Default::default()
+    }
+}
+
+fn system_registers(reset: kvm_sregs, start: StartState) -> kvm_sregs {
+    let window = VCPU_VA + u64::from(start.id) * VCPU_WINDOW;
+    let code = kvm_segment {
+        selector: selector::MON_CS,
+        limit: 0xffff_ffff,
+        type_: 0xb,
+        present: 1,
+        s: 1,
+        l: 1,
+        g: 1,
+        ..Default::default()
+    };
+    let data = kvm_segment {
+        selector: selector::MON_SS,
+        type_: 3,
+        db: 1,
+        l: 0,
+        ..code
+    };
+    let mut sregs = reset;
+    sregs.cs = code;
+    sregs.ss = data;
+    sregs.ds = data;
+    sregs.es = data;
+    sregs.fs = data;
+    sregs.gs = data;
+    sregs.tr = kvm_segment {
+        selector: selector::TSS,
+        base: window + window::TSS,
+        limit: 0x67,
+        type_: 0xb,
+        present: 1,
+        ..Default::default()
+    };
+    sregs.ldt = kvm_segment {
+        unusable: 1,
+        ..Default::default()
+    };
+    sregs.gdt.base = window + window::GDT;
+    sregs.gdt.limit = 0xffff;
+    sregs.idt.base = window + window::IDT;
+    sregs.idt.limit = 0xfff;
+    sregs.cr0 = CR0;
+    sregs.cr3 = start.cr3;
+    sregs.cr4 = start.cr4;
+    sregs.efer = EFER;
+    sregs.apic_base = APIC_BASE | if start.id == 0 { APIC_BASE_BSP } else { 0 };
+    sregs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: StartState = StartState {
+        id: 3,
+        rip: 0xffff_8700_0000_0000,
+        cr3: 0x4000_1000,
+        cr4: 0x6a0,
+        mon_info: 0xffff_8400_4000_0000,
+    };
+
+    #[test]
+    fn start_state_is_long_mode_on_the_vcpus_own_stack() {
+        let regs = general_registers(START);
+        let sregs = system_registers(kvm_sregs::default(), START);
+        assert_eq!(regs.rsp, 0xffff_8700_4032_8000);
+        assert_eq!((regs.rdi, regs.rsi), (START.mon_info, 3));
+        assert_eq!((sregs.efer, sregs.cs.l, sregs.cs.db), (0xd01, 1, 0));
+        assert_eq!(sregs.gdt.base, 0xffff_8700_4030_0000);
+    }
+
+    #[test]
+    fn only_the_first_vcpu_is_the_boot_processor() {
+        let other = system_registers(kvm_sregs::default(), START);
+        let first = system_registers(kvm_sregs::default(), StartState { id: 0, ..START });
+        assert_eq!(other.apic_base & APIC_BASE_BSP, 0);
+        assert_eq!(first.apic_base & APIC_BASE_BSP, APIC_BASE_BSP);
+    }
+}

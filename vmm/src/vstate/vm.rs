@@ -1,0 +1,118 @@
+//! The VM: memslots, interrupt controller, notification ports.
+
+use crate::vstate::memory::DomainMemory;
+use kvm_bindings::{
+    kvm_enable_cap, kvm_irq_routing_entry, kvm_irq_routing_entry__bindgen_ty_1,
+    kvm_irq_routing_msi, kvm_userspace_memory_region, KvmIrqRouting, KVM_CAP_SPLIT_IRQCHIP,
+    KVM_IRQ_ROUTING_MSI,
+};
+use kvm_ioctls::{Cap, IoEventAddress, Kvm, VcpuFd, VmFd};
+use noxen_monitor_abi::layout::vector;
+use vmm_sys_util::eventfd::EventFd;
+
+/// GSI of the doorbell interrupt; the only one there is.
+const DOORBELL_GSI: u32 = 0;
+/// MSI address: local APICs, physical destination 0 (SDM 3A, 11.11.1).
+const MSI_ADDRESS: u32 = 0xfee0_0000;
+/// Three pages that KVM on Intel CPUs without unrestricted guest wants; in the hole below 4 GiB.
+const TSS_ADDRESS: usize = 0xfffb_d000;
+
+/// What KVM refused.
+#[derive(Debug, thiserror::Error)]
+#[error("KVM refused to {what}: {source}")]
+pub struct VmError {
+    /// What was asked.
+    pub what: &'static str,
+    /// Its answer.
+    pub source: kvm_ioctls::Error,
+}
+
+fn refused(what: &'static str) -> impl Fn(kvm_ioctls::Error) -> VmError {
+    move |source| VmError { what, source }
+}
+
+/// A VM with its memory and interrupt controller.
+#[derive(Debug)]
+pub struct Vm {
+    fd: VmFd,
+}
+
+impl Vm {
+    /// Creates a VM that sees `memory`, with in-kernel local APICs and no other interrupt hardware
+    /// (or with the PC's, where KVM cannot split it; nothing is routed to that).
+    pub fn create(kvm: &Kvm, memory: &DomainMemory) -> Result<Vm, VmError> {
+        let fd = kvm.create_vm().map_err(refused("create a VM"))?;
+        fd.set_tss_address(TSS_ADDRESS)
+            .map_err(refused("place its TSS pages"))?;
+        if fd.check_extension(Cap::SplitIrqchip) {
+            let split = kvm_enable_cap {
+                cap: KVM_CAP_SPLIT_IRQCHIP,
+                ..Default::default()
+            };
+            fd.enable_cap(&split)
+                .map_err(refused("make local APICs (split interrupt controller)"))?;
+        } else {
+            fd.create_irq_chip()
+                .map_err(refused("make an interrupt controller"))?;
+        }
+        let vm = Vm { fd };
+        for (index, slot) in memory.slots.iter().enumerate() {
+            vm.add_memory(index as u32, slot.piece.gpa, slot.piece.len, slot.hva)?;
+        }
+        Ok(vm)
+    }
+
+    #[allow(unsafe_code)] // KVM_SET_USER_MEMORY_REGION gives the guest a range of this process.
+    fn add_memory(&self, slot: u32, gpa: u64, len: u64, hva: u64) -> Result<(), VmError> {
+        let region = kvm_userspace_memory_region {
+            slot,
+            flags: 0,
+            guest_phys_addr: gpa,
+            memory_size: len,
+            userspace_addr: hva,
+        };
+        // SAFETY: `DomainMemory` maps [hva, hva + len) for guest memory alone and never unmaps it, and
+        // all access from this process goes through vm-memory's volatile accessors. kvm-ioctls offers
+        // no safe form.
+        unsafe { self.fd.set_user_memory_region(region) }
+            .map_err(refused("take the guest's memory"))
+    }
+
+    /// Makes writing to `line` raise the doorbell vector on vCPU 0.
+    pub fn doorbell_by(&self, line: &EventFd) -> Result<(), VmError> {
+        let entry = kvm_irq_routing_entry {
+            gsi: DOORBELL_GSI,
+            type_: KVM_IRQ_ROUTING_MSI,
+            u: kvm_irq_routing_entry__bindgen_ty_1 {
+                msi: kvm_irq_routing_msi {
+                    address_lo: MSI_ADDRESS,
+                    address_hi: 0,
+                    data: u32::from(vector::DOORBELL),
+                    ..Default::default()
+                },
+            },
+            ..Default::default()
+        };
+        let what = "route the doorbell interrupt";
+        let routing = KvmIrqRouting::from_entries(&[entry])
+            .map_err(|_| refused(what)(kvm_ioctls::Error::new(libc::ENOMEM)))?;
+        self.fd.set_gsi_routing(&routing).map_err(refused(what))?;
+        self.fd
+            .register_irqfd(line, DOORBELL_GSI)
+            .map_err(refused("bind the doorbell interrupt"))
+    }
+
+    /// Makes a 32-bit `out` of `value` to I/O port `io_port` signal `event` without leaving the kernel.
+    pub fn notify_by(&self, event: &EventFd, io_port: u16, value: u32) -> Result<(), VmError> {
+        self.fd
+            .register_ioevent(event, &IoEventAddress::Pio(u64::from(io_port)), value)
+            .map_err(refused("bind an event channel"))
+    }
+
+    /// Creates vCPU `id`; its APIC id is `id` too.
+    pub fn create_vcpu(&self, id: u32) -> Result<VcpuFd, VmError> {
+        self.fd
+            .create_vcpu(u64::from(id))
+            .map_err(refused("create a vCPU"))
+    }
+}
