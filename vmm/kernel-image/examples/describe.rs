@@ -1,0 +1,35 @@
+//! Prints what a kernel file is: `cargo run --release -p noxen-kernel-image --example describe -- FILE...`
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+fn main() -> ExitCode {
+    let mut status = ExitCode::SUCCESS;
+    for path in std::env::args().skip(1) {
+        let started = Instant::now();
+        let file = match std::fs::read(&path) {
+            Ok(file) => file,
+            Err(error) => {
+                eprintln!("{path}: {error}");
+                status = ExitCode::FAILURE;
+                continue;
+            }
+        };
+        match noxen_kernel_image::load(&file) {
+            Ok(kernel) => {
+                println!(
+                    "{path}: {}, {} bytes unpacked, in {:?}",
+                    kernel.container,
+                    kernel.elf.len(),
+                    started.elapsed()
+                );
+                println!("{}", kernel.image);
+            }
+            Err(error) => {
+                eprintln!("{path}: {error}");
+                status = ExitCode::FAILURE;
+            }
+        }
+    }
+    status
+}
