@@ -449,3 +449,6 @@ fn changes_anything(op: Op) -> bool {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod model_tests;
