@@ -2,7 +2,7 @@
 //! pairs from before there were Xen ELF notes. Differences to the notes: HYPERCALL_PAGE is a page *number* counted from
 //! VIRT_BASE, and the default of the physical offset is VIRT_BASE, not 0.
 
-use crate::notes::{Hypercall, RawNotes};
+use crate::notes::{printable, Hypercall, RawNotes};
 use crate::{KernelError, PaeMode};
 
 /// Longest legacy string that is looked at.
@@ -10,13 +10,11 @@ const MAX_SECTION: usize = 8192;
 
 /// Reads the contents of the section up to its NUL.
 pub(crate) fn read(section: &[u8]) -> Result<RawNotes, KernelError> {
-    let section = &section[..section.len().min(MAX_SECTION)];
-    let end = section
-        .iter()
-        .position(|b| *b == 0)
-        .unwrap_or(section.len());
     let mut notes = RawNotes::default();
-    parse(&String::from_utf8_lossy(&section[..end]), &mut notes)?;
+    parse(
+        &printable(&section[..section.len().min(MAX_SECTION)]),
+        &mut notes,
+    )?;
     Ok(notes)
 }
 

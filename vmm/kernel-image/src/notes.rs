@@ -179,12 +179,15 @@ fn numeric(name: &str, text: &[u8]) -> Result<u64, KernelError> {
     Ok(u64::from_le_bytes(wide))
 }
 
-/// The text up to its NUL, bounded, unprintable bytes replaced.
+/// The text of a note, at most [`MAX_TEXT`] bytes of it.
 fn string(text: &[u8]) -> String {
-    let text = &text[..text.len().min(MAX_TEXT)];
-    let end = text.iter().position(|b| *b == 0).unwrap_or(text.len());
-    text[..end]
-        .iter()
+    printable(&text[..text.len().min(MAX_TEXT)])
+}
+
+/// The text up to its NUL, unprintable bytes replaced: it ends up in messages and on terminals.
+pub(crate) fn printable(text: &[u8]) -> String {
+    text.iter()
+        .take_while(|b| **b != 0)
         .map(|&b| {
             if (0x20..0x7f).contains(&b) {
                 char::from(b)

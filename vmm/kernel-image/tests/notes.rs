@@ -289,6 +289,11 @@ fn legacy_section_is_read_when_no_xen_note_is_there() {
         "HYPERCALL_PAGE",
     );
     refused(legacy("GUEST_OS=nothing"), "no Xen notes");
+    let wild = parse(&legacy(
+        "XEN_VER=xen-3.0,VIRT_BASE=0x40000000,GUEST_OS=\x1b[31mred\u{e9}",
+    ))
+    .expect("text is only text");
+    assert_eq!(wild.guest_os, "?[31mred??");
 }
 
 #[test]
