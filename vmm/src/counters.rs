@@ -66,7 +66,7 @@ fn add_page(groups: &mut Groups, words: &[u64; page::WORDS]) {
         }
     };
     let hypercall = |number: usize| match Hypercall(number as u32).name() {
-        Some(name) => name.to_string(),
+        Some(name) => name.trim_start_matches("__HYPERVISOR_").to_string(),
         None => format!("{number}"),
     };
     let named = |names: &'static [&'static str]| {

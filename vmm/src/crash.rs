@@ -247,7 +247,10 @@ mod tests {
         assert!(text.contains("vcpu 2 in guest kernel: exception 14, error code 0x6"));
         assert!(text.contains("rip ffffffff81000000"));
         assert!(text.contains("rax 000000000000aaaa"), "{text}");
-        assert!(text.contains("0000000000001020: 0000000000005555"), "{text}");
+        assert!(
+            text.contains("0000000000001020: 0000000000005555"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -61,9 +61,8 @@ impl Default for Options {
 
 /// Runs the domain to its end: 0 after poweroff, 1 after a crash, 3 after a reboot request, 4 otherwise.
 pub fn run(options: &Options) -> Result<ExitCode> {
-    let open = |path: &Path| {
-        File::open(path).with_context(|| format!("cannot open {}", path.display()))
-    };
+    let open =
+        |path: &Path| File::open(path).with_context(|| format!("cannot open {}", path.display()));
     let node = kvm::open(Path::new("/dev/kvm"))?;
     kvm::check(&node, HostCpu::read())?;
     let kvm = kvm_from(node);
@@ -209,7 +208,13 @@ mod tests {
 
     #[test]
     fn parse_refuses_what_it_does_not_know() {
-        for text in ["", "--kernel", "--kernel k --frob 1", "--kernel k --memory x", "--kernel k --memory 0"] {
+        for text in [
+            "",
+            "--kernel",
+            "--kernel k --frob 1",
+            "--kernel k --memory x",
+            "--kernel k --memory 0",
+        ] {
             assert!(parse(&words(text)).is_err(), "{text}");
         }
     }

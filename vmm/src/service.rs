@@ -217,11 +217,7 @@ impl Service {
             }
         }
         if let Some(control) = &self.control {
-            set.push((
-                Source::Listener,
-                control.listener().as_fd(),
-                PollFlags::IN,
-            ));
+            set.push((Source::Listener, control.listener().as_fd(), PollFlags::IN));
             for (index, connection) in control.connections().iter().enumerate() {
                 let mut flags = PollFlags::IN;
                 flags.set(PollFlags::OUT, connection.wants_write());
@@ -341,9 +337,10 @@ impl Service {
         }
         if let Some(error) = effect.broken {
             store.stream = None;
-            self.shared
-                .log
-                .guest_line(Level::Warning, format_args!("xenstore ring closed: {error}"));
+            self.shared.log.guest_line(
+                Level::Warning,
+                format_args!("xenstore ring closed: {error}"),
+            );
         }
         self.write_store();
     }

@@ -196,7 +196,11 @@ mod tests {
     fn uuid_is_read_digit_by_digit_or_refused() {
         let uuid = config(&spec()).unwrap().uuid;
         assert_eq!((uuid[0], uuid[1], uuid[15]), (0, 0x11, 0xff));
-        for text in ["", "00112233445566778899aabbccddeeff", "0011223g-4455-6677-8899-aabbccddeeff"] {
+        for text in [
+            "",
+            "00112233445566778899aabbccddeeff",
+            "0011223g-4455-6677-8899-aabbccddeeff",
+        ] {
             assert_eq!(parse_uuid(text), None, "{text}");
         }
     }
@@ -204,10 +208,19 @@ mod tests {
     #[test]
     fn config_refuses_what_no_domain_can_have() {
         for spec in [
-            DomainSpec { memory_mib: 0, ..spec() },
-            DomainSpec { maxmem_mib: 63, ..spec() },
+            DomainSpec {
+                memory_mib: 0,
+                ..spec()
+            },
+            DomainSpec {
+                maxmem_mib: 63,
+                ..spec()
+            },
             DomainSpec { domid: 0, ..spec() },
-            DomainSpec { domid: 0x7ff0, ..spec() },
+            DomainSpec {
+                domid: 0x7ff0,
+                ..spec()
+            },
         ] {
             assert!(config(&spec).is_err());
         }
@@ -215,7 +228,10 @@ mod tests {
 
     #[test]
     fn prepare_of_another_version_names_both() {
-        let spec = DomainSpec { version: 99, ..spec() };
+        let spec = DomainSpec {
+            version: 99,
+            ..spec()
+        };
         let Err(error) = prepare(&spec, &mut Descriptors::default()) else {
             panic!("version 99 was taken");
         };

@@ -231,10 +231,14 @@ fn shutdown(shared: &Shared, vcpu: u32, reason: u64) -> Served {
         5 => ShutdownReason::SoftReset,
         3 => {
             let record = crash_page(shared);
-            return crash("the guest shut down with reason \"crash\"".into(), record.text());
+            return crash(
+                "the guest shut down with reason \"crash\"".into(),
+                record.text(),
+            );
         }
         other => {
-            let detail = format!("the guest shut down with the unknown reason {other} on vcpu {vcpu}");
+            let detail =
+                format!("the guest shut down with the unknown reason {other} on vcpu {vcpu}");
             return crash(detail, String::new());
         }
     };

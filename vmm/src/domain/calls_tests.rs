@@ -110,7 +110,10 @@ fn released_frame_reads_as_zero_and_a_foreign_one_is_refused() {
     assert_eq!(result, 0);
     let content = |pfn: u64| {
         let mut bytes = [0u8; 4];
-        shared.ram_file.read_exact_at(&mut bytes, pfn << 12).unwrap();
+        shared
+            .ram_file
+            .read_exact_at(&mut bytes, pfn << 12)
+            .unwrap();
         bytes
     };
     assert_eq!((content(6), &content(7)), ([0; 4], b"data"));

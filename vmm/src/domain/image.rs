@@ -56,7 +56,11 @@ impl<'a> Image<'a> {
             if field(0) as u32 != LOAD || field(40) == 0 {
                 continue;
             }
-            parts.push(part(elf, flags, [field(8), field(16), field(32), field(40)])?);
+            parts.push(part(
+                elf,
+                flags,
+                [field(8), field(16), field(32), field(40)],
+            )?);
         }
         parts.sort_by_key(|part| part.page);
         if parts.windows(2).any(|pair| pair[0].end > pair[1].page) {
@@ -91,7 +95,10 @@ fn part(
         .next_multiple_of(PAGE_SIZE);
     let bytes = usize::try_from(file)
         .ok()
-        .zip(file.checked_add(file_size).and_then(|e| usize::try_from(e).ok()))
+        .zip(
+            file.checked_add(file_size)
+                .and_then(|e| usize::try_from(e).ok()),
+        )
         .and_then(|(start, end)| elf.get(start..end))
         .filter(|bytes| bytes.len() as u64 <= memory_size)
         .ok_or(ImageError("a segment is outside the file"))?;

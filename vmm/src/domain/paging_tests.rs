@@ -118,10 +118,16 @@ fn windows_have_guards_and_contiguous_entries() {
     let mut seen = Vec::new();
     for vcpu in 0..5 {
         assert_eq!(built.at(stack(vcpu) - PAGE_SIZE), None, "guard below");
-        assert_eq!(built.at(stack(vcpu) + window::STACK_SIZE), None, "guard above");
+        assert_eq!(
+            built.at(stack(vcpu) + window::STACK_SIZE),
+            None,
+            "guard above"
+        );
         let found = built.at(stack(vcpu)).unwrap();
         assert!(found.write && !found.user && !found.execute);
-        let stubs = built.at(VCPU_VA + vcpu * VCPU_WINDOW + window::STUBS).unwrap();
+        let stubs = built
+            .at(VCPU_VA + vcpu * VCPU_WINDOW + window::STUBS)
+            .unwrap();
         assert!(stubs.execute && !stubs.write && !stubs.user);
         let page = window::STACK / PAGE_SIZE;
         let entry: u64 = built

@@ -171,7 +171,14 @@ pub fn build(
     let memory = DomainMemory::new(files.ram.take(), &ram, region.piece())?;
     load_monitor(&memory.map, &region, &image)?;
     paging::build(&memory.map, &region, &image, config.vcpus, &ram)?;
-    let layout = load_guest(config, &mut files, &memory.map, &region, nr_pages, max_pages)?;
+    let layout = load_guest(
+        config,
+        &mut files,
+        &memory.map,
+        &region,
+        nr_pages,
+        max_pages,
+    )?;
     fill_m2p(&memory.map, &region, nr_pages)?;
 
     let vm = Vm::create(files.kvm, &memory)?;
@@ -433,8 +440,7 @@ fn init_shared_pages(
 ) -> Result<(), OutsideMemory> {
     let shared_info = region.shared_info;
     noxen_domain_builder::init_shared_info(&mut BuilderMemory(memory), shared_info, boot_time)?;
-    let seeds =
-        noxen_domain_builder::grant_seeds(layout.console_mfn(), layout.store_mfn(), 0);
+    let seeds = noxen_domain_builder::grant_seeds(layout.console_mfn(), layout.store_mfn(), 0);
     write(memory, region.grants, &seeds)
 }
 

@@ -46,13 +46,11 @@ fn m2p_inverts_the_frame_map_and_marks_the_rest_invalid() {
     })
     .unwrap();
     let dummy = Piece { gpa: 0, len: 4096 };
-    let memory = DomainMemory::new(None, &[dummy], region.piece()).unwrap().map;
+    let memory = DomainMemory::new(None, &[dummy], region.piece())
+        .unwrap()
+        .map;
     fill_m2p(&memory, &region, PAGES).unwrap();
-    let entry = |mfn: u64| -> u64 {
-        memory
-            .read_obj(GuestAddress(region.m2p + mfn * 8))
-            .unwrap()
-    };
+    let entry = |mfn: u64| -> u64 { memory.read_obj(GuestAddress(region.m2p + mfn * 8)).unwrap() };
     for pfn in [0, 1, 511, 512, 0xd_ffff, 0xe_0000, PAGES - 1] {
         assert_eq!(entry(mfn_of_pfn(pfn)), pfn);
     }

@@ -72,7 +72,10 @@ pub struct Region {
 
 /// Pages that back one vCPU's window.
 pub fn window_pages() -> u64 {
-    window::RANGES.iter().map(|(_, bytes, _)| bytes / PAGE_SIZE).sum()
+    window::RANGES
+        .iter()
+        .map(|(_, bytes, _)| bytes / PAGE_SIZE)
+        .sum()
 }
 
 /// The pieces of guest RAM for `max_pages` frames, in frame order.
@@ -138,7 +141,8 @@ impl Region {
         let m2p_size = (ram_end_mfn * 8).next_multiple_of(HUGE);
         let rest = evtchn_size + ram_end_mfn + m2p_size + 2 * HUGE;
         let estimate = domain + DOMAIN_SIZE + rest;
-        let end_bound = estimate + paging::pages_needed(estimate * 2, m2p_size, needs.vcpus) * PAGE_SIZE;
+        let end_bound =
+            estimate + paging::pages_needed(estimate * 2, m2p_size, needs.vcpus) * PAGE_SIZE;
         let table_pages = paging::pages_needed(end_bound, m2p_size, needs.vcpus);
         let tables = take(table_pages * PAGE_SIZE);
         let evtchn = take(evtchn_size);
@@ -232,7 +236,10 @@ mod tests {
     fn region_is_never_inside_the_hole() {
         for mib in [3 * 1024, 3 * 1024 + 512, 3 * 1024 + 600, 4096, 5000] {
             let region = plan(mib, 2);
-            assert!(region.end() <= 0xe000_0000 || region.base >= 1 << 32, "{mib}");
+            assert!(
+                region.end() <= 0xe000_0000 || region.base >= 1 << 32,
+                "{mib}"
+            );
         }
         assert_eq!(plan(3 * 1024 + 1, 1).base, 4 << 30);
     }

@@ -223,7 +223,10 @@ impl Runner {
             let why = detail.as_deref().unwrap_or("no reason given");
             let log = &self.shared.log;
             let mut text = format!("crashed on vcpu {vcpu}: {why}\n{record}");
-            if detail.as_deref().is_some_and(|d| d.starts_with("the monitor")) {
+            if detail
+                .as_deref()
+                .is_some_and(|d| d.starts_with("the monitor"))
+            {
                 text.push_str(&self.registers_text());
             }
             for line in lock(&self.shared.console_tail).last_lines() {

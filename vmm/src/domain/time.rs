@@ -44,7 +44,9 @@ mod tests {
 
     #[test]
     fn scale_is_right_to_a_microsecond_in_a_thousand_seconds() {
-        for khz in [1_000, 999_999, 1_000_000, 2_000_000, 2_000_001, 2_595_124, 6_000_000] {
+        for khz in [
+            1_000, 999_999, 1_000_000, 2_000_000, 2_000_001, 2_595_124, 6_000_000,
+        ] {
             let ns = nanoseconds(khz * 1000 * 1000, scale(khz));
             assert!(ns.abs_diff(1_000_000_000_000) < 2_000, "{khz}: {ns}");
         }

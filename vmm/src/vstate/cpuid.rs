@@ -45,8 +45,9 @@ const PV_1_EDX: u32 = bits(&[0, 2, 4, 5, 6, 8, 11, 15, 16, 19, 23, 24, 25, 26]);
 /// Leaf 1 ECX: SSE3 PCLMUL SSSE3 FMA CX16 SSE4.1 SSE4.2 MOVBE POPCNT AES XSAVE AVX F16C RDRAND.
 const PV_1_ECX: u32 = bits(&[0, 1, 9, 12, 13, 19, 20, 22, 23, 25, 26, 28, 29, 30]);
 /// Leaf 7 EBX: BMI1 HLE AVX2 BMI2 ERMS RTM AVX512F/DQ RDSEED ADX IFMA CLFLUSHOPT CLWB PF ER CD SHA BW VL.
-const PV_7_EBX: u32 =
-    bits(&[3, 5, 8, 9, 16, 17, 18, 19, 21, 23, 24, 26, 27, 28, 29, 30, 31]);
+const PV_7_EBX: u32 = bits(&[
+    3, 5, 8, 9, 16, 17, 18, 19, 21, 23, 24, 26, 27, 28, 29, 30, 31,
+]);
 /// Leaf 7 ECX: VBMI VBMI2 GFNI VAES VPCLMUL VNNI BITALG VPOPCNTDQ CLDEMOTE MOVDIRI MOVDIR64B.
 const PV_7_ECX: u32 = bits(&[1, 6, 8, 9, 10, 11, 12, 14, 25, 27, 28]);
 /// Leaf 7 EDX: 4VNNIW 4FMAPS FSRM VP2INTERSECT MD_CLEAR SERIALIZE FP16.
@@ -56,8 +57,7 @@ const PV_7_1_EAX: u32 = bits(&[4, 5, 10, 11, 12]);
 /// Leaf 0xd.1 EAX: XSAVEOPT XSAVEC XGETBV1.
 const PV_D_1_EAX: u32 = 0b111;
 /// Leaf 0x80000001 EDX: AMD's copy of leaf 1, SYSCALL NX MMXEXT RDTSCP LM 3DNOW.
-const PV_E1_EDX: u32 =
-    bits(&[0, 2, 4, 5, 6, 8, 11, 15, 16, 20, 22, 23, 24, 27, 29, 30, 31]);
+const PV_E1_EDX: u32 = bits(&[0, 2, 4, 5, 6, 8, 11, 15, 16, 20, 22, 23, 24, 27, 29, 30, 31]);
 /// Leaf 0x80000001 ECX: LAHF LZCNT SSE4A MISALIGNSSE 3DNOWPREFETCH XOP FMA4 TBM.
 const PV_E1_ECX: u32 = bits(&[0, 5, 6, 7, 8, 11, 16, 21]);
 /// Leaf 0x80000007 EDX: invariant TSC.

@@ -141,7 +141,13 @@ fn xen_leaves_replace_those_of_kvm() {
 #[test]
 fn kvm_gets_the_vcpus_apic_id_and_the_timer() {
     let cpuid = host().for_kvm(5).unwrap();
-    let find = |leaf| *cpuid.as_slice().iter().find(|e| e.function == leaf).unwrap();
+    let find = |leaf| {
+        *cpuid
+            .as_slice()
+            .iter()
+            .find(|e| e.function == leaf)
+            .unwrap()
+    };
     assert_eq!(find(1).ebx >> 24, 5);
     assert_eq!(find(0xb).edx, 5);
     assert_eq!(

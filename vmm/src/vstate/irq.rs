@@ -138,9 +138,7 @@ mod tests {
     }
 
     fn word(memory: &GuestMemory, offset: usize) -> u64 {
-        memory
-            .read_obj(GuestAddress(PAGE + offset as u64))
-            .unwrap()
+        memory.read_obj(GuestAddress(PAGE + offset as u64)).unwrap()
     }
 
     #[test]

@@ -12,7 +12,11 @@ use std::fs::File;
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::fs::FileExt;
 
-vmm_sys_util::ioctl_io_nr!(KVM_GET_STATS_FD, kvm_bindings::KVMIO, 0xce);
+#[allow(missing_docs)] // The macro makes an undocumented function.
+mod ioctl {
+    vmm_sys_util::ioctl_io_nr!(KVM_GET_STATS_FD, kvm_bindings::KVMIO, 0xce);
+}
+use ioctl::KVM_GET_STATS_FD;
 
 /// The counters of one vCPU, read as often as wanted.
 #[derive(Debug)]
