@@ -1,0 +1,262 @@
+//! All subcommands, in the order of the long help; one line each.
+
+use super::command::Command;
+use crate::commands::{
+    console, create, destroy, dmesg, domid, domname, gen, help, info, list, log, pause, planned,
+    reboot, shutdown, unpause, uptime, vcpu_list,
+};
+
+/// A command, built or planned.
+enum Entry {
+    Built(&'static Command),
+    Planned(&'static str),
+}
+use Entry::{Built, Planned};
+
+const ENTRIES: &[Entry] = &[
+    Built(&console::COMMAND),
+    Planned("vncviewer"),
+    Built(&create::COMMAND),
+    Planned("new"),
+    Planned("delete"),
+    Built(&destroy::COMMAND),
+    Built(&domid::COMMAND),
+    Built(&domname::COMMAND),
+    Planned("domstate"),
+    Planned("dump-core"),
+    Built(&list::COMMAND),
+    Planned("mem-max"),
+    Planned("mem-set"),
+    Planned("migrate"),
+    Built(&pause::COMMAND),
+    Built(&reboot::COMMAND),
+    Planned("rename"),
+    Planned("reset"),
+    Planned("restore"),
+    Planned("resume"),
+    Planned("save"),
+    Built(&shutdown::COMMAND),
+    Planned("start"),
+    Planned("suspend"),
+    Planned("sysrq"),
+    Planned("trigger"),
+    Planned("top"),
+    Built(&unpause::COMMAND),
+    Built(&uptime::COMMAND),
+    Built(&vcpu_list::COMMAND),
+    Planned("vcpu-pin"),
+    Planned("vcpu-set"),
+    Planned("debug-keys"),
+    Built(&dmesg::COMMAND),
+    Built(&info::COMMAND),
+    Built(&log::COMMAND),
+    Planned("serve"),
+    Planned("sched-credit"),
+    Planned("sched-credit2"),
+    Planned("sched-sedf"),
+    Planned("block-attach"),
+    Planned("block-detach"),
+    Planned("block-list"),
+    Planned("block-configure"),
+    Planned("network-attach"),
+    Planned("network-detach"),
+    Planned("network-list"),
+    Planned("vtpm-list"),
+    Planned("pci-attach"),
+    Planned("pci-detach"),
+    Planned("pci-list"),
+    Planned("pci-list-assignable-devices"),
+    Planned("scsi-attach"),
+    Planned("scsi-detach"),
+    Planned("scsi-list"),
+    Planned("usb-attach"),
+    Planned("usb-detach"),
+    Planned("usb-list"),
+    Planned("usb-list-assignable-devices"),
+    Planned("usb-hc-create"),
+    Planned("usb-hc-destroy"),
+    Planned("vnet-list"),
+    Planned("vnet-create"),
+    Planned("vnet-delete"),
+    Planned("labels"),
+    Planned("addlabel"),
+    Planned("rmlabel"),
+    Planned("getlabel"),
+    Planned("dry-run"),
+    Planned("resources"),
+    Planned("dumppolicy"),
+    Planned("setpolicy"),
+    Planned("resetpolicy"),
+    Planned("getpolicy"),
+    Planned("cpupool-create"),
+    Planned("cpupool-new"),
+    Planned("cpupool-start"),
+    Planned("cpupool-list"),
+    Planned("cpupool-destroy"),
+    Planned("cpupool-delete"),
+    Planned("cpupool-cpu-add"),
+    Planned("cpupool-cpu-remove"),
+    Planned("cpupool-migrate"),
+    Planned("shell"),
+    Planned("event-monitor"),
+    Planned("network-new"),
+    Planned("network-del"),
+    Planned("network-show"),
+    Built(&gen::COMMAND),
+];
+
+/// What bare `xm` lists, in its order.
+const COMMON: &[&str] = &[
+    "console",
+    "vncviewer",
+    "create",
+    "new",
+    "delete",
+    "destroy",
+    "dump-core",
+    "help",
+    "list",
+    "mem-set",
+    "migrate",
+    "pause",
+    "reboot",
+    "reset",
+    "restore",
+    "resume",
+    "save",
+    "shell",
+    "shutdown",
+    "start",
+    "suspend",
+    "top",
+    "unpause",
+    "uptime",
+    "vcpu-set",
+];
+
+/// Old names.
+const DEPRECATED: &[(&str, &str)] = &[
+    ("balloon", "mem-set"),
+    ("set-vcpus", "vcpu-set"),
+    ("vif-list", "network-list"),
+    ("vbd-create", "block-attach"),
+    ("vbd-destroy", "block-detach"),
+    ("vbd-list", "block-list"),
+    ("pool-create", "cpupool-create"),
+    ("pool-new", "cpupool-new"),
+    ("pool-start", "cpupool-start"),
+    ("pool-list", "cpupool-list"),
+    ("pool-destroy", "cpupool-destroy"),
+    ("pool-delete", "cpupool-delete"),
+    ("pool-cpu-add", "cpupool-cpu-add"),
+    ("pool-cpu-remove", "cpupool-cpu-remove"),
+    ("pool-migrate", "cpupool-migrate"),
+];
+
+/// What a word names.
+#[derive(Clone, Copy, Debug)]
+pub enum Found {
+    /// A command, by its name or a prefix that only it has.
+    Exact(&'static Command),
+    /// A command by an old name.
+    Deprecated(&'static Command),
+    /// None, or several.
+    Nothing,
+}
+
+fn definition(entry: &Entry) -> Option<&'static Command> {
+    match entry {
+        Built(command) => Some(command),
+        Planned(name) => planned::find(name),
+    }
+}
+
+/// All of them in order.
+pub fn all() -> impl Iterator<Item = &'static Command> {
+    ENTRIES.iter().filter_map(definition)
+}
+
+/// The common ones in order.
+pub fn common() -> impl Iterator<Item = &'static Command> {
+    COMMON.iter().filter_map(|name| match *name {
+        "help" => Some(&help::COMMAND),
+        name => by_name(name),
+    })
+}
+
+fn by_name(name: &str) -> Option<&'static Command> {
+    all().find(|command| command.name == name)
+}
+
+/// Exact name, then old name, then a prefix of two letters or more that exactly one command has.
+pub fn find(word: &str) -> Found {
+    if let Some(command) = by_name(word) {
+        return Found::Exact(command);
+    }
+    if let Some((_, new)) = DEPRECATED.iter().find(|(old, _)| *old == word) {
+        return by_name(new).map_or(Found::Nothing, Found::Deprecated);
+    }
+    let mut matching = all().filter(|command| word.len() >= 2 && command.name.starts_with(word));
+    match (matching.next(), matching.next()) {
+        (Some(command), None) => Found::Exact(command),
+        _ => Found::Nothing,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_entry_is_defined_once() {
+        let mut seen = BTreeSet::new();
+        for command in all() {
+            assert!(seen.insert(command.name), "{}", command.name);
+            assert!(command.summary.ends_with('.'), "{}", command.name);
+        }
+        assert_eq!(seen.len(), ENTRIES.len(), "an entry has no definition");
+        assert_eq!(common().count(), COMMON.len());
+        for (_, new) in DEPRECATED {
+            assert!(seen.contains(new), "{new}");
+        }
+    }
+
+    #[test]
+    fn options_of_a_command_do_not_clash() {
+        for command in all() {
+            let mut seen = BTreeSet::new();
+            for option in command.options {
+                assert!(
+                    seen.insert(option.long.to_owned()),
+                    "{} {option:?}",
+                    command.name
+                );
+                if let Some(short) = option.short {
+                    assert!(
+                        seen.insert(short.to_string()),
+                        "{} {option:?}",
+                        command.name
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn words_find_commands_by_name_alias_and_unique_prefix() {
+        let name = |word: &str| match find(word) {
+            Found::Exact(command) => command.name.to_owned(),
+            Found::Deprecated(command) => format!("old {}", command.name),
+            Found::Nothing => "none".into(),
+        };
+        assert_eq!(name("list"), "list");
+        assert_eq!(name("unp"), "unpause");
+        assert_eq!(name("desc"), "none");
+        assert_eq!(name("re"), "none");
+        assert_eq!(name("u"), "none");
+        assert_eq!(name("balloon"), "old mem-set");
+        assert_eq!(name("vif-list"), "old network-list");
+        assert_eq!(name("frobnicate"), "none");
+    }
+}

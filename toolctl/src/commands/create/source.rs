@@ -1,0 +1,70 @@
+//! Where the configuration comes from: `-F` SXP, or a program found along the path.
+
+use crate::cli::context::Context;
+use crate::cli::failure::{reason, Failure};
+use crate::cli::getopt::Parsed;
+use noxen_xend_api::DomainConfig;
+use noxen_xm_config::load::read_bounded;
+use noxen_xm_config::{ConfigError, Limits, Options};
+use std::path::Path;
+
+const DEFAULT_PATH: &str = ".:/etc/xen";
+const DEFAULT_NAME: &str = "xmdefconfig";
+
+/// The configuration that the command line names.
+pub(super) fn configuration(
+    context: &mut Context,
+    parsed: &Parsed,
+) -> Result<DomainConfig, Failure> {
+    let config = match parsed.value("config") {
+        Some(file) => from_sxp_file(file)?,
+        None => from_program(context, parsed)?,
+    };
+    // Device texts that mean nothing are found before xend is bothered.
+    noxen_xm_config::to_sxp(&config).map_err(|error| Failure::message(error.to_string()))?;
+    Ok(config)
+}
+
+fn from_sxp_file(file: &str) -> Result<DomainConfig, Failure> {
+    let limits = Limits::default();
+    let text = read_bounded(Path::new(file), &limits).map_err(|error| {
+        Failure::message(format!("Cannot read file {file}: {}", reason(&error)))
+    })?;
+    let node = noxen_xm_config::sxp::parse(&text, &limits)
+        .map_err(|error| Failure::message(error.in_file(file, &text).render()))?;
+    noxen_xm_config::from_sxp(&node).map_err(|error| Failure::message(format!("{file}: {error}")))
+}
+
+fn from_program(context: &mut Context, parsed: &Parsed) -> Result<DomainConfig, Failure> {
+    // The first word without "=" names the file unless -f does; later ones are ignored, as xm did.
+    let (variables, names): (Vec<String>, Vec<String>) = parsed
+        .words
+        .iter()
+        .cloned()
+        .partition(|word| word.contains('='));
+    let name = parsed
+        .value("defconfig")
+        .or(names.first().map(String::as_str))
+        .unwrap_or(DEFAULT_NAME);
+    let search = parsed.value("path").unwrap_or(DEFAULT_PATH);
+    let path = noxen_xm_config::find_config(name, search)
+        .ok_or_else(|| Failure::usage(format!("Unable to open config file: {name}")))?;
+    if !parsed.has("quiet") && !parsed.has("json") {
+        context.line(format!("Using config file \"{}\".", path.display()))?;
+    }
+    let options = Options {
+        lenient: parsed.has("lenient"),
+        ..Options::default()
+    };
+    let failed = |error: ConfigError| Failure::message(error.render());
+    let loaded = noxen_xm_config::load_file(&path, &variables, &options).map_err(failed)?;
+    for warning in &loaded.warnings {
+        let place = warning.at.map(|at| format!(":{at}")).unwrap_or_default();
+        context.note(format!(
+            "Warning: {}{place}: {}",
+            path.display(),
+            warning.message
+        ));
+    }
+    noxen_xm_config::domain_config(&loaded.settings).map_err(failed)
+}

@@ -1,0 +1,103 @@
+//! Subcommands of xm that are known by name and not built yet.
+//!
+//! When one is built it gets a module of its own and its line here goes.
+
+use crate::cli::command::{Command, Group};
+use Group::{Device, Domain, Host, Other, Scheduler, Security, Vnet};
+
+const fn planned(
+    group: Group,
+    name: &'static str,
+    args: &'static str,
+    summary: &'static str,
+) -> Command {
+    Command {
+        name,
+        args,
+        summary,
+        group,
+        ..Command::DEFAULT
+    }
+}
+
+/// The definition of that name.
+pub fn find(name: &str) -> Option<&'static Command> {
+    PLANNED.iter().find(|command| command.name == name)
+}
+
+#[rustfmt::skip]
+const PLANNED: &[Command] = &[
+    planned(Domain, "vncviewer", "[--[vncviewer-]autopass] <Domain>", "Open a VNC viewer on a domain's screen."),
+    planned(Domain, "new", "<ConfigFile> [options] [vars]", "Add a domain to xend's managed domains without starting it."),
+    planned(Domain, "delete", "<Domain>", "Remove a halted domain from xend's managed domains."),
+    planned(Domain, "domstate", "<Domain>", "Print the state of a domain in one word."),
+    planned(Domain, "dump-core", "[-L|--live] [-C|--crash] [-R|--reset] <Domain> [Filename]", "Write the memory of a domain to a core file."),
+    planned(Domain, "mem-max", "<Domain> <Mem>", "Set the most memory that a domain may use, MiB."),
+    planned(Domain, "mem-set", "<Domain> <Mem>", "Set the memory that a domain uses now, MiB."),
+    planned(Domain, "migrate", "<Domain> <Host> [-l|--live] [-p|--port=PORT] [-n|--node=NODE] [-s|--ssl]", "Move a domain to another host."),
+    planned(Domain, "rename", "<Domain> <NewDomainName>", "Give a domain another name."),
+    planned(Domain, "reset", "<Domain>", "Reset a domain as by its reset button."),
+    planned(Domain, "restore", "<CheckpointFile> [-p|--paused]", "Restore a domain from a saved state."),
+    planned(Domain, "resume", "<Domain> [-p|--paused]", "Resume a managed domain that was suspended."),
+    planned(Domain, "save", "[-c|--checkpoint] <Domain> <CheckpointFile>", "Save a domain's state to restore it later."),
+    planned(Domain, "start", "[-p|--paused] [-c|--console_autoconnect] [--vncviewer] <Domain>", "Start a managed domain."),
+    planned(Domain, "suspend", "<Domain>", "Suspend a managed domain to disk."),
+    planned(Domain, "sysrq", "<Domain> <letter>", "Send a system request to a domain's kernel."),
+    planned(Domain, "trigger", "<Domain> <nmi|reset|init|s3resume|power> [VCPU]", "Send a trigger to a domain."),
+    planned(Domain, "top", "", "Watch the host and its domains."),
+    planned(Domain, "vcpu-pin", "<Domain> <VCPU|all> <CPUs|all>", "Set which host CPUs a virtual CPU may use."),
+    planned(Domain, "vcpu-set", "<Domain> <vCPUs>", "Set how many virtual CPUs of a domain are online."),
+    planned(Host, "debug-keys", "<Keys>", "Send debug keys to the hypervisor."),
+    planned(Host, "serve", "", "Proxy for the XML-RPC of xend on standard input and output."),
+    planned(Scheduler, "sched-credit", "[-d <Domain> [-w[=WEIGHT]|-c[=CAP]]]", "Show or set weight and cap of domains."),
+    planned(Scheduler, "sched-credit2", "[-d <Domain> [-w[=WEIGHT]]]", "Show or set the weight of domains."),
+    planned(Scheduler, "sched-sedf", "<Domain> [options]", "Show or set EDF parameters of domains."),
+    planned(Device, "block-attach", "<Domain> <BackDev> <FrontDev> <Mode> [BackDomain]", "Give a domain another disk."),
+    planned(Device, "block-detach", "<Domain> <DevId> [-f|--force]", "Take a disk from a domain."),
+    planned(Device, "block-list", "<Domain> [--long]", "List the disks of a domain."),
+    planned(Device, "block-configure", "<Domain> <BackDev> <FrontDev> <Mode> [BackDomain]", "Change the medium in a removable drive."),
+    planned(Device, "network-attach", "<Domain> [type=<type>] [mac=<mac>] [bridge=<bridge>] [ip=<ip>] [script=<script>] [backend=<BackDomain>] [vifname=<name>] [rate=<rate>] [model=<model>]", "Give a domain another network interface."),
+    planned(Device, "network-detach", "<Domain> <DevId> [-f|--force]", "Take a network interface from a domain."),
+    planned(Device, "network-list", "<Domain> [--long]", "List the network interfaces of a domain."),
+    planned(Device, "vtpm-list", "<Domain> [--long]", "List the virtual TPMs of a domain."),
+    planned(Device, "pci-attach", "<Domain> <domain:bus:slot.func> [virtual slot]", "Give a domain a PCI device."),
+    planned(Device, "pci-detach", "<Domain> <domain:bus:slot.func>", "Take a PCI device from a domain."),
+    planned(Device, "pci-list", "<Domain>", "List the PCI devices of a domain."),
+    planned(Device, "pci-list-assignable-devices", "", "List the PCI devices that can be given to domains."),
+    planned(Device, "scsi-attach", "<Domain> <PhysScsiDevice> <VirtScsiDevice> [BackDomain]", "Give a domain a SCSI device."),
+    planned(Device, "scsi-detach", "<Domain> <VirtScsiDevice>", "Take a SCSI device from a domain."),
+    planned(Device, "scsi-list", "<Domain> [--long]", "List the SCSI devices of a domain."),
+    planned(Device, "usb-attach", "<Domain> <DevId> <PortNumber> <BusId>", "Give a domain a USB device."),
+    planned(Device, "usb-detach", "<Domain> <DevId> <PortNumber>", "Take a USB device from a domain."),
+    planned(Device, "usb-list", "<Domain>", "List the USB controllers and devices of a domain."),
+    planned(Device, "usb-list-assignable-devices", "", "List the USB devices that can be given to domains."),
+    planned(Device, "usb-hc-create", "<Domain> <USBSpecVer> <NumberOfPorts>", "Give a domain a USB controller."),
+    planned(Device, "usb-hc-destroy", "<Domain> <DevId>", "Take a USB controller from a domain."),
+    planned(Vnet, "vnet-list", "[-l|--long]", "List the virtual networks."),
+    planned(Vnet, "vnet-create", "<ConfigFile>", "Create a virtual network from a file."),
+    planned(Vnet, "vnet-delete", "<VnetId>", "Delete a virtual network."),
+    planned(Security, "labels", "[policy] [type=dom|res|any]", "List the labels of a policy."),
+    planned(Security, "addlabel", "<label> {dom <ConfigFile>|res <resource>|mgt <managed domain>} [<policy>]", "Label a domain, resource or managed domain."),
+    planned(Security, "rmlabel", "{dom <ConfigFile>|res <Resource>|mgt <managed domain>}", "Remove a label."),
+    planned(Security, "getlabel", "{dom <ConfigFile>|res <Resource>|mgt <managed domain>}", "Show a label."),
+    planned(Security, "dry-run", "<ConfigFile>", "Test whether a domain may use its resources."),
+    planned(Security, "resources", "", "List the labelled resources."),
+    planned(Security, "dumppolicy", "", "Print the policy in force."),
+    planned(Security, "setpolicy", "<policytype> <policyname> [options]", "Set the policy."),
+    planned(Security, "resetpolicy", "", "Set the policy back to the default one."),
+    planned(Security, "getpolicy", "[options]", "Show which policy is set."),
+    planned(Other, "cpupool-create", "<ConfigFile> [vars]", "Create a CPU pool from a file."),
+    planned(Other, "cpupool-new", "<ConfigFile> [vars]", "Add a CPU pool to xend without starting it."),
+    planned(Other, "cpupool-start", "<CPU Pool>", "Start a CPU pool."),
+    planned(Other, "cpupool-list", "[<CPU Pool>] [-l|--long] [-c|--cpus]", "List the CPU pools."),
+    planned(Other, "cpupool-destroy", "<CPU Pool>", "Stop a CPU pool."),
+    planned(Other, "cpupool-delete", "<CPU Pool>", "Remove a CPU pool from xend."),
+    planned(Other, "cpupool-cpu-add", "<CPU Pool> <CPU nr>", "Add a host CPU to a pool."),
+    planned(Other, "cpupool-cpu-remove", "<CPU Pool> <CPU nr>", "Take a host CPU from a pool."),
+    planned(Other, "cpupool-migrate", "<Domain> <CPU Pool>", "Move a domain to another pool."),
+    planned(Other, "shell", "", "Start an interactive shell of subcommands."),
+    planned(Other, "event-monitor", "", "Print events as they happen."),
+    planned(Other, "network-new", "[attr=val ...] <name>", "Create a network of the Xen-API."),
+    planned(Other, "network-del", "<name>", "Delete a network of the Xen-API."),
+    planned(Other, "network-show", "", "Show the networks of the Xen-API."),
+];
