@@ -35,6 +35,8 @@ pub mod vcpu;
 
 #[cfg(test)]
 mod mock;
+#[cfg(test)]
+mod tests;
 
 /// The ring-0 image, an ELF64 linked at [`noxen_monitor_abi::layout::IMAGE_VA`].
 #[cfg(feature = "image")]

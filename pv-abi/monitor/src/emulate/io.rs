@@ -24,13 +24,21 @@ impl<M: Machine> Cpu<'_, M> {
         if self.v.iobitmap == 0 {
             return false;
         }
-        (0..u32::from(width)).all(|i| {
-            let port = u32::from(port) + i;
-            port < self.v.iobitmap_ports
-                && self
-                    .read_array::<1>(self.v.iobitmap.wrapping_add(u64::from(port / 8)))
-                    .is_ok_and(|[bits]| bits >> (port % 8) & 1 == 0)
-        })
+        // The bitmap is the guest kernel's; its page table may be another than the one in force.
+        let user = !self.v.kernel_mode;
+        if user {
+            self.m.set_cr3(self.v.kernel_cr3);
+        }
+        let allowed = (0..u32::from(width)).all(|i| self.bitmap_allows(u32::from(port) + i));
+        if user {
+            self.m.set_cr3(self.v.user_cr3);
+        }
+        allowed
+    }
+
+    fn bitmap_allows(&self, port: u32) -> bool {
+        let at = self.v.iobitmap.wrapping_add(u64::from(port / 8));
+        port < self.v.iobitmap_ports && self.read_array::<1>(at).is_ok_and(|[bits]| bits >> (port % 8) & 1 == 0)
     }
 
     pub(super) fn port_in(&mut self, regs: &mut Regs, port: Port, width: u8) -> Emulated {

@@ -11,6 +11,8 @@
 mod control;
 mod cpuid;
 mod decode;
+#[cfg(test)]
+mod decode_tests;
 mod io;
 mod msr;
 

@@ -1,7 +1,7 @@
 //! Where everything of the test domain lies, and its [`MonInfo`].
 //!
 //! ```text
-//!   RAM (frames)     1 L4  2-4 tables of the kernel half  5 user L4  6-8 its tables
+//!   RAM (frames)     1 L4  2-4 tables of the kernel half  5 user L4  6-8 its tables  10 GDT
 //!                    16..32 kernel stack   32..64 scratch for arguments   64.. free for tests
 //!                    0..384 at boot, 384..512 balloon
 //!   kernel linear    KERNEL + frame * 4096, all frames of the boot reservation
@@ -35,6 +35,8 @@ pub const STACK: u64 = KERNEL + 32 * 4096;
 pub const ARGS: u64 = KERNEL + 32 * 4096;
 /// Frame of [`ARGS`].
 pub const ARGS_FRAME: u64 = 32;
+/// Frame of the GDT of `World::running`: Linux's first eight descriptors.
+pub const GDT_FRAME: u64 = 10;
 /// A guest-linear address that nothing maps.
 pub const UNMAPPED: u64 = KERNEL + BOOT_PAGES * 4096;
 /// An address in the hypervisor's hole.

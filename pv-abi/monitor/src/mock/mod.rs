@@ -13,7 +13,7 @@ mod world;
 
 pub use layout::{info, *};
 pub use memory::Memory;
-pub use world::{Seat, World};
+pub use world::*;
 
 use crate::domain::Domain;
 use crate::exit::note_interrupt;

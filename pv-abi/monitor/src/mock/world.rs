@@ -70,6 +70,9 @@ impl World {
             }
         }
         page_tables(&memory);
+        for (index, descriptor) in GDT.into_iter().enumerate() {
+            memory.set_u64((GDT_FRAME << 12) + index as u64 * 8, descriptor);
+        }
         for mfn in 0..MAX_PAGES {
             let pfn = if mfn < BOOT_PAGES { mfn } else { !0 };
             memory.set_u64(info.m2p_gpa + mfn * 8, pfn);
@@ -174,6 +177,7 @@ impl Seat {
         self.v.callbacks.syscall32 = Callback { address: SYSCALL32, mask: true };
         self.v.callbacks.sysenter = Callback { address: SYSENTER, mask: true };
         self.v.user_cr3 = USER_L4 << 12;
+        self.v.gdt[0] = GDT_FRAME;
         self.v.kernel_sp = STACK;
         self.v.kernel_ss = u64::from(selector::GUEST_SS);
         self.v.timers.period = 0;
@@ -265,6 +269,19 @@ impl Seat {
             .collect()
     }
 }
+
+/// Linux's: null, kernel 32-bit code, kernel code 0x10, kernel data 0x18, user 32-bit code 0x23, user data 0x2b,
+/// user code 0x33, none; DPL 3 where the monitor has put it.
+const GDT: [u64; 8] = [
+    0,
+    0x00cf_fb00_0000_ffff,
+    0x00af_fb00_0000_ffff,
+    0x00cf_f300_0000_ffff,
+    0x00cf_fb00_0000_ffff,
+    0x00cf_f300_0000_ffff,
+    0x00af_fb00_0000_ffff,
+    0,
+];
 
 /// Registers of a guest kernel somewhere in its code.
 pub fn kernel_regs() -> Regs {

@@ -1,0 +1,18 @@
+//! Tests of the core through its front door: a vCPU of a [`crate::mock::World`] makes hypercalls and
+//! takes traps; what it and noxen-vmm see afterwards is compared.
+
+mod crash;
+mod emulate;
+mod emulate_io;
+mod grant;
+mod memory;
+mod misc;
+mod segment;
+mod version;
+
+use noxen_pv_abi::errno::Errno;
+
+/// What a hypercall answers for an error.
+fn error(errno: Errno) -> i64 {
+    errno.negated()
+}
