@@ -45,6 +45,21 @@ const STOP: u64 = u64::MAX;
 const HANGUP: u64 = u64::MAX - 1;
 const LISTENERS: u64 = u64::MAX - 16;
 
+/// Sockets that become readable when a signal comes.
+#[derive(Debug)]
+pub struct Signals {
+    stop: UnixStream,
+    hangup: UnixStream,
+}
+
+impl Signals {
+    /// Catches the signals. To be done before anybody can know that the daemon
+    /// is there, lest an early SIGTERM leave its files behind.
+    pub fn catch() -> anyhow::Result<Signals> {
+        Ok(Signals { stop: signal_pipe(&[SIGTERM, SIGINT])?, hangup: signal_pipe(&[SIGHUP])? })
+    }
+}
+
 /// The daemon.
 #[derive(Debug)]
 pub struct Daemon {
@@ -54,16 +69,14 @@ pub struct Daemon {
     epoll: OwnedFd,
     listeners: Vec<Listener>,
     accepting: bool,
-    // Held open; its readiness alone is the message.
-    _stop: UnixStream,
-    hangup: UnixStream,
+    signals: Signals,
     log: Log,
     received: Vec<u8>,
 }
 
 impl Daemon {
     /// A daemon that has not begun to serve.
-    pub fn new(listeners: Vec<Listener>, log: Log, quota: Quota) -> anyhow::Result<Daemon> {
+    pub fn new(signals: Signals, listeners: Vec<Listener>, log: Log, quota: Quota) -> anyhow::Result<Daemon> {
         let mut server = Server::new();
         server.set_guest_quota(quota);
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).context("cannot make an epoll")?;
@@ -71,8 +84,9 @@ impl Daemon {
             let token = EventData::new_u64(LISTENERS + i as u64);
             epoll::add(&epoll, &listener.socket, token, EventFlags::IN)?;
         }
-        let stop = signal_pipe(&epoll, &[SIGTERM, SIGINT], STOP)?;
-        let hangup = signal_pipe(&epoll, &[SIGHUP], HANGUP)?;
+        for (signal, token) in [(&signals.stop, STOP), (&signals.hangup, HANGUP)] {
+            epoll::add(&epoll, signal, EventData::new_u64(token), EventFlags::IN)?;
+        }
         Ok(Daemon {
             server,
             table: Table::default(),
@@ -80,8 +94,7 @@ impl Daemon {
             epoll,
             listeners,
             accepting: true,
-            _stop: stop,
-            hangup,
+            signals,
             log,
             received: vec![0; RECEIVE],
         })
@@ -128,7 +141,7 @@ impl Daemon {
     }
 
     fn reopen_log(&mut self) {
-        let _ = self.hangup.read(&mut [0; 64]);
+        let _ = self.signals.hangup.read(&mut [0; 64]);
         self.log.reopen();
     }
 
@@ -406,13 +419,11 @@ fn attach_request(header: Header, payload: &[u8]) -> Result<DomId, Errno> {
         .ok_or(Errno::EINVAL)
 }
 
-/// A socket that becomes readable when one of the signals comes.
-fn signal_pipe(epoll: &OwnedFd, signals: &[i32], token: u64) -> anyhow::Result<UnixStream> {
+fn signal_pipe(signals: &[i32]) -> anyhow::Result<UnixStream> {
     let (read, write) = UnixStream::pair()?;
     read.set_nonblocking(true)?;
     for signal in signals {
         signal_hook::low_level::pipe::register(*signal, write.try_clone()?)?;
     }
-    epoll::add(epoll, &read, EventData::new_u64(token), EventFlags::IN)?;
     Ok(read)
 }

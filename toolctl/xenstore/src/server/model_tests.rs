@@ -493,7 +493,7 @@ fn perms() -> impl Strategy<Value = Entries> {
 fn asks() -> impl Strategy<Value = Ask> {
     prop_oneof![
         2 => paths().prop_map(Ask::Read),
-        4 => (paths(), prop::collection::vec(b'0'..b'9', 0..3)).prop_map(|(p, v)| Ask::Write(p, v)),
+        4 => (paths(), prop::collection::vec(b'0'..=b'9', 0..3)).prop_map(|(p, v)| Ask::Write(p, v)),
         2 => paths().prop_map(Ask::Mkdir),
         2 => paths().prop_map(Ask::Rm),
         2 => paths().prop_map(Ask::List),
