@@ -151,8 +151,14 @@ mod tests {
     fn wrong_counts_read_as_xms() {
         let text = |arity, count| wrong_count(arity, count);
         assert_eq!(text(Arity::Exact(1), 1), None);
-        assert_eq!(text(Arity::Exact(1), 0).as_deref(), Some("requires 1 argument."));
-        assert_eq!(text(Arity::Exact(0), 1).as_deref(), Some("requires 0 arguments."));
+        assert_eq!(
+            text(Arity::Exact(1), 0).as_deref(),
+            Some("requires 1 argument.")
+        );
+        assert_eq!(
+            text(Arity::Exact(0), 1).as_deref(),
+            Some("requires 0 arguments.")
+        );
         assert_eq!(text(Arity::Between(2, 3), 3), None);
         assert_eq!(
             text(Arity::Between(2, 3), 4).as_deref(),

@@ -12,7 +12,16 @@ const HEAD: &str =
     "Usage: xm <subcommand> [args]\n\nControl, list, and manipulate Xen guest instances.\n\n";
 
 fn command_row(command: &Command) -> String {
-    row(1, command.name, 20, command.summary, 50)
+    row(1, command.name, 20, &summary(command), 50)
+}
+
+/// The command's sentence; honest about what only its name is there of.
+fn summary(command: &Command) -> String {
+    // `help` itself is answered before any command runs.
+    if command.run.is_some() || command.name == "help" {
+        return command.summary.to_owned();
+    }
+    format!("{} (not built yet)", command.summary.trim_end_matches('.'))
 }
 
 /// What bare `xm` prints.
@@ -51,7 +60,7 @@ pub fn long(grouped: bool) -> String {
 
 /// `Usage: xm CMD ARGS`, what it does, its options.
 pub fn command(command: &Command) -> String {
-    let mut page = format!("{}\n\n{}\n\n", usage_line(command), command.summary);
+    let mut page = format!("{}\n\n{}\n\n", usage_line(command), summary(command));
     if !command.options.is_empty() {
         for option in command.options {
             page.push_str(&row(2, &option.shown(), 30, option.help, 43));
