@@ -95,8 +95,12 @@ impl<M: Machine> Cpu<'_, M> {
             if bits & attention::NMI != 0 {
                 self.v.nmi_pending = true;
             }
-            if bits & attention::UP != 0 {
+            // The flag decides, not the bits: an UP and a DOWN may both have come since the last look.
+            if self.shared().up.load(Ordering::SeqCst) {
                 break;
+            }
+            if bits & attention::DOWN != 0 {
+                self.shared().place.store(place::DOWN, Ordering::SeqCst);
             }
             if self.shared().attention.load(Ordering::SeqCst) == 0 {
                 self.m.halt();

@@ -12,7 +12,7 @@ use crate::cpu::Cpu;
 use crate::domain::Domain;
 use crate::machine::Machine;
 use core::sync::atomic::Ordering;
-use noxen_monitor_abi::layout::{FIRST_SLOT, HOLE_END, NR_SLOTS};
+use noxen_monitor_abi::layout::{FIRST_SLOT, HOLE_END, HOLE_START, NR_SLOTS};
 
 /// Page-table entry bits (SDM volume 3, 4.5).
 pub mod pte {
@@ -249,6 +249,10 @@ impl<M: Machine> Tables<'_, M> {
     /// (then without [`fault::U`]).
     pub fn heal(&self, cr3: u64, va: u64, error: u64) -> Healed {
         if error & fault::P == 0 || error & fault::RSVD != 0 {
+            return Healed::No;
+        }
+        // The monitor's own tables lack U on purpose.
+        if (HOLE_START..HOLE_END).contains(&va) {
             return Healed::No;
         }
         let walk = self.walk(cr3, va);

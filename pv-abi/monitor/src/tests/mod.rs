@@ -1,12 +1,15 @@
 //! Tests of the core through its front door: a vCPU of a [`crate::mock::World`] makes hypercalls and
 //! takes traps; what it and noxen-vmm see afterwards is compared.
 
+mod bounce;
 mod crash;
 mod emulate;
 mod emulate_io;
 mod grant;
 mod memory;
 mod misc;
+mod mmu;
+mod page_fault;
 mod segment;
 mod version;
 
