@@ -68,14 +68,23 @@ impl Client {
         })
     }
 
-    /// Connects; starts xend when there is none to connect to. A socket that may not be opened is an error,
+    /// Connects; starts xend when there is none that answers. A socket that may not be opened is an error,
     /// not a reason to start another xend.
     pub fn connect_or_start(paths: &Paths) -> Result<Client, ClientError> {
-        match Client::connect(paths) {
-            Err(ClientError::Connect(e))
+        // A xend that is being killed still takes connections, so it is asked for a sign of life.
+        let alive = Client::connect(paths).and_then(|mut client| {
+            client.ask_ok(&Request::Ping)?;
+            Ok(client)
+        });
+        match alive {
+            Err(ClientError::Connect(e) | ClientError::Io(e))
                 if matches!(
                     e.kind(),
-                    io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+                    io::ErrorKind::NotFound
+                        | io::ErrorKind::ConnectionRefused
+                        | io::ErrorKind::ConnectionReset
+                        | io::ErrorKind::BrokenPipe
+                        | io::ErrorKind::UnexpectedEof
                 ) =>
             {
                 start_xend()?;

@@ -50,6 +50,9 @@ pub fn adopt(node: &Arc<Node>) -> Result<(), Fault> {
             None => remove_run_dir(node, domid),
         }
     }
+    for record in &records {
+        node.registry.pass_over(record.domid);
+    }
     let mut unfinished = Vec::new();
     for record in &records {
         if let Some(domain) = take_up(node, record, &records) {
@@ -96,7 +99,8 @@ fn take_up(node: &Arc<Node>, record: &Record, all: &[Record]) -> Option<Arc<Doma
     let process = record
         .pid
         .zip(record.pid_start)
-        .and_then(|(pid, start)| Process::adopt(pid, start).ok());
+        .and_then(|(pid, start)| Process::adopt(pid, start).ok())
+        .filter(|process| !process.ended());
     let alive = process.is_some();
     if let Some(process) = process {
         domain.set_process(Arc::new(process));
@@ -149,9 +153,7 @@ fn take_up(node: &Arc<Node>, record: &Record, all: &[Record]) -> Option<Arc<Doma
 /// What is left of a domain whose successor runs; the /vm node is the successor's.
 fn teardown_replaced(node: &Node, domain: &Domain) {
     teardown(node, domain, &mut domain.enter(), true);
-    if let Err(e) = node.registry.remove(domain.domid()) {
-        error!("domain {}: {e}", domain.domid());
-    }
+    node.erase(domain);
 }
 
 /// Makes the store say what is: domain 0 is there, domains that run are, others are not. Called at start and

@@ -9,15 +9,15 @@
 
 use crate::daemon::{self, Announce};
 use crate::node::Options;
-use crate::{clock, durable, lifecycle};
+use crate::{atomic, clock, lifecycle};
 use noxen_xend_api::client::sibling_program;
 use noxen_xend_api::paths::Paths;
+use noxen_xend_api::{Client, Request};
 use rustix::fs::{flock, FlockOperation};
 use rustix::process::{pidfd_open, pidfd_send_signal, Pid, PidfdFlags, Signal};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -26,6 +26,8 @@ use std::time::{Duration, Instant};
 const USAGE: &str = "usage: xend {start|stop|reload|restart}";
 /// How long a xend that is starting may take to listen (it takes up every domain first).
 const LISTEN: Duration = Duration::from_secs(120);
+/// How long a xend that runs may take to say so.
+const PING: Duration = Duration::from_secs(5);
 /// How long a xend that was told to stop may take to finish what it is doing.
 const STOP: Duration = Duration::from_secs(150);
 /// A daemon that lived for less is started again only after this long.
@@ -153,8 +155,13 @@ fn serve(options: Options, announce: Announce, echo: bool) -> Result<(), String>
     daemon::run(options, announce, echo)
 }
 
-fn accepts(paths: &Paths) -> bool {
-    UnixStream::connect(paths.xend_socket()).is_ok()
+/// Does a xend answer? A connection alone would not tell: one that is being killed still has its socket.
+fn answers(paths: &Paths) -> bool {
+    let Ok(mut client) = Client::connect(paths) else {
+        return false;
+    };
+    let limited = client.set_timeout(Some(PING));
+    limited.is_ok() && client.ask_ok(&Request::Ping).is_ok()
 }
 
 /// The arguments for a child: the private command, and the switches as they were given.
@@ -170,9 +177,33 @@ fn child_args(command: &str, args: &[String]) -> Vec<String> {
 
 fn start(options: &Options, args: &[String]) -> Result<(), String> {
     let paths = &options.paths;
-    if accepts(paths) {
-        return Ok(());
+    let deadline = Instant::now() + LISTEN;
+    while !answers(paths) {
+        match launch(paths, args)? {
+            Launched::Ready => return Ok(()),
+            // Another xend holds the lock: it is about to listen, or about to be gone.
+            Launched::Locked if Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            Launched::Locked => {
+                return Err(format!(
+                    "another xend holds {} and does not answer; stop it first",
+                    paths.xend_lock().display()
+                ))
+            }
+        }
     }
+    Ok(())
+}
+
+enum Launched {
+    /// The daemon listens.
+    Ready,
+    /// There was another one.
+    Locked,
+}
+
+fn launch(paths: &Paths, args: &[String]) -> Result<Launched, String> {
     let log = debug_log(paths)?;
     let program = std::env::current_exe().map_err(|e| format!("cannot find xend itself: {e}"))?;
     let mut child = Command::new(&program)
@@ -190,8 +221,8 @@ fn start(options: &Options, args: &[String]) -> Result<(), String> {
             .map_err(|e| format!("the daemon's answer cannot be read: {e}"))?;
     }
     match line.trim_end() {
-        "ready" => Ok(()),
-        "running" => wait_for_other(paths),
+        "ready" => Ok(Launched::Ready),
+        "running" => Ok(Launched::Locked),
         line => Err(match line.strip_prefix("error: ") {
             Some(reason) => reason.to_owned(),
             None => format!(
@@ -202,25 +233,10 @@ fn start(options: &Options, args: &[String]) -> Result<(), String> {
     }
 }
 
-/// Another xend holds the lock: it runs, or is about to listen.
-fn wait_for_other(paths: &Paths) -> Result<(), String> {
-    let deadline = Instant::now() + LISTEN;
-    while Instant::now() < deadline {
-        if accepts(paths) {
-            return Ok(());
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    Err(format!(
-        "another xend holds {} and does not listen; stop it first",
-        paths.xend_lock().display()
-    ))
-}
-
 fn debug_log(paths: &Paths) -> Result<File, String> {
     let path = paths.xend_debug_log();
     let error = |e: io::Error| format!("cannot open {}: {e}", path.display());
-    durable::make_directory(&paths.log_dir(), 0o755).map_err(error)?;
+    atomic::make_directory(&paths.log_dir(), 0o755).map_err(error)?;
     let file = File::options()
         .append(true)
         .create(true)

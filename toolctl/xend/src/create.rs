@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   check config -> open files -> admit (id, name, memory; record Building)
-//!     -> control socket, store connection and nodes -> spawn noxen-vmm -> "ready"
+//!     -> control socket, store connection -> spawn noxen-vmm -> store nodes -> "ready"
 //!     -> status -> console and ring nodes, introduce -> record Running -> watcher
 //!   any failure -> teardown: nothing stays
 //! ```
@@ -14,7 +14,7 @@ use crate::process::{Launch, Process};
 use crate::registry::{Phase, Record};
 use crate::resources::{self, Resources};
 use crate::validate::{self, Plan};
-use crate::{clock, durable, host, info, store_nodes, teardown, warning, watch};
+use crate::{atomic, clock, host, info, store_nodes, teardown, warning, watch};
 use noxen_control::spec::SPEC_VERSION;
 use noxen_control::{DomainSpec, Status};
 use noxen_xend_api::{DomainConfig, Fault};
@@ -68,8 +68,9 @@ pub fn create(
     draft.replaces = heritage.replaces;
     draft.restart_count = heritage.restart_count;
     let domain = node.admit(draft, plan.memory_mib)?;
-    let result = build(node, &domain, &plan, resources);
-    match result {
+    // Whoever wants to end the domain meanwhile kills its monitor and waits here.
+    let mut life = domain.enter();
+    match build(node, &domain, &plan, resources) {
         Ok(()) => {
             let domid = domain.domid();
             info!(
@@ -77,6 +78,7 @@ pub fn create(
                 plan.memory_mib, plan.vcpus
             );
             watch::start(node, &domain);
+            drop(life);
             Ok(domain)
         }
         Err(fault) => {
@@ -85,8 +87,13 @@ pub fn create(
                 domain.domid(),
                 fault.message
             );
-            let mut life = domain.enter();
+            let cancelled = domain.is_dying();
             teardown::teardown(node, &domain, &mut life, false);
+            if cancelled {
+                return Err(Fault::generic(format!(
+                    "Domain '{name}' was destroyed while it was being created"
+                )));
+            }
             Err(fault)
         }
     }
@@ -101,11 +108,8 @@ fn build(
     let record = domain.record();
     let domid = record.domid;
     let run_dir = node.options.paths.domain_run_dir(domid);
-    durable::make_directory(&run_dir, 0o700).map_err(internal)?;
+    atomic::make_directory(&run_dir, 0o700).map_err(internal)?;
     let control = UnixListener::bind(domain.monitor().socket()).map_err(internal)?;
-    node.store
-        .apply(&store_nodes::before_build(&record, plan))
-        .map_err(internal)?;
     let store = node.store.attach(domid).map_err(internal)?;
     let log = resources::open_log(&node.options, &record.name)?;
     let (ready, ready_writer) =
@@ -166,6 +170,10 @@ fn build(
     drop(ready_writer);
     drop((control, store, resources));
 
+    // The monitor builds meanwhile; the guest does not run, and so does not read, before it is unpaused.
+    node.store
+        .apply(&store_nodes::before_build(&record, plan))
+        .map_err(internal)?;
     let log_path = resources::log_path(&node.options, &record.name);
     wait_ready(&ready, &process, &log_path)?;
     let status = domain.monitor().status().map_err(internal)?;

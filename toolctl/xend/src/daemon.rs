@@ -9,7 +9,7 @@
 use crate::node::{Node, Options};
 use crate::registry::{self, Registry};
 use crate::store::StoreLink;
-use crate::{adopt, clock, durable, error, housekeeper, info, log, server};
+use crate::{adopt, atomic, clock, error, housekeeper, info, log, server};
 use rustix::fs::{flock, FlockOperation};
 use rustix::process::{getrlimit, setrlimit, Resource, Rlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -105,7 +105,7 @@ type Parts = (Arc<Node>, std::os::unix::net::UnixListener, Signals, File);
 
 fn set_up(options: Options, echo: bool) -> Result<Parts, Failure> {
     let paths = &options.paths;
-    durable::make_directory(&paths.xend_run_dir(), 0o700)?;
+    atomic::make_directory(&paths.xend_run_dir(), 0o700)?;
     let lock_path = paths.xend_lock();
     let lock = File::options()
         .read(true)
@@ -118,7 +118,7 @@ fn set_up(options: Options, echo: bool) -> Result<Parts, Failure> {
     if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
         return Err(Failure::Running);
     }
-    durable::make_directory(&paths.log_dir(), 0o755)?;
+    atomic::make_directory(&paths.log_dir(), 0o755)?;
     log::init(&paths.xend_log(), echo)
         .map_err(|e| format!("cannot open {}: {e}", paths.xend_log().display()))?;
     std::fs::write(paths.xend_pid(), format!("{}\n", std::process::id()))
@@ -132,7 +132,7 @@ fn set_up(options: Options, echo: bool) -> Result<Parts, Failure> {
         options.vmm.display(),
         options.xenstored.display()
     );
-    durable::make_directory(&paths.domains_run_dir(), 0o700)?;
+    atomic::make_directory(&paths.domains_run_dir(), 0o700)?;
     let boot_id = registry::boot_id()?;
     let registry = Registry::open(paths, &boot_id)?;
     let store = StoreLink::new(options.xenstored.clone());

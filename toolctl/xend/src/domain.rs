@@ -3,7 +3,8 @@
 //! ```text
 //!   gate   held by whatever changes the domain's life: destroy, restart, reset, a shutdown event
 //!     gone   set under the gate once everything of the domain is gone; whoever waited must look
-//!   record   what is on disk, too
+//!   record   what is on disk, too; saving is held from its change until it is on disk, so that the last change
+//!            is the last one written, and none is written after the file was removed
 //! ```
 
 use crate::monitor::Monitor;
@@ -20,12 +21,20 @@ pub struct Life {
     pub gone: bool,
 }
 
+/// What [`Domain::saving`] guards.
+#[derive(Debug, Default)]
+pub struct Saving {
+    /// The record is off the disk for good.
+    pub erased: bool,
+}
+
 /// A domain.
 pub struct Domain {
     domid: u32,
     monitor: Monitor,
     gate: Mutex<Life>,
     record: Mutex<Record>,
+    saving: Mutex<Saving>,
     process: Mutex<Option<Arc<Process>>>,
     dying: AtomicBool,
     last_status: Mutex<Option<Status>>,
@@ -44,6 +53,7 @@ impl Domain {
             monitor,
             gate: Mutex::new(Life::default()),
             record: Mutex::new(record),
+            saving: Mutex::new(Saving::default()),
             process: Mutex::new(None),
             dying: AtomicBool::new(false),
             last_status: Mutex::new(None),
@@ -63,6 +73,11 @@ impl Domain {
     /// Waits for the turn to change the domain's life.
     pub fn enter(&self) -> MutexGuard<'_, Life> {
         lock(&self.gate)
+    }
+
+    /// Waits for the turn to write the domain's record.
+    pub fn saving(&self) -> MutexGuard<'_, Saving> {
+        lock(&self.saving)
     }
 
     /// A copy of its record.

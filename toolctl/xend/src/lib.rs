@@ -12,6 +12,7 @@
 //! xend holds nothing that a domain needs: it can be killed at any moment, and the next one takes up what runs.
 
 pub mod adopt;
+pub mod atomic;
 pub mod clock;
 pub mod commands;
 pub mod cpuset;
@@ -19,7 +20,6 @@ pub mod create;
 pub mod daemon;
 pub mod dmesg;
 pub mod domain;
-pub mod durable;
 pub mod host;
 pub mod housekeeper;
 pub mod lifecycle;

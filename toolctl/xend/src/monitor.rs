@@ -152,7 +152,7 @@ pub struct Events {
 
 impl Events {
     /// Waits for the next one; an error means that the connection has ended.
-    pub fn next(&mut self) -> Result<Event, ClientError> {
+    pub fn wait(&mut self) -> Result<Event, ClientError> {
         if let Some(event) = self.early.pop() {
             return Ok(event);
         }

@@ -12,7 +12,7 @@ use crate::domain::Domain;
 use crate::registry::{Phase, Record, Registry};
 use crate::store::StoreLink;
 use crate::store_nodes::{DOMAIN_0_NAME, DOMAIN_0_UUID};
-use crate::{host, monitor};
+use crate::{error, host, monitor};
 use noxen_xend_api::paths::Paths;
 use noxen_xend_api::Fault;
 use std::collections::BTreeMap;
@@ -215,9 +215,21 @@ impl Node {
 
     /// Changes a domain's record in memory and on disk.
     pub fn save(&self, domain: &Domain, change: impl FnOnce(&mut Record)) -> Result<Record, Fault> {
+        let saving = domain.saving();
         let record = domain.update(change);
-        self.registry.save(&record).map_err(internal)?;
+        if !saving.erased {
+            self.registry.save(&record).map_err(internal)?;
+        }
         Ok(record)
+    }
+
+    /// Removes a domain's record from the disk; no later change is written.
+    pub fn erase(&self, domain: &Domain) {
+        let mut saving = domain.saving();
+        saving.erased = true;
+        if let Err(e) = self.registry.remove(domain.domid()) {
+            error!("domain {}: {e}", domain.domid());
+        }
     }
 }
 

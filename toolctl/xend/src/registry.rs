@@ -10,7 +10,7 @@
 //! ```
 //! A new xend destroys what it finds `Building`, finishes what it finds `Restarting`, adopts the rest.
 
-use crate::durable;
+use crate::atomic;
 use noxen_xend_api::paths::Paths;
 use noxen_xend_api::DomainConfig;
 use serde::{Deserialize, Serialize};
@@ -155,7 +155,7 @@ impl Registry {
     /// Opens, or makes, the registry for the boot named by `boot_id`.
     pub fn open(paths: &Paths, boot_id: &str) -> Result<Registry, RegistryError> {
         let directory = paths.running_dir();
-        durable::make_directory(&directory, 0o700).map_err(io_error("make", &directory))?;
+        atomic::make_directory(&directory, 0o700).map_err(io_error("make", &directory))?;
         let counter_path = paths.state_dir().join("next-domid");
         let counter = match fs::read(&counter_path) {
             Ok(bytes) => serde_json::from_slice::<Counter>(&bytes)
@@ -173,11 +173,16 @@ impl Registry {
             counter_path,
             boot_id: boot_id.to_owned(),
         };
-        let highest = registry.ids()?.into_iter().max().unwrap_or(0);
-        let mut counter = registry.counter();
-        counter.next = counter.next.max(highest + 1);
-        drop(counter);
+        for domid in registry.ids()? {
+            registry.pass_over(domid);
+        }
         Ok(registry)
+    }
+
+    /// Makes sure that `domid` is not given to another domain.
+    pub fn pass_over(&self, domid: u32) {
+        let mut counter = self.counter();
+        counter.next = counter.next.max(domid.saturating_add(1));
     }
 
     fn counter(&self) -> std::sync::MutexGuard<'_, Counter> {
@@ -203,7 +208,7 @@ impl Registry {
             next: domid + 1,
         };
         let bytes = serde_json::to_vec(&used).map_err(|e| self.counter_error(e.into()))?;
-        durable::write(&self.counter_path, &bytes).map_err(|e| self.counter_error(e))?;
+        atomic::write(&self.counter_path, &bytes).map_err(|e| self.counter_error(e))?;
         *counter = used;
         Ok(domid)
     }
@@ -221,13 +226,13 @@ impl Registry {
         let path = self.path(record.domid);
         let bytes =
             serde_json::to_vec_pretty(record).map_err(|e| io_error("write", &path)(e.into()))?;
-        durable::write(&path, &bytes).map_err(io_error("write", &path))
+        atomic::write(&path, &bytes).map_err(io_error("write", &path))
     }
 
     /// Forgets a domain.
     pub fn remove(&self, domid: u32) -> Result<(), RegistryError> {
         let path = self.path(domid);
-        durable::remove(&path).map_err(io_error("remove", &path))
+        atomic::remove(&path).map_err(io_error("remove", &path))
     }
 
     fn ids(&self) -> Result<Vec<u32>, RegistryError> {

@@ -52,7 +52,14 @@ pub fn handle(node: &Arc<Node>, request: Request) -> Result<Response, Fault> {
             let _busy = node.begin();
             let found = node.find_guest(&domain, "destroy")?;
             if found.record().phase == Phase::Building {
-                return Err(being_created(&domain));
+                // Its creation fails when its monitor ends, and cleans up after itself.
+                found.set_dying();
+                if let Some(process) = found.process() {
+                    process.kill();
+                }
+                let mut life = found.enter();
+                teardown::teardown(node, &found, &mut life, false);
+                return Ok(Response::Ok);
             }
             let mut life = found.enter();
             if life.gone {
@@ -69,9 +76,6 @@ pub fn handle(node: &Arc<Node>, request: Request) -> Result<Response, Fault> {
         Request::Reset { domain } => {
             let _busy = node.begin();
             let found = node.find_guest(&domain, "reset")?;
-            if found.record().phase == Phase::Building {
-                return Err(being_created(&domain));
-            }
             let mut life = found.enter();
             if life.gone {
                 return Err(Fault::invalid_domain(&domain));
@@ -186,16 +190,16 @@ fn shutdown(node: &Node, domain: &Arc<Domain>, kind: ShutdownKind) -> Result<Res
     running(domain)?;
     let home = store_nodes::home(domain.domid());
     let now = clock::now();
+    node.save(domain, |r| r.shutdown_asked = Some(now))?;
     node.store
         .apply(&[
-            StoreOp::Write(format!("{home}/control/shutdown"), kind.word().into()),
             StoreOp::Write(
                 format!("{home}/xend/shutdown_start_time"),
                 format!("{now:.6}"),
             ),
+            StoreOp::Write(format!("{home}/control/shutdown"), kind.word().into()),
         ])
         .map_err(internal)?;
-    node.save(domain, |r| r.shutdown_asked = Some(now))?;
     info!(
         "domain {} (id={}) is asked to {}",
         domain.name(),

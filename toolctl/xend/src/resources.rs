@@ -1,6 +1,6 @@
 //! The host's resources that a domain's monitor gets as open files: it needs no rights of its own.
 
-use crate::durable;
+use crate::atomic;
 use crate::node::Options;
 use crate::validate::Plan;
 use noxen_control::{kvm, ram};
@@ -102,7 +102,7 @@ pub fn open_log(options: &Options, name: &str) -> Result<File, Fault> {
             path.display()
         ))
     };
-    durable::make_directory(&options.paths.domain_log_dir(), 0o750).map_err(fault)?;
+    atomic::make_directory(&options.paths.domain_log_dir(), 0o750).map_err(fault)?;
     if std::fs::metadata(&path).is_ok_and(|m| m.len() > LOG_LIMIT) {
         let mut aside = path.clone().into_os_string();
         aside.push(".1");

@@ -6,7 +6,7 @@
 //! A thread a connection: one that is slow, or waits for a domain to be built, holds up no other.
 
 use crate::node::Node;
-use crate::{debug, durable, requests, warning};
+use crate::{atomic, debug, requests, warning};
 use noxen_xend_api::message::{MAX_LINE, MAX_REQUEST};
 use noxen_xend_api::{Answer, Fault, Request};
 use std::fs::{self, Permissions};
@@ -28,7 +28,7 @@ const STACK: usize = 512 << 10;
 /// Binds the socket, for its owner only; an old file of that name is replaced.
 pub fn listen(path: &Path) -> io::Result<UnixListener> {
     let directory = path.parent().unwrap_or(Path::new("/"));
-    durable::make_directory(directory, 0o700)?;
+    atomic::make_directory(directory, 0o700)?;
     // Bound under another name and renamed, so that nobody meets it before its mode is set.
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".new");

@@ -31,7 +31,7 @@ fn write(path: String, value: impl ToString) -> StoreOp {
     StoreOp::Write(path, value.to_string())
 }
 
-/// Everything a new domain has before its monitor is started, so that a guest's first read finds it.
+/// Everything that is known of a new domain before its monitor has built it.
 pub fn before_build(record: &Record, plan: &Plan) -> Vec<StoreOp> {
     let (domid, vm, home) = (record.domid, &record.vm_path, home(record.domid));
     let readable = |path: String| StoreOp::Perms(path, format!("n0 r{domid}"));

@@ -37,9 +37,7 @@ pub fn teardown(node: &Node, domain: &Domain, life: &mut Life, successor: bool) 
     }
     remove_run_dir(node, domid);
     if !successor {
-        if let Err(e) = node.registry.remove(domid) {
-            error!("domain {domid}: {e}");
-        }
+        node.erase(domain);
         node.forget(domid);
     }
     life.gone = true;

@@ -39,7 +39,7 @@ fn watch(node: &Arc<Node>, domain: &Arc<Domain>) {
         match domain.monitor().subscribe() {
             Ok(mut events) => {
                 complained = false;
-                while let Ok(event) = events.next() {
+                while let Ok(event) = events.wait() {
                     if let Event::Shutdown { reason, detail } = event {
                         if on_shutdown(node, domain, reason, detail.as_deref()) {
                             return;
@@ -204,9 +204,7 @@ pub fn restart(
         },
     );
     node.forget(record.domid);
-    if let Err(e) = node.registry.remove(record.domid) {
-        error!("domain {}: {e}", record.domid);
-    }
+    node.erase(domain);
     if result.is_err() {
         let vm = StoreOp::Remove(record.vm_path.clone());
         if let Err(e) = node.store.apply(&[vm]) {

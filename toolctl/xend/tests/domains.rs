@@ -1,0 +1,272 @@
+//! Domains made, listed, paused, refused and destroyed.
+
+mod support;
+
+use noxen_xend_api::{Fault, Request, Response, ShutdownKind, StateFilter};
+use noxen_xenstore::client::Nodes;
+use support::{eventually, is_alive, Lab};
+
+#[test]
+fn domain_created_is_paused_listed_and_gone_once_destroyed() {
+    let lab = Lab::new();
+    let empty = lab.traces();
+    assert!(empty.is_empty(), "{empty:?}");
+    let mut config = lab.config("tenant");
+    config.vcpus = 2;
+    let made = lab.create(config).unwrap();
+    assert_eq!(
+        (made.domid, made.memory_mib, made.online_vcpus),
+        (Some(1), 64, 2)
+    );
+    assert_eq!(lab.letters("tenant"), "--p---");
+    let pid = made.pid.unwrap();
+    assert!(is_alive(pid));
+
+    lab.ask(&Request::Unpause {
+        domain: "tenant".into(),
+    })
+    .unwrap();
+    assert_eq!(lab.letters("tenant"), "-b----");
+    lab.ask(&Request::Pause {
+        domain: made.uuid.clone(),
+    })
+    .unwrap();
+    assert_eq!(lab.letters("tenant"), "--p---");
+
+    lab.destroy("1");
+    assert!(lab.guests().is_empty());
+    assert!(!is_alive(pid));
+    assert!(lab.traces().is_empty(), "{:?}", lab.traces());
+    let fault = lab
+        .ask(&Request::Pause {
+            domain: "tenant".into(),
+        })
+        .unwrap_err();
+    assert_eq!(fault, Fault::invalid_domain("tenant"));
+}
+
+#[test]
+fn domain_has_the_store_nodes_that_tools_read() {
+    let lab = Lab::new();
+    let made = lab.create(lab.config("tenant")).unwrap();
+    let mut store = lab.store();
+    let mut read = |path: &str| store.read(path).unwrap();
+    assert_eq!(read("/local/domain/1/name"), "tenant");
+    assert_eq!(read("/local/domain/1/vm"), format!("/vm/{}", made.uuid));
+    assert_eq!(read("/local/domain/1/console/tty"), "/dev/pts/99");
+    assert_eq!(read("/local/domain/1/console/ring-ref"), "12");
+    assert_eq!(read("/local/domain/1/store/port"), "1");
+    assert_eq!(read("/local/domain/1/memory/target"), "65536");
+    assert_eq!(read(&format!("/vm/{}/on_crash", made.uuid)), "restart");
+    assert_eq!(read("/local/domain/0/name"), "Domain-0");
+    assert!(store.is_introduced(1).unwrap());
+    let perms = |store: &mut noxen_xenstore::client::Client, path: &str| {
+        let mut wire = Vec::new();
+        store.perms(path).unwrap().append_wire(&mut wire);
+        String::from_utf8(wire).unwrap().replace('\0', " ")
+    };
+    assert_eq!(perms(&mut store, "/local/domain/1"), "n0 r1 ");
+    assert_eq!(perms(&mut store, "/local/domain/1/console/tty"), "n0 r1 ");
+    assert_eq!(perms(&mut store, "/local/domain/1/control"), "n1 ");
+    assert_eq!(perms(&mut store, "/local/domain/1/device"), "n1 ");
+}
+
+#[test]
+fn domain_0_is_listed_among_the_guests_by_name() {
+    let lab = Lab::new();
+    lab.create(lab.config("Alpha")).unwrap();
+    lab.create(lab.config("zeta")).unwrap();
+    let all = Request::List {
+        domains: vec![],
+        state: StateFilter::All,
+    };
+    let Response::Domains { domains } = lab.ask(&all).unwrap() else {
+        panic!()
+    };
+    let names: Vec<&str> = domains.iter().map(|d| d.name.as_str()).collect();
+    assert_eq!(names, ["Alpha", "Domain-0", "zeta"]);
+    let zero = &domains[1];
+    assert_eq!(
+        (zero.domid, zero.state.letters().as_str()),
+        (Some(0), "r-----")
+    );
+    let paused = Request::List {
+        domains: vec![],
+        state: StateFilter::Paused,
+    };
+    let Response::Domains { domains } = lab.ask(&paused).unwrap() else {
+        panic!()
+    };
+    assert_eq!(domains.len(), 2);
+    let fault = lab
+        .ask(&Request::Destroy { domain: "0".into() })
+        .unwrap_err();
+    assert_eq!(fault.message, "Cannot destroy privileged domain 0");
+}
+
+#[test]
+fn domain_refused_leaves_nothing_behind() {
+    let lab = Lab::new();
+    let refuse = |change: &dyn Fn(&mut noxen_xend_api::DomainConfig)| {
+        let mut config = lab.config("bad");
+        change(&mut config);
+        let text = lab.refusal(config);
+        assert!(lab.traces().is_empty(), "{text}: {:?}", lab.traces());
+        assert!(lab.guests().is_empty());
+        text
+    };
+    assert_eq!(
+        refuse(&|c| c.kernel = "/nonexistent/vmlinuz".into()),
+        "Kernel image does not exist: /nonexistent/vmlinuz"
+    );
+    assert_eq!(
+        refuse(&|c| c.ramdisk = "/nonexistent/initrd".into()),
+        "Kernel ramdisk does not exist: /nonexistent/initrd"
+    );
+    assert!(refuse(&|c| c.memory = 8 << 20).contains("Not enough memory"));
+    assert!(refuse(&|c| c.memory = 3).contains("at least 4 MiB"));
+    assert!(refuse(&|c| c.vcpus = 33000).contains("1 to 32"));
+    assert!(refuse(&|c| c.name = "Domain-0".into()).contains("already exists with ID '0'"));
+    let failing = lab.kernel("bad", "error: not a kernel: no ELF header");
+    assert_eq!(
+        refuse(&|c| c.kernel.clone_from(&failing)),
+        "not a kernel: no ELF header"
+    );
+    let dying = lab.kernel("dying", "die");
+    assert!(refuse(&|c| c.kernel.clone_from(&dying)).contains("ended before the domain was built"));
+}
+
+#[test]
+fn domain_of_a_name_in_use_is_refused_with_its_id() {
+    let lab = Lab::new();
+    let made = lab.create(lab.config("tenant")).unwrap();
+    assert_eq!(
+        lab.refusal(lab.config("tenant")),
+        "Domain 'tenant' already exists with ID '1'"
+    );
+    let mut other = lab.config("other");
+    other.uuid = Some(made.uuid.to_uppercase());
+    assert_eq!(
+        lab.refusal(other),
+        "Domain 'tenant' already exists with ID '1'"
+    );
+    assert_eq!(lab.guests().len(), 1);
+}
+
+#[test]
+fn domain_whose_monitor_dies_is_removed_and_released() {
+    let lab = Lab::new();
+    let made = lab.run(lab.config("tenant"));
+    let mut store = lab.store();
+    store.watch("@releaseDomain", "r").unwrap();
+    store.next_event(None).unwrap();
+    support::kill(made.pid.unwrap());
+    let event = store
+        .next_event(Some(std::time::Duration::from_secs(20)))
+        .unwrap();
+    assert_eq!(event.unwrap().path, "@releaseDomain");
+    eventually("the domain is gone", || {
+        lab.traces().is_empty().then_some(())
+    });
+    assert!(
+        lab.log().contains("domain tenant (id=1) died"),
+        "{}",
+        lab.log()
+    );
+}
+
+#[test]
+fn listing_in_full_and_vcpus_and_host_are_told() {
+    let lab = Lab::new();
+    let mut config = lab.config("tenant");
+    (config.vcpus, config.extra) = (2, "quiet".into());
+    lab.run(config);
+    let sxp = Request::Sxp {
+        domains: vec!["tenant".into()],
+        state: StateFilter::All,
+    };
+    let Response::Texts { texts } = lab.ask(&sxp).unwrap() else {
+        panic!()
+    };
+    assert!(
+        texts[0].starts_with("(domain\n    (domid 1)\n"),
+        "{}",
+        texts[0]
+    );
+    assert!(
+        texts[0].contains("\n    (status 2)\n    (state -b----)\n"),
+        "{}",
+        texts[0]
+    );
+    assert_eq!(texts[0].matches("status").count(), 1, "{}", texts[0]);
+    let vcpus = Request::VcpuList {
+        domains: vec!["tenant".into()],
+    };
+    let Response::Vcpus { domains } = lab.ask(&vcpus).unwrap() else {
+        panic!()
+    };
+    let letters: Vec<String> = domains[0].vcpus.iter().map(|v| v.letters()).collect();
+    assert_eq!(letters, ["-b-", "-b-"]);
+    let Response::Node { node } = lab.ask(&Request::Info).unwrap() else {
+        panic!()
+    };
+    assert_eq!(
+        (node.xen_major, node.xen_minor, node.xend_config_format),
+        (4, 17, 4)
+    );
+    let Response::Text { text } = lab.ask(&Request::Dmesg { clear: true }).unwrap() else {
+        panic!()
+    };
+    assert_eq!(text, "(d1) hello from tenant\n");
+    let Response::Text { text } = lab.ask(&Request::Dmesg { clear: false }).unwrap() else {
+        panic!()
+    };
+    assert_eq!(text, "");
+    let console = Request::Console {
+        domain: "tenant".into(),
+    };
+    let Response::Console { domid, tty } = lab.ask(&console).unwrap() else {
+        panic!()
+    };
+    assert_eq!((domid, tty.as_str()), (1, "/dev/pts/99"));
+}
+
+#[test]
+fn shutdown_of_a_paused_domain_waits_until_it_runs() {
+    let lab = Lab::new();
+    lab.create(lab.config("tenant")).unwrap();
+    let shutdown = Request::Shutdown {
+        domain: "tenant".into(),
+        kind: ShutdownKind::Poweroff,
+    };
+    lab.ask(&shutdown).unwrap();
+    assert_eq!(lab.letters("tenant"), "--p---");
+    lab.ask(&Request::Unpause {
+        domain: "tenant".into(),
+    })
+    .unwrap();
+    eventually("the domain is gone", || {
+        lab.guests().is_empty().then_some(())
+    });
+    eventually("nothing is left", || lab.traces().is_empty().then_some(()));
+}
+
+#[test]
+fn destroy_of_a_domain_being_created_ends_its_creation() {
+    let lab = Lab::new();
+    let mut config = lab.config("slow");
+    let never = lab.root().join("never");
+    config.kernel = lab.kernel("slow", &format!("wait {}", never.display()));
+    std::thread::scope(|scope| {
+        let creation = scope.spawn(|| lab.refusal(config));
+        let pid = eventually("its monitor runs", || lab.guest("slow")?.pid);
+        lab.destroy("slow");
+        assert!(!is_alive(pid));
+        let text = creation.join().unwrap();
+        assert_eq!(
+            text,
+            "Domain 'slow' was destroyed while it was being created"
+        );
+    });
+    assert!(lab.traces().is_empty(), "{:?}", lab.traces());
+}

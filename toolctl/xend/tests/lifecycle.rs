@@ -1,0 +1,194 @@
+//! What becomes of a guest that stops.
+
+mod support;
+
+use noxen_xend_api::{Request, ShutdownKind};
+use noxen_xenstore::client::Nodes;
+use support::{eventually, is_alive, Lab};
+
+fn shutdown(lab: &Lab, name: &str, kind: ShutdownKind) {
+    let domain = name.into();
+    lab.ask(&Request::Shutdown { domain, kind }).unwrap();
+}
+
+fn fault(lab: &Lab, domid: u32, word: &str) {
+    let path = format!("/local/domain/{domid}/data/fault");
+    lab.store().write(&path, word).unwrap();
+}
+
+#[test]
+fn poweroff_destroys_by_default() {
+    let lab = Lab::new();
+    let made = lab.run(lab.config("tenant"));
+    shutdown(&lab, "tenant", ShutdownKind::Halt);
+    eventually("the domain is gone", || {
+        lab.guests().is_empty().then_some(())
+    });
+    eventually("nothing is left", || lab.traces().is_empty().then_some(()));
+    assert!(!is_alive(made.pid.unwrap()));
+}
+
+#[test]
+fn reboot_restarts_under_a_new_id_with_the_same_uuid() {
+    let lab = Lab::new();
+    let made = lab.run(lab.config("tenant"));
+    shutdown(&lab, "tenant", ShutdownKind::Reboot);
+    let again = eventually("the domain is back", || {
+        lab.guest("tenant")
+            .filter(|d| d.restart_count == 1 && d.state.blocked)
+    });
+    assert_eq!((again.domid, &again.uuid), (Some(2), &made.uuid));
+    let count = format!("/vm/{}/xend/restart_count", made.uuid);
+    assert_eq!(lab.store().read(&count).unwrap(), "1");
+    let reason = format!("/vm/{}/xend/last_shutdown_reason", made.uuid);
+    assert_eq!(lab.store().read(&reason).unwrap(), "reboot");
+    assert!(!lab
+        .traces()
+        .iter()
+        .any(|t| t.starts_with("/local/domain/1")));
+    eventually("one record is left", || {
+        (std::fs::read_dir(lab.paths().running_dir())
+            .unwrap()
+            .count()
+            == 1)
+            .then_some(())
+    });
+    assert!(!is_alive(made.pid.unwrap()));
+}
+
+#[test]
+fn restart_within_the_guard_destroys_instead() {
+    let lab = Lab::with_guard("60");
+    lab.run(lab.config("tenant"));
+    shutdown(&lab, "tenant", ShutdownKind::Reboot);
+    eventually("the domain is gone", || {
+        lab.guests().is_empty().then_some(())
+    });
+    let log = lab.log();
+    assert!(
+        log.contains("VM tenant restarting too fast (Elapsed time: "),
+        "{log}"
+    );
+    assert!(log.contains("Refusing to restart to avoid loops."), "{log}");
+}
+
+#[test]
+fn preserve_keeps_the_domain_until_destroyed() {
+    let lab = Lab::new();
+    let mut config = lab.config("off");
+    config.on_poweroff = "preserve".into();
+    lab.run(config);
+    let mut config = lab.config("crashed");
+    config.on_crash = "preserve".into();
+    let crashed = lab.run(config);
+    shutdown(&lab, "off", ShutdownKind::Poweroff);
+    fault(&lab, crashed.domid.unwrap(), "crash");
+    eventually("both have stopped", || {
+        (lab.letters("off") == "---s--" && lab.letters("crashed") == "----c-").then_some(())
+    });
+    eventually("it is marked as complete", || {
+        lab.store()
+            .read_if_present("/local/domain/1/xend/shutdown_completed")
+            .unwrap()
+    });
+    let unpause = Request::Unpause {
+        domain: "off".into(),
+    };
+    eventually("it is kept for good", || {
+        let refused = lab.ask(&unpause).err()?;
+        refused
+            .message
+            .contains("has shut down (poweroff)")
+            .then_some(())
+    });
+    lab.destroy("off");
+    lab.destroy("crashed");
+    assert!(lab.traces().is_empty(), "{:?}", lab.traces());
+}
+
+#[test]
+fn crash_restarts_by_default() {
+    let lab = Lab::new();
+    let made = lab.run(lab.config("tenant"));
+    fault(&lab, made.domid.unwrap(), "crash");
+    eventually("the domain is back", || {
+        lab.guest("tenant").filter(|d| d.domid == Some(2))
+    });
+}
+
+#[test]
+fn rename_restart_keeps_the_dead_one_under_a_new_name() {
+    let lab = Lab::new();
+    let mut config = lab.config("tenant");
+    config.on_reboot = "rename-restart".into();
+    let made = lab.run(config);
+    shutdown(&lab, "tenant", ShutdownKind::Reboot);
+    let fresh = eventually("the domain is back", || {
+        lab.guest("tenant")
+            .filter(|d| d.domid == Some(2) && d.state.blocked)
+    });
+    assert_eq!((&fresh.uuid, fresh.restart_count), (&made.uuid, 1));
+    let dead = lab
+        .guests()
+        .into_iter()
+        .find(|d| d.domid == Some(1))
+        .unwrap();
+    assert_ne!(dead.uuid, made.uuid);
+    assert_eq!(dead.name, format!("Domain-{}", dead.uuid));
+    assert_eq!(dead.state.letters(), "---s--");
+    assert_eq!(lab.store().read("/local/domain/1/name").unwrap(), dead.name);
+    let path = format!("/vm/{}/name", made.uuid);
+    assert_eq!(lab.store().read(&path).unwrap(), "tenant");
+    lab.destroy(&dead.name);
+    lab.destroy("tenant");
+    assert!(lab.traces().is_empty(), "{:?}", lab.traces());
+}
+
+#[test]
+fn coredump_values_say_in_the_log_that_no_dump_is_written() {
+    let lab = Lab::new();
+    let mut config = lab.config("tenant");
+    config.on_crash = "coredump-destroy".into();
+    let made = lab.run(config);
+    fault(&lab, made.domid.unwrap(), "crash");
+    eventually("the domain is gone", || {
+        lab.guests().is_empty().then_some(())
+    });
+    assert!(lab
+        .log()
+        .contains("a core dump is asked for, but this version writes none"));
+}
+
+#[test]
+fn restart_whose_kernel_has_gone_ends_the_domain_and_leaves_nothing() {
+    let lab = Lab::new();
+    let mut config = lab.config("tenant");
+    config.kernel = lab.kernel("mortal", "ok");
+    let kernel = config.kernel.clone();
+    lab.run(config);
+    std::fs::remove_file(&kernel).unwrap();
+    shutdown(&lab, "tenant", ShutdownKind::Reboot);
+    eventually("the domain is gone", || {
+        lab.guests().is_empty().then_some(())
+    });
+    eventually("nothing is left", || lab.traces().is_empty().then_some(()));
+    let want =
+        format!("domain tenant could not be restarted: Kernel image does not exist: {kernel}");
+    assert!(lab.log().contains(&want), "{}", lab.log());
+}
+
+#[test]
+fn reset_gives_a_fresh_domain_without_counting_as_a_restart() {
+    let lab = Lab::with_guard("60");
+    let made = lab.run(lab.config("tenant"));
+    lab.ask(&Request::Reset {
+        domain: "tenant".into(),
+    })
+    .unwrap();
+    let again = lab.guest("tenant").unwrap();
+    assert_eq!(
+        (again.domid, again.restart_count, &again.uuid),
+        (Some(2), 0, &made.uuid)
+    );
+    assert_eq!(again.state.letters(), "-b----");
+}

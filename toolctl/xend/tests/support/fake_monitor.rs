@@ -1,0 +1,210 @@
+//! A noxen-vmm without a VM: the same command line, descriptors, control socket and events, and a guest that
+//! does what its store nodes say. For xend's tests on hosts without KVM.
+//!
+//! ```text
+//!   kernel image (a text): ok | error: TEXT | die | wait PATH (build until PATH exists)
+//!   guest: control/shutdown = poweroff|halt|reboot -> Shutdown event    data/fault = crash|exit
+//! ```
+#![allow(unsafe_code)] // Descriptors arrive as numbers in the spec.
+
+use noxen_control::message::VcpuStatus;
+use noxen_control::{DomainSpec, Event, Reply, Request, ShutdownReason, Status};
+use noxen_xenstore::client::{Client, Nodes};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+#[derive(Default)]
+struct Guest {
+    paused: bool,
+    shutdown: Option<ShutdownReason>,
+    subscribers: Vec<UnixStream>,
+}
+
+struct Machine {
+    spec: DomainSpec,
+    guest: Mutex<Guest>,
+    changed: Condvar,
+}
+
+fn take<T: From<OwnedFd>>(fd: i32) -> T {
+    // SAFETY: each number in the spec was inherited for this process alone and is taken once; there is no safe
+    // way to own an inherited descriptor.
+    T::from(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn main() {
+    let mut args = std::env::args().skip(1);
+    assert_eq!(args.next().as_deref(), Some("--spec-fd"));
+    let spec_fd: i32 = args.next().unwrap().parse().unwrap();
+    let mut text = String::new();
+    take::<File>(spec_fd).read_to_string(&mut text).unwrap();
+    let spec: DomainSpec = serde_json::from_str(&text).unwrap();
+    let mut ready: File = take(spec.ready_fd);
+    let listener: UnixListener = take(spec.control_fd);
+    let mut image = String::new();
+    take::<File>(spec.kernel_fd)
+        .read_to_string(&mut image)
+        .unwrap();
+    let (word, rest) = image.trim().split_once(' ').unwrap_or((image.trim(), ""));
+    match word {
+        "ok" => {}
+        "error:" => {
+            writeln!(ready, "error: {rest}").unwrap();
+            return;
+        }
+        "wait" => {
+            while !std::path::Path::new(rest).exists() {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+        _ => std::process::exit(9),
+    }
+    let store: UnixStream = take(spec.store_fd.unwrap());
+    let mut log: File = take(spec.log_fd.unwrap());
+    writeln!(log, "domain {} built", spec.domid).unwrap();
+    let machine = Arc::new(Machine {
+        guest: Mutex::new(Guest {
+            paused: true,
+            ..Guest::default()
+        }),
+        changed: Condvar::new(),
+        spec,
+    });
+    writeln!(ready, "ready").unwrap();
+    drop(ready);
+    let guest = machine.clone();
+    std::thread::spawn(move || run_guest(&guest, store));
+    for stream in listener.incoming() {
+        let machine = machine.clone();
+        std::thread::spawn(move || control(&machine, stream.unwrap()));
+    }
+}
+
+/// The guest: acts on its store nodes, but only while it is not paused.
+fn run_guest(machine: &Machine, store: UnixStream) {
+    let mut store = Client::from_stream(store);
+    let _ = guest_loop(machine, &mut store);
+}
+
+fn guest_loop(machine: &Machine, store: &mut Client) -> Result<(), Box<dyn std::error::Error>> {
+    store.watch("control/shutdown", "c")?;
+    store.watch("data/fault", "f")?;
+    loop {
+        store.next_event(None)?;
+        let mut guest = machine.guest.lock().unwrap();
+        while guest.paused {
+            guest = machine.changed.wait(guest).unwrap();
+        }
+        drop(guest);
+        let asked = store.read_if_present("control/shutdown")?;
+        let reason = match asked.as_deref() {
+            Some("poweroff" | "halt") => Some(ShutdownReason::Poweroff),
+            Some("reboot") => Some(ShutdownReason::Reboot),
+            _ => None,
+        };
+        if let Some(reason) = reason {
+            store.write("control/shutdown", "")?;
+            stop(machine, reason);
+        }
+        match store.read_if_present("data/fault")?.as_deref() {
+            Some("crash") => stop(machine, ShutdownReason::Crash),
+            Some("exit") => std::process::exit(7),
+            _ => {}
+        }
+    }
+}
+
+fn stop(machine: &Machine, reason: ShutdownReason) {
+    let mut guest = machine.guest.lock().unwrap();
+    if guest.shutdown.replace(reason).is_none() {
+        for subscriber in &guest.subscribers {
+            tell(subscriber, &shutdown_event(reason));
+        }
+    }
+}
+
+fn shutdown_event(reason: ShutdownReason) -> Event {
+    Event::Shutdown {
+        reason,
+        detail: None,
+    }
+}
+
+fn tell(mut stream: &UnixStream, line: &impl serde::Serialize) {
+    let mut text = serde_json::to_vec(line).unwrap();
+    text.push(b'\n');
+    // A peer that has gone is its own affair.
+    let _ = stream.write_all(&text);
+}
+
+fn control(machine: &Machine, stream: UnixStream) {
+    for line in BufReader::new(&stream).lines() {
+        let Ok(line) = line else { return };
+        let request: Request = serde_json::from_str(&line).unwrap();
+        let mut guest = machine.guest.lock().unwrap();
+        match request {
+            Request::Status => {
+                let status = status(machine, &guest);
+                tell(&stream, &Reply::Status(Box::new(status)));
+            }
+            Request::Pause => {
+                guest.paused = true;
+                tell(&stream, &Reply::Ok);
+            }
+            Request::Unpause => {
+                guest.paused = false;
+                machine.changed.notify_all();
+                tell(&stream, &Reply::Ok);
+            }
+            Request::Destroy => {
+                tell(&stream, &Reply::Ok);
+                std::process::exit(0);
+            }
+            Request::ConsoleLog => {
+                let text = format!("hello from {}\n", machine.spec.name);
+                tell(&stream, &Reply::Text { text });
+            }
+            Request::Subscribe => {
+                tell(&stream, &Reply::Ok);
+                if let Some(reason) = guest.shutdown {
+                    tell(&stream, &shutdown_event(reason));
+                }
+                guest.subscribers.push(stream.try_clone().unwrap());
+            }
+            Request::Counters | Request::Registers => {
+                let message = "the fake monitor has none".into();
+                tell(&stream, &Reply::Error { message });
+            }
+        }
+    }
+}
+
+fn status(machine: &Machine, guest: &Guest) -> Status {
+    let spec = &machine.spec;
+    let vcpu = VcpuStatus {
+        online: true,
+        blocked: true,
+        cpu_ns: 1_500_000_000,
+        cpu: Some(0),
+    };
+    Status {
+        domid: spec.domid,
+        pid: std::process::id(),
+        paused: guest.paused,
+        shutdown: guest.shutdown,
+        crash_reason: None,
+        vcpus: vec![vcpu; spec.vcpus as usize],
+        memory_kib: spec.memory_mib * 1024,
+        cpu_ns: 1_500_000_000 * u64::from(spec.vcpus),
+        uptime_s: 1,
+        console_tty: "/dev/pts/99".into(),
+        store_mfn: 11,
+        store_port: 1,
+        console_mfn: 12,
+        console_port: 2,
+    }
+}

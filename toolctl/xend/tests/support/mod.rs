@@ -1,0 +1,292 @@
+//! A private xend with a real xenstored and fake monitors, under a directory of its own.
+#![allow(dead_code)] // Each test file uses its part.
+
+use noxen_xend_api::paths::Paths;
+use noxen_xend_api::{Client, ClientError, DomainConfig, DomainInfo, Fault, Request, Response};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+/// One private node.
+pub struct Lab {
+    root: PathBuf,
+    guard: String,
+}
+
+/// The xenstored program, built if need be.
+fn xenstored() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| {
+        let xend = Path::new(env!("CARGO_BIN_EXE_xend"));
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["build", "--quiet", "--package", "noxen-xenstored"]);
+        cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
+        let directory = xend.parent().unwrap();
+        if directory.ends_with("release") {
+            cargo.arg("--release");
+        }
+        cargo.env("CARGO_TARGET_DIR", directory.parent().unwrap());
+        assert!(
+            cargo.status().unwrap().success(),
+            "xenstored does not build"
+        );
+        directory.join("xenstored")
+    })
+}
+
+/// Waits until `condition` gives something; fails after 20 s.
+pub fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "it never came to pass: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+impl Lab {
+    /// A node whose xend runs; domains may be restarted at once.
+    pub fn new() -> Lab {
+        Lab::with_guard("0")
+    }
+
+    /// A node whose domains are restarted only after `seconds`.
+    pub fn with_guard(seconds: &str) -> Lab {
+        let n = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("noxen-xend-{}-{n}", std::process::id());
+        let root = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&root).unwrap();
+        let lab = Lab {
+            root,
+            guard: seconds.into(),
+        };
+        lab.kernel("ok", "ok");
+        lab.start();
+        lab
+    }
+
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub fn paths(&self) -> Paths {
+        Paths::under(&self.root)
+    }
+
+    /// Runs `xend ARGS`.
+    pub fn xend(&self, args: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_xend"))
+            .args(args)
+            .env("NOXEN_ROOT", &self.root)
+            .env("NOXEN_VMM", env!("CARGO_BIN_EXE_xend-fake-monitor"))
+            .env("NOXEN_XENSTORED", xenstored())
+            .env("NOXEN_KVM", "/dev/null")
+            .env_remove("XENSTORED_PATH")
+            .env_remove("XENSTORED_RUNDIR")
+            .output()
+            .unwrap()
+    }
+
+    pub fn start(&self) {
+        let output = self.xend(&["start", "--restart-guard", &self.guard]);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{errors}\n{}", self.log());
+    }
+
+    pub fn stop(&self) {
+        let output = self.xend(&["stop"]);
+        assert!(output.status.success(), "{output:?}");
+    }
+
+    /// The daemon's process id.
+    pub fn pid(&self) -> u32 {
+        let text = std::fs::read_to_string(self.paths().xend_pid()).unwrap();
+        text.trim().parse().unwrap()
+    }
+
+    /// kill -9 of the daemon and of the supervisor that would start it again.
+    pub fn kill_all_of_xend(&self) {
+        let pid = self.pid();
+        kill(parent_of(pid));
+        kill(pid);
+        // Its leader is a zombie before its last thread lets go of the lock.
+        eventually("xend is dead", || {
+            (self.xend(&["status"]).status.code() == Some(3)).then_some(())
+        });
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.paths().xend_log()).unwrap_or_default()
+    }
+
+    /// A kernel file that tells the fake monitor what to do.
+    pub fn kernel(&self, name: &str, text: &str) -> String {
+        let path = self.root.join(format!("kernel-{name}"));
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    }
+
+    pub fn config(&self, name: &str) -> DomainConfig {
+        DomainConfig {
+            name: name.into(),
+            kernel: self.root.join("kernel-ok").display().to_string(),
+            memory: 64,
+            ..DomainConfig::default()
+        }
+    }
+
+    pub fn client(&self) -> Client {
+        let client = Client::connect(&self.paths()).unwrap();
+        client.set_timeout(Some(Duration::from_secs(60))).unwrap();
+        client
+    }
+
+    pub fn ask(&self, request: &Request) -> Result<Response, Fault> {
+        match self.client().ask(request) {
+            Ok(response) => Ok(response),
+            Err(ClientError::Fault(fault)) => Err(fault),
+            Err(e) => panic!("{e}\n{}", self.log()),
+        }
+    }
+
+    pub fn create(&self, config: DomainConfig) -> Result<DomainInfo, Fault> {
+        let config = Box::new(config);
+        match self.ask(&Request::Create { config })? {
+            Response::Domain { domain } => Ok(*domain),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Creates a domain and lets it run.
+    pub fn run(&self, config: DomainConfig) -> DomainInfo {
+        let name = config.name.clone();
+        let domain = self.create(config).unwrap();
+        self.ask(&Request::Unpause { domain: name }).unwrap();
+        domain
+    }
+
+    pub fn refusal(&self, config: DomainConfig) -> String {
+        let fault = self.create(config).unwrap_err();
+        assert!(!fault.message.contains('\n'), "{}", fault.message);
+        fault.message
+    }
+
+    pub fn destroy(&self, domain: &str) {
+        let domain = domain.into();
+        self.ask(&Request::Destroy { domain }).unwrap();
+    }
+
+    /// Guests, by name.
+    pub fn guests(&self) -> Vec<DomainInfo> {
+        let all = Request::List {
+            domains: vec![],
+            state: Default::default(),
+        };
+        match self.ask(&all).unwrap() {
+            Response::Domains { domains } => {
+                domains.into_iter().filter(|d| d.domid != Some(0)).collect()
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub fn guest(&self, name: &str) -> Option<DomainInfo> {
+        self.guests().into_iter().find(|d| d.name == name)
+    }
+
+    pub fn letters(&self, name: &str) -> String {
+        self.guest(name).unwrap().state.letters()
+    }
+
+    /// A connection to this node's store, with domain 0's rights.
+    pub fn store(&self) -> noxen_xenstore::client::Client {
+        let socket = self.root.join("var/run/xenstored/socket");
+        noxen_xenstore::client::Client::connect_to(&socket).unwrap()
+    }
+
+    /// Every node of the store below `path`; the root is the empty path.
+    pub fn store_tree(&self, path: &str) -> Vec<String> {
+        use noxen_xenstore::client::Nodes;
+        let mut store = self.store();
+        let mut out = Vec::new();
+        let mut todo = vec![path.to_owned()];
+        while let Some(path) = todo.pop() {
+            let shown = if path.is_empty() { "/" } else { &path };
+            let children = store.directory_if_present(shown).unwrap();
+            for child in children.unwrap_or_default() {
+                todo.push(format!("{path}/{child}"));
+            }
+            out.push(path);
+        }
+        out.sort();
+        out
+    }
+
+    /// What exists of guests: store nodes, run directories, records.
+    pub fn traces(&self) -> Vec<String> {
+        let mut out: Vec<String> = self
+            .store_tree("/local/domain")
+            .into_iter()
+            .chain(self.store_tree("/vm"))
+            .filter(|p| p.len() > 14 && !p.starts_with("/local/domain/0"))
+            .filter(|p| !p.starts_with("/vm/00000000-0000-0000-0000-000000000000"))
+            .collect();
+        for directory in [self.paths().domains_run_dir(), self.paths().running_dir()] {
+            for entry in std::fs::read_dir(directory).unwrap() {
+                out.push(entry.unwrap().path().display().to_string());
+            }
+        }
+        out
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("xend.log:\n{}", self.log());
+        }
+        // Adopting is how the monitors of a failed test are found. Nothing here may panic.
+        if self.xend(&["start"]).status.success() {
+            for guest in self.guests() {
+                let domain = guest.domid.unwrap().to_string();
+                let _ = self.ask(&Request::Destroy { domain });
+            }
+            let _ = self.xend(&["stop"]);
+        }
+        let pid = std::fs::read_to_string(self.root.join("var/run/xenstore.pid"));
+        if let Some(pid) = pid.ok().and_then(|text| text.trim().parse().ok()) {
+            kill(pid);
+        }
+        let _ = std::fs::remove_dir_all(&self.root);
+    }
+}
+
+/// kill -9.
+pub fn kill(pid: u32) {
+    use rustix::process::{kill_process, Pid, Signal};
+    if let Some(pid) = Pid::from_raw(pid as i32) {
+        let _ = kill_process(pid, Signal::KILL);
+    }
+}
+
+/// Runs and is no zombie.
+pub fn is_alive(pid: u32) -> bool {
+    stat_fields(pid).is_some_and(|fields| fields[0] != "Z")
+}
+
+/// Parent's process id.
+pub fn parent_of(pid: u32) -> u32 {
+    stat_fields(pid).unwrap()[1].parse().unwrap()
+}
+
+fn stat_fields(pid: u32) -> Option<Vec<String>> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, rest) = text.rsplit_once(") ")?;
+    Some(rest.split(' ').map(str::to_owned).collect())
+}
