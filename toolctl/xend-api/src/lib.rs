@@ -14,7 +14,6 @@ pub mod config;
 pub mod info;
 pub mod message;
 pub mod paths;
-pub mod sxp;
 
 pub use client::{Client, ClientError};
 pub use config::{Cpus, DomainConfig};

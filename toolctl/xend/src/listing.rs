@@ -12,8 +12,8 @@ use crate::registry::{Phase, Record};
 use crate::store_nodes::{DOMAIN_0_NAME, DOMAIN_0_UUID};
 use crate::{clock, cpuset, host};
 use noxen_control::{ShutdownReason, Status};
-use noxen_xend_api::sxp::Sxp;
 use noxen_xend_api::{cmdline, Cpus, DomainConfig, DomainInfo, DomainState, DomainVcpus, VcpuInfo};
+use noxen_xm_config::sxp::Node as Sxp;
 
 /// State letters out of what is known.
 pub fn state_of(record: &Record, status: Option<&Status>, dying: bool) -> DomainState {
@@ -160,6 +160,16 @@ pub fn domain_0_vcpus() -> DomainVcpus {
     }
 }
 
+/// `(KEY VALUE)`.
+fn pair(key: &str, value: impl ToString) -> Sxp {
+    Sxp::pair(key, value.to_string())
+}
+
+/// `(KEY MEMBER..)`.
+fn list(key: &str, members: impl IntoIterator<Item = Sxp>) -> Sxp {
+    Sxp::list(key, members.into_iter().collect())
+}
+
 /// A guest as `list -l` shows it.
 pub fn guest_sxp(domain: &Domain) -> Sxp {
     let info = guest(domain);
@@ -171,98 +181,102 @@ pub fn guest_sxp(domain: &Domain) -> Sxp {
         (Cpus::Any, None) => Vec::new(),
         _ => affinity_of(c, host_cpus),
     };
-    let cpu_list = Sxp::List(cpus.into_iter().map(Sxp::atom).collect());
-    let image = Sxp::node(
+    let cpu_list = Sxp::List(
+        cpus.into_iter()
+            .map(|cpu| Sxp::atom(cpu.to_string()))
+            .collect(),
+    );
+    let image = list(
         "linux",
         [
-            Some(Sxp::pair("kernel", &c.kernel)),
-            (!c.ramdisk.is_empty()).then(|| Sxp::pair("ramdisk", &c.ramdisk)),
-            Some(Sxp::pair("args", cmdline::compose(c).unwrap_or_default())),
+            Some(pair("kernel", &c.kernel)),
+            (!c.ramdisk.is_empty()).then(|| pair("ramdisk", &c.ramdisk)),
+            Some(pair("args", cmdline::compose(c).unwrap_or_default())),
         ]
         .into_iter()
         .flatten(),
     );
     let mut items = vec![
-        Sxp::pair("domid", record.domid),
-        Sxp::pair("on_crash", &c.on_crash),
-        Sxp::pair("uuid", &info.uuid),
-        Sxp::pair("bootloader_args", &c.bootargs),
-        Sxp::pair("vcpus", info.vcpus),
-        Sxp::pair("name", &info.name),
-        Sxp::pair("on_poweroff", &c.on_poweroff),
-        Sxp::pair("on_reboot", &c.on_reboot),
-        Sxp::node("cpus", [Sxp::List(vec![cpu_list; info.vcpus as usize])]),
-        Sxp::pair("bootloader", &c.bootloader),
-        Sxp::pair("maxmem", info.maxmem_mib),
-        Sxp::pair("memory", info.memory_mib),
-        Sxp::pair("shadow_memory", 0),
-        Sxp::pair("cpu_weight", c.cpu_weight.unwrap_or(256)),
-        Sxp::pair("cpu_cap", c.cpu_cap.unwrap_or(0)),
-        Sxp::pair("features", &c.features),
-        Sxp::pair("on_xend_start", &c.on_xend_start),
-        Sxp::pair("on_xend_stop", &c.on_xend_stop),
+        pair("domid", record.domid),
+        pair("on_crash", &c.on_crash),
+        pair("uuid", &info.uuid),
+        pair("bootloader_args", &c.bootargs),
+        pair("vcpus", info.vcpus),
+        pair("name", &info.name),
+        pair("on_poweroff", &c.on_poweroff),
+        pair("on_reboot", &c.on_reboot),
+        list("cpus", [Sxp::List(vec![cpu_list; info.vcpus as usize])]),
+        pair("bootloader", &c.bootloader),
+        pair("maxmem", info.maxmem_mib),
+        pair("memory", info.memory_mib),
+        pair("shadow_memory", 0),
+        pair("cpu_weight", c.cpu_weight.unwrap_or(256)),
+        pair("cpu_cap", c.cpu_cap.unwrap_or(0)),
+        pair("features", &c.features),
+        pair("on_xend_start", &c.on_xend_start),
+        pair("on_xend_stop", &c.on_xend_stop),
     ];
     items.extend(times(&info));
-    items.push(Sxp::node("image", [image]));
+    items.push(list("image", [image]));
     items.extend(states(&info));
     if let Some(status) = status {
-        items.push(Sxp::pair("store_mfn", status.store_mfn));
-        items.push(Sxp::pair("console_mfn", status.console_mfn));
-        items.push(Sxp::node(
+        items.push(pair("store_mfn", status.store_mfn));
+        items.push(pair("console_mfn", status.console_mfn));
+        items.push(list(
             "device",
-            [Sxp::node(
+            [list(
                 "console",
                 [
-                    Sxp::pair("protocol", "vt100"),
-                    Sxp::pair("location", status.console_port),
-                    Sxp::pair("tty", &status.console_tty),
+                    pair("protocol", "vt100"),
+                    pair("location", status.console_port),
+                    pair("tty", &status.console_tty),
                 ],
             )],
         ));
     }
-    Sxp::node("domain", items)
+    list("domain", items)
 }
 
 /// The host as `list -l` shows it.
 pub fn domain_0_sxp(node: &Node) -> Sxp {
     let info = domain_0(node);
     let mut items = vec![
-        Sxp::pair("domid", 0),
-        Sxp::pair("on_crash", "restart"),
-        Sxp::pair("uuid", &info.uuid),
-        Sxp::pair("bootloader_args", ""),
-        Sxp::pair("vcpus", info.vcpus),
-        Sxp::pair("name", &info.name),
-        Sxp::pair("on_poweroff", "destroy"),
-        Sxp::pair("on_reboot", "restart"),
-        Sxp::pair("bootloader", ""),
-        Sxp::pair("maxmem", info.maxmem_mib),
-        Sxp::pair("memory", info.memory_mib),
-        Sxp::pair("shadow_memory", 0),
-        Sxp::pair("cpu_weight", 256),
-        Sxp::pair("cpu_cap", 0),
-        Sxp::pair("features", ""),
-        Sxp::pair("on_xend_start", "ignore"),
-        Sxp::pair("on_xend_stop", "ignore"),
+        pair("domid", 0),
+        pair("on_crash", "restart"),
+        pair("uuid", &info.uuid),
+        pair("bootloader_args", ""),
+        pair("vcpus", info.vcpus),
+        pair("name", &info.name),
+        pair("on_poweroff", "destroy"),
+        pair("on_reboot", "restart"),
+        pair("bootloader", ""),
+        pair("maxmem", info.maxmem_mib),
+        pair("memory", info.memory_mib),
+        pair("shadow_memory", 0),
+        pair("cpu_weight", 256),
+        pair("cpu_cap", 0),
+        pair("features", ""),
+        pair("on_xend_start", "ignore"),
+        pair("on_xend_stop", "ignore"),
     ];
     items.extend(times(&info));
-    items.push(Sxp::node("image", [Sxp::node("linux", [])]));
+    items.push(list("image", [list("linux", [])]));
     items.extend(states(&info));
-    Sxp::node("domain", items)
+    list("domain", items)
 }
 
 fn times(info: &DomainInfo) -> [Sxp; 3] {
     [
-        Sxp::pair("start_time", format!("{:.6}", info.start_time)),
-        Sxp::pair("cpu_time", format!("{:.9}", info.cpu_time_s())),
-        Sxp::pair("online_vcpus", info.online_vcpus),
+        pair("start_time", format!("{:.6}", info.start_time)),
+        pair("cpu_time", format!("{:.9}", info.cpu_time_s())),
+        pair("online_vcpus", info.online_vcpus),
     ]
 }
 
 fn states(info: &DomainInfo) -> [Sxp; 2] {
     [
-        Sxp::pair("status", info.state.status()),
-        Sxp::pair("state", info.state.letters()),
+        pair("status", info.state.status()),
+        pair("state", info.state.letters()),
     ]
 }
 
