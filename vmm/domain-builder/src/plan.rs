@@ -103,10 +103,10 @@ pub fn plan(image: &KernelImage, spec: &DomainSpec<'_>) -> Result<PvLayout, Buil
         needed = next;
     }
     Err(BuildError::TooSmall {
-        memory_mib: spec.nr_pages * PAGE_SIZE >> 20,
+        memory_mib: to_mib(spec.nr_pages),
         kernel_mib: mib(image.end_offset()),
         ramdisk_mib: mib(spec.ramdisk_len),
-        needed_mib: whole_mib(needed) * PAGE_SIZE >> 20,
+        needed_mib: to_mib(whole_mib(needed)),
     })
 }
 
@@ -120,8 +120,8 @@ fn check_spec(spec: &DomainSpec<'_>) -> Result<(), BuildError> {
     }
     if spec.max_pages < spec.nr_pages {
         return Err(BuildError::AboveMaximum {
-            start_mib: spec.nr_pages * PAGE_SIZE >> 20,
-            max_mib: spec.max_pages * PAGE_SIZE >> 20,
+            start_mib: to_mib(spec.nr_pages),
+            max_mib: to_mib(spec.max_pages),
         });
     }
     if spec.cmdline.len() > MAX_CMDLINE {
@@ -308,4 +308,9 @@ fn mib(bytes: u64) -> u64 {
 /// `pages` rounded up to whole MiB.
 fn whole_mib(pages: u64) -> u64 {
     pages.next_multiple_of(256)
+}
+
+/// Whole MiB in `pages`.
+fn to_mib(pages: u64) -> u64 {
+    pages / 256
 }

@@ -207,7 +207,7 @@ fn write_sparse(
         rest = after;
         let mut gpa = run.gpa;
         while !piece.is_empty() {
-            let zeros = whole_pages(piece, gpa, |page| is_zero(page));
+            let zeros = whole_pages(piece, gpa, is_zero);
             (piece, gpa) = (&piece[zeros..], gpa + zeros as u64);
             let data = whole_pages(piece, gpa, |page| !is_zero(page));
             memory.write(gpa, &piece[..data])?;

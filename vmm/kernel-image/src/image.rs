@@ -315,7 +315,7 @@ struct Space {
 
 impl Space {
     fn new(class: Class, virt_base: u64, first: u64, last: u64) -> Result<Self, KernelError> {
-        if virt_base % PAGE != 0 {
+        if !virt_base.is_multiple_of(PAGE) {
             return Err(KernelError::note(format!(
                 "VIRT_BASE {virt_base:#x} is not page aligned"
             )));
@@ -373,7 +373,7 @@ impl Space {
                 .and_then(|o| self.virt_base.checked_add(o)),
         }
         .ok_or_else(|| KernelError::note("HYPERCALL_PAGE is beyond the address space"))?;
-        if va % PAGE != 0 {
+        if !va.is_multiple_of(PAGE) {
             return Err(KernelError::note(format!(
                 "HYPERCALL_PAGE {va:#x} is not page aligned"
             )));
@@ -385,7 +385,7 @@ impl Space {
     }
 
     fn init_p2m(&self, va: u64) -> Result<u64, KernelError> {
-        if va % PAGE != 0 {
+        if !va.is_multiple_of(PAGE) {
             return Err(KernelError::note(format!(
                 "INIT_P2M {va:#x} is not page aligned"
             )));

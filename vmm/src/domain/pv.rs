@@ -262,6 +262,7 @@ pub fn build(
             rip: image.entry,
             cr3: region.tables.l4,
             cr4: host.cr4(),
+            xcr0: host.xcr0_mask(),
             mon_info: DIRECT_MAP_VA + region.info,
         };
         let vcpu = Vcpu::new(fd, &cpuid, start)?;

@@ -11,7 +11,7 @@
 
 use crate::vstate::exit::Exit;
 use crate::vstate::msr::{self, MsrError};
-use kvm_bindings::{kvm_mp_state, kvm_regs, kvm_segment, kvm_sregs, CpuId, KVM_MP_STATE_RUNNABLE};
+use kvm_bindings::{kvm_mp_state, kvm_regs, kvm_segment, kvm_sregs, kvm_xcrs, CpuId, KVM_MP_STATE_RUNNABLE};
 use kvm_ioctls::VcpuFd;
 use noxen_monitor_abi::layout::{selector, window, PAGE_SIZE, VCPU_VA, VCPU_WINDOW};
 use rustix::mm::{mmap, MapFlags, ProtFlags};
@@ -40,6 +40,8 @@ pub struct StartState {
     pub cr3: u64,
     /// CR4.
     pub cr4: u64,
+    /// XCR0, 0 where the CPU has no XSAVE.
+    pub xcr0: u64,
     /// Direct-map address of MonInfo.
     pub mon_info: u64,
 }
@@ -100,6 +102,12 @@ impl Vcpu {
             .map_err(refused("set the system registers"))?;
         fd.set_regs(&general_registers(start))
             .map_err(refused("set the registers"))?;
+        if start.xcr0 != 0 {
+            // All that the guest may ever enable, so that its own XSETBV changes nothing in hardware:
+            // QEMU's TCG lets a nested guest's XSETBV past KVM, which then restores the value it knows.
+            fd.set_xcrs(&xcr0(start.xcr0))
+                .map_err(refused("set XCR0"))?;
+        }
         msr::set_start(&fd)?;
         // Those beyond the first would wait for INIT and SIPI.
         let runnable = kvm_mp_state {
@@ -282,6 +290,15 @@ fn general_registers(start: StartState) -> kvm_regs {
     }
 }
 
+fn xcr0(value: u64) -> kvm_xcrs {
+    let mut xcrs = kvm_xcrs {
+        nr_xcrs: 1,
+        ..Default::default()
+    };
+    xcrs.xcrs[0].value = value;
+    xcrs
+}
+
 fn system_registers(reset: kvm_sregs, start: StartState) -> kvm_sregs {
     let window = VCPU_VA + u64::from(start.id) * VCPU_WINDOW;
     let code = kvm_segment {
@@ -341,6 +358,7 @@ mod tests {
         rip: 0xffff_8700_0000_0000,
         cr3: 0x4000_1000,
         cr4: 0x6a0,
+        xcr0: 7,
         mon_info: 0xffff_8400_4000_0000,
     };
 
