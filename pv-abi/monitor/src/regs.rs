@@ -79,7 +79,7 @@ pub mod flags {
     /// Alignment check.
     pub const AC: u64 = 1 << 18;
     /// Bits that user software may carry: everything defined but IOPL, VM, VIF, VIP.
-    pub const GUEST: u64 = 0xcd5 | RF | NT | AC | (1 << 21);
+    pub const GUEST: u64 = 0xcd5 | TF | RF | NT | AC | (1 << 21);
 }
 
 impl Regs {

@@ -5,12 +5,17 @@ mod bounce;
 mod crash;
 mod emulate;
 mod emulate_io;
+mod events;
+mod fifo;
 mod grant;
+mod iret;
 mod memory;
 mod misc;
 mod mmu;
 mod page_fault;
+mod sched;
 mod segment;
+mod vcpu;
 mod version;
 
 use noxen_pv_abi::errno::Errno;

@@ -127,3 +127,13 @@ fn stack_switch_is_where_user_entries_land() {
     assert_eq!(seat.hypercall(Hypercall::STACK_SWITCH, &[0x18, STACK - 0x1000]), 0);
     assert_eq!((seat.v.kernel_ss, seat.v.kernel_sp), (0x1b, STACK - 0x1000));
 }
+
+#[test]
+fn stack_in_the_hole_is_refused() {
+    let mut seat = World::new(1).running();
+    let before = seat.v.kernel_sp;
+    for sp in [HOLE, 0xffff_8000_0000_0000, 0xffff_8800_0000_0000, 0x8000_0000_0000] {
+        assert_eq!(seat.hypercall(Hypercall::STACK_SWITCH, &[0x18, sp]), error(Errno::EINVAL), "{sp:#x}");
+    }
+    assert_eq!(seat.v.kernel_sp, before);
+}
