@@ -38,6 +38,8 @@ pub struct Domain {
     process: Mutex<Option<Arc<Process>>>,
     dying: AtomicBool,
     last_status: Mutex<Option<Status>>,
+    /// The monitor did not answer last time.
+    silent: AtomicBool,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -57,6 +59,7 @@ impl Domain {
             process: Mutex::new(None),
             dying: AtomicBool::new(false),
             last_status: Mutex::new(None),
+            silent: AtomicBool::new(false),
         }
     }
 
@@ -119,12 +122,25 @@ impl Domain {
 
     /// Asks the monitor; on failure what it said last, marked by false.
     pub fn status(&self) -> (Option<Status>, bool) {
-        match self.monitor.status() {
+        let asked = if self.silent.load(Ordering::Relaxed) {
+            self.monitor.status_of_silent()
+        } else {
+            self.monitor.status()
+        };
+        self.silent.store(asked.is_err(), Ordering::Relaxed);
+        match asked {
             Ok(status) => {
                 *lock(&self.last_status) = Some(status.clone());
                 (Some(status), true)
             }
             Err(_) => (lock(&self.last_status).clone(), false),
+        }
+    }
+
+    /// Remembers that it was paused or unpaused, for when the monitor does not answer.
+    pub fn note_paused(&self, paused: bool) {
+        if let Some(status) = lock(&self.last_status).as_mut() {
+            status.paused = paused;
         }
     }
 

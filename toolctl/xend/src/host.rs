@@ -15,6 +15,8 @@ use std::sync::Arc;
 pub const XEN_MAJOR: u32 = 4;
 /// See [`XEN_MAJOR`].
 pub const XEN_MINOR: u32 = 17;
+/// What guests are told after the version (XENVER_extraversion).
+const XEN_EXTRA: &str = ".0-noxen";
 /// ABIs that domains can have here; each is followed by a blank, as Xen prints them.
 const XEN_CAPS: &str = "xen-3.0-x86_64 ";
 /// Where the hypervisor's part of a 64-bit guest's address space starts.
@@ -142,15 +144,15 @@ pub fn node_info(domains: &[Arc<Domain>]) -> NodeInfo {
         node_to_memory: node_to_memory(),
         xen_major: XEN_MAJOR,
         xen_minor: XEN_MINOR,
-        xen_extra: format!(".0-noxen-{}", env!("CARGO_PKG_VERSION")),
+        xen_extra: XEN_EXTRA.into(),
         xen_caps: XEN_CAPS.into(),
         // vCPUs are threads of the host; its own scheduler runs them.
         xen_scheduler: "linux".into(),
         xen_pagesize: 4096,
         platform_params: PLATFORM_PARAMS.into(),
-        xen_changeset: String::new(),
-        cc_compiler: concat!("rustc ", env!("CARGO_PKG_RUST_VERSION"), " or newer").into(),
-        cc_compile_by: String::new(),
+        xen_changeset: concat!("noxen ", env!("CARGO_PKG_VERSION")).into(),
+        cc_compiler: "rustc".into(),
+        cc_compile_by: "noxen".into(),
         cc_compile_domain: String::new(),
         cc_compile_date: String::new(),
         xend_config_format: 4,

@@ -37,11 +37,13 @@ pub fn handle(node: &Arc<Node>, request: Request) -> Result<Response, Fault> {
         Request::Pause { domain } => {
             let domain = node.find_guest(&domain, "pause")?;
             running(&domain)?.monitor().pause().map_err(refused)?;
+            domain.note_paused(true);
             Ok(Response::Ok)
         }
         Request::Unpause { domain } => {
             let domain = node.find_guest(&domain, "unpause")?;
             running(&domain)?.monitor().unpause().map_err(refused)?;
+            domain.note_paused(false);
             Ok(Response::Ok)
         }
         Request::Shutdown { domain, kind } => {
@@ -187,6 +189,10 @@ fn sxp(node: &Node, names: &[String], state: StateFilter) -> Result<Response, Fa
 
 /// Asks the guest: a write to its control/shutdown, nothing more.
 fn shutdown(node: &Node, domain: &Arc<Domain>, kind: ShutdownKind) -> Result<Response, Fault> {
+    if domain.record().phase == Phase::Preserved {
+        // It is off already; `shutdown -w` and scripts that shut down twice rely on this being no error.
+        return Ok(Response::Ok);
+    }
     running(domain)?;
     let home = store_nodes::home(domain.domid());
     let now = clock::now();

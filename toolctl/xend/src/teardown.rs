@@ -7,6 +7,7 @@
 //! ```
 
 use crate::domain::{Domain, Life};
+use crate::monitor::MonitorError;
 use crate::node::Node;
 use crate::{debug, error, store_nodes, warning};
 use std::io;
@@ -50,26 +51,28 @@ fn end_monitor(node: &Node, domain: &Domain) {
     };
     let domid = domain.domid();
     if !process.ended() {
-        if let Ok(text) = domain.monitor().console_log() {
-            let mut dmesg = node.dmesg.lock().unwrap_or_else(PoisonError::into_inner);
-            dmesg.retire(domid, &text);
-        }
-        match domain.monitor().destroy() {
-            Ok(()) if process.wait(END) => {}
-            Ok(()) => {
-                warning!("domain {domid}: its monitor said that it ends and did not; killing it");
+        if let Err(e) = ask_to_end(node, domain) {
+            if !process.ended() {
+                warning!("domain {domid}: its monitor does not answer ({e}); killing it");
                 process.kill();
             }
-            Err(_) if process.ended() => {}
-            Err(e) => {
-                warning!("domain {domid}: its monitor does not end by itself ({e}); killing it");
-                process.kill();
-            }
+        } else if !process.wait(END) {
+            warning!("domain {domid}: its monitor said that it ends and did not; killing it");
+            process.kill();
         }
     }
     if !process.wait(KILLED) {
         error!("domain {domid}: process {} does not die", process.pid());
     }
+}
+
+/// Keeps what the guest has said and asks the monitor to end; one that does not answer is asked only once.
+fn ask_to_end(node: &Node, domain: &Domain) -> Result<(), MonitorError> {
+    let text = domain.monitor().console_log()?;
+    let mut dmesg = node.dmesg.lock().unwrap_or_else(PoisonError::into_inner);
+    dmesg.retire(domain.domid(), &text);
+    drop(dmesg);
+    domain.monitor().destroy()
 }
 
 /// Removes a domain's run directory with what is in it.

@@ -231,6 +231,29 @@ fn slow_and_babbling_clients_hold_up_nobody() {
     );
 }
 
+#[test]
+fn monitor_that_hangs_holds_up_nobody_and_can_be_destroyed() {
+    use rustix::process::{kill_process, Pid, Signal};
+    let lab = Lab::new();
+    let stuck = lab.run(lab.config("stuck"));
+    lab.run(lab.config("well"));
+    let pid = Pid::from_raw(stuck.pid.unwrap() as i32).unwrap();
+    kill_process(pid, Signal::STOP).unwrap();
+    std::thread::scope(|scope| {
+        let listing = scope.spawn(|| lab.guests().len());
+        lab.ask(&Request::Pause {
+            domain: "well".into(),
+        })
+        .unwrap();
+        assert_eq!(listing.join().unwrap(), 2);
+    });
+    assert_eq!(lab.letters("stuck"), "-b----");
+    assert_eq!(lab.letters("well"), "--p---");
+    lab.destroy("stuck");
+    assert_eq!(lab.guests().len(), 1);
+    assert!(!is_alive(stuck.pid.unwrap()));
+}
+
 fn count(path: &str) -> usize {
     std::fs::read_dir(path).unwrap().count()
 }

@@ -1,0 +1,41 @@
+//! The example configurations are ones that xend takes.
+
+use noxen_xm_config::{domain_config, load_file, Options};
+use std::path::PathBuf;
+
+fn check(name: &str, words: &[&str]) -> noxen_xend_api::DomainConfig {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../../configs")
+        .join(name);
+    let words: Vec<String> = words.iter().map(|w| (*w).to_owned()).collect();
+    let loaded = load_file(&path, &words, &Options::default()).unwrap();
+    assert!(loaded.warnings.is_empty(), "{name}: {:?}", loaded.warnings);
+    let config = domain_config(&loaded.settings).unwrap();
+    let plan = noxen_xend::validate::check(&config, 64).unwrap();
+    assert!(
+        plan.cmdline.contains("console=hvc0"),
+        "{name}: {}",
+        plan.cmdline
+    );
+    config
+}
+
+#[test]
+fn xmexample1_and_demo_make_one_domain_each() {
+    assert_eq!(check("xmexample1", &[]).name, "ExampleDomain");
+    assert_eq!(check("xmexample1", &["memory=512"]).memory, 512);
+    let demo = check("demo.cfg", &[]);
+    assert_eq!(
+        (demo.name.as_str(), demo.vcpus, demo.on_crash.as_str()),
+        ("demo", 2, "preserve")
+    );
+}
+
+#[test]
+fn xmexample2_makes_a_domain_of_each_number() {
+    let one = check("xmexample2", &["vmid=1"]);
+    assert_eq!((one.name.as_str(), one.memory, one.vcpus), ("VM01", 256, 1));
+    let two = check("xmexample2", &["vmid=2"]);
+    assert_eq!((two.name.as_str(), two.memory, two.vcpus), ("VM02", 512, 2));
+    assert!(two.extra.ends_with("systemd.hostname=vm2"), "{}", two.extra);
+}
