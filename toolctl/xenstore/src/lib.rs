@@ -13,6 +13,8 @@
 //!     |   quota   what one domain may hold
 //!     v
 //!   store    immutable tree, transactions, permissions
+//!     |
+//!   dump     the whole state as bytes, and back
 //! ```
 //!
 //! Behaviour follows the public header `xen/io/xs_wire.h`, the protocol text
@@ -20,6 +22,7 @@
 //! Xen 4.17's daemon was seen to answer.
 
 pub mod client;
+pub mod dump;
 pub mod errno;
 pub mod locations;
 pub mod path;
@@ -27,6 +30,7 @@ pub mod perms;
 pub mod quota;
 pub mod ring;
 pub mod server;
+pub mod session;
 pub mod store;
 pub mod watch;
 pub mod wire;

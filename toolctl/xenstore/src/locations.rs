@@ -45,6 +45,12 @@ pub fn domains_socket() -> PathBuf {
     run_dir().join("domains")
 }
 
+/// Where the daemon keeps what it needs to go on after it was killed. Like
+/// the store itself this does not outlive the host's run.
+pub fn state_dir() -> PathBuf {
+    run_dir().join("state")
+}
+
 /// The daemon's pid file, `/var/run/xenstore.pid`.
 pub fn pid_file() -> PathBuf {
     rooted("/var/run/xenstore.pid")

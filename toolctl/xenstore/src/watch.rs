@@ -47,6 +47,42 @@ pub struct Watches {
 }
 
 impl Watches {
+    /// Watches as they were dumped.
+    pub fn from_parts(serial: u64, mut all: Vec<Watch>) -> Watches {
+        all.sort_by_key(|w| w.serial);
+        let mut watches = Watches {
+            serial,
+            ..Watches::default()
+        };
+        for mut watch in all {
+            let known = watches.by_path.get_key_value(&watch.path);
+            watch.path = known.map_or(watch.path.clone(), |(key, _)| key.clone());
+            watches
+                .by_conn
+                .entry(watch.conn)
+                .or_default()
+                .push(watch.path.clone());
+            watches
+                .by_path
+                .entry(watch.path.clone())
+                .or_default()
+                .push(watch);
+        }
+        watches
+    }
+
+    /// The last number given to a watch.
+    pub fn last_serial(&self) -> u64 {
+        self.serial
+    }
+
+    /// Every watch in order of registration.
+    pub fn all(&self) -> Vec<&Watch> {
+        let mut all: Vec<&Watch> = self.by_path.values().flatten().collect();
+        all.sort_by_key(|w| w.serial);
+        all
+    }
+
     /// How many a connection has registered.
     pub fn count(&self, conn: ConnId) -> usize {
         self.by_conn.get(&conn).map_or(0, Vec::len)
@@ -147,26 +183,6 @@ impl Watches {
             self.at(p, out);
         }
         out.sort_unstable_by_key(|w| w.serial);
-    }
-
-    /// Every watch of one connection in order of registration.
-    pub fn of_conn(&self, conn: ConnId) -> Vec<Watch> {
-        let mut paths = self.by_conn.get(&conn).cloned().unwrap_or_default();
-        paths.sort();
-        paths.dedup();
-        let mut all: Vec<Watch> = Vec::new();
-        for path in paths {
-            all.extend(
-                self.by_path
-                    .get(&path)
-                    .into_iter()
-                    .flatten()
-                    .filter(|w| w.conn == conn)
-                    .cloned(),
-            );
-        }
-        all.sort_by_key(|w| w.serial);
-        all
     }
 }
 

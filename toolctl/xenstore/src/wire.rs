@@ -197,6 +197,11 @@ impl Decoder {
         self.end - self.start
     }
 
+    /// The bytes that no message was made of yet.
+    pub fn held(&self) -> &[u8] {
+        &self.buffer[self.start..self.end]
+    }
+
     /// Gives memory back when nothing is pending.
     pub fn shrink(&mut self) {
         if self.pending() == 0 {

@@ -7,15 +7,19 @@
 //! Inputs and outputs lie in separate vectors: while the core reads a request
 //! from one connection's input it writes to any connection's output.
 
+use std::collections::{HashMap, VecDeque};
 use std::os::unix::net::UnixStream;
 
 use noxen_xenstore::server::{ConnId, ConnKind, Sink};
 use noxen_xenstore::wire::{Decoder, Op};
+use noxen_xenstore::DomId;
 use rustix::event::epoll::EventFlags;
 
+use crate::journal::GuestState;
 use crate::listeners::Door;
 use crate::log::Log;
 use crate::output::Output;
+use crate::recovery::Absent;
 
 /// A connected client.
 #[derive(Debug)]
@@ -42,6 +46,8 @@ pub struct Route {
     pub kind: ConnKind,
     /// Bytes that may wait for a slow reader.
     pub limit: usize,
+    /// Replies made to a guest since its session began.
+    pub replies: u64,
 }
 
 /// Every connection.
@@ -55,6 +61,9 @@ pub struct Table {
     pub dirty: Vec<usize>,
     /// Connections to be closed at the end of the turn.
     pub doomed: Vec<usize>,
+    /// Guests whose noxen-vmm has yet to come back after a restart: their
+    /// last replies. Their indices have an output but no peer.
+    absent: HashMap<usize, (ConnId, VecDeque<Vec<u8>>)>,
     lives: Vec<u32>,
     free: Vec<usize>,
 }
@@ -71,14 +80,85 @@ impl Table {
             queued: false,
             ended: false,
         };
-        let index = self.free.pop().unwrap_or_else(|| {
+        let index = self.allocate();
+        self.peers[index] = Some(peer);
+        index
+    }
+
+    fn allocate(&mut self) -> usize {
+        self.free.pop().unwrap_or_else(|| {
             self.peers.push(None);
             self.outputs.push(Output::default());
             self.lives.push(0);
             self.peers.len() - 1
+        })
+    }
+
+    /// Takes in a guest of before the restart, without a peer for now.
+    pub fn add_absent(&mut self, conn: ConnId, kind: ConnKind, limit: usize, guest: Absent) {
+        let index = self.allocate();
+        self.outputs[index] = guest.events;
+        self.absent.insert(index, (conn, guest.kept));
+        self.route(Route {
+            conn,
+            peer: index,
+            kind,
+            limit,
+            replies: guest.replies,
         });
-        self.peers[index] = Some(peer);
-        index
+    }
+
+    /// Gives an absent guest the peer at `index`, which has seen `seen`
+    /// replies: adds what it has not seen behind the answer that `greet`
+    /// makes of the number of replies made. `None` if no such guest is absent
+    /// or the count cannot be.
+    pub fn come_back(
+        &mut self,
+        index: usize,
+        domid: DomId,
+        seen: u64,
+        greet: impl FnOnce(&mut Output, u64),
+    ) -> Option<()> {
+        let wanted = ConnKind::Guest(domid);
+        let route = *self.routes.iter().flatten().find(|r| r.kind == wanted)?;
+        let (_, kept) = self.absent.get(&route.peer)?;
+        let unseen = usize::try_from(route.replies.checked_sub(seen)?).ok()?;
+        let first = kept.len().checked_sub(unseen)?;
+        let output = &mut self.outputs[index];
+        greet(output, route.replies);
+        kept.iter()
+            .skip(first)
+            .for_each(|message| output.reply_again(message));
+        let events = self.outputs[route.peer].unsent().events;
+        for event in events {
+            self.outputs[index].event(&[&event], route.limit);
+        }
+        self.absent.remove(&route.peer);
+        self.release(route.peer);
+        self.route(Route {
+            peer: index,
+            ..route
+        });
+        Some(())
+    }
+
+    /// What a checkpoint has to know of every guest.
+    pub fn guests(&mut self) -> Vec<GuestState> {
+        let mut all = Vec::new();
+        for route in self.routes.iter().flatten() {
+            if matches!(route.kind, ConnKind::Guest(_)) {
+                let mut unsent = self.outputs[route.peer].unsent();
+                if let Some((_, kept)) = self.absent.get(&route.peer) {
+                    unsent.replies = kept.iter().cloned().collect();
+                }
+                all.push(GuestState {
+                    conn: route.conn,
+                    replies: route.replies,
+                    unsent,
+                });
+            }
+        }
+        all
     }
 
     /// A number for epoll that no later connection shares.
@@ -119,17 +199,24 @@ impl Table {
 
     /// Drops a connection; returns the core's name for it.
     pub fn remove(&mut self, index: usize) -> Option<ConnId> {
-        let peer = self.peers[index].take()?;
-        self.outputs[index] = Output::default();
-        self.lives[index] = self.lives[index].wrapping_add(1);
-        self.free.push(index);
-        let conn = peer.conn?;
+        let conn = match self.peers[index].take() {
+            Some(peer) => peer.conn,
+            None => Some(self.absent.remove(&index)?.0),
+        };
+        self.release(index);
+        let conn = conn?;
         if let Some(route) = self.routes.get_mut(conn.slot()) {
             if route.is_some_and(|r| r.conn == conn) {
                 *route = None;
             }
         }
         Some(conn)
+    }
+
+    fn release(&mut self, index: usize) {
+        self.outputs[index] = Output::default();
+        self.lives[index] = self.lives[index].wrapping_add(1);
+        self.free.push(index);
     }
 }
 

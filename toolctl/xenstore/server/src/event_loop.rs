@@ -18,20 +18,24 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
 use anyhow::Context;
-use noxen_xenstore::perms::{parse_domid, DOMID_FIRST_RESERVED};
+use noxen_xenstore::dump::dump;
 use noxen_xenstore::quota::Quota;
 use noxen_xenstore::server::{ConnKind, Server};
+use noxen_xenstore::session::Attach;
 use noxen_xenstore::wire::{Header, Op, ATTACH_DOMAIN};
-use noxen_xenstore::{DomId, Errno};
+use noxen_xenstore::{locations, Errno};
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, Event, EventData, EventFlags};
 use rustix::event::Timespec;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::connection::{Outbox, Route, Table};
+use crate::journal::{self, Journal};
 use crate::listeners::{Door, Listener};
 use crate::log::Log;
-use crate::output::PAUSE_FROM;
+use crate::options::Options;
+use crate::output::{Output, PAUSE_FROM};
+use crate::recovery;
+use crate::signals::Signals;
 
 /// Requests of one connection in one turn.
 const BUDGET: usize = 64;
@@ -45,21 +49,6 @@ const STOP: u64 = u64::MAX;
 const HANGUP: u64 = u64::MAX - 1;
 const LISTENERS: u64 = u64::MAX - 16;
 
-/// Sockets that become readable when a signal comes.
-#[derive(Debug)]
-pub struct Signals {
-    stop: UnixStream,
-    hangup: UnixStream,
-}
-
-impl Signals {
-    /// Catches the signals. To be done before anybody can know that the daemon
-    /// is there, lest an early SIGTERM leave its files behind.
-    pub fn catch() -> anyhow::Result<Signals> {
-        Ok(Signals { stop: signal_pipe(&[SIGTERM, SIGINT])?, hangup: signal_pipe(&[SIGHUP])? })
-    }
-}
-
 /// The daemon.
 #[derive(Debug)]
 pub struct Daemon {
@@ -72,13 +61,25 @@ pub struct Daemon {
     signals: Signals,
     log: Log,
     received: Vec<u8>,
+    /// `None` once it could not be written.
+    journal: Option<Journal>,
 }
 
 impl Daemon {
-    /// A daemon that has not begun to serve.
-    pub fn new(signals: Signals, listeners: Vec<Listener>, log: Log, quota: Quota) -> anyhow::Result<Daemon> {
-        let mut server = Server::new();
-        server.set_guest_quota(quota);
+    /// A daemon that has not begun to serve, in the state that one of before
+    /// has left.
+    pub fn new(
+        signals: Signals,
+        listeners: Vec<Listener>,
+        mut log: Log,
+        options: &Options,
+    ) -> anyhow::Result<Daemon> {
+        let (mut server, mut table) = recovery::load(options, &mut log).unwrap_or_default();
+        if options.quota != Quota::GUEST {
+            server.set_guest_quota(options.quota);
+        }
+        let journal = Journal::start(&locations::state_dir(), &dump(&server), &table.guests());
+        let journal = journal.inspect_err(|e| log.line(&no_journal(e))).ok();
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).context("cannot make an epoll")?;
         for (i, listener) in listeners.iter().enumerate() {
             let token = EventData::new_u64(LISTENERS + i as u64);
@@ -89,7 +90,7 @@ impl Daemon {
         }
         Ok(Daemon {
             server,
-            table: Table::default(),
+            table,
             run_queue: VecDeque::new(),
             epoll,
             listeners,
@@ -97,6 +98,7 @@ impl Daemon {
             signals,
             log,
             received: vec![0; RECEIVE],
+            journal,
         })
     }
 
@@ -135,8 +137,26 @@ impl Daemon {
                     self.serve(index);
                 }
             }
+            self.keep_journal();
             self.flush();
             self.close_doomed();
+        }
+    }
+
+    /// Writes down the turn before anybody hears of it.
+    fn keep_journal(&mut self) {
+        let Some(journal) = &mut self.journal else {
+            return;
+        };
+        let mut done = journal.write_turn();
+        if done.is_ok() && journal.has_grown() {
+            done = journal.restart(&dump(&self.server), &self.table.guests());
+        }
+        if let Err(e) = done {
+            self.log.line(&no_journal(&e));
+            if let Some(journal) = self.journal.take() {
+                journal.abandon();
+            }
         }
     }
 
@@ -206,6 +226,9 @@ impl Daemon {
 
     /// Makes a connection known to the core.
     fn introduce(&mut self, index: usize, kind: ConnKind) {
+        if let Some(journal) = &mut self.journal {
+            journal.connect(kind);
+        }
         let (conn, older) = self.server.connect(kind);
         if let Some(route) = older.and_then(|o| self.table.route_of(o)) {
             self.log.limited(&format!(
@@ -219,6 +242,7 @@ impl Daemon {
             peer: index,
             kind,
             limit,
+            replies: 0,
         });
     }
 
@@ -298,6 +322,14 @@ impl Daemon {
             Ok(None) => false,
             Ok(Some((header, payload))) => match peer.conn {
                 Some(conn) => {
+                    if let Some(Some(route)) = routes.get_mut(conn.slot()) {
+                        route.replies += 1;
+                        if let Some(journal) = &mut self.journal {
+                            if journal::matters(route.kind, header) {
+                                journal.request(conn, header, payload);
+                            }
+                        }
+                    }
                     let mut outbox = Outbox {
                         outputs,
                         routes,
@@ -309,7 +341,10 @@ impl Daemon {
                     true
                 }
                 None => {
-                    let wanted = attach_request(header, payload);
+                    let wanted = match header.kind {
+                        ATTACH_DOMAIN => Attach::parse(payload),
+                        _ => Err(Errno::EINVAL),
+                    };
                     self.attach(index, header, wanted)
                 }
             },
@@ -324,31 +359,35 @@ impl Daemon {
         }
     }
 
-    /// The first message on the `domains` socket says for whom it speaks.
-    fn attach(&mut self, index: usize, header: Header, wanted: Result<DomId, Errno>) -> bool {
-        let reply = |output: &mut crate::output::Output, kind: u32, text: &[u8]| {
-            output.reply(kind, header.req_id, header.tx_id, &[text, b"\0"]);
+    /// The first message on the `domains` socket says for whom it speaks, and
+    /// whether it goes on with a session of before.
+    fn attach(&mut self, index: usize, header: Header, wanted: Result<Attach, Errno>) -> bool {
+        let reply = |output: &mut Output, kind: u32, text: &str| {
+            output.reply(kind, header.req_id, header.tx_id, &[text.as_bytes(), b"\0"]);
         };
-        match wanted {
-            Ok(domid) => {
-                self.introduce(index, ConnKind::Guest(domid));
-                reply(&mut self.table.outputs[index], ATTACH_DOMAIN, b"OK");
-                true
+        let done = wanted.and_then(|attach| match attach.replies_seen {
+            None => {
+                self.introduce(index, ConnKind::Guest(attach.domid));
+                reply(&mut self.table.outputs[index], ATTACH_DOMAIN, "OK");
+                Ok(())
             }
-            Err(e) => {
-                self.log.limited(&format!(
-                    "a connection for a domain begins with type {}: {e}",
-                    header.kind
-                ));
-                reply(
-                    &mut self.table.outputs[index],
-                    Op::Error as u32,
-                    e.name().as_bytes(),
-                );
-                self.table.doomed.push(index);
-                false
+            Some(seen) => {
+                let greet = |output: &mut Output, made: u64| {
+                    reply(output, ATTACH_DOMAIN, &format!("OK\0{made}"));
+                };
+                let back = self.table.come_back(index, attach.domid, seen, greet);
+                back.ok_or(Errno::ENOENT)
             }
+        });
+        if let Err(e) = done {
+            self.log.limited(&format!(
+                "a connection for a domain begins with type {}: {e}",
+                header.kind
+            ));
+            reply(&mut self.table.outputs[index], Op::Error as u32, e.name());
+            self.table.doomed.push(index);
         }
+        done.is_ok()
     }
 
     /// Sends what the turn has produced, and settles who is read from next.
@@ -402,6 +441,9 @@ impl Daemon {
                 let _ = self.table.outputs[index].flush(&mut peer.stream);
             }
             if let Some(conn) = self.table.remove(index) {
+                if let Some(journal) = &mut self.journal {
+                    journal.disconnect(conn);
+                }
                 self.server.disconnect(conn);
             }
             self.set_accepting(true);
@@ -409,21 +451,10 @@ impl Daemon {
     }
 }
 
-fn attach_request(header: Header, payload: &[u8]) -> Result<DomId, Errno> {
-    let digits = payload
-        .strip_suffix(b"\0")
-        .filter(|_| header.kind == ATTACH_DOMAIN);
-    let domid = digits.and_then(parse_domid);
-    domid
-        .filter(|d| (1..DOMID_FIRST_RESERVED).contains(d))
-        .ok_or(Errno::EINVAL)
-}
-
-fn signal_pipe(signals: &[i32]) -> anyhow::Result<UnixStream> {
-    let (read, write) = UnixStream::pair()?;
-    read.set_nonblocking(true)?;
-    for signal in signals {
-        signal_hook::low_level::pipe::register(*signal, write.try_clone()?)?;
-    }
-    Ok(read)
+fn no_journal(error: &io::Error) -> String {
+    let dir = locations::state_dir();
+    format!(
+        "cannot write {}: {error}; the store will be empty after a restart",
+        dir.display()
+    )
 }

@@ -14,11 +14,14 @@
 
 mod connection;
 mod event_loop;
+mod journal;
 mod listeners;
 mod log;
 mod options;
 mod output;
 mod process;
+mod recovery;
+mod signals;
 
 use std::process::ExitCode;
 
@@ -59,9 +62,9 @@ fn serve(options: &Options) -> anyhow::Result<()> {
     let pid_file = process::PidFile::take(&options.pid_file)?;
     process::raise_descriptor_limit();
     let log = log::Log::open(options)?;
-    let signals = event_loop::Signals::catch().context("cannot catch signals")?;
+    let signals = signals::Signals::catch().context("cannot catch signals")?;
     let listeners = listeners::bind_all().context("cannot open the store's sockets")?;
-    let mut daemon = event_loop::Daemon::new(signals, listeners, log, options.quota)?;
+    let mut daemon = event_loop::Daemon::new(signals, listeners, log, options)?;
     if options.announce {
         process::announce_ready()?;
     }

@@ -20,6 +20,7 @@ Usage: xenstored [options]
   -t, --transaction N          transactions that one domain may have open
   -A, --perm-nb N              permission entries per node
   -Q, --quota NAME=N           any quota by name (see xenstore-control quota)
+      --fresh                  forget what a daemon of before has left to go on from
   -D, --no-domain-init         accepted: there is no domain 0 ring to set up
   -V, --verbose                accepted
   -h, --help                   this text
@@ -45,6 +46,8 @@ pub struct Options {
     pub announce: bool,
     /// Print the pid.
     pub output_pid: bool,
+    /// Do not go on from the state that is there.
+    pub fresh: bool,
     pub pid_file: PathBuf,
     /// `None`: standard error.
     pub log_file: Option<PathBuf>,
@@ -59,6 +62,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Wish, String> {
         foreground: false,
         announce: false,
         output_pid: false,
+        fresh: false,
         pid_file: locations::pid_file(),
         log_file: None,
         quota: Quota::GUEST,
@@ -75,6 +79,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Wish, String> {
             "--version" => return Ok(Wish::Version),
             "-N" | "--foreground" | "--no-fork" => options.foreground = true,
             ANNOUNCE => (options.foreground, options.announce) = (true, true),
+            "--fresh" => options.fresh = true,
             "-P" | "--output-pid" => options.output_pid = true,
             "-F" | "--pid-file" => options.pid_file = value()?.into(),
             "-T" | "--log-file" | "--trace-file" => options.log_file = Some(value()?.into()),

@@ -15,7 +15,7 @@ use std::collections::{HashSet, VecDeque};
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use noxen_xenstore::wire::{append_message, Op};
+use noxen_xenstore::wire::{append_message, Header, Op, HEADER_LEN};
 
 /// From this many pending bytes on, events wait and are kept once each.
 const EVENTS_WAIT_FROM: usize = 16 * 1024;
@@ -23,6 +23,15 @@ const EVENTS_WAIT_FROM: usize = 16 * 1024;
 pub const PAUSE_FROM: usize = 64 * 1024;
 /// An emptied buffer keeps no more memory than this.
 const KEEP: usize = 4 * 1024;
+
+/// What a connection has not been sent.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Unsent {
+    /// Whole messages.
+    pub replies: Vec<Vec<u8>>,
+    /// Payloads.
+    pub events: Vec<Vec<u8>>,
+}
 
 /// Bytes and events to be sent.
 #[derive(Debug, Default)]
@@ -75,6 +84,47 @@ impl Output {
         }
     }
 
+    /// Drops messages that are out whole. One that is out in part stays: if
+    /// the daemon dies now, the other side will have it anew.
+    fn forget_sent(&mut self) {
+        let mut whole = 0;
+        while let Some(header) = self.ready[whole..].first_chunk().map(Header::decode) {
+            let end = whole + HEADER_LEN + header.len as usize;
+            if end > self.sent {
+                break;
+            }
+            whole = end;
+        }
+        self.ready.drain(..whole);
+        self.sent -= whole;
+    }
+
+    /// Every message that is not out whole yet: replies as they are to be
+    /// sent, and the payloads of events.
+    pub fn unsent(&mut self) -> Unsent {
+        self.forget_sent();
+        let mut unsent = Unsent::default();
+        let mut rest = &self.ready[..];
+        while let Some(header) = rest.first_chunk().map(Header::decode) {
+            let (message, after) = rest.split_at(HEADER_LEN + header.len as usize);
+            if header.kind == Op::WatchEvent as u32 {
+                unsent.events.push(message[HEADER_LEN..].to_vec());
+            } else {
+                unsent.replies.push(message.to_vec());
+            }
+            rest = after;
+        }
+        unsent
+            .events
+            .extend(self.waiting.iter().map(|e| e.to_vec()));
+        unsent
+    }
+
+    /// Adds a whole reply as it was kept.
+    pub fn reply_again(&mut self, message: &[u8]) {
+        self.ready.extend_from_slice(message);
+    }
+
     /// Writes what the socket takes. True when all is out.
     pub fn flush(&mut self, socket: &mut impl Write) -> io::Result<bool> {
         loop {
@@ -92,8 +142,7 @@ impl Output {
                 Ok(n) => self.sent += n,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                    self.ready.drain(..self.sent);
-                    self.sent = 0;
+                    self.forget_sent();
                     return Ok(false);
                 }
                 Err(e) => return Err(e),
@@ -163,6 +212,33 @@ mod tests {
             .count();
         assert!(taken > 100 && taken < 10_000, "{taken} taken");
         assert!(out.pending() <= 32 * 1024);
+    }
+
+    #[test]
+    fn unsent_keeps_the_message_that_is_out_in_part() {
+        let mut out = Output::default();
+        for i in 0..5 {
+            out.reply(2, i, 0, &[b"0123456789"]);
+            out.event(&[format!("/e{i}").as_bytes(), b"\0t\0"], 1 << 20);
+        }
+        // Out: reply 0, event 0, and the first bytes of reply 1.
+        let mut reader = Slow {
+            room: 26 + 22 + 7,
+            got: Vec::new(),
+        };
+        assert!(!out.flush(&mut reader).unwrap());
+        let unsent = out.unsent();
+        assert_eq!(unsent.replies.len(), 4);
+        assert_eq!(unsent.events.len(), 4);
+        let id = |m: &Vec<u8>| Header::decode(m.first_chunk().unwrap()).req_id;
+        assert_eq!(
+            unsent.replies.iter().map(id).collect::<Vec<_>>(),
+            [1, 2, 3, 4]
+        );
+        // And what is still to be sent goes on where it stopped.
+        reader.room = usize::MAX;
+        assert!(out.flush(&mut reader).unwrap());
+        assert_eq!(reader.got.len(), 5 * (26 + 22));
     }
 
     #[test]

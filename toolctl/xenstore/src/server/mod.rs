@@ -21,6 +21,7 @@ mod control;
 mod domains;
 mod nodes;
 mod notify;
+mod saved;
 mod sessions;
 
 use std::collections::{BTreeMap, HashMap};

@@ -10,8 +10,9 @@
 //! A commit must be serial: asked again on the state of now, each question of
 //! the transaction gets the answer that it got. And a commit must not fail
 //! for nothing: only when somebody changed a path that lies on, above or
-//! below one that the transaction used. Quotas have tests of their own; here
-//! nobody comes near one.
+//! below one that the transaction used. Now and then the server is dumped
+//! and a restored one goes on in its place: nobody may notice. Quotas have
+//! tests of their own; here nobody comes near one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -517,9 +518,15 @@ proptest! {
     fn server_any_steps_agree_with_the_model(
         watches in prop::collection::vec((0usize..3, paths()), 0..5),
         all in prop::collection::vec(steps(), 1..80),
+        reborn in prop::collection::btree_set(0usize..80, 0..4),
     ) {
         let mut both = Both::new(watches);
-        for step in all {
+        for (i, step) in all.into_iter().enumerate() {
+            if reborn.contains(&i) {
+                let bytes = crate::dump::dump(&both.net.server);
+                both.net.server = crate::dump::restore(&bytes).unwrap();
+                prop_assert_eq!(crate::dump::dump(&both.net.server), bytes);
+            }
             both.step(step)?;
             both.net.server.store().check().unwrap();
         }

@@ -15,6 +15,7 @@
 
 mod children;
 mod request;
+mod saved;
 mod transaction;
 mod tree;
 

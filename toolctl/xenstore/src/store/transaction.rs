@@ -36,14 +36,45 @@ pub(super) struct Touch {
     pub told_removed: bool,
 }
 
+impl Touch {
+    fn fields(&mut self) -> [&mut bool; 6] {
+        [
+            &mut self.node,
+            &mut self.list,
+            &mut self.subtree,
+            &mut self.written,
+            &mut self.told_written,
+            &mut self.told_removed,
+        ]
+    }
+
+    /// The marks as bits, for a dump.
+    pub fn to_bits(mut self) -> u8 {
+        self.fields()
+            .iter()
+            .enumerate()
+            .map(|(i, f)| u8::from(**f) << i)
+            .sum()
+    }
+
+    /// The marks that the bits stand for.
+    pub fn from_bits(bits: u8) -> Touch {
+        let mut touch = Touch::default();
+        for (i, field) in touch.fields().into_iter().enumerate() {
+            *field = bits >> i & 1 == 1;
+        }
+        touch
+    }
+}
+
 /// An open transaction.
 #[derive(Clone, Debug)]
 pub struct Transaction {
-    base: Tree,
+    pub(super) base: Tree,
     pub(super) view: Tree,
     pub(super) touched: BTreeMap<Box<str>, Touch>,
     pub(super) delta: Holdings,
-    effects: Vec<(Box<str>, Effect)>,
+    pub(super) effects: Vec<(Box<str>, Effect)>,
 }
 
 /// What a committed transaction changed, in the order it was done.

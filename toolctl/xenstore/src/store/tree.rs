@@ -86,6 +86,11 @@ impl Tree {
         }
     }
 
+    /// The tree below (and with) this root.
+    pub fn from_root(root: Arc<Node>) -> Tree {
+        Tree { root }
+    }
+
     /// The node `/`.
     pub fn root(&self) -> &Arc<Node> {
         &self.root

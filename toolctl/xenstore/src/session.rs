@@ -1,0 +1,326 @@
+//! A guest's connection that outlives the daemon.
+//!
+//! ```text
+//!   guest ring <-> Link <-> stream -> daemon
+//!                    |  connection lost (daemon killed, upgraded)
+//!                    |  connect anew:  ATTACH "<domid>\0<replies seen>\0"
+//!                    |                 <- "OK\0<requests answered>\0"
+//!                    '- resends what is not answered; the daemon sends the
+//!                       replies and events that were not seen
+//! ```
+//!
+//! Both sides count: every request has exactly one reply and replies come in
+//! order, so two numbers tell what is missing on either side. Only whole
+//! messages pass a [`Link`], thus a guest never sees half of one from before
+//! and half from after. A watch event may come twice over such a break, never
+//! not at all.
+//!
+//! The daemon keeps at most [`OUTSTANDING_MAX`] replies for a guest that it
+//! has lost sight of; a link therefore never has more requests unanswered.
+
+use std::collections::VecDeque;
+
+use thiserror::Error;
+
+use crate::wire::{append_message, Decoder, Op, WireError, ATTACH_DOMAIN, HEADER_LEN};
+use crate::{DomId, Errno};
+
+/// Requests that a link has sent and that were not answered yet, at most.
+pub const OUTSTANDING_MAX: usize = 64;
+
+/// What the first message on the daemon's `domains` socket asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attach {
+    /// In whose name the connection speaks.
+    pub domid: DomId,
+    /// How many replies the other side has seen, when it goes on with a
+    /// session of before; `None` begins a new one.
+    pub replies_seen: Option<u64>,
+}
+
+impl Attach {
+    /// Reads the message's payload.
+    pub fn parse(payload: &[u8]) -> Result<Attach, Errno> {
+        let mut words = crate::wire::strings(payload).ok_or(Errno::EINVAL)?;
+        let domid = words
+            .next()
+            .and_then(crate::perms::parse_domid)
+            .ok_or(Errno::EINVAL)?;
+        if domid == 0 || domid >= crate::perms::DOMID_FIRST_RESERVED {
+            return Err(Errno::EINVAL);
+        }
+        let replies_seen = words.next().map(parse_count).transpose()?;
+        match words.next() {
+            None => Ok(Attach {
+                domid,
+                replies_seen,
+            }),
+            Some(_) => Err(Errno::EINVAL),
+        }
+    }
+
+    /// The message as bytes.
+    pub fn encode(self) -> Vec<u8> {
+        let mut payload = format!("{}\0", self.domid);
+        if let Some(seen) = self.replies_seen {
+            payload.push_str(&format!("{seen}\0"));
+        }
+        let mut out = Vec::new();
+        append_message(&mut out, ATTACH_DOMAIN, 0, 0, &[payload.as_bytes()]);
+        out
+    }
+}
+
+fn parse_count(digits: &[u8]) -> Result<u64, Errno> {
+    let text = std::str::from_utf8(digits).map_err(|_| Errno::EINVAL)?;
+    text.parse().map_err(|_| Errno::EINVAL)
+}
+
+/// A link cannot go on.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum LinkError {
+    /// The guest sends what is no message: its ring is to be stopped.
+    #[error("the guest broke the store's protocol: {0}")]
+    Guest(WireError),
+    /// The daemon sends what is no message, or a reply to nothing.
+    #[error("xenstored broke the protocol: {0}")]
+    Daemon(String),
+    /// The daemon does not know the session any more.
+    #[error("xenstored does not know this domain's session any more ({0}); its watches are lost")]
+    Unknown(Errno),
+}
+
+/// One guest's end of the conversation. Bytes in, bytes out; no sockets.
+#[derive(Debug)]
+pub struct Link {
+    domid: DomId,
+    from_guest: Decoder,
+    from_daemon: Decoder,
+    unanswered: VecDeque<Box<[u8]>>,
+    replies_seen: u64,
+}
+
+impl Link {
+    /// A link for a session that begins; the stream was or will be attached
+    /// with [`Link::greeting`].
+    pub fn new(domid: DomId) -> Link {
+        Link {
+            domid,
+            from_guest: Decoder::new(),
+            from_daemon: Decoder::new(),
+            unanswered: VecDeque::new(),
+            replies_seen: 0,
+        }
+    }
+
+    /// The first message of a new session; answered by `OK`.
+    pub fn greeting(&self) -> Vec<u8> {
+        Attach {
+            domid: self.domid,
+            replies_seen: None,
+        }
+        .encode()
+    }
+
+    /// Whether more of the guest's bytes may be taken now.
+    pub fn has_room(&self) -> bool {
+        self.unanswered.len() < OUTSTANDING_MAX && !self.from_guest.ready()
+    }
+
+    /// Takes bytes from the guest's ring; whole requests go to `out`, as far
+    /// as there is room for them to be unanswered.
+    pub fn take_requests(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), LinkError> {
+        self.from_guest.feed(bytes);
+        self.forward_requests(out)
+    }
+
+    fn forward_requests(&mut self, out: &mut Vec<u8>) -> Result<(), LinkError> {
+        while self.unanswered.len() < OUTSTANDING_MAX {
+            let next = self.from_guest.next_message().map_err(LinkError::Guest)?;
+            let Some((header, payload)) = next else { break };
+            let mut request = Vec::with_capacity(HEADER_LEN + payload.len());
+            append_message(
+                &mut request,
+                header.kind,
+                header.req_id,
+                header.tx_id,
+                &[payload],
+            );
+            out.extend_from_slice(&request);
+            self.unanswered.push_back(request.into());
+        }
+        Ok(())
+    }
+
+    /// Takes bytes from the daemon; whole messages go to `to_guest`, requests
+    /// that have waited for room to `to_daemon`.
+    pub fn take_replies(
+        &mut self,
+        bytes: &[u8],
+        to_guest: &mut Vec<u8>,
+        to_daemon: &mut Vec<u8>,
+    ) -> Result<(), LinkError> {
+        self.from_daemon.feed(bytes);
+        loop {
+            let next = self
+                .from_daemon
+                .next_message()
+                .map_err(|e| LinkError::Daemon(e.to_string()))?;
+            let Some((header, payload)) = next else { break };
+            if header.kind != Op::WatchEvent as u32 {
+                self.unanswered
+                    .pop_front()
+                    .ok_or_else(|| LinkError::Daemon("a reply that nobody asked for".to_owned()))?;
+                self.replies_seen += 1;
+            }
+            append_message(
+                to_guest,
+                header.kind,
+                header.req_id,
+                header.tx_id,
+                &[payload],
+            );
+        }
+        self.forward_requests(to_daemon)
+    }
+
+    /// The connection is lost: forgets half messages of it. Returns the first
+    /// message for the next connection.
+    ///
+    /// First read the old stream to its very end, also when it was a write
+    /// that failed: what the daemon had sent before it went is in there and
+    /// will not be sent again.
+    pub fn resume(&mut self) -> Vec<u8> {
+        self.from_daemon = Decoder::new();
+        Attach {
+            domid: self.domid,
+            replies_seen: Some(self.replies_seen),
+        }
+        .encode()
+    }
+
+    /// Takes the daemon's answer to [`Link::resume`]; what it has not answered
+    /// goes to `out` once more. Bytes behind the answer belong to
+    /// [`Link::take_replies`].
+    pub fn resumed(
+        &mut self,
+        kind: u32,
+        payload: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), LinkError> {
+        if kind == Op::Error as u32 {
+            return Err(LinkError::Unknown(
+                Errno::from_wire(payload).unwrap_or(Errno::EINVAL),
+            ));
+        }
+        let count = payload
+            .strip_prefix(b"OK\0")
+            .and_then(|rest| rest.strip_suffix(b"\0"));
+        let answered = count.and_then(|digits| parse_count(digits).ok());
+        let done = answered
+            .and_then(|n| n.checked_sub(self.replies_seen))
+            .map(|n| n as usize);
+        let done = done.filter(|n| *n <= self.unanswered.len());
+        let done =
+            done.ok_or_else(|| LinkError::Daemon(format!("a count that cannot be: {payload:?}")))?;
+        for request in self.unanswered.iter().skip(done) {
+            out.extend_from_slice(request);
+        }
+        self.forward_requests(out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(kind: Op, id: u32, payload: &str) -> Vec<u8> {
+        let mut m = Vec::new();
+        append_message(&mut m, kind as u32, id, 0, &[payload.as_bytes()]);
+        m
+    }
+
+    #[test]
+    fn attach_encodes_and_parses_back() {
+        for attach in [
+            Attach {
+                domid: 5,
+                replies_seen: None,
+            },
+            Attach {
+                domid: 9,
+                replies_seen: Some(77),
+            },
+        ] {
+            assert_eq!(Attach::parse(&attach.encode()[HEADER_LEN..]), Ok(attach));
+        }
+        for bad in ["", "5", "0\0", "x\0", "5\0x\0", "5\x001\x002\0", "40000\0"] {
+            assert_eq!(Attach::parse(bad.as_bytes()), Err(Errno::EINVAL), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn resumed_link_repeats_only_what_was_not_answered() {
+        let mut link = Link::new(5);
+        let (mut sent, mut guest) = (Vec::new(), Vec::new());
+        let requests: Vec<_> = (1..=4).map(|i| message(Op::Read, i, "x\0")).collect();
+        link.take_requests(&requests.concat(), &mut sent).unwrap();
+        assert_eq!(sent, requests.concat());
+        // One reply and half of the next come; then the daemon is gone.
+        let replies: Vec<_> = (1..=4).map(|i| message(Op::Read, i, "v")).collect();
+        link.take_replies(
+            &[&replies[0][..], &replies[1][..9]].concat(),
+            &mut guest,
+            &mut sent,
+        )
+        .unwrap();
+        assert_eq!(guest, replies[0]);
+        assert_eq!(
+            Attach::parse(&link.resume()[HEADER_LEN..])
+                .unwrap()
+                .replies_seen,
+            Some(1)
+        );
+        // The daemon had answered three.
+        sent.clear();
+        link.resumed(ATTACH_DOMAIN, b"OK\x003\0", &mut sent)
+            .unwrap();
+        assert_eq!(sent, requests[3]);
+        link.take_replies(&replies[1..].concat(), &mut guest, &mut sent)
+            .unwrap();
+        assert_eq!(guest, replies.concat());
+        assert!(matches!(
+            link.take_replies(&replies[0], &mut guest, &mut sent),
+            Err(LinkError::Daemon(_))
+        ));
+    }
+
+    #[test]
+    fn link_holds_requests_beyond_the_limit_until_replies_come() {
+        let mut link = Link::new(5);
+        let (mut sent, mut guest) = (Vec::new(), Vec::new());
+        let one = message(Op::Read, 1, "x\0");
+        link.take_requests(&one.repeat(OUTSTANDING_MAX + 3), &mut sent)
+            .unwrap();
+        assert_eq!(sent.len(), one.len() * OUTSTANDING_MAX);
+        assert!(!link.has_room());
+        sent.clear();
+        link.take_replies(&message(Op::Read, 1, "v").repeat(2), &mut guest, &mut sent)
+            .unwrap();
+        assert_eq!(sent, one.repeat(2));
+    }
+
+    #[test]
+    fn resumed_impossible_counts_are_refused() {
+        for count in ["OK\0", "OK\x002\0", "OK\0x\0", "NO\0"] {
+            let mut link = Link::new(5);
+            let mut out = Vec::new();
+            link.take_requests(&message(Op::Read, 1, "x\0"), &mut out)
+                .unwrap();
+            let got = link.resumed(ATTACH_DOMAIN, count.as_bytes(), &mut out);
+            assert!(matches!(got, Err(LinkError::Daemon(_))), "{count:?}");
+        }
+        let unknown = Link::new(5).resumed(Op::Error as u32, b"ENOENT\0", &mut Vec::new());
+        assert_eq!(unknown, Err(LinkError::Unknown(Errno::ENOENT)));
+    }
+}
