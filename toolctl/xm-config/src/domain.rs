@@ -66,6 +66,14 @@ pub fn domain_config(settings: &Settings) -> Result<DomainConfig> {
         localtime: flag("localtime")?,
         rtc_timeoffset: whole("rtc_timeoffset", 0)?,
     };
+    // These have no place in what xend is sent, where the other lists are judged.
+    for name in ["vif2", "vusb"] {
+        if !settings.list(name).is_empty() {
+            return Err(ConfigError::config(format!(
+                "Invalid Configuration: {name} is not supported yet; remove {name} from the configuration"
+            )));
+        }
+    }
     if let Some(restart) = some("restart") {
         let [poweroff, reboot, crash] = match restart.as_str() {
             "onreboot" => ["destroy", "restart", "destroy"],
@@ -152,6 +160,15 @@ mod tests {
         let config = config("restart = 'never'\n", &[]).unwrap();
         assert_eq!(config.on_reboot, "destroy");
         assert!(super::tests::config("restart = 'often'\n", &[]).is_err());
+    }
+
+    #[test]
+    fn devices_that_cannot_be_passed_on_are_refused() {
+        assert!(config("vusb = []\n", &[]).is_ok());
+        assert_eq!(
+            config("vusb = ['x=1']\n", &[]).unwrap_err().to_string(),
+            "Invalid Configuration: vusb is not supported yet; remove vusb from the configuration"
+        );
     }
 
     #[test]

@@ -33,6 +33,7 @@ pub fn text(key: &KeyDef) -> String {
     match key.status {
         Status::Used => {}
         Status::Later => text.push_str(" [accepted, no effect yet]"),
+        Status::Refused => text.push_str(" [not built yet: refused]"),
         Status::Ignored(reason) => text.push_str(&format!(" [accepted, no effect: {reason}]")),
     }
     text

@@ -51,6 +51,8 @@ pub enum Status {
     Used,
     /// Accepted and checked; takes effect once what it configures is built.
     Later,
+    /// Refused when set, since a domain without it would not be what was asked for; until it is built.
+    Refused,
     /// Accepted and without effect, as it was with xm; the reason.
     Ignored(&'static str),
 }

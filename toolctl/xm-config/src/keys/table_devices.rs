@@ -2,26 +2,26 @@
 
 use super::Guests::{All, Hvm, Pv};
 use super::Kind::{Bool, Int, List, Str};
-use super::Status::{Ignored, Later, Used};
+use super::Status::{Ignored, Later, Refused, Used};
 use super::{key, KeyDef};
 
 #[rustfmt::skip]
 pub(super) const DEVICES: &[KeyDef] = &[
-    key("disk", List, "['UNAME,DEV,MODE']", "[]", All, Later, "Disks: phy:, file: or tap: device, name in the guest, r, w or w!."),
-    key("vif", List, "['KEY=VALUE,...']", "[]", All, Later, "Network interfaces: mac, bridge, ip, script, type, vifname, rate, model. An empty text is one with defaults."),
-    key("vif2", List, "['KEY=VALUE,...']", "[]", Pv, Later, "Network interfaces of the netchannel2 kind."),
+    key("disk", List, "['UNAME,DEV,MODE']", "[]", All, Refused, "Disks: phy:, file: or tap: device, name in the guest, r, w or w!."),
+    key("vif", List, "['KEY=VALUE,...']", "[]", All, Refused, "Network interfaces: mac, bridge, ip, script, type, vifname, rate, model. An empty text is one with defaults."),
+    key("vif2", List, "['KEY=VALUE,...']", "[]", Pv, Refused, "Network interfaces of the netchannel2 kind."),
     key("nics", Int, "N", "", All, Ignored("deprecated; use empty texts in vif"), "Deprecated: number of network interfaces."),
-    key("vfb", List, "['KEY=VALUE,...']", "[]", Pv, Later, "Frame buffers: vnc, vncdisplay, vnclisten, vncpasswd, vncunused, sdl, display, keymap, videoram."),
-    key("vtpm", List, "['instance=N,backend=D']", "[]", All, Later, "Virtual TPM; only the first counts."),
-    key("pci", List, "['[DOM:]BUS:SLOT.FUNC']", "[]", All, Later, "PCI devices of the host, with ,msitranslate= and ,power_mgmt=."),
+    key("vfb", List, "['KEY=VALUE,...']", "[]", Pv, Refused, "Frame buffers: vnc, vncdisplay, vnclisten, vncpasswd, vncunused, sdl, display, keymap, videoram."),
+    key("vtpm", List, "['instance=N,backend=D']", "[]", All, Refused, "Virtual TPM; only the first counts."),
+    key("pci", List, "['[DOM:]BUS:SLOT.FUNC']", "[]", All, Refused, "PCI devices of the host, with ,msitranslate= and ,power_mgmt=."),
     key("pci_msitranslate", Int, "0|1", "1", All, Later, "Default of msitranslate for every PCI device."),
     key("pci_power_mgmt", Int, "0|1", "0", All, Later, "Default of power_mgmt for every PCI device."),
     key("gfx_passthru", Int, "0|1", "0", Hvm, Later, "Hand over the host's primary graphics card."),
-    key("vscsi", List, "['PDEV,VDEV']", "[]", All, Later, "SCSI devices: host:channel:target:lun or name, and where the guest sees it."),
-    key("vusb", List, "['KEY=VALUE,...']", "[]", Pv, Later, "USB host controllers."),
-    key("ioports", List, "['HEX-HEX']", "[]", Pv, Later, "I/O ports that the domain may use."),
-    key("irq", List, "['N']", "[]", Pv, Later, "Interrupts that the domain may use."),
-    key("access_control", List, "['policy=P,label=L']", "[]", All, Later, "Security label."),
+    key("vscsi", List, "['PDEV,VDEV']", "[]", All, Refused, "SCSI devices: host:channel:target:lun or name, and where the guest sees it."),
+    key("vusb", List, "['KEY=VALUE,...']", "[]", Pv, Refused, "USB host controllers."),
+    key("ioports", List, "['HEX-HEX']", "[]", Pv, Refused, "I/O ports that the domain may use."),
+    key("irq", List, "['N']", "[]", Pv, Refused, "Interrupts that the domain may use."),
+    key("access_control", List, "['policy=P,label=L']", "[]", All, Refused, "Security label."),
     key("blkif", Bool, "no|yes", "no", Pv, Later, "The domain serves block devices to others."),
     key("netif", Bool, "no|yes", "no", Pv, Later, "The domain serves network interfaces to others."),
     key("tpmif", Bool, "no|yes", "no", Pv, Later, "The domain serves virtual TPMs to others."),

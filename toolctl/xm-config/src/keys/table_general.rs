@@ -2,7 +2,7 @@
 
 use super::Guests::{All, Hvm, Pv};
 use super::Kind::{Bool, Hex, Int, Str, StrOrList};
-use super::Status::{Ignored, Later, Used};
+use super::Status::{Ignored, Later, Refused, Used};
 use super::{key, KeyDef};
 
 #[rustfmt::skip]
@@ -17,8 +17,8 @@ pub(super) const GENERAL: &[KeyDef] = &[
     key("memory_sharing", Bool, "no|yes", "no", Hvm, Later, "Share equal pages with other domains."),
     key("superpages", Int, "0|1", "0", Pv, Later, "Back the domain with large pages only."),
     key("vcpus", Int, "N", "1", All, Used, "Number of virtual CPUs."),
-    key("vcpu_avail", Hex, "MASK", "all", All, Used, "Bit mask of the virtual CPUs that are online at boot."),
-    key("features", Str, "LIST", "", Pv, Used, "Features that the kernel must support, NAME or !NAME joined by |."),
+    key("vcpu_avail", Hex, "MASK", "all", All, Refused, "Bit mask of the virtual CPUs that are online at boot."),
+    key("features", Str, "LIST", "", Pv, Later, "Features that the kernel must support, NAME or !NAME joined by |."),
     key("target", Int, "DOMID", "0", All, Later, "Domain that this stub domain serves."),
 ];
 
@@ -28,7 +28,7 @@ pub(super) const BOOT: &[KeyDef] = &[
     key("ramdisk", Str, "FILE", "", Pv, Used, "Initial ramdisk."),
     key("root", Str, "DEVICE", "", Pv, Used, "Adds root=DEVICE to the kernel's command line."),
     key("extra", Str, "ARGS", "", Pv, Used, "Further arguments on the kernel's command line."),
-    key("bootloader", Str, "FILE", "", Pv, Later, "Program that picks kernel and ramdisk out of the domain's disk."),
+    key("bootloader", Str, "FILE", "", Pv, Refused, "Program that picks kernel and ramdisk out of the domain's disk."),
     key("bootargs", Str, "ARGS", "-q, with -c nothing", Pv, Later, "Arguments of the boot loader."),
     key("bootentry", Str, "ENTRY", "", Pv, Ignored("deprecated since bootloader exists"), "Deprecated."),
     key("loader", Str, "FILE", "", Hvm, Later, "Firmware; then kernel is booted directly."),
@@ -49,8 +49,8 @@ pub(super) const LIFE_CYCLE: &[KeyDef] = &[
 pub(super) const CPU: &[KeyDef] = &[
     key("cpu", Int, "CPU", "", All, Used, "Host CPU of virtual CPU 0."),
     key("cpus", StrOrList, "LIST", "any", All, Used, "Host CPUs that may be used, such as 0-3,5,^1; a list gives one set for each virtual CPU."),
-    key("cpu_weight", Int, "N", "256", All, Used, "Share of CPU time against other domains, 1 to 65535."),
-    key("cpu_cap", Int, "PERCENT", "0", All, Used, "Most CPU time in per cent of one CPU; 0 is no limit."),
+    key("cpu_weight", Int, "N", "256", All, Later, "Share of CPU time against other domains, 1 to 65535."),
+    key("cpu_cap", Int, "PERCENT", "0", All, Later, "Most CPU time in per cent of one CPU; 0 is no limit."),
     key("pool", Str, "NAME", "", All, Later, "CPU pool."),
     key("tsc_mode", Int, "0..3", "0", All, Later, "How the time stamp counter is virtualised."),
     key("nomigrate", Int, "0|1", "0", All, Later, "The domain may not migrate."),
