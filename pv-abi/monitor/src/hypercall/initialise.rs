@@ -80,6 +80,8 @@ impl<M: Machine> Cpu<'_, M> {
             vcpu.ldt_base = ldt_base;
             vcpu.ldt_entries = ldt_entries as u32;
             (vcpu.kernel_ss, vcpu.kernel_sp) = (kernel_ss, kernel_sp);
+            // Linux asks for I/O rights of its other vCPUs only here.
+            vcpu.iopl = ((user.rflags & flags::IOPL) >> 12) as u8;
             vcpu.first = FirstEntry {
                 regs: first_regs(&user),
                 selectors: [user.ds, user.es, user.fs, user.gs],
