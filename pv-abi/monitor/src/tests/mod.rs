@@ -8,6 +8,7 @@ mod emulate_io;
 mod events;
 mod fifo;
 mod grant;
+mod hostile;
 mod iret;
 mod memory;
 mod misc;
@@ -15,6 +16,7 @@ mod mmu;
 mod page_fault;
 mod sched;
 mod segment;
+mod smp;
 mod vcpu;
 mod version;
 
