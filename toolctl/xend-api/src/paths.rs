@@ -67,6 +67,11 @@ impl Paths {
         self.domain_run_dir(domid).join("control.sock")
     }
 
+    /// Process id of one domain's monitor, written by itself.
+    pub fn pid_file(&self, domid: u32) -> PathBuf {
+        self.domain_run_dir(domid).join("pid")
+    }
+
     /// Directory of the logs.
     pub fn log_dir(&self) -> PathBuf {
         self.at("var/log/xen")

@@ -20,7 +20,9 @@ use crate::store::StoreOp;
 use crate::teardown::{remove_run_dir, teardown};
 use crate::{error, host, info, restore, store_nodes, warning, watch};
 use noxen_xend_api::Fault;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// Does it all; xend does not listen yet.
 pub fn adopt(node: &Arc<Node>) -> Result<(), Fault> {
@@ -96,11 +98,7 @@ fn take_up(node: &Arc<Node>, record: &Record, all: &[Record]) -> Option<Arc<Doma
     let domid = record.domid;
     let socket = node.options.paths.control_socket(domid);
     let domain = Arc::new(Domain::new(record.clone(), Monitor::new(socket)));
-    let process = record
-        .pid
-        .zip(record.pid_start)
-        .and_then(|(pid, start)| Process::adopt(pid, start).ok())
-        .filter(|process| !process.ended());
+    let process = monitor_of(node, record).filter(|process| !process.ended());
     let alive = process.is_some();
     if let Some(process) = process {
         domain.set_process(Arc::new(process));
@@ -147,6 +145,25 @@ fn take_up(node: &Arc<Node>, record: &Record, all: &[Record]) -> Option<Arc<Doma
             teardown(node, &domain, &mut domain.enter(), false);
             None
         }
+    }
+}
+
+/// The monitor's process, as the record says; one that was started just before xend died is not in the record
+/// yet and is found by the file that it writes first.
+fn monitor_of(node: &Node, record: &Record) -> Option<Process> {
+    if let Some((pid, start)) = record.pid.zip(record.pid_start) {
+        return Process::adopt(pid, start).ok();
+    }
+    let pid_file = node.options.paths.pid_file(record.domid);
+    let socket = node.options.paths.control_socket(record.domid);
+    let deadline = Instant::now() + Duration::from_secs(2);
+    loop {
+        let found = Process::find(&pid_file, create::SPEC_ARGUMENT);
+        // Whoever holds the socket is the monitor, or about to become it.
+        if found.is_some() || UnixStream::connect(&socket).is_err() || Instant::now() > deadline {
+            return found;
+        }
+        std::thread::sleep(Duration::from_millis(10));
     }
 }
 

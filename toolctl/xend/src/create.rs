@@ -29,6 +29,8 @@ use std::time::{Duration, Instant};
 
 /// How long a monitor may take to build a domain (the kernel image and ramdisk have to be read).
 const BUILD: Duration = Duration::from_secs(120);
+/// The switch by which a monitor is told where its spec is.
+pub const SPEC_ARGUMENT: &str = "--spec-fd";
 /// Longest line that a monitor may say when it is ready or has failed, bytes.
 const READY_LIMIT: usize = 64 << 10;
 
@@ -146,13 +148,15 @@ fn build(
     let optional: [Option<RawFd>; 4] = [spec.ramdisk_fd, spec.ram_fd, spec.store_fd, spec.log_fd];
     inherit.extend(optional.into_iter().flatten());
 
-    let args = ["--spec-fd".to_owned(), spec_file.as_raw_fd().to_string()];
+    let pid_file = File::create(node.options.paths.pid_file(domid)).map_err(internal)?;
+    let args = [SPEC_ARGUMENT.to_owned(), spec_file.as_raw_fd().to_string()];
     let process = Process::spawn(Launch {
         program: &node.options.vmm,
         args: &args,
         inherit: &inherit,
         output: log.try_clone().map_err(internal)?,
         affinity: plan.affinity.as_deref(),
+        pid_file: &pid_file,
     })
     .map_err(|e| {
         Fault::internal(format!(

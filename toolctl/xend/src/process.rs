@@ -11,7 +11,7 @@ use rustix::process::{pidfd_open, pidfd_send_signal, Pid, PidfdFlags, Signal};
 use rustix::thread::CpuSet;
 use std::fs;
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -39,6 +39,9 @@ pub struct Launch<'a> {
     pub output: fs::File,
     /// Host CPUs that it may use.
     pub affinity: Option<&'a [u32]>,
+    /// An empty file into which the new process writes its id before it becomes the program, so that it can be
+    /// found whenever the caller dies.
+    pub pid_file: &'a fs::File,
 }
 
 impl Process {
@@ -53,6 +56,7 @@ impl Process {
             .stdout(launch.output)
             .stderr(errors);
         let inherit = launch.inherit.to_vec();
+        let pid_fd = launch.pid_file.as_raw_fd();
         let cpus = launch.affinity.map(|list| {
             let mut set = CpuSet::new();
             for &cpu in list.iter().filter(|&&cpu| (cpu as usize) < CpuSet::MAX_CPU) {
@@ -64,7 +68,10 @@ impl Process {
         // neither allocates nor locks (`inherit` was allocated before). std has no safe way to pass
         // descriptors or to make a session.
         unsafe {
-            command.pre_exec(move || prepare_child(&inherit, cpus.as_ref()));
+            command.pre_exec(move || {
+                write_pid(pid_fd)?;
+                prepare_child(&inherit, cpus.as_ref())
+            });
         }
         let mut child = command.spawn()?;
         match Process::open(child.id(), None) {
@@ -84,6 +91,17 @@ impl Process {
     /// Takes up a process that an earlier xend started; an error when it is gone or `pid` is another one now.
     pub fn adopt(pid: u32, start: u64) -> io::Result<Process> {
         Process::open(pid, Some(start))
+    }
+
+    /// Takes up the process whose id `pid_file` holds, if it was started with `argument`.
+    pub fn find(pid_file: &Path, argument: &str) -> Option<Process> {
+        let pid: u32 = fs::read_to_string(pid_file).ok()?.trim().parse().ok()?;
+        let process = Process::open(pid, None).ok()?;
+        let arguments = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        arguments
+            .split(|&b| b == 0)
+            .any(|a| a == argument.as_bytes())
+            .then_some(process)
     }
 
     /// Start time of process `pid`, as [`Process::adopt`] wants it.
@@ -164,6 +182,25 @@ impl Process {
     }
 }
 
+/// Writes the caller's process id, a line in decimal, without allocating.
+fn write_pid(fd: RawFd) -> io::Result<()> {
+    let mut left = rustix::process::getpid()
+        .as_raw_nonzero()
+        .get()
+        .unsigned_abs();
+    let mut line = [b'\n'; 11];
+    let mut at = line.len() - 1;
+    while left > 0 {
+        at -= 1;
+        line[at] = b'0' + (left % 10) as u8;
+        left /= 10;
+    }
+    // SAFETY: the caller of spawn holds the file open until it returns, and this runs before that.
+    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+    rustix::io::write(fd, &line[at..])?;
+    Ok(())
+}
+
 fn prepare_child(inherit: &[RawFd], cpus: Option<&CpuSet>) -> io::Result<()> {
     rustix::process::setsid()?;
     if let Some(cpus) = cpus {
@@ -196,11 +233,17 @@ fn start_time(pid: u32) -> io::Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::TempDir;
     use std::io::Read;
-    use std::os::fd::AsRawFd;
 
     fn spawn(script: &str, inherit: &[RawFd]) -> Process {
+        let dir = TempDir::new("process");
+        spawn_with(script, inherit, &dir.path().join("pid"))
+    }
+
+    fn spawn_with(script: &str, inherit: &[RawFd], pid_file: &Path) -> Process {
         Process::spawn(Launch {
+            pid_file: &fs::File::create(pid_file).unwrap(),
             program: Path::new("sh"),
             args: &["-c".into(), script.into()],
             inherit,
@@ -238,6 +281,22 @@ mod tests {
         process.kill();
         assert!(process.wait(Duration::from_secs(10)));
         assert!(start_time(process.pid()).is_err(), "still a zombie");
+    }
+
+    #[test]
+    fn find_takes_the_process_of_the_file_only_if_it_is_the_right_one() {
+        let dir = TempDir::new("process");
+        let pid_file = dir.path().join("pid");
+        let process = spawn_with("sleep 1000; true", &[], &pid_file);
+        let found = Process::find(&pid_file, "-c").unwrap();
+        assert_eq!(
+            (found.pid(), found.start()),
+            (process.pid(), process.start())
+        );
+        assert!(Process::find(&pid_file, "--spec-fd").is_none());
+        process.kill();
+        assert!(process.wait(Duration::from_secs(10)));
+        assert!(Process::find(&pid_file, "-c").is_none());
     }
 
     #[test]
