@@ -148,10 +148,12 @@ impl Daemon {
         let Some(journal) = &mut self.journal else {
             return;
         };
-        let mut done = journal.write_turn();
-        if done.is_ok() && journal.has_grown() {
-            done = journal.restart(&dump(&self.server), &self.table.guests());
+        if journal.write_turn() {
+            return;
         }
+        // The checkpoint is made before anything is sent: what the turn has
+        // produced is in it.
+        let done = journal.restart(&dump(&self.server), &self.table.guests());
         if let Err(e) = done {
             self.log.line(&no_journal(&e));
             if let Some(journal) = self.journal.take() {

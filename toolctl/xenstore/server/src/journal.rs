@@ -13,8 +13,12 @@
 //! the state. A turn's record is written before any of its replies leaves: a
 //! reply that somebody has seen is never forgotten, and of a turn that was
 //! not written nobody has heard. A record is its length, a check sum and its
-//! body; a torn last one is left out. Once a file has grown, a new checkpoint
+//! body; a torn last one is left out. Once a file is full, a new checkpoint
 //! starts `state.N+1`; it takes its name only when it is whole.
+//!
+//! Turns are copied into a shared mapping of the file, whose space is reserved
+//! beforehand: that costs no system call, and it is the kernel that keeps the
+//! pages when the process is gone.
 //!
 //! The files lie beside the sockets, which a reboot clears; a file that does
 //! not carry this boot's id is ignored all the same. They need no fsync: the
@@ -30,12 +34,16 @@ use noxen_xenstore::dump::{DumpError, Reader, Writer};
 use noxen_xenstore::server::{ConnId, ConnKind};
 use noxen_xenstore::wire::{Header, Op, HEADER_LEN};
 use noxen_xenstore::DomId;
+use rustix::fs::{fallocate, FallocateFlags};
+use vm_memory::{FileOffset, MmapRegion, VolatileMemory};
 
 use crate::output::Unsent;
 
 const MARK: &[u8; 8] = b"noxenXS1";
-/// A file may grow to this, or to four times its checkpoint.
-const GROW: usize = 4 << 20;
+/// Room for turns behind a checkpoint: this, or twice the checkpoint.
+const ROOM: usize = 2 << 20;
+/// Bytes of a record before its body.
+const FRAME: usize = 8;
 
 /// A guest's connection as a checkpoint holds it.
 #[derive(Debug, PartialEq, Eq)]
@@ -77,9 +85,8 @@ pub fn matters(kind: ConnKind, header: Header) -> bool {
 pub struct Journal {
     dir: PathBuf,
     number: u64,
-    file: File,
+    mapping: MmapRegion,
     written: usize,
-    checkpoint: usize,
     turn: Writer,
 }
 
@@ -99,26 +106,32 @@ impl Journal {
         let temporary = dir.join("new");
         let mut file = File::options()
             .create(true)
+            .read(true)
             .write(true)
             .truncate(true)
             .mode(0o600)
             .open(&temporary)?;
         let mut whole = [&MARK[..], &boot_id()].concat();
-        whole.extend_from_slice(&record(&body.0));
+        whole.extend_from_slice(&frame(&body.0));
+        whole.extend_from_slice(&body.0);
         file.write_all(&whole)?;
+        let written = whole.len();
+        let size = written + ROOM.max(2 * written);
+        // A page without space behind it would kill us when written to.
+        fallocate(&file, FallocateFlags::empty(), 0, size as u64)?;
+        let mapping =
+            MmapRegion::from_file(FileOffset::new(file, 0), size).map_err(io::Error::other)?;
         std::fs::rename(&temporary, dir.join(name(number)))?;
         for (old, path) in files(dir)? {
             if old < number {
                 std::fs::remove_file(path)?;
             }
         }
-        let size = whole.len();
         Ok(Journal {
             dir: dir.to_owned(),
             number,
-            file,
-            written: size,
-            checkpoint: size,
+            mapping,
+            written,
             turn: Writer::default(),
         })
     }
@@ -148,20 +161,29 @@ impl Journal {
         self.turn.0.extend_from_slice(payload);
     }
 
-    /// Writes what was noted. To be done before any reply leaves.
-    pub fn write_turn(&mut self) -> io::Result<()> {
-        if !self.turn.0.is_empty() {
-            let whole = record(&self.turn.0);
-            self.turn.0.clear();
-            self.file.write_all(&whole)?;
-            self.written += whole.len();
+    /// Writes what was noted. To be done before any reply leaves. False if
+    /// there is no room left: then a new checkpoint must hold it.
+    #[must_use]
+    pub fn write_turn(&mut self) -> bool {
+        if self.turn.0.is_empty() {
+            return true;
         }
-        Ok(())
-    }
-
-    /// Whether it is time for a new checkpoint.
-    pub fn has_grown(&self) -> bool {
-        self.written - self.checkpoint > GROW.max(4 * self.checkpoint)
+        let body = &self.turn.0;
+        let end = self.written + FRAME + body.len();
+        let (head, tail) = (self.written, self.written + FRAME);
+        let places = (
+            self.mapping.get_slice(head, FRAME),
+            self.mapping.get_slice(tail, body.len()),
+        );
+        let (Ok(head), Ok(tail)) = places else {
+            return false;
+        };
+        // The frame comes last: before, there is no record here.
+        tail.copy_from(&body[..]);
+        head.copy_from(&frame(body)[..]);
+        self.written = end;
+        self.turn.0.clear();
+        true
     }
 
     /// Replaces the file by one with this checkpoint.
@@ -202,10 +224,10 @@ impl Saved {
         }
         let mut records = Vec::new();
         let mut at = head.len();
-        while let Some(frame) = bytes[at..].first_chunk::<8>() {
+        while let Some(frame) = bytes[at..].first_chunk::<FRAME>() {
             let word =
                 |i: usize| u32::from_le_bytes([frame[i], frame[i + 1], frame[i + 2], frame[i + 3]]);
-            let body = at + 8..(at + 8).saturating_add(word(0) as usize);
+            let body = at + FRAME..(at + FRAME).saturating_add(word(0) as usize);
             match bytes.get(body.clone()) {
                 Some(b) if check_sum(b) == word(4) => records.push(body.clone()),
                 _ => break,
@@ -297,12 +319,12 @@ fn files(dir: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     Ok(all)
 }
 
-fn record(body: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(8 + body.len());
-    out.extend_from_slice(&(body.len() as u32).to_le_bytes());
-    out.extend_from_slice(&check_sum(body).to_le_bytes());
-    out.extend_from_slice(body);
-    out
+/// What stands before a record's body: its length and check sum.
+fn frame(body: &[u8]) -> [u8; FRAME] {
+    let mut frame = [0; FRAME];
+    frame[..4].copy_from_slice(&(body.len() as u32).to_le_bytes());
+    frame[4..].copy_from_slice(&check_sum(body).to_le_bytes());
+    frame
 }
 
 /// FNV-1a over eight bytes at a time: tells a torn record, not a forged one.

@@ -28,9 +28,9 @@ fn sample(dir: &Path) -> (Journal, ConnId) {
     let mut journal = Journal::start(dir, &dump(&server), &guests).unwrap();
     journal.connect(ConnKind::Tool);
     journal.request(conn, header(Op::Mkdir, 3), b"/x\0");
-    journal.write_turn().unwrap();
+    assert!(journal.write_turn());
     journal.disconnect(conn);
-    journal.write_turn().unwrap();
+    assert!(journal.write_turn());
     (journal, conn)
 }
 
@@ -78,7 +78,7 @@ fn torn_tail_at_any_byte_loses_only_the_last_turn() {
     let whole = std::fs::read(&path).unwrap();
     let full = Saved::split(whole.clone()).unwrap();
     let (first, second) = (full.records[1].end, full.records[2].end);
-    for len in full.records[0].end..whole.len() {
+    for len in full.records[0].end..second + 100 {
         let saved = Saved::split(whole[..len].to_vec()).unwrap();
         let want = if len < first {
             0
@@ -95,6 +95,28 @@ fn torn_tail_at_any_byte_loses_only_the_last_turn() {
             "{len} bytes made a checkpoint"
         );
     }
+}
+
+#[test]
+fn turn_that_does_not_fit_asks_for_a_checkpoint() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut journal, conn) = sample(dir.path());
+    let mut turns = 0;
+    loop {
+        journal.request(conn, header(Op::Write, 4000), &[b'x'; 4000]);
+        if !journal.write_turn() {
+            break;
+        }
+        turns += 1;
+    }
+    assert!(turns > ROOM / 5000, "{turns} turns fitted");
+    assert_eq!(
+        entries(&Saved::load(dir.path()).unwrap().unwrap()),
+        3 + turns
+    );
+    journal.restart(&dump(&Server::new()), &[]).unwrap();
+    assert!(journal.write_turn());
+    assert_eq!(entries(&Saved::load(dir.path()).unwrap().unwrap()), 0);
 }
 
 #[test]
