@@ -15,7 +15,13 @@ pub struct Doorbell {
     pub reserved: [u64; 7],
     /// One bit per event-channel port.
     pub words: [AtomicU64; 64],
+    /// The other direction, written by the outside: a port whose bit is set is being looked at anyway,
+    /// so the monitor need not notify it. The outside clears the bit, then looks once more: after a
+    /// sequentially consistent fence one of the two sides sees the other's step.
+    pub quiet: [AtomicU64; 64],
 }
+const _: () = assert!(core::mem::offset_of!(Doorbell, words) == 64);
+const _: () = assert!(core::mem::size_of::<Doorbell>() == 64 + 2 * 512);
 
 /// Numbers of the synchronous calls (monitor -> noxen-vmm) in [`Call::nr`].
 pub mod call {

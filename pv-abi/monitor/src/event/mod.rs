@@ -17,8 +17,10 @@ pub use port::Port;
 use crate::cpu::{info, Cpu};
 use crate::domain::{attention, place};
 use crate::machine::Machine;
-use core::sync::atomic::Ordering;
+use core::mem::offset_of;
+use core::sync::atomic::{fence, Ordering};
 use noxen_monitor_abi::counters::other;
+use noxen_monitor_abi::pages::{Doorbell, MAX_EXTERNAL_PORTS};
 use noxen_pv_abi::errno::Errno;
 use noxen_pv_abi::event_channel::{EvtchnState, Virq, EVTCHN_2L_NR_CHANNELS_64};
 
@@ -182,8 +184,10 @@ impl<M: Machine> Cpu<'_, M> {
         let record = self.port(port);
         match record.state {
             EvtchnState::UNBOUND | EvtchnState::INTERDOMAIN if record.remote_dom != self.own_domid() => {
-                self.count_other(other::NOTIFY);
-                self.m.notify(port);
+                if !self.is_quiet(port) {
+                    self.count_other(other::NOTIFY);
+                    self.m.notify(port);
+                }
                 Ok(())
             }
             EvtchnState::INTERDOMAIN => {
@@ -223,6 +227,15 @@ impl<M: Machine> Cpu<'_, M> {
                 }
             }
         }
+    }
+
+    /// The outside looks at `port` without being notified.
+    fn is_quiet(&self, port: u32) -> bool {
+        let Some(index) = (port < MAX_EXTERNAL_PORTS).then_some(u64::from(port / 64)) else { return false };
+        let word = self.m.word(self.dom.info.doorbell_gpa + offset_of!(Doorbell, quiet) as u64 + index * 8);
+        // What the guest put into its ring must be visible before this is read (see `Doorbell::quiet`).
+        fence(Ordering::SeqCst);
+        word.is_some_and(|word| word.load(Ordering::SeqCst) >> (port % 64) & 1 == 1)
     }
 
     /// Sets up the ports that exist at boot: xenstore and console, bound to domain 0.

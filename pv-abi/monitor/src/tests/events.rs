@@ -2,6 +2,7 @@
 
 use super::error;
 use crate::domain::{attention, place};
+use crate::machine::Machine;
 use crate::mock::*;
 use core::sync::atomic::Ordering;
 use noxen_pv_abi::errno::Errno;
@@ -179,6 +180,20 @@ fn external_ports_leave_through_the_notify_port() {
     assert_eq!(on_port(&mut seat, EvtchnOp::SEND, STORE_PORT), 0);
     assert_eq!(on_port(&mut seat, EvtchnOp::SEND, port), 0);
     assert_eq!(seat.m.take_effects(), [Effect::Notify(STORE_PORT), Effect::Notify(port)]);
+}
+
+#[test]
+fn port_that_the_outside_looks_at_anyway_is_not_notified() {
+    let world = World::new(1);
+    let mut seat = world.running();
+    let quiet = world.dom.info.doorbell_gpa + std::mem::offset_of!(noxen_monitor_abi::pages::Doorbell, quiet) as u64;
+    Machine::word(&seat.m, quiet).unwrap().fetch_or(1 << STORE_PORT, Ordering::SeqCst);
+    seat.m.take_effects();
+    assert_eq!(on_port(&mut seat, EvtchnOp::SEND, STORE_PORT), 0);
+    assert_eq!(seat.m.take_effects(), []);
+    Machine::word(&seat.m, quiet).unwrap().fetch_and(!(1 << STORE_PORT), Ordering::SeqCst);
+    assert_eq!(on_port(&mut seat, EvtchnOp::SEND, STORE_PORT), 0);
+    assert_eq!(seat.m.take_effects(), [Effect::Notify(STORE_PORT)]);
 }
 
 #[test]
