@@ -8,6 +8,8 @@
 //!   xenstored <-->                /
 //!   control socket <-->          /
 //! ```
+//! A console that prints is looked at each millisecond until it falls silent, and its guest is told
+//! not to notify meanwhile: Linux writes 16 bytes at a time, and each notification is an exit.
 //! It polls with a set made anew each turn, because what to wait for follows from how full the buffers
 //! are (flow control); there are a dozen descriptors at most, so a registered set would save nothing.
 
@@ -23,7 +25,7 @@ use noxen_devices::pv::console::Console;
 use noxen_devices::pv::pty::Pty;
 use noxen_devices::pv::ring::RingError;
 use noxen_devices::pv::xenstore::Pump;
-use rustix::event::{poll, PollFd, PollFlags};
+use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::fs::{fcntl_getfl, fcntl_setfl, OFlags};
 use rustix::io::Errno;
 use std::fs::File;
@@ -31,6 +33,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// Where console text goes and comes from.
 #[derive(Debug)]
@@ -94,9 +97,19 @@ pub struct Service {
     console: Console,
     console_port: Channel,
     console_end: ConsoleEnd,
+    /// The guest does not notify; the console is polled.
+    console_quiet: bool,
+    console_polled: Instant,
     store: Option<Store>,
     control: Option<Server>,
 }
+
+/// How often a busy console is looked at.
+const CONSOLE_PERIOD: Duration = Duration::from_millis(1);
+const CONSOLE_TIMEOUT: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: CONSOLE_PERIOD.as_nanos() as i64,
+};
 
 struct Store {
     pump: Pump,
@@ -134,6 +147,8 @@ impl Service {
             console,
             console_port: domain.console,
             console_end,
+            console_quiet: false,
+            console_polled: Instant::now(),
             store,
             control,
         })
@@ -151,6 +166,9 @@ impl Service {
                 return Ok(self.machine.over());
             }
             let ready = self.wait()?;
+            if self.console_quiet && self.console_polled.elapsed() >= CONSOLE_PERIOD {
+                self.poll_console();
+            }
             for (source, flags) in ready {
                 self.serve(source, flags);
             }
@@ -170,7 +188,8 @@ impl Service {
             sources.push(source);
             fds.push(PollFd::from_borrowed_fd(fd, flags));
         }
-        match poll(&mut fds, None) {
+        let timeout = self.console_quiet.then_some(&CONSOLE_TIMEOUT);
+        match poll(&mut fds, timeout) {
             Ok(_) => {}
             Err(Errno::INTR) => return Ok(Vec::new()),
             Err(errno) => return Err(errno.into()),
@@ -242,6 +261,7 @@ impl Service {
             }
             Source::ConsolePort => {
                 self.console_port.acknowledge();
+                self.set_console_quiet(true);
                 self.serve_console();
                 self.write_console();
             }
@@ -268,9 +288,30 @@ impl Service {
         }
     }
 
-    fn serve_console(&mut self) {
+    fn set_console_quiet(&mut self, quiet: bool) {
+        self.console_quiet = quiet;
+        self.console_port.set_quiet(quiet);
+    }
+
+    /// Looks at a console that does not notify; ends that when it has fallen silent.
+    fn poll_console(&mut self) {
+        self.console_polled = Instant::now();
+        if !self.serve_console() {
+            self.set_console_quiet(false);
+            // What the guest wrote before it saw the change is only found by looking.
+            if self.serve_console() {
+                self.set_console_quiet(true);
+            }
+        }
+        self.write_console();
+    }
+
+    /// Moves bytes between the console's ring and buffers; true when the guest had written any.
+    fn serve_console(&mut self) -> bool {
         let shared = self.shared.clone();
+        let mut printed = false;
         let effect = self.console.service(&shared.memory, &mut |bytes| {
+            printed = true;
             lock(&shared.console_tail).push(bytes);
         });
         if effect.notify {
@@ -285,6 +326,7 @@ impl Service {
             // More than one turn's worth: come back after the others had theirs.
             let _ = self.console_port.event().write(1);
         }
+        printed
     }
 
     fn write_console(&mut self) {

@@ -11,7 +11,7 @@ use crate::vstate::vm::{Vm, VmError};
 use noxen_monitor_abi::layout::port;
 use noxen_monitor_abi::pages::MAX_EXTERNAL_PORTS;
 use std::mem::offset_of;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{fence, AtomicU64, Ordering};
 use std::sync::Arc;
 use vm_memory::{GuestAddress, GuestMemoryBackend, VolatileMemory};
 use vmm_sys_util::eventfd::{EventFd, EFD_NONBLOCK};
@@ -59,6 +59,19 @@ impl Doorbell {
         let address = GuestAddress(self.page.0 + offset as u64);
         let slice = self.memory.get_slice(address, 8).ok()?;
         slice.get_atomic_ref::<AtomicU64>(0).ok().map(act)
+    }
+
+    /// Asks the monitor not to notify for `port` (or to do so again). A caller that ends the quiet must
+    /// look at its ring once more afterwards (see `pages::Doorbell::quiet`).
+    fn set_quiet(&self, port: u32, quiet: bool) {
+        use noxen_monitor_abi::pages::Doorbell as Page;
+        let offset = offset_of!(Page, quiet) + (port / 64) as usize * 8;
+        let bit = 1u64 << (port % 64);
+        let _ = self.with_word(offset, |bits| match quiet {
+            true => bits.fetch_or(bit, Ordering::SeqCst),
+            false => bits.fetch_and(!bit, Ordering::SeqCst),
+        });
+        fence(Ordering::SeqCst);
     }
 
     /// Makes `port` pending; interrupts the guest unless it has yet to answer an earlier interrupt.
@@ -117,6 +130,12 @@ impl Channel {
         let _ = self.event.read();
     }
 
+    /// Tells the guest's monitor whether this side looks at the ring without being notified. After
+    /// `false`, look once more.
+    pub fn set_quiet(&self, quiet: bool) {
+        self.doorbell.set_quiet(self.port, quiet);
+    }
+
     /// Notifies the guest.
     pub fn kick(&self) {
         self.doorbell.ring(self.port);
@@ -160,6 +179,16 @@ mod tests {
             .unwrap();
         doorbell.ring(5);
         assert_eq!(doorbell.line.read().unwrap(), 2);
+    }
+
+    #[test]
+    fn quiet_is_one_bit_per_port() {
+        let (doorbell, memory) = doorbell();
+        doorbell.set_quiet(65, true);
+        doorbell.set_quiet(64, true);
+        doorbell.set_quiet(65, false);
+        assert_eq!(word(&memory, offset_of!(Page, quiet) + 8), 1);
+        assert_eq!(word(&memory, offset_of!(Page, quiet)), 0);
     }
 
     #[test]
