@@ -14,7 +14,7 @@ use crate::process::{Launch, Process};
 use crate::registry::{Phase, Record};
 use crate::resources::{self, Resources};
 use crate::validate::{self, Plan};
-use crate::{atomic, clock, host, info, store_nodes, teardown, warning, watch};
+use crate::{atomic, clock, host, info, pinning, store_nodes, teardown, warning, watch};
 use noxen_control::spec::SPEC_VERSION;
 use noxen_control::{DomainSpec, Status};
 use noxen_xend_api::{DomainConfig, Fault};
@@ -130,6 +130,7 @@ fn build(
         kernel_fd: fd(&resources.kernel),
         ramdisk_fd: resources.ramdisk.as_ref().map(|f| fd(f)),
         cmdline: plan.cmdline.clone(),
+        tune_kernel: true,
         kvm_fd: fd(&resources.kvm),
         ram_fd: resources.ram.as_ref().map(|f| fd(f)),
         control_fd: fd(&control),
@@ -155,7 +156,7 @@ fn build(
         args: &args,
         inherit: &inherit,
         output: log.try_clone().map_err(internal)?,
-        affinity: plan.affinity.as_deref(),
+        affinity: pinning::common(&plan.pinning),
         pid_file: &pid_file,
     })
     .map_err(|e| {
@@ -180,6 +181,8 @@ fn build(
         .map_err(internal)?;
     let log_path = resources::log_path(&node.options, &record.name);
     wait_ready(&ready, &process, &log_path)?;
+    pinning::apply(process.pid(), &plan.pinning)
+        .map_err(|e| Fault::internal(format!("the vCPUs cannot be pinned to host CPUs: {e}")))?;
     let status = domain.monitor().status().map_err(internal)?;
     connect(node, domain, &status)?;
     node.save(domain, |r| r.phase = Phase::Running)?;

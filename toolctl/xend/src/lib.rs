@@ -27,6 +27,7 @@ pub mod listing;
 pub mod log;
 pub mod monitor;
 pub mod node;
+pub mod pinning;
 pub mod process;
 pub mod registry;
 pub mod requests;

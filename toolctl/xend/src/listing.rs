@@ -10,9 +10,9 @@ use crate::domain::Domain;
 use crate::node::Node;
 use crate::registry::{Phase, Record};
 use crate::store_nodes::{DOMAIN_0_NAME, DOMAIN_0_UUID};
-use crate::{clock, cpuset, host};
+use crate::{clock, host, pinning};
 use noxen_control::{ShutdownReason, Status};
-use noxen_xend_api::{cmdline, Cpus, DomainConfig, DomainInfo, DomainState, DomainVcpus, VcpuInfo};
+use noxen_xend_api::{cmdline, DomainInfo, DomainState, DomainVcpus, VcpuInfo};
 use noxen_xm_config::sxp::Node as Sxp;
 
 /// State letters out of what is known.
@@ -97,22 +97,15 @@ pub fn domain_0(node: &Node) -> DomainInfo {
     }
 }
 
-fn affinity_of(config: &DomainConfig, host_cpus: u32) -> Vec<u32> {
-    let text = match (&config.cpus, config.cpu) {
-        (Cpus::All(text), _) => text.clone(),
-        (Cpus::PerVcpu(texts), _) => texts.first().cloned().unwrap_or_default(),
-        (Cpus::Any, Some(cpu)) if cpu >= 0 => cpu.to_string(),
-        (Cpus::Any, _) => String::new(),
-    };
-    cpuset::parse(&text, host_cpus).unwrap_or_else(|_| (0..host_cpus).collect())
-}
-
 /// A guest's vCPUs.
 pub fn guest_vcpus(domain: &Domain) -> DomainVcpus {
     let record = domain.record();
     let (status, _) = domain.status();
     let host_cpus = host::cpus();
-    let affinity = affinity_of(&record.config, host_cpus);
+    let threads = record
+        .pid
+        .and_then(|pid| pinning::vcpu_threads(pid).ok())
+        .unwrap_or_default();
     let paused = status
         .as_ref()
         .is_none_or(|s| s.paused || s.shutdown.is_some());
@@ -131,7 +124,8 @@ pub fn guest_vcpus(domain: &Domain) -> DomainVcpus {
                 blocked: v.blocked,
                 cpu: v.cpu,
                 cpu_time_ns: v.cpu_ns,
-                affinity: affinity.clone(),
+                affinity: pinning::actual(&threads, vcpu as usize, host_cpus)
+                    .unwrap_or_else(|| (0..host_cpus).collect()),
             })
             .collect(),
     }
@@ -176,16 +170,12 @@ pub fn guest_sxp(domain: &Domain) -> Sxp {
     let record = domain.record();
     let c = &record.config;
     let status = domain.last_status();
-    let host_cpus = host::cpus();
-    let cpus = match (&c.cpus, c.cpu) {
-        (Cpus::Any, None) => Vec::new(),
-        _ => affinity_of(c, host_cpus),
-    };
-    let cpu_list = Sxp::List(
-        cpus.into_iter()
-            .map(|cpu| Sxp::atom(cpu.to_string()))
-            .collect(),
-    );
+    let pinning = pinning::configured(c, info.vcpus, host::cpus())
+        .unwrap_or_else(|_| vec![None; info.vcpus as usize]);
+    let cpus = pinning.into_iter().map(|set| {
+        let cpus = set.unwrap_or_default().into_iter();
+        Sxp::List(cpus.map(|cpu| Sxp::atom(cpu.to_string())).collect())
+    });
     let image = list(
         "linux",
         [
@@ -205,7 +195,7 @@ pub fn guest_sxp(domain: &Domain) -> Sxp {
         pair("name", &info.name),
         pair("on_poweroff", &c.on_poweroff),
         pair("on_reboot", &c.on_reboot),
-        list("cpus", [Sxp::List(vec![cpu_list; info.vcpus as usize])]),
+        list("cpus", [Sxp::List(cpus.collect())]),
         pair("bootloader", &c.bootloader),
         pair("maxmem", info.maxmem_mib),
         pair("memory", info.memory_mib),

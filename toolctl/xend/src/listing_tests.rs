@@ -1,5 +1,6 @@
 use super::*;
 use noxen_control::message::VcpuStatus;
+use noxen_xend_api::DomainConfig;
 
 fn vcpu(online: bool, blocked: bool) -> VcpuStatus {
     VcpuStatus {
@@ -95,14 +96,4 @@ fn sxp_has_exactly_one_line_with_the_word_status() {
     assert!(text.contains("\n    (name a)\n"), "{text}");
     let lines: Vec<&str> = text.lines().filter(|l| l.contains("status")).collect();
     assert_eq!(lines, ["    (status 2)"]);
-}
-
-#[test]
-fn affinity_follows_the_configuration() {
-    let mut c = record().config;
-    assert_eq!(affinity_of(&c, 4), [0, 1, 2, 3]);
-    c.cpu = Some(2);
-    assert_eq!(affinity_of(&c, 4), [2]);
-    c.cpus = Cpus::All("0-2,^1".into());
-    assert_eq!(affinity_of(&c, 4), [0, 2]);
 }

@@ -6,6 +6,7 @@
 //! ```
 #![allow(unsafe_code)] // Code between fork and exec (pre_exec) is unsafe by nature.
 
+use crate::pinning;
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::process::{pidfd_open, pidfd_send_signal, Pid, PidfdFlags, Signal};
 use rustix::thread::CpuSet;
@@ -57,13 +58,7 @@ impl Process {
             .stderr(errors);
         let inherit = launch.inherit.to_vec();
         let pid_fd = launch.pid_file.as_raw_fd();
-        let cpus = launch.affinity.map(|list| {
-            let mut set = CpuSet::new();
-            for &cpu in list.iter().filter(|&&cpu| (cpu as usize) < CpuSet::MAX_CPU) {
-                set.set(cpu as usize);
-            }
-            set
-        });
+        let cpus = launch.affinity.map(pinning::cpu_set);
         // SAFETY: the closure runs in the child of fork and calls only async-signal-safe system calls; it
         // neither allocates nor locks (`inherit` was allocated before). std has no safe way to pass
         // descriptors or to make a session.

@@ -152,7 +152,7 @@ mod tests {
             maxmem_mib: 128,
             vcpus: 1,
             cmdline: String::new(),
-            affinity: None,
+            pinning: vec![None],
         };
         assert!(text(open_ramdisk(&path, &plan)).contains("does not fit into memory = 128 MiB"));
         fs::write(&path, "small").unwrap();

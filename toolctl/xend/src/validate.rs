@@ -5,9 +5,9 @@
 //! ```
 //! Nothing here looks at the host; `resources` does.
 
-use crate::cpuset;
 use crate::lifecycle::Action;
-use noxen_xend_api::{cmdline, Cpus, DomainConfig, Fault};
+use crate::pinning::{self, Pinning};
+use noxen_xend_api::{cmdline, DomainConfig, Fault};
 
 /// Most vCPUs of a domain.
 pub const MAX_VCPUS: i64 = 32;
@@ -27,8 +27,8 @@ pub struct Plan {
     pub vcpus: u32,
     /// Whole command line.
     pub cmdline: String,
-    /// Host CPUs of the whole domain; none means any.
-    pub affinity: Option<Vec<u32>>,
+    /// Host CPUs of each vCPU.
+    pub pinning: Pinning,
 }
 
 /// Checks `config`; `host_cpus` is how many CPUs a `cpus=` may name.
@@ -64,7 +64,8 @@ pub fn check(config: &DomainConfig, host_cpus: u32) -> Result<Plan, Fault> {
         maxmem_mib,
         vcpus,
         cmdline,
-        affinity: affinity(config, host_cpus)?,
+        pinning: pinning::configured(config, vcpus, host_cpus)
+            .map_err(|e| Fault::generic(e.to_string()))?,
     })
 }
 
@@ -194,42 +195,6 @@ fn check_scheduling(config: &DomainConfig, vcpus: u32) -> Result<(), Fault> {
         }
     }
     Ok(())
-}
-
-fn affinity(config: &DomainConfig, host_cpus: u32) -> Result<Option<Vec<u32>>, Fault> {
-    let parse = |text: &str| {
-        cpuset::parse(text, host_cpus)
-            .map_err(|e| Fault::generic(format!("Invalid Configuration: cpus = '{text}': {e}")))
-    };
-    let set = match &config.cpus {
-        Cpus::Any => match config.cpu {
-            None | Some(-1) => return Ok(None),
-            Some(cpu) => parse(&cpu.to_string())?,
-        },
-        Cpus::All(text) if text.trim().is_empty() => return Ok(None),
-        Cpus::All(text) => parse(text)?,
-        Cpus::PerVcpu(texts) => {
-            if texts.len() as i64 > config.vcpus {
-                return Err(Fault::generic(
-                    "vcpus and the item number of cpus are not same",
-                ));
-            }
-            let mut sets = texts.iter().map(|text| parse(text));
-            let Some(first) = sets.next().transpose()? else {
-                return Ok(None);
-            };
-            for set in sets {
-                if set? != first {
-                    return Err(Fault::generic(
-                        "Invalid Configuration: cpus: different sets for each vCPU are not supported yet; \
-                         give one set for all, such as cpus = \"0-1\"",
-                    ));
-                }
-            }
-            first
-        }
-    };
-    Ok(Some(set))
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
 use super::*;
+use noxen_xend_api::Cpus;
 
 fn config() -> DomainConfig {
     DomainConfig {
@@ -24,7 +25,7 @@ fn check_takes_xms_defaults() {
         (plan.memory_mib, plan.maxmem_mib, plan.vcpus),
         (128, 128, 1)
     );
-    assert_eq!(plan.affinity, None);
+    assert_eq!(plan.pinning, [None]);
 }
 
 #[test]
@@ -101,17 +102,7 @@ fn check_weights_and_caps() {
 }
 
 #[test]
-fn check_cpus_of_all_kinds() {
-    let affinity = |cpus: Cpus, cpu: Option<i64>| {
-        let mut c = config();
-        (c.cpus, c.cpu, c.vcpus) = (cpus, cpu, 2);
-        check(&c, 8).unwrap().affinity
-    };
-    assert_eq!(affinity(Cpus::All("0-1".into()), None), Some(vec![0, 1]));
-    assert_eq!(affinity(Cpus::All(String::new()), None), None);
-    assert_eq!(affinity(Cpus::Any, Some(3)), Some(vec![3]));
-    let same = Cpus::PerVcpu(vec!["1".into(), "1".into()]);
-    assert_eq!(affinity(same, None), Some(vec![1]));
+fn check_wrong_cpus_are_refused() {
     let text = refusal(|c| c.cpus = Cpus::PerVcpu(vec!["0".into(), "1".into()]));
     assert_eq!(text, "vcpus and the item number of cpus are not same");
     assert!(refusal(|c| c.cpus = Cpus::All("9".into())).contains("no CPU 9"));

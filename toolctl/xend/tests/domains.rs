@@ -2,7 +2,7 @@
 
 mod support;
 
-use noxen_xend_api::{Fault, Request, Response, ShutdownKind, StateFilter};
+use noxen_xend_api::{Cpus, Fault, Request, Response, ShutdownKind, StateFilter};
 use noxen_xenstore::client::Nodes;
 use support::{eventually, is_alive, Lab};
 
@@ -269,4 +269,34 @@ fn destroy_of_a_domain_being_created_ends_its_creation() {
         );
     });
     assert!(lab.traces().is_empty(), "{:?}", lab.traces());
+}
+
+fn affinities(lab: &Lab, name: &str) -> Vec<Vec<u32>> {
+    let vcpus = Request::VcpuList {
+        domains: vec![name.into()],
+    };
+    let Response::Vcpus { domains } = lab.ask(&vcpus).unwrap() else {
+        panic!()
+    };
+    let vcpus = domains.into_iter().flat_map(|d| d.vcpus);
+    vcpus.map(|v| v.affinity).collect()
+}
+
+#[test]
+fn cpus_pin_the_vcpus_as_configured() {
+    let lab = Lab::new();
+    let host: Vec<u32> = (0..noxen_xend::host::cpus()).collect();
+    let last = *host.last().unwrap();
+    let make = |name: &str, cpus: Cpus| {
+        let mut config = lab.config(name);
+        (config.vcpus, config.cpus) = (2, cpus);
+        lab.create(config).unwrap();
+        affinities(&lab, name)
+    };
+    assert_eq!(make("any", Cpus::Any), [host.clone(), host.clone()]);
+    assert_eq!(make("all", Cpus::All(last.to_string())), [[last], [last]]);
+    let each = Cpus::PerVcpu(vec![last.to_string(), "0".into()]);
+    assert_eq!(make("each", each), [[last], [0]]);
+    let first = Cpus::PerVcpu(vec!["0".into()]);
+    assert_eq!(make("first", first), [vec![0], host]);
 }

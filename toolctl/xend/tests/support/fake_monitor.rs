@@ -74,6 +74,14 @@ fn main() {
         changed: Condvar::new(),
         spec,
     });
+    for vcpu in 0..machine.spec.vcpus {
+        let thread = std::thread::Builder::new().name(format!("vcpu{vcpu}"));
+        thread
+            .spawn(|| loop {
+                std::thread::park();
+            })
+            .unwrap();
+    }
     writeln!(ready, "ready").unwrap();
     drop(ready);
     let guest = machine.clone();
