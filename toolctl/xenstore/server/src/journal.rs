@@ -210,14 +210,14 @@ impl Saved {
     pub fn load(dir: &Path) -> io::Result<Option<Saved>> {
         for (_, path) in files(dir)?.into_iter().rev() {
             let bytes = std::fs::read(path)?;
-            if let Some(saved) = Saved::split(bytes) {
+            if let Some(saved) = Saved::parse(bytes) {
                 return Ok(Some(saved));
             }
         }
         Ok(None)
     }
 
-    fn split(bytes: Vec<u8>) -> Option<Saved> {
+    fn parse(bytes: Vec<u8>) -> Option<Saved> {
         let head = [&MARK[..], &boot_id()].concat();
         if !bytes.starts_with(&head) {
             return None;

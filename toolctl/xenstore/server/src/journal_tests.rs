@@ -76,10 +76,10 @@ fn torn_tail_at_any_byte_loses_only_the_last_turn() {
     sample(dir.path());
     let path = dir.path().join("state.0");
     let whole = std::fs::read(&path).unwrap();
-    let full = Saved::split(whole.clone()).unwrap();
+    let full = Saved::parse(whole.clone()).unwrap();
     let (first, second) = (full.records[1].end, full.records[2].end);
     for len in full.records[0].end..second + 100 {
-        let saved = Saved::split(whole[..len].to_vec()).unwrap();
+        let saved = Saved::parse(whole[..len].to_vec()).unwrap();
         let want = if len < first {
             0
         } else if len < second {
@@ -91,7 +91,7 @@ fn torn_tail_at_any_byte_loses_only_the_last_turn() {
     }
     for len in 0..full.records[0].end {
         assert!(
-            Saved::split(whole[..len].to_vec()).is_none(),
+            Saved::parse(whole[..len].to_vec()).is_none(),
             "{len} bytes made a checkpoint"
         );
     }

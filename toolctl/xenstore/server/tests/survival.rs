@@ -6,7 +6,7 @@ mod daemon;
 use std::collections::HashSet;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use daemon::{wait_for, Daemon, PATIENCE};
@@ -303,7 +303,7 @@ fn journal_that_grows_is_replaced_and_still_complete() {
 
 /// A tool that writes one path after the other until told to stop; a write
 /// that was not acknowledged is done again. Returns how many it wrote.
-fn tool_writes(d: &PathBuf, stop: &AtomicBool) -> u64 {
+fn tool_writes(d: &Path, stop: &AtomicBool) -> u64 {
     let connect = || {
         let mut client = None;
         wait_for("a connection for the tool", || {

@@ -30,8 +30,8 @@ fn busy() -> Server {
     };
     ask(tool, 0, Op::Write, b"/local/domain/5/name\0guest");
     ask(tool, 0, Op::SetPerms, b"/local/domain/5\0n5\0r6\0");
-    ask(tool, 0, Op::Introduce, b"5\0100\x002\0");
-    ask(tool, 0, Op::Introduce, b"6\0101\x003\0");
+    ask(tool, 0, Op::Introduce, b"5\x00100\x002\0");
+    ask(tool, 0, Op::Introduce, b"6\x00101\x003\0");
     ask(tool, 0, Op::SetTarget, b"6\x005\0");
     ask(tool, 0, Op::Control, b"quota\0set\0watches\x007\0");
     ask(guest, 0, Op::Watch, b"device\0tok\0");
