@@ -180,3 +180,7 @@ pub fn load(options: &Options, log: &mut Log) -> Option<(Server, Table)> {
     }
     Some((server, table))
 }
+
+#[cfg(test)]
+#[path = "recovery_tests.rs"]
+mod tests;

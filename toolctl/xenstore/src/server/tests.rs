@@ -442,6 +442,21 @@ fn directory_part_pieces_make_the_whole_list() {
     assert_eq!((rounds, list.split('\0').count()), (3, 400));
 }
 
+#[test]
+fn deepest_possible_tree_is_made_watched_dumped_and_removed() {
+    let mut n = Net::new();
+    let t = n.tool();
+    let deep = "/a".repeat(1024);
+    n.ok(t, Op::Write, &format!("{deep}\0v"));
+    n.ok(t, Op::Watch, &format!("{deep}\0t\0"));
+    n.events(t);
+    n.server = crate::dump::restore(&crate::dump::dump(&n.server)).unwrap();
+    assert_eq!(n.ok(t, Op::Read, &format!("{deep}\0")), "v");
+    n.ok(t, Op::Rm, "/a\0");
+    assert_eq!(n.events(t), [format!("{deep} t")]);
+    n.server.store().check().unwrap();
+}
+
 /// Bytes that look enough like requests to get far into the code.
 fn hostile_stream() -> impl Strategy<Value = Vec<u8>> {
     let word = prop::sample::select(vec![
