@@ -56,8 +56,12 @@ pub fn create(
         None => random_uuid()?,
     };
     let name = config.name.clone();
-    if config.cpu_weight.is_some_and(|w| w != 256) || config.cpu_cap.is_some_and(|c| c != 0) {
-        warning!("domain {name}: cpu_weight and cpu_cap are recorded but not applied yet");
+    let unapplied = validate::unapplied(&config);
+    if !unapplied.is_empty() {
+        warning!(
+            "domain {name}: {} recorded but not applied yet",
+            unapplied.join(", ")
+        );
     }
     let mut draft = Record::new(
         0,

@@ -29,7 +29,7 @@ pub struct Options {
     pub vmm: PathBuf,
     /// The xenstored program.
     pub xenstored: PathBuf,
-    /// KVM's device; only /dev/kvm itself is judged.
+    /// KVM's device; /dev/null for a monitor that needs none.
     pub kvm: PathBuf,
     /// A domain that ran for less is not restarted, seconds.
     pub restart_guard_s: f64,

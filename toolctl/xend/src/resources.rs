@@ -77,11 +77,11 @@ fn open_ramdisk(path: &Path, plan: &Plan) -> Result<File, Fault> {
     Ok(file)
 }
 
-/// Only the real device is judged: another one is a test's stand-in for it.
+/// /dev/null stands in for KVM in tests whose monitor needs none; it alone is not judged.
 fn open_kvm(path: &Path) -> Result<File, Fault> {
     let fault = |e: kvm::KvmError| Fault::generic(e.to_string());
     let file = kvm::open(path).map_err(fault)?;
-    if path == Path::new("/dev/kvm") {
+    if path != Path::new("/dev/null") {
         kvm::check(&file, kvm::HostCpu::read()).map_err(fault)?;
     }
     Ok(file)

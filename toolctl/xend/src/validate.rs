@@ -132,6 +132,23 @@ fn check_built(config: &DomainConfig) -> Result<(), Fault> {
     Ok(())
 }
 
+/// Variables of `config` that are set, do no harm and have no effect yet.
+pub fn unapplied(config: &DomainConfig) -> Vec<&'static str> {
+    [
+        ("cpu_weight", config.cpu_weight.is_some_and(|w| w != 256)),
+        ("cpu_cap", config.cpu_cap.is_some_and(|c| c != 0)),
+        ("features", !config.features.is_empty()),
+        ("localtime", config.localtime),
+        ("rtc_timeoffset", config.rtc_timeoffset != 0),
+        ("shadow_memory", config.shadow_memory != 0),
+        ("on_xend_start", config.on_xend_start != "ignore"),
+        ("on_xend_stop", config.on_xend_stop != "ignore"),
+    ]
+    .into_iter()
+    .filter_map(|(name, set)| set.then_some(name))
+    .collect()
+}
+
 fn check_memory(config: &DomainConfig) -> Result<(u64, u64), Fault> {
     let memory = config.memory;
     if memory < MIN_MEMORY_MIB {

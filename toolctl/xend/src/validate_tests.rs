@@ -112,3 +112,13 @@ fn check_wrong_cpus_are_refused() {
 fn check_without_kernel_says_so() {
     assert!(refusal(|c| c.kernel = String::new()).starts_with("Kernel image does not exist"));
 }
+
+#[test]
+fn unapplied_names_what_is_set_without_effect() {
+    let mut c = config();
+    assert!(unapplied(&c).is_empty());
+    (c.cpu_weight, c.localtime) = (Some(512), true);
+    assert_eq!(unapplied(&c), ["cpu_weight", "localtime"]);
+    c.cpu_weight = Some(256);
+    assert_eq!(unapplied(&c), ["localtime"]);
+}

@@ -137,6 +137,18 @@ fn domain_refused_leaves_nothing_behind() {
 }
 
 #[test]
+fn domain_without_a_kvm_that_works_is_refused() {
+    let lab = Lab::with_kvm(std::path::Path::new("/nonexistent/kvm"));
+    let text = lab.refusal(lab.config("tenant"));
+    assert!(text.starts_with("no /nonexistent/kvm: "), "{text}");
+    assert!(lab.traces().is_empty(), "{:?}", lab.traces());
+    let lab = Lab::with_kvm(std::path::Path::new("/dev/zero"));
+    let text = lab.refusal(lab.config("tenant"));
+    assert!(text.starts_with("KVM API version is -1"), "{text}");
+    assert!(lab.traces().is_empty(), "{:?}", lab.traces());
+}
+
+#[test]
 fn domain_of_a_name_in_use_is_refused_with_its_id() {
     let lab = Lab::new();
     let made = lab.create(lab.config("tenant")).unwrap();

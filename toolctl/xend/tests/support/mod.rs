@@ -15,6 +15,7 @@ static NEXT: AtomicU32 = AtomicU32::new(0);
 pub struct Lab {
     root: PathBuf,
     guard: String,
+    kvm: PathBuf,
 }
 
 /// The xenstored program, built if need be.
@@ -58,6 +59,15 @@ impl Lab {
 
     /// A node whose domains are restarted only after `seconds`.
     pub fn with_guard(seconds: &str) -> Lab {
+        Lab::with(seconds, Path::new("/dev/null"))
+    }
+
+    /// A node whose KVM device is `kvm`.
+    pub fn with_kvm(kvm: &Path) -> Lab {
+        Lab::with("0", kvm)
+    }
+
+    fn with(seconds: &str, kvm: &Path) -> Lab {
         let n = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("noxen-xend-{}-{n}", std::process::id());
         let root = std::env::temp_dir().join(name);
@@ -65,6 +75,7 @@ impl Lab {
         let lab = Lab {
             root,
             guard: seconds.into(),
+            kvm: kvm.to_owned(),
         };
         lab.kernel("ok", "ok");
         lab.start();
@@ -86,7 +97,7 @@ impl Lab {
             .env("NOXEN_ROOT", &self.root)
             .env("NOXEN_VMM", env!("CARGO_BIN_EXE_xend-fake-monitor"))
             .env("NOXEN_XENSTORED", xenstored())
-            .env("NOXEN_KVM", "/dev/null")
+            .env("NOXEN_KVM", &self.kvm)
             .env_remove("XENSTORED_PATH")
             .env_remove("XENSTORED_RUNDIR")
             .output()
