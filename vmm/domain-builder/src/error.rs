@@ -9,7 +9,7 @@ use crate::spec::{MAX_CMDLINE, MAX_PAGES};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// The kernel is not for a 64-bit PV domain.
+    /// The kernel is not for a 64-bit PV domain, or its file cannot be read.
     #[error(transparent)]
     Kernel(#[from] KernelError),
     /// Kernel, ramdisk and tables exceed the memory.
@@ -90,12 +90,6 @@ pub enum BuildError {
         planned: u64,
         /// Length now.
         found: u64,
-    },
-    /// The ELF bytes are not those that the image describes.
-    #[error("the kernel's bytes end before its segment at file offset {offset:#x}; they are not the ones that were parsed")]
-    ForeignElf {
-        /// Start of the segment in the file.
-        offset: usize,
     },
     /// Guest memory is smaller than the caller said.
     #[error(transparent)]

@@ -3,7 +3,7 @@
 use std::io;
 use std::ops::Range;
 
-use noxen_kernel_image::KernelImage;
+use noxen_kernel_image::{KernelError, KernelImage, Segment, Source};
 use noxen_monitor_abi::layout::{mfn_of_pfn, FIRST_SLOT, HOLE_START_PFN, PAGE_SIZE};
 use noxen_pv_abi::start_info::{StartInfo64, MAGIC_64, SIF_MOD_START_PFN, SIF_VIRT_P2M_4TOOLS};
 use noxen_pv_abi::AbiValue;
@@ -16,7 +16,7 @@ use crate::spec::{DomainSpec, Ramdisk};
 use crate::tables::{self, TableSet};
 
 const PAGE: usize = PAGE_SIZE as usize;
-/// Ramdisk bytes per read where guest memory cannot be lent.
+/// Bytes per read where they have to pass through a buffer; whole pages, and small enough for the cache.
 const BOUNCE: usize = 256 << 10;
 /// Pages of the p2m list made at a time.
 const P2M_CHUNK: usize = 16;
@@ -24,26 +24,21 @@ const P2M_CHUNK: usize = 16;
 impl PvLayout {
     /// Writes the domain: kernel, ramdisk, p2m list, page tables, start_info, hypercall page. Rings and stack stay zero.
     ///
-    /// `elf` are the bytes that `image` was parsed from. shared_info and the grant table lie outside the domain's
+    /// `elf` is what `image` was parsed from. shared_info and the grant table lie outside the domain's
     /// frames; see [`crate::init_shared_info`] and [`crate::grant_seeds`].
     ///
     /// # Errors
-    /// `ForeignElf`, `Ramdisk`, `RamdiskChanged` or `Memory`; guest memory is then half written and must be dropped.
+    /// `Kernel` if the ELF cannot be read (any more), `Ramdisk`, `RamdiskChanged` or `Memory`; guest memory is then half written and must be dropped.
     pub fn write(
         &self,
         image: &KernelImage,
-        elf: &[u8],
+        elf: &dyn Source,
         ramdisk: Option<Ramdisk<'_>>,
         spec: &DomainSpec<'_>,
         memory: &mut impl GuestMemory,
     ) -> Result<(), BuildError> {
         for segment in &image.segments {
-            let bytes = elf
-                .get(segment.file.clone())
-                .ok_or(BuildError::ForeignElf {
-                    offset: segment.file.start,
-                })?;
-            write_sparse(memory, segment.offset, bytes)?;
+            write_segment(memory, segment, elf)?;
         }
         let found = ramdisk.as_ref().map_or(0, |r| r.len);
         if found != self.ramdisk_len {
@@ -192,6 +187,31 @@ fn runs(start: u64, len: u64) -> impl Iterator<Item = Run> {
     ]
     .into_iter()
     .filter(|r| r.len > 0)
+}
+
+/// Copies a segment's bytes from the ELF, wherever that is.
+fn write_segment(
+    memory: &mut impl GuestMemory,
+    segment: &Segment,
+    elf: &dyn Source,
+) -> Result<(), BuildError> {
+    let start = segment.file.start as u64;
+    if let Some(bytes) = elf.slice(start, segment.file.len()) {
+        return Ok(write_sparse(memory, segment.offset, bytes)?);
+    }
+    let mut buffer = vec![0; BOUNCE.min(segment.file.len())];
+    let mut done = 0;
+    while done < segment.file.len() {
+        // The first piece ends at a page boundary of the target, so that no page of zeros is cut in two.
+        let to_boundary = BOUNCE - segment.offset as usize % PAGE;
+        let len = (segment.file.len() - done).min(if done == 0 { to_boundary } else { BOUNCE });
+        let part = &mut buffer[..len];
+        elf.read_at(start + done as u64, part)
+            .map_err(|source| BuildError::Kernel(KernelError::Read(source.to_string())))?;
+        write_sparse(memory, segment.offset + done as u64, part)?;
+        done += len;
+    }
+    Ok(())
 }
 
 /// Writes bytes to pseudo-physical memory, but no page of zeros: memory is zero already, and a page that nobody touches

@@ -164,11 +164,11 @@ fn memory_smaller_than_promised_and_foreign_elf_are_errors() {
     refused(
         layout.write(
             &image,
-            &elf[..100],
+            &&elf[..100],
             None,
             &spec,
             &mut Sparse::new(spec.nr_pages),
         ),
-        "not the ones that were parsed",
+        "cannot read it",
     );
 }

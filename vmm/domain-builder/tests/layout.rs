@@ -2,13 +2,16 @@
 
 mod support;
 
+use std::fs::File;
 use std::ops::Range;
 
-use noxen_kernel_image::{load, KernelImage};
-use support::{asset, build, build_kernel, small_image, Built, HOLE, PAGE, SHARED_INFO, SLOT_MARK};
+use noxen_kernel_image::{load, load_file, ElfBytes, KernelImage, Source};
+use support::{
+    asset, asset_path, build, build_kernel, small_image, Built, HOLE, PAGE, SHARED_INFO, SLOT_MARK,
+};
 
 /// Everything that is true of any domain.
-fn check(image: &KernelImage, elf: &[u8], ramdisk: &[u8], mib: u64, built: &Built) {
+fn check(image: &KernelImage, elf: &dyn Source, ramdisk: &[u8], mib: u64, built: &Built) {
     let Built {
         layout,
         memory,
@@ -77,7 +80,9 @@ fn check(image: &KernelImage, elf: &[u8], ramdisk: &[u8], mib: u64, built: &Buil
     // The kernel is where its notes say; what follows its file bytes is zero.
     for s in &image.segments {
         let bytes = space.read(memory, image.virt_base + s.offset, s.memsz as usize);
-        let mut wanted = elf[s.file.clone()].to_vec();
+        let mut wanted = vec![0; s.file.len()];
+        elf.read_at(s.file.start as u64, &mut wanted)
+            .expect("the ELF is whole");
         wanted.resize(s.memsz as usize, 0);
         if let Some(page) = image.hypercall_page {
             let at = page.wrapping_sub(image.virt_base + s.offset) as usize;
@@ -195,6 +200,19 @@ fn linux_generic_in_512_mib_with_ramdisk_is_whole() {
     let built = build_kernel(&kernel, &ramdisk, 512);
     check(&kernel.image, &kernel.elf, &ramdisk, 512, &built);
     // Half of the image is zeros, which were not written.
+    assert!((built.memory.written_pages() as u64) < built.layout.kernel.end - 1024);
+}
+
+#[test]
+fn linux_vmlinux_from_its_file_is_the_same_domain() {
+    let file = File::open(asset_path("linux-cloud/vmlinux")).expect("the unpacked kernel");
+    let kernel = load_file(&file).expect("Debian's cloud kernel");
+    assert!(matches!(kernel.elf, ElfBytes::File(..)));
+    let built = build_kernel(&kernel, &[], 256);
+    check(&kernel.image, &kernel.elf, &[], 256, &built);
+    let packed = asset("linux-cloud/vmlinuz");
+    assert_eq!(kernel.image, load(&packed).expect("the packed one").image);
+    // Pages of zeros are skipped from a file too.
     assert!((built.memory.written_pages() as u64) < built.layout.kernel.end - 1024);
 }
 

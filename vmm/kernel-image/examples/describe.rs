@@ -3,11 +3,13 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
+use noxen_kernel_image::Source;
+
 fn main() -> ExitCode {
     let mut status = ExitCode::SUCCESS;
     for path in std::env::args().skip(1) {
         let started = Instant::now();
-        let file = match std::fs::read(&path) {
+        let file = match std::fs::File::open(&path) {
             Ok(file) => file,
             Err(error) => {
                 eprintln!("{path}: {error}");
@@ -15,12 +17,12 @@ fn main() -> ExitCode {
                 continue;
             }
         };
-        match noxen_kernel_image::load(&file) {
+        match noxen_kernel_image::load_file(&file) {
             Ok(kernel) => {
                 println!(
-                    "{path}: {}, {} bytes unpacked, in {:?}",
+                    "{path}: {}, {} bytes of ELF, in {:?}",
                     kernel.container,
-                    kernel.elf.len(),
+                    kernel.elf.size(),
                     started.elapsed()
                 );
                 println!("{}", kernel.image);

@@ -19,7 +19,7 @@ use crate::KernelError;
 /// Largest unpacked kernel that is taken: 1 GiB.
 pub const MAX_UNPACKED: u64 = 1 << 30;
 
-const ELF_MAGIC: [u8; 4] = [0x7f, b'E', b'L', b'F'];
+pub(crate) const ELF_MAGIC: [u8; 4] = [0x7f, b'E', b'L', b'F'];
 
 /// How the kernel file wraps its ELF.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

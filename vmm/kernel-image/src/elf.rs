@@ -1,8 +1,11 @@
-//! Bounded reader of little-endian ELF files of both classes: just headers, never contents.
+//! Bounded reader of little-endian ELF files of both classes: the two header tables, and names of sections.
 //!
 //! Every offset is checked against the file before it is used; nothing is allocated by a number from the file.
 //! Source: System V ABI, chapter 4 and the x86-64 supplement.
 
+use std::borrow::Cow;
+
+use crate::source::{piece, Source};
 use crate::{Class, KernelError};
 
 const EM_386: u16 = 3;
@@ -16,6 +19,11 @@ pub(crate) const PT_LOAD: u32 = 1;
 pub(crate) const PT_NOTE: u32 = 4;
 pub(crate) const SHT_NOTE: u32 = 7;
 const SHT_NOBITS: u32 = 8;
+
+/// The longer of the two ELF headers.
+const MAX_HEADER: u64 = 64;
+/// Section names are looked for in this much of their table.
+const MAX_STRINGS: u64 = 1 << 20;
 
 /// A program header, widened to 64 bits.
 #[derive(Debug, Clone, Copy)]
@@ -39,11 +47,11 @@ pub(crate) struct Section {
 
 /// An ELF file whose header is sane and whose header tables lie inside the file.
 pub(crate) struct Elf<'a> {
-    pub bytes: &'a [u8],
+    pub source: &'a dyn Source,
     pub class: Class,
     pub entry: u64,
-    programs: &'a [u8],
-    sections: &'a [u8],
+    programs: Cow<'a, [u8]>,
+    sections: Cow<'a, [u8]>,
     string_section: u16,
 }
 
@@ -55,15 +63,10 @@ fn number<const N: usize>(bytes: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_le_bytes(wide))
 }
 
-/// The sub-slice at a 64-bit offset and length, if it is inside.
-pub(crate) fn slice(bytes: &[u8], offset: u64, size: u64) -> Option<&[u8]> {
-    let start = usize::try_from(offset).ok()?;
-    let end = start.checked_add(usize::try_from(size).ok()?)?;
-    bytes.get(start..end)
-}
-
 impl<'a> Elf<'a> {
-    pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, KernelError> {
+    pub(crate) fn parse(source: &'a dyn Source) -> Result<Self, KernelError> {
+        let header = piece(source, 0, source.size().min(MAX_HEADER))?.unwrap_or_default();
+        let bytes = &*header;
         let short = || KernelError::elf("its header is cut short");
         if !bytes.starts_with(b"\x7fELF") {
             return Err(KernelError::elf(
@@ -107,21 +110,22 @@ impl<'a> Elf<'a> {
         // e_phentsize, e_phnum, e_shentsize, e_shnum, e_shstrndx
         let table = |what: &str, offset: u64, size: u16, count: u16, wanted: u16| {
             if count == 0 || offset == 0 {
-                return Ok(&[][..]);
+                return Ok(Cow::default());
             }
             if size != wanted {
                 return Err(KernelError::elf(format!(
                     "its {what} headers are {size} bytes long, not {wanted}"
                 )));
             }
-            slice(bytes, offset, u64::from(size) * u64::from(count)).ok_or_else(|| {
+            // At most 65535 * 64 bytes.
+            piece(source, offset, u64::from(size) * u64::from(count))?.ok_or_else(|| {
                 KernelError::elf(format!(
                     "its {what} headers lie outside the file; the file is cut short"
                 ))
             })
         };
         Ok(Self {
-            bytes,
+            source,
             class,
             entry: word(24, 24)?,
             programs: table(
@@ -139,13 +143,13 @@ impl<'a> Elf<'a> {
                 half(tail + 6)?,
                 sh_entry,
             )
-            .unwrap_or(&[]),
+            .unwrap_or_default(),
             string_section: half(tail + 8)?,
         })
     }
 
     /// All program headers in file order.
-    pub(crate) fn programs(&self) -> impl Iterator<Item = Program> + 'a {
+    pub(crate) fn programs(&self) -> impl Iterator<Item = Program> + '_ {
         let class = self.class;
         let size = if class == Class::Elf64 { 56 } else { 32 };
         self.programs.chunks_exact(size).filter_map(move |h| {
@@ -171,7 +175,7 @@ impl<'a> Elf<'a> {
     }
 
     /// All section headers in file order.
-    pub(crate) fn sections(&self) -> impl Iterator<Item = Section> + 'a {
+    pub(crate) fn sections(&self) -> impl Iterator<Item = Section> + '_ {
         let class = self.class;
         let size = if class == Class::Elf64 { 64 } else { 40 };
         self.sections.chunks_exact(size).filter_map(move |h| {
@@ -192,17 +196,27 @@ impl<'a> Elf<'a> {
         })
     }
 
-    /// The contents of the first section of that name.
-    pub(crate) fn section_named(&self, name: &str) -> Option<&'a [u8]> {
-        let strings = self.sections().nth(usize::from(self.string_section))?;
-        let strings = slice(self.bytes, strings.offset, strings.size)?;
+    /// The first `limit` bytes of the first section of that name.
+    pub(crate) fn section_named(
+        &self,
+        name: &str,
+        limit: u64,
+    ) -> Result<Option<Cow<'a, [u8]>>, KernelError> {
+        let Some(strings) = self.sections().nth(usize::from(self.string_section)) else {
+            return Ok(None);
+        };
+        let strings =
+            piece(self.source, strings.offset, strings.size.min(MAX_STRINGS))?.unwrap_or_default();
         let found = self.sections().find(|s| {
             s.kind != SHT_NOBITS
                 && strings
                     .get(s.name as usize..)
                     .and_then(|n| n.strip_prefix(name.as_bytes()))
                     .is_some_and(|rest| rest.first() == Some(&0))
-        })?;
-        slice(self.bytes, found.offset, found.size)
+        });
+        match found {
+            Some(section) => piece(self.source, section.offset, section.size.min(limit)),
+            None => Ok(None),
+        }
     }
 }

@@ -89,6 +89,15 @@ pub enum KernelError {
         /// Why it cannot be had.
         why: &'static str,
     },
+    /// The file could not be read.
+    #[error("cannot read it: {0}")]
+    Read(String),
+    /// The file is too large to be a packed kernel.
+    #[error("the file has {size} bytes, more than any packed kernel")]
+    FileTooLarge {
+        /// Its size.
+        size: u64,
+    },
     /// A good 32-bit PV kernel.
     #[error("this is a 32-bit PV kernel ({0}); only 64-bit PV kernels can be started yet, so use the amd64 build of it")]
     Kernel32(String),

@@ -12,6 +12,7 @@ use std::ops::Range;
 use crate::elf::{Elf, PT_LOAD};
 use crate::features::Features;
 use crate::notes::{self, Hypercall, RawNotes};
+use crate::source::{ElfBytes, Source};
 use crate::{legacy, KernelError};
 
 const PAGE: u64 = 4096;
@@ -143,11 +144,19 @@ impl KernelImage {
     /// # Errors
     /// Any [`KernelError`] but those of unpacking; 32-bit kernels are described too (see [`KernelImage::require_pv64`]).
     pub fn parse(bytes: &[u8]) -> Result<Self, KernelError> {
-        let elf = Elf::parse(bytes)?;
+        Self::parse_source(&ElfBytes::Memory(bytes.into()))
+    }
+
+    /// The same for an ELF that need not be in memory.
+    ///
+    /// # Errors
+    /// As [`KernelImage::parse`], and `Read` where the source fails.
+    pub fn parse_source(source: &dyn Source) -> Result<Self, KernelError> {
+        let elf = Elf::parse(source)?;
         let (source, notes) = match notes::read(&elf)? {
             Some(notes) => (NoteSource::ElfNotes, notes),
-            None => match elf.section_named("__xen_guest") {
-                Some(section) => (NoteSource::LegacySection, legacy::read(section)?),
+            None => match elf.section_named("__xen_guest", legacy::MAX_SECTION as u64)? {
+                Some(section) => (NoteSource::LegacySection, legacy::read(&section)?),
                 None => return Err(KernelError::NoXenNotes),
             },
         };
@@ -279,14 +288,16 @@ fn segments(elf: &Elf<'_>, paddr_offset: u64) -> Result<Vec<Segment>, KernelErro
             KernelError::elf(format!(
                 "the segment at file offset {:#x} ends beyond the file ({} bytes); the file is cut short",
                 p.offset,
-                elf.bytes.len()
+                elf.source.size()
             ))
         };
         let start = usize::try_from(p.offset).map_err(|_| outside())?;
         let end = start
             .checked_add(usize::try_from(p.filesz).map_err(|_| outside())?)
             .ok_or_else(outside)?;
-        elf.bytes.get(start..end).ok_or_else(outside)?;
+        if end as u64 > elf.source.size() {
+            return Err(outside());
+        }
         segments.push(Segment {
             offset,
             file: start..end,

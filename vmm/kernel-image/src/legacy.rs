@@ -6,7 +6,7 @@ use crate::notes::{printable, Hypercall, RawNotes};
 use crate::{KernelError, PaeMode};
 
 /// Longest legacy string that is looked at.
-const MAX_SECTION: usize = 8192;
+pub(crate) const MAX_SECTION: usize = 8192;
 
 /// Reads the contents of the section up to its NUL.
 pub(crate) fn read(section: &[u8]) -> Result<RawNotes, KernelError> {

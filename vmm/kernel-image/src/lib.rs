@@ -26,14 +26,17 @@ mod features;
 mod image;
 mod legacy;
 mod notes;
+mod source;
 mod unpack;
 
-use std::borrow::Cow;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 
 pub use container::{Container, KernelFile, MAX_UNPACKED};
 pub use error::KernelError;
 pub use features::{Feature, Features};
 pub use image::{Class, KernelImage, NoteSource, PaeMode, Segment};
+pub use source::{ElfBytes, Source};
 pub use unpack::Compression;
 
 /// A kernel ready for a domain builder: the checked description and the ELF bytes that it points into.
@@ -41,8 +44,8 @@ pub use unpack::Compression;
 pub struct Kernel<'a> {
     /// What the ELF headers and the Xen notes say.
     pub image: KernelImage,
-    /// The unpacked ELF file; borrowed when the file was a plain ELF.
-    pub elf: Cow<'a, [u8]>,
+    /// The ELF: unpacked, or where it was if it was plain.
+    pub elf: ElfBytes<'a>,
     /// How the file was packed.
     pub container: Container,
 }
@@ -53,8 +56,55 @@ pub struct Kernel<'a> {
 /// Any [`KernelError`]; its text is one line and does not name the file, which the caller knows better.
 pub fn load(file: &[u8]) -> Result<Kernel<'_>, KernelError> {
     let opened = KernelFile::open(file)?;
-    let elf = opened.unpack()?;
-    let image = KernelImage::parse(&elf)?;
+    let elf = ElfBytes::Memory(opened.unpack()?);
+    let image = KernelImage::parse_source(&elf)?;
+    Ok(Kernel {
+        image,
+        elf,
+        container: opened.container(),
+    })
+}
+
+/// The same for an open file. A plain ELF stays in its file, and is read where it is needed; a packed kernel is read
+/// whole and unpacked. The file's position does not matter.
+///
+/// # Errors
+/// Any [`KernelError`].
+pub fn load_file(file: &File) -> Result<Kernel<'_>, KernelError> {
+    let failed = |e: std::io::Error| KernelError::Read(e.to_string());
+    let about = file.metadata().map_err(failed)?;
+    if !about.is_file() {
+        let found = if about.is_dir() {
+            "is a directory"
+        } else {
+            "is not a regular file"
+        };
+        return Err(KernelError::NotAKernel {
+            found: found.into(),
+        });
+    }
+    let size = about.len();
+    let mut magic = [0; 4];
+    if size >= 4 {
+        file.read_exact_at(&mut magic, 0).map_err(failed)?;
+    }
+    if magic == container::ELF_MAGIC {
+        let elf = ElfBytes::File(file, size);
+        let image = KernelImage::parse_source(&elf)?;
+        return Ok(Kernel {
+            image,
+            elf,
+            container: Container::Elf,
+        });
+    }
+    if size > MAX_UNPACKED {
+        return Err(KernelError::FileTooLarge { size });
+    }
+    let mut packed = vec![0; size as usize];
+    file.read_exact_at(&mut packed, 0).map_err(failed)?;
+    let opened = KernelFile::open(&packed)?;
+    let elf = ElfBytes::Memory(opened.unpack()?.into_owned().into());
+    let image = KernelImage::parse_source(&elf)?;
     Ok(Kernel {
         image,
         elf,

@@ -8,8 +8,9 @@
 //! carry the owner "name", so they are nobody's, and its legacy section speaks for it.
 //! Source: Xen public header `elfnote.h`.
 
-use crate::elf::{self, Elf, PT_NOTE, SHT_NOTE};
+use crate::elf::{Elf, PT_NOTE, SHT_NOTE};
 use crate::features::Features;
+use crate::source::piece;
 use crate::{KernelError, PaeMode};
 
 /// Values as the notes state them; `None` where a note is absent. Nothing is checked against the image yet.
@@ -46,6 +47,9 @@ pub(crate) enum Hypercall {
 /// Longest string taken from a note; the rest is cut.
 const MAX_TEXT: usize = 1024;
 
+/// Bytes of notes walked in one file; Linux has 500.
+const MAX_WALKED: u64 = 4 << 20;
+
 /// Note numbers of `elfnote.h`.
 mod kind {
     pub const INFO: u32 = 0;
@@ -71,65 +75,77 @@ mod kind {
 
 /// Reads the Xen notes; `None` if neither segments nor sections hold one.
 pub(crate) fn read(elf: &Elf<'_>) -> Result<Option<RawNotes>, KernelError> {
-    let mut notes = RawNotes::default();
-    let mut found = 0_usize;
+    let mut walk = Walk {
+        elf,
+        budget: MAX_WALKED,
+        found: 0,
+        notes: RawNotes::default(),
+    };
     for segment in elf
         .programs()
         .filter(|p| p.kind == PT_NOTE && p.offset != 0)
     {
-        found += walk(elf, segment.offset, segment.filesz, &mut notes)?;
+        walk.run(segment.offset, segment.filesz)?;
     }
-    if found == 0 {
+    if walk.found == 0 {
         for section in elf.sections().filter(|s| s.kind == SHT_NOTE) {
-            found += walk(elf, section.offset, section.size, &mut notes)?;
+            walk.run(section.offset, section.size)?;
         }
     }
-    Ok((found > 0).then_some(notes))
+    Ok((walk.found > 0).then_some(walk.notes))
 }
 
-/// Walks one run of notes; gives the number of Xen notes in it.
-fn walk(elf: &Elf<'_>, offset: u64, size: u64, notes: &mut RawNotes) -> Result<usize, KernelError> {
-    // A run that starts inside the file is read as far as the file goes.
-    let Some(from_start) = elf::slice(
-        elf.bytes,
-        offset,
-        (elf.bytes.len() as u64).saturating_sub(offset),
-    ) else {
-        return Ok(0);
-    };
-    let end = usize::try_from(size)
-        .unwrap_or(usize::MAX)
-        .min(from_start.len());
-    let (mut at, mut found) = (0_usize, 0_usize);
-    while let Some(header) = from_start[..end]
-        .get(at..)
-        .and_then(|r| r.first_chunk::<12>())
-    {
-        let word =
-            |i: usize| u32::from_le_bytes([header[i], header[i + 1], header[i + 2], header[i + 3]]);
-        let (name_size, text_size, kind) = (word(0) as usize, word(4) as usize, word(8));
-        let name_at = at + 12;
-        // Sizes are u32 and the slice is far below usize::MAX, so only the sums with padding need care.
-        let padded = |n: usize| n.checked_add(3).map(|n| n & !3);
-        let Some(text_at) = padded(name_size).and_then(|n| name_at.checked_add(n)) else {
-            break;
+/// The walk over all runs of notes of a file.
+struct Walk<'a> {
+    elf: &'a Elf<'a>,
+    /// Bytes that may still be walked: headers can name the whole file thousands of times.
+    budget: u64,
+    /// Xen notes so far.
+    found: usize,
+    notes: RawNotes,
+}
+
+impl Walk<'_> {
+    /// Walks one run of notes.
+    fn run(&mut self, offset: u64, size: u64) -> Result<(), KernelError> {
+        // A run that starts inside the file is read as far as the file goes, and a little past its own end.
+        let left = self.elf.source.size().saturating_sub(offset);
+        let end = size.min(left);
+        self.budget = self.budget.checked_sub(end.max(1)).ok_or_else(|| {
+            KernelError::elf(format!(
+                "its notes are longer than {} MiB",
+                MAX_WALKED >> 20
+            ))
+        })?;
+        let Some(bytes) = piece(self.elf.source, offset, left.min(end + MAX_TEXT as u64))? else {
+            return Ok(());
         };
-        let Some(next) = padded(text_size).and_then(|n| text_at.checked_add(n)) else {
-            break;
-        };
-        let Some(rest) = from_start.get(text_at..) else {
-            break;
-        };
-        if from_start.get(name_at..name_at + name_size) == Some(b"Xen\0") {
-            found += 1;
-            notes.take(kind, &rest[..text_size.min(rest.len())])?;
+        let end = end as usize;
+        let mut at = 0_usize;
+        while let Some(header) = bytes[..end].get(at..).and_then(|r| r.first_chunk::<12>()) {
+            let word = |i: usize| {
+                u32::from_le_bytes([header[i], header[i + 1], header[i + 2], header[i + 3]])
+            };
+            let (name_size, text_size, kind) = (word(0) as usize, word(4) as usize, word(8));
+            let name_at = at + 12;
+            let padded = |n: usize| n.checked_add(3).map(|n| n & !3);
+            let Some(text_at) = padded(name_size).and_then(|n| name_at.checked_add(n)) else {
+                break;
+            };
+            let Some(next) = padded(text_size).and_then(|n| text_at.checked_add(n)) else {
+                break;
+            };
+            let Some(rest) = bytes.get(text_at..) else {
+                break;
+            };
+            if bytes.get(name_at..name_at + name_size) == Some(b"Xen\0") {
+                self.found += 1;
+                self.notes.take(kind, &rest[..text_size.min(rest.len())])?;
+            }
+            at = next;
         }
-        if next >= end {
-            break;
-        }
-        at = next;
+        Ok(())
     }
-    Ok(found)
 }
 
 impl RawNotes {

@@ -2,10 +2,13 @@
 
 mod support;
 
+use std::fs::File;
+
 use noxen_kernel_image::{
-    load, Class, Compression, Container, Feature, KernelError, NoteSource, PaeMode,
+    load, load_file, Class, Compression, Container, Feature, KernelError, NoteSource, PaeMode,
+    Source,
 };
-use support::asset;
+use support::{asset, asset_path};
 
 #[test]
 fn linux_generic_xz_says_what_the_kernel_was_built_with() {
@@ -54,7 +57,7 @@ fn linux_cloud_lz4_loads() {
     assert_eq!(kernel.container, Container::BzImage(Some(Compression::Lz4)));
     assert_eq!(kernel.image.init_p2m, Some(0x80_0000_0000));
     assert_eq!(kernel.image.segments.len(), 4);
-    assert!(kernel.elf.len() > 50_000_000);
+    assert!(kernel.elf.size() > 50_000_000);
 }
 
 #[test]
@@ -132,4 +135,37 @@ fn gnumach_i386_is_described_and_refused_as_32_bit() {
         image.require_pv64(),
         Err(KernelError::Kernel32(_))
     ));
+}
+
+#[test]
+fn vmlinux_is_parsed_from_its_file_without_being_read_whole() {
+    let file = File::open(asset_path("linux-generic/vmlinux")).expect("the unpacked kernel");
+    let kernel = load_file(&file).expect("Debian's vmlinux");
+    assert_eq!(kernel.container, Container::Elf);
+    assert!(kernel.elf.slice(0, 4).is_none(), "it is still in its file");
+    let packed = asset("linux-generic/vmlinuz");
+    assert_eq!(kernel.image, load(&packed).expect("the packed one").image);
+}
+
+#[test]
+fn files_that_are_not_files_are_refused() {
+    for (path, text) in [
+        ("/dev/zero", "is not a regular file"),
+        ("/", "is a directory"),
+    ] {
+        let file = File::open(path).expect("it exists");
+        let error = load_file(&file).expect_err("not a kernel");
+        assert!(error.to_string().contains(text), "{error}");
+    }
+}
+
+#[test]
+fn packed_kernel_from_its_file_is_the_same() {
+    let file = File::open(asset_path("gnumach-amd64.gz")).expect("GNU Mach");
+    let kernel = load_file(&file).expect("GNU Mach");
+    assert_eq!(
+        kernel.image,
+        load(&asset("gnumach-amd64.gz")).expect("the same").image
+    );
+    assert_eq!(kernel.container, Container::Packed(Compression::Gzip));
 }

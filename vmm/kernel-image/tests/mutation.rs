@@ -12,7 +12,7 @@ use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use noxen_kernel_image::{load, Compression, KernelError, KernelImage};
-use support::{asset, bzimage, code, note, pack, Load, Random, TestKernel};
+use support::{asset, bzimage, code, elf_bytes, note, pack, Load, Random, TestKernel};
 
 /// An image and the parts of it that are worth changing.
 struct Seed {
@@ -45,7 +45,7 @@ fn seeds() -> Vec<Seed> {
     }
     for name in ["gnumach-amd64.gz", "gnumach-i386.gz", "linux-cloud/vmlinuz"] {
         let file = asset(name);
-        let bytes = load(&file).expect("a good image").elf.into_owned();
+        let bytes = elf_bytes(&load(&file).expect("a good image")).to_vec();
         let notes = find(
             &bytes,
             if name.starts_with("linux") {
@@ -199,7 +199,7 @@ fn try_one(seed: &Seed, cut: usize) -> Result<(), KernelError> {
         check_accepted(&KernelImage::parse(bytes)?, bytes);
     } else {
         let kernel = load(bytes)?;
-        check_accepted(&kernel.image, &kernel.elf);
+        check_accepted(&kernel.image, elf_bytes(&kernel));
     }
     Ok(())
 }

@@ -325,3 +325,30 @@ fn elf_of_another_machine_or_kind_is_refused() {
         Err(KernelError::WrongMachine(_))
     ));
 }
+
+#[test]
+fn headers_that_name_the_whole_file_as_notes_again_and_again_are_refused_quickly() {
+    // 4000 PT_NOTE headers over 8 MiB each would be 32 GiB to walk.
+    let mut kernel = TestKernel {
+        notes: vec![],
+        ..TestKernel::default()
+    }
+    .build();
+    let table = kernel.len() as u64;
+    let count = 4000_u16;
+    for _ in 0..count {
+        kernel.extend(4_u32.to_le_bytes());
+        kernel.extend(4_u32.to_le_bytes());
+        for field in [64_u64, 0, 0, 8 << 20, 0, 4] {
+            kernel.extend(field.to_le_bytes());
+        }
+    }
+    kernel.resize(kernel.len() + (8 << 20), 0);
+    kernel[32..40].copy_from_slice(&table.to_le_bytes());
+    kernel[56..58].copy_from_slice(&count.to_le_bytes());
+    let error = KernelImage::parse(&kernel).expect_err("absurd");
+    assert!(
+        error.to_string().contains("notes are longer than 4 MiB"),
+        "{error}"
+    );
+}

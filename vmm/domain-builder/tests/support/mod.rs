@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use noxen_domain_builder::{
     plan, BuildError, DomainSpec, GuestMemory, OutsideMemory, PvLayout, Ramdisk,
 };
-use noxen_kernel_image::{Class, Features, Kernel, KernelImage, NoteSource, Segment};
+use noxen_kernel_image::{Class, Features, Kernel, KernelImage, NoteSource, Segment, Source};
 use noxen_pv_abi::start_info::StartInfo64;
 use noxen_pv_abi::AbiValue;
 
@@ -208,7 +208,7 @@ pub fn spec(mib: u64, ramdisk_len: u64) -> DomainSpec<'static> {
 /// Builds into sparse memory and walks the result.
 pub fn build(
     image: &KernelImage,
-    elf: &[u8],
+    elf: &dyn Source,
     ramdisk: &[u8],
     mib: u64,
 ) -> Result<Built, BuildError> {
@@ -269,13 +269,18 @@ pub fn small_image(linux: bool) -> (KernelImage, Vec<u8>) {
     (image, elf)
 }
 
-/// A file among the fetched Debian images.
-pub fn asset(name: &str) -> Vec<u8> {
+/// Where a file among the fetched Debian images is.
+pub fn asset_path(name: &str) -> PathBuf {
     let root = std::env::var_os("NOXEN_ASSETS").map_or_else(
         || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target/assets"),
         PathBuf::from,
     );
-    let path = root.join(name);
+    root.join(name)
+}
+
+/// A file among the fetched Debian images.
+pub fn asset(name: &str) -> Vec<u8> {
+    let path = asset_path(name);
     std::fs::read(&path).unwrap_or_else(|e| {
         panic!(
             "test image {} is missing ({e}); run `cargo xtask assets`",

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use noxen_kernel_image::Compression;
+use noxen_kernel_image::{Compression, Kernel, Source};
 
 /// Numbers of the Xen notes used here.
 pub mod note {
@@ -261,19 +261,32 @@ pub fn run(command: &[&str], input: &[u8]) -> Vec<u8> {
     output.stdout
 }
 
-/// A file among the fetched Debian images.
-pub fn asset(name: &str) -> Vec<u8> {
+/// Where a file among the fetched Debian images is.
+pub fn asset_path(name: &str) -> PathBuf {
     let root = std::env::var_os("NOXEN_ASSETS").map_or_else(
         || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target/assets"),
         PathBuf::from,
     );
-    let path = root.join(name);
+    root.join(name)
+}
+
+/// A file among the fetched Debian images.
+pub fn asset(name: &str) -> Vec<u8> {
+    let path = asset_path(name);
     std::fs::read(&path).unwrap_or_else(|e| {
         panic!(
             "test image {} is missing ({e}); run `cargo xtask assets`",
             path.display()
         )
     })
+}
+
+/// The ELF of a kernel that was loaded from memory.
+pub fn elf_bytes<'a>(kernel: &'a Kernel<'_>) -> &'a [u8] {
+    kernel
+        .elf
+        .slice(0, kernel.elf.size() as usize)
+        .expect("it is in memory")
 }
 
 /// splitmix64: small, seeded, good enough to choose mutations.
