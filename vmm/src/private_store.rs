@@ -118,6 +118,7 @@ mod tests {
             vcpus: 1,
             kernel_path: String::new(),
             cmdline: String::new(),
+            tune: true,
         };
         let mut stream = start(3, &config).unwrap();
         let mut request = Vec::new();

@@ -33,6 +33,8 @@ pub struct Options {
     pub vcpus: u32,
     /// Kernel command line.
     pub cmdline: String,
+    /// Shorten the start of kernels we know.
+    pub tune: bool,
     /// A monitor image instead of the built-in one.
     pub monitor: Option<PathBuf>,
     /// Make a control socket there.
@@ -51,6 +53,7 @@ impl Default for Options {
             memory: 256,
             vcpus: 1,
             cmdline: String::new(),
+            tune: true,
             monitor: None,
             control: None,
             counters: false,
@@ -82,6 +85,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         vcpus: options.vcpus,
         kernel_path: options.kernel.display().to_string(),
         cmdline: options.cmdline.clone(),
+        tune: options.tune,
     };
     let files = Files {
         kvm: &kvm,
@@ -156,6 +160,10 @@ pub fn parse(arguments: &[String]) -> Result<Options> {
     while let Some(name) = rest.next() {
         if name == "--counters" {
             options.counters = true;
+            continue;
+        }
+        if name == "--no-tune" {
+            options.tune = false;
             continue;
         }
         let Some(value) = rest.next() else {

@@ -147,6 +147,7 @@ fn config(spec: &DomainSpec) -> Result<Config> {
         vcpus: spec.vcpus,
         kernel_path: spec.kernel_path.clone(),
         cmdline: spec.cmdline.clone(),
+        tune: spec.tune_kernel,
     })
 }
 
@@ -183,6 +184,7 @@ mod tests {
             kernel_fd: 900,
             ramdisk_fd: None,
             cmdline: String::new(),
+            tune_kernel: true,
             kvm_fd: 901,
             ram_fd: None,
             control_fd: 902,

@@ -31,6 +31,9 @@ pub struct DomainSpec {
     pub ramdisk_fd: Option<i32>,
     /// Kernel command line, at most 1023 bytes.
     pub cmdline: String,
+    /// Shorten the start of kernels we know, in the domain's own copy of the kernel.
+    #[serde(default = "yes")]
+    pub tune_kernel: bool,
     /// Inherited fd of /dev/kvm.
     pub kvm_fd: i32,
     /// Inherited fd of an empty file on a huge-page tmpfs for guest RAM; memfd_create when absent.
@@ -44,4 +47,8 @@ pub struct DomainSpec {
     /// Inherited fd: one line is written when the domain is built ("ready\n") or has failed ("error: TEXT\n"),
     /// then it is closed.
     pub ready_fd: i32,
+}
+
+fn yes() -> bool {
+    true
 }

@@ -29,6 +29,7 @@ mod plan;
 mod shared;
 mod spec;
 mod tables;
+mod tune;
 mod write;
 
 pub use error::BuildError;

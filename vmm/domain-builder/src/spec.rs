@@ -31,6 +31,8 @@ pub struct DomainSpec<'a> {
     pub flags: u32,
     /// Entries for slots 256..=271 of the boot L4, which belong to the monitor.
     pub monitor_slots: [u64; NR_SLOTS],
+    /// Shorten the start of kernels we know (module `tune`); changes the domain's copy of the kernel.
+    pub tune: bool,
 }
 
 /// Where the ramdisk's bytes come from. They are read once, front to back, straight into guest memory if it allows.

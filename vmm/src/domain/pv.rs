@@ -59,6 +59,8 @@ pub struct Config {
     pub kernel_path: String,
     /// Kernel command line.
     pub cmdline: String,
+    /// Shorten the start of kernels we know (noxen-domain-builder, `tune`).
+    pub tune: bool,
 }
 
 /// Open files that the domain is built from.
@@ -372,6 +374,7 @@ fn load_guest(
         store_port: STORE_PORT,
         flags: 0,
         monitor_slots: paging::slots(memory, region)?,
+        tune: config.tune,
     };
     let failed = |source| PvError::Build {
         path: path(),

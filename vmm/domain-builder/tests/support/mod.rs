@@ -202,6 +202,7 @@ pub fn spec(mib: u64, ramdisk_len: u64) -> DomainSpec<'static> {
         store_port: 1,
         flags: 0,
         monitor_slots: std::array::from_fn(|n| SLOT_MARK + ((n as u64) << 12)),
+        tune: false,
     }
 }
 
