@@ -34,16 +34,39 @@ fn main() {
         return;
     }
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
-    let here = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR"));
+    let here =
+        PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR"));
     let abi = rlib(&out, "noxen_pv_abi", &here.join("../src/lib.rs"), &[]);
-    let shared = rlib(&out, "noxen_monitor_abi", &here.join("../monitor-abi/src/lib.rs"), &[]);
-    let core = rlib(&out, "noxen_monitor", &here.join("src/lib.rs"), &[&abi, &shared]);
+    let shared = rlib(
+        &out,
+        "noxen_monitor_abi",
+        &here.join("../monitor-abi/src/lib.rs"),
+        &[],
+    );
+    let core = rlib(
+        &out,
+        "noxen_monitor",
+        &here.join("src/lib.rs"),
+        &[&abi, &shared],
+    );
     let script = here.join("image/monitor.ld");
     let elf = out.join("monitor.elf");
     let mut rustc = rustc();
     rustc
-        .args(["--crate-name", "monitor_image", "--crate-type", "bin", "-Clto=fat", "-Ccodegen-units=1"])
-        .args(["-Clink-arg=-nostdlib", "-Clink-arg=-nostartfiles", "-Clink-arg=-static", "-Clink-arg=-no-pie"])
+        .args([
+            "--crate-name",
+            "monitor_image",
+            "--crate-type",
+            "bin",
+            "-Clto=fat",
+            "-Ccodegen-units=1",
+        ])
+        .args([
+            "-Clink-arg=-nostdlib",
+            "-Clink-arg=-nostartfiles",
+            "-Clink-arg=-static",
+            "-Clink-arg=-no-pie",
+        ])
         .arg("-Clink-arg=-Wl,--build-id=none,-z,max-page-size=4096,-z,norelro,--gc-sections")
         .arg(format!("-Clink-arg=-Wl,-T,{}", script.display()))
         .arg("-o")
@@ -58,7 +81,10 @@ fn main() {
 fn rustc() -> Command {
     let mut command = Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
     // Flags meant for the host's programs must not reach ring 0.
-    command.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS").args(COMMON);
+    command
+        .env_remove("RUSTFLAGS")
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
+        .args(COMMON);
     command
 }
 
@@ -66,7 +92,11 @@ fn rustc() -> Command {
 fn rlib(out: &Path, name: &str, source: &Path, uses: &[&str]) -> String {
     let path = out.join(format!("lib{name}.rlib"));
     let mut command = rustc();
-    command.args(["--crate-type", "rlib", "--crate-name", name, "-o"]).arg(&path).arg("-L").arg(out);
+    command
+        .args(["--crate-type", "rlib", "--crate-name", name, "-o"])
+        .arg(&path)
+        .arg("-L")
+        .arg(out);
     for library in uses {
         command.arg("--extern").arg(library);
     }
@@ -76,8 +106,13 @@ fn rlib(out: &Path, name: &str, source: &Path, uses: &[&str]) -> String {
 }
 
 fn run(mut command: Command) {
-    let output = command.output().unwrap_or_else(|error| panic!("cannot run {command:?}: {error}"));
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("cannot run {command:?}: {error}"));
     if !output.status.success() {
-        panic!("{command:?} failed:\n{}", String::from_utf8_lossy(&output.stderr));
+        panic!(
+            "{command:?} failed:\n{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
 }

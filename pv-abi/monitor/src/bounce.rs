@@ -40,9 +40,22 @@ impl<M: Machine> Cpu<'_, M> {
         if !masked {
             rflags |= flags::IF;
         }
-        let cs = if from_user { regs.cs & 0xffff } else { regs.cs & 0xfffc } | u64::from(masked) << 32;
+        let cs = if from_user {
+            regs.cs & 0xffff
+        } else {
+            regs.cs & 0xfffc
+        } | u64::from(masked) << 32;
         // Lowest address first; without an error code the frame starts one word later.
-        let words = [regs.rcx, regs.r11, entry.error.unwrap_or(0), regs.rip, cs, rflags, regs.rsp, regs.ss];
+        let words = [
+            regs.rcx,
+            regs.r11,
+            entry.error.unwrap_or(0),
+            regs.rip,
+            cs,
+            rflags,
+            regs.rsp,
+            regs.ss,
+        ];
         let mut bytes = [0u8; 64];
         let mut at = 0;
         for (index, word) in words.iter().enumerate() {
@@ -70,14 +83,24 @@ impl<M: Machine> Cpu<'_, M> {
     pub fn bounce_failsafe(&mut self, regs: &mut Regs) -> Result<(), BadStack> {
         let from_user = !self.v.kernel_mode;
         self.to_kernel();
-        let top = if from_user { self.v.kernel_sp } else { regs.rsp } & !15;
+        let top = if from_user {
+            self.v.kernel_sp
+        } else {
+            regs.rsp
+        } & !15;
         let masked = self.events_masked();
         let mut rflags = regs.rflags & !(flags::IF | flags::IOPL);
         if !masked {
             rflags |= flags::IF;
         }
-        let cs = if from_user { regs.cs & 0xffff } else { regs.cs & 0xfffc } | u64::from(masked) << 32;
-        let words = [regs.rcx, regs.r11, 0, 0, 0, 0, regs.rip, cs, rflags, regs.rsp, regs.ss];
+        let cs = if from_user {
+            regs.cs & 0xffff
+        } else {
+            regs.cs & 0xfffc
+        } | u64::from(masked) << 32;
+        let words = [
+            regs.rcx, regs.r11, 0, 0, 0, 0, regs.rip, cs, rflags, regs.rsp, regs.ss,
+        ];
         let mut bytes = [0u8; 88];
         for (slot, word) in bytes.chunks_exact_mut(8).zip(words) {
             slot.copy_from_slice(&word.to_le_bytes());

@@ -10,7 +10,10 @@ impl<M: Machine> Cpu<'_, M> {
         let page = self.dom.info.counters_gpa + u64::from(self.v.id) * 4096;
         if let Some(counter) = self.m.word(page + word as u64 * 8) {
             // Only this vCPU writes it: no atomic addition is needed.
-            counter.store(counter.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+            counter.store(
+                counter.load(Ordering::Relaxed).wrapping_add(1),
+                Ordering::Relaxed,
+            );
         }
     }
 

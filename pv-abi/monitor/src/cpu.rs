@@ -73,7 +73,8 @@ impl<M: Machine> Cpu<'_, M> {
 
     /// Events are masked ("non-zero means masked"; some guests store 0xff).
     pub fn events_masked(&self) -> bool {
-        self.info_byte(info::MASK).is_none_or(|mask| mask.load(Ordering::Relaxed) != 0)
+        self.info_byte(info::MASK)
+            .is_none_or(|mask| mask.load(Ordering::Relaxed) != 0)
     }
 
     /// Masks or unmasks events.
@@ -85,7 +86,8 @@ impl<M: Machine> Cpu<'_, M> {
 
     /// An upcall is pending.
     pub fn events_pending(&self) -> bool {
-        self.info_byte(info::PENDING).is_some_and(|pending| pending.load(Ordering::SeqCst) != 0)
+        self.info_byte(info::PENDING)
+            .is_some_and(|pending| pending.load(Ordering::SeqCst) != 0)
     }
 
     /// Stores the faulting address where PV guests look for it.
@@ -97,7 +99,9 @@ impl<M: Machine> Cpu<'_, M> {
 
     /// Reads arch.cr2 back.
     pub fn cr2(&self) -> u64 {
-        self.m.word(self.v.vcpu_info + info::CR2).map_or(0, |word| word.load(Ordering::Relaxed))
+        self.m
+            .word(self.v.vcpu_info + info::CR2)
+            .map_or(0, |word| word.load(Ordering::Relaxed))
     }
 
     /// From guest user space to guest kernel: GS bases and page table.
@@ -143,7 +147,9 @@ impl<M: Machine> Cpu<'_, M> {
 
     /// Asks another vCPU (or this one) to look at `bits` before it returns to its guest.
     pub fn poke(&self, id: u32, bits: u32) {
-        let Some(target) = self.dom.vcpu(id) else { return };
+        let Some(target) = self.dom.vcpu(id) else {
+            return;
+        };
         target.attention.fetch_or(bits, Ordering::SeqCst);
         if id != self.v.id && !target.kicked.swap(true, Ordering::SeqCst) {
             self.count_other(other::IPI);
@@ -182,9 +188,13 @@ impl<M: Machine> Cpu<'_, M> {
         let mut tickets = [0u64; noxen_monitor_abi::layout::MAX_VCPUS];
         let mut waiting = 0u64;
         for id in bits(others) {
-            let Some(target) = self.dom.vcpu(id) else { continue };
+            let Some(target) = self.dom.vcpu(id) else {
+                continue;
+            };
             tickets[id as usize] = target.flush_wanted.fetch_add(1, Ordering::SeqCst) + 1;
-            target.attention.fetch_or(attention::FLUSH, Ordering::SeqCst);
+            target
+                .attention
+                .fetch_or(attention::FLUSH, Ordering::SeqCst);
             // A vCPU that is not in its guest flushes before it goes back there.
             if target.place.load(Ordering::SeqCst) == place::RUNNING {
                 waiting |= 1 << id;
@@ -195,7 +205,9 @@ impl<M: Machine> Cpu<'_, M> {
             }
         }
         for id in bits(waiting) {
-            let Some(target) = self.dom.vcpu(id) else { continue };
+            let Some(target) = self.dom.vcpu(id) else {
+                continue;
+            };
             let mut turns = 0u32;
             while target.flush_done.load(Ordering::SeqCst) < tickets[id as usize]
                 && target.place.load(Ordering::SeqCst) == place::RUNNING

@@ -30,7 +30,11 @@ impl Hex {
         let mut text = *b"0x0000000000000000";
         for (i, digit) in text.iter_mut().skip(2).enumerate() {
             let nibble = (value >> (60 - 4 * i) & 15) as u8;
-            *digit = if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
+            *digit = if nibble < 10 {
+                b'0' + nibble
+            } else {
+                b'a' + nibble - 10
+            };
         }
         Hex(text)
     }
@@ -55,11 +59,14 @@ impl<M: Machine> Cpu<'_, M> {
                 word.store(value, Ordering::Relaxed);
             }
         };
-        put(offset_of!(Crash, vcpu), u64::from(self.v.id) | u64::from(vector) << 32);
+        put(
+            offset_of!(Crash, vcpu),
+            u64::from(self.v.id) | u64::from(vector) << 32,
+        );
         put(offset_of!(Crash, error), error);
         let gprs = [
-            regs.r15, regs.r14, regs.r13, regs.r12, regs.rbp, regs.rbx, regs.r11, regs.r10, regs.r9, regs.r8,
-            regs.rax, regs.rcx, regs.rdx, regs.rsi, regs.rdi,
+            regs.r15, regs.r14, regs.r13, regs.r12, regs.rbp, regs.rbx, regs.r11, regs.r10,
+            regs.r9, regs.r8, regs.rax, regs.rcx, regs.rdx, regs.rsi, regs.rdi,
         ];
         for (i, value) in gprs.into_iter().enumerate() {
             put(offset_of!(Crash, gprs) + i * 8, value);
@@ -71,10 +78,15 @@ impl<M: Machine> Cpu<'_, M> {
         put(offset_of!(Crash, ss), regs.ss);
         put(offset_of!(Crash, cr2), cr2);
         put(offset_of!(Crash, cr3), self.guest_cr3());
-        put(offset_of!(Crash, kernel_mode), u64::from(self.v.kernel_mode));
+        put(
+            offset_of!(Crash, kernel_mode),
+            u64::from(self.v.kernel_mode),
+        );
         let mut words = 0;
         while words < CRASH_STACK {
-            let Ok(value) = self.read_u64(regs.rsp.wrapping_add(words as u64 * 8)) else { break };
+            let Ok(value) = self.read_u64(regs.rsp.wrapping_add(words as u64 * 8)) else {
+                break;
+            };
             put(offset_of!(Crash, stack) + words * 8, value);
             words += 1;
         }
@@ -108,16 +120,27 @@ impl<M: Machine> Cpu<'_, M> {
             *to = from;
             len += 1;
         }
-        self.vmm_call(call::LOG, &[len as u64, level], line.get(..len).unwrap_or(&[]));
+        self.vmm_call(
+            call::LOG,
+            &[len as u64, level],
+            line.get(..len).unwrap_or(&[]),
+        );
     }
 
     /// Takes one line from this second's budget: `log_budget` is (second << 8) | lines used.
     fn may_log(&self) -> bool {
         let second = self.now() / 1_000_000_000;
         let take = |budget: u64| {
-            let used = if budget >> 8 == second { budget & 0xff } else { 0 };
+            let used = if budget >> 8 == second {
+                budget & 0xff
+            } else {
+                0
+            };
             (used < LINES_PER_SECOND).then_some(second << 8 | (used + 1))
         };
-        self.dom.log_budget.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
+        self.dom
+            .log_budget
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
+            .is_ok()
     }
 }

@@ -205,7 +205,8 @@ impl Domain {
         self.pages.store(info.nr_pages, Ordering::Relaxed);
         for (id, vcpu) in self.vcpus.iter().enumerate() {
             // Legacy vcpu_info: 64 bytes each at the start of shared_info.
-            vcpu.vcpu_info.store(info.shared_info_gpa + 64 * id as u64, Ordering::Relaxed);
+            vcpu.vcpu_info
+                .store(info.shared_info_gpa + 64 * id as u64, Ordering::Relaxed);
         }
     }
 }

@@ -38,7 +38,15 @@ impl<M: Machine> Cpu<'_, M> {
         let handler = self.v.traps[2];
         if handler.address != 0 {
             self.v.nmi_active = true;
-            self.bounce_or_crash(regs, 2, Entry { address: handler.address, mask: true, error: None });
+            self.bounce_or_crash(
+                regs,
+                2,
+                Entry {
+                    address: handler.address,
+                    mask: true,
+                    error: None,
+                },
+            );
         }
     }
 
@@ -46,7 +54,15 @@ impl<M: Machine> Cpu<'_, M> {
         let address = self.v.callbacks.event.address;
         if address != 0 {
             self.count_other(other::UPCALL);
-            self.bounce_or_crash(regs, 0xffff, Entry { address, mask: true, error: None });
+            self.bounce_or_crash(
+                regs,
+                0xffff,
+                Entry {
+                    address,
+                    mask: true,
+                    error: None,
+                },
+            );
         }
     }
 
@@ -54,7 +70,13 @@ impl<M: Machine> Cpu<'_, M> {
     pub fn bounce_or_crash(&mut self, regs: &mut Regs, vector: u32, entry: Entry) {
         let before = *regs;
         if self.bounce(regs, entry).is_err() {
-            self.crash(&before, vector, entry.error.unwrap_or(0), self.cr2(), "its kernel stack cannot take a trap frame");
+            self.crash(
+                &before,
+                vector,
+                entry.error.unwrap_or(0),
+                self.cr2(),
+                "its kernel stack cannot take a trap frame",
+            );
         }
     }
 
@@ -144,10 +166,14 @@ pub fn note_interrupt(shared: &crate::domain::VcpuShared, vector: u8) {
     use noxen_monitor_abi::layout::vector;
     match vector {
         vector::TIMER => {
-            shared.attention.fetch_or(attention::TIMER, Ordering::SeqCst);
+            shared
+                .attention
+                .fetch_or(attention::TIMER, Ordering::SeqCst);
         }
         vector::DOORBELL => {
-            shared.attention.fetch_or(attention::DOORBELL, Ordering::SeqCst);
+            shared
+                .attention
+                .fetch_or(attention::DOORBELL, Ordering::SeqCst);
         }
         vector::IPI => shared.kicked.store(false, Ordering::SeqCst),
         _ => {}

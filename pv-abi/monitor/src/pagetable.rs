@@ -95,7 +95,10 @@ pub struct Tables<'a, M: Machine> {
 impl<M: Machine> Cpu<'_, M> {
     /// The page tables.
     pub fn tables(&self) -> Tables<'_, M> {
-        Tables { m: self.m, dom: self.dom }
+        Tables {
+            m: self.m,
+            dom: self.dom,
+        }
     }
 }
 
@@ -111,12 +114,19 @@ pub fn adjust(value: u64) -> u64 {
 impl<M: Machine> Tables<'_, M> {
     /// Walks `va` from `cr3`.
     pub fn walk(&self, cr3: u64, va: u64) -> Walk {
-        let mut walk = Walk { at: [0; 4], value: [0; 4], depth: 0, mapped: false };
+        let mut walk = Walk {
+            at: [0; 4],
+            value: [0; 4],
+            depth: 0,
+            mapped: false,
+        };
         let mut table = cr3 & pte::ADDRESS;
         for level in 0..4 {
             let index = va >> (39 - 9 * level) & 511;
             let at = table + index * 8;
-            let Some(word) = self.m.word(at) else { return walk };
+            let Some(word) = self.m.word(at) else {
+                return walk;
+            };
             let value = word.load(Ordering::Relaxed);
             walk.at[level] = at;
             walk.value[level] = value;
@@ -137,7 +147,10 @@ impl<M: Machine> Tables<'_, M> {
     pub fn l1_entry(&self, cr3: u64, va: u64) -> Option<u64> {
         let mut table = cr3 & pte::ADDRESS;
         for level in 0..3 {
-            let value = self.m.word(table + (va >> (39 - 9 * level) & 511) * 8)?.load(Ordering::Relaxed);
+            let value = self
+                .m
+                .word(table + (va >> (39 - 9 * level) & 511) * 8)?
+                .load(Ordering::Relaxed);
             if value & (pte::P | pte::PS) != pte::P {
                 return None;
             }
@@ -151,7 +164,9 @@ impl<M: Machine> Tables<'_, M> {
         if mfn >= self.dom.info.ram_end_mfn {
             return 0;
         }
-        self.m.byte(self.dom.info.frame_table_gpa + mfn).map_or(0, |flags| flags.load(Ordering::Relaxed))
+        self.m
+            .byte(self.dom.info.frame_table_gpa + mfn)
+            .map_or(0, |flags| flags.load(Ordering::Relaxed))
     }
 
     /// Marks a frame; false when it is not guest RAM.
@@ -161,7 +176,10 @@ impl<M: Machine> Tables<'_, M> {
         }
         match self.m.byte(self.dom.info.frame_table_gpa + mfn) {
             Some(flags) => {
-                flags.store(flags.load(Ordering::Relaxed) & !clear | set, Ordering::Relaxed);
+                flags.store(
+                    flags.load(Ordering::Relaxed) & !clear | set,
+                    Ordering::Relaxed,
+                );
                 true
             }
             None => false,
@@ -171,7 +189,8 @@ impl<M: Machine> Tables<'_, M> {
     /// True when the entry at `maddr` is one of the monitor's slots of an L4.
     pub fn is_monitor_slot(&self, maddr: u64) -> bool {
         let index = (maddr & 0xfff) as usize / 8;
-        (FIRST_SLOT..FIRST_SLOT + NR_SLOTS).contains(&index) && self.frame_flags(maddr >> 12) & frame::L4 != 0
+        (FIRST_SLOT..FIRST_SLOT + NR_SLOTS).contains(&index)
+            && self.frame_flags(maddr >> 12) & frame::L4 != 0
     }
 
     /// Makes an L4 fit to be loaded: the monitor's slots are in it. False when the frame is not guest RAM.
@@ -179,7 +198,10 @@ impl<M: Machine> Tables<'_, M> {
         let base = mfn << 12;
         // The slot of the image is never empty in our own set: one comparison tells whether all are there.
         const LAST: usize = 14;
-        let image = self.m.word(base + (FIRST_SLOT + LAST) as u64 * 8).map(|word| word.load(Ordering::Relaxed));
+        let image = self
+            .m
+            .word(base + (FIRST_SLOT + LAST) as u64 * 8)
+            .map(|word| word.load(Ordering::Relaxed));
         if image == Some(self.dom.slots[LAST]) && self.frame_flags(mfn) & frame::L4 != 0 {
             return true;
         }
@@ -213,7 +235,9 @@ impl<M: Machine> Tables<'_, M> {
     /// Marks the table (of level `level`) that the entry at `maddr` points to, and those below it.
     /// Stops at tables already marked, so self-referring tables end too.
     fn mark_below(&self, maddr: u64, level: u32) {
-        let Some(entry) = self.m.word(maddr) else { return };
+        let Some(entry) = self.m.word(maddr) else {
+            return;
+        };
         let value = entry.load(Ordering::Relaxed);
         if value & (pte::P | pte::PS) != pte::P {
             return;

@@ -77,7 +77,8 @@ impl<M: Machine> Cpu<'_, M> {
         let _ = self.install_gdt(&frames);
         self.m.set_ldt(self.v.ldt_entries);
         let soft = self.v.traps[0x80];
-        self.m.set_soft_gate(0x80, soft.address != 0 && soft.flags & 3 == 3);
+        self.m
+            .set_soft_gate(0x80, soft.address != 0 && soft.flags & 3 == 3);
         let [ds, es, fs, gs] = first.selectors;
         self.m.load_segments(ds, es, fs, gs);
         self.m.set_base(Base::Fs, first.bases[0]);

@@ -16,13 +16,22 @@ pub const NEVER: u64 = u64::MAX;
 
 /// ns for a TSC difference (public/xen.h, vcpu_time_info).
 pub fn scale(delta: u64, mul: u32, shift: i32) -> u64 {
-    let delta = if shift < 0 { delta >> (-shift).min(63) } else { delta << shift.min(63) };
+    let delta = if shift < 0 {
+        delta >> (-shift).min(63)
+    } else {
+        delta << shift.min(63)
+    };
     ((u128::from(delta) * u128::from(mul)) >> 32) as u64
 }
 
 /// System time at TSC value `tsc`.
 pub fn ns_at(info: &MonInfo, tsc: u64) -> u64 {
-    info.base_ns + scale(tsc.saturating_sub(info.base_tsc), info.tsc_mul, info.tsc_shift)
+    info.base_ns
+        + scale(
+            tsc.saturating_sub(info.base_tsc),
+            info.tsc_mul,
+            info.tsc_shift,
+        )
 }
 
 /// TSC value at which system time reaches `ns` (rounded up a little, never early).
@@ -46,9 +55,12 @@ impl<M: Machine> Cpu<'_, M> {
     pub fn publish_time(&self) {
         let info = &self.dom.info;
         let base = self.v.vcpu_info + info::TIME;
-        let (Some(version), Some(tsc), Some(system), Some(scale)) =
-            (self.m.word32(base), self.m.word(base + 8), self.m.word(base + 16), self.m.word(base + 24))
-        else {
+        let (Some(version), Some(tsc), Some(system), Some(scale)) = (
+            self.m.word32(base),
+            self.m.word(base + 8),
+            self.m.word(base + 16),
+            self.m.word(base + 24),
+        ) else {
             return;
         };
         let odd = version.load(Ordering::Relaxed).wrapping_add(1) | 1;
@@ -132,7 +144,13 @@ impl<M: Machine> Cpu<'_, M> {
         if tick {
             self.raise_virq(Virq::TIMER.0);
         }
-        if self.v.id == 0 && self.dom.watchdog.iter().any(|w| (1..=now).contains(&w.load(Ordering::Relaxed))) {
+        if self.v.id == 0
+            && self
+                .dom
+                .watchdog
+                .iter()
+                .any(|w| (1..=now).contains(&w.load(Ordering::Relaxed)))
+        {
             self.shut_down(noxen_pv_abi::sched::ShutdownReason::WATCHDOG.0);
         }
         self.arm_timer();

@@ -20,7 +20,8 @@ use noxen_monitor_abi::counters::other;
 use noxen_monitor_abi::layout::{selector, window, VCPU_VA, VCPU_WINDOW};
 
 /// Vectors with an error code.
-const WITH_ERROR: u32 = 1 << 8 | 1 << 10 | 1 << 11 | 1 << 12 | 1 << 13 | 1 << 14 | 1 << 17 | 1 << 21;
+const WITH_ERROR: u32 =
+    1 << 8 | 1 << 10 | 1 << 11 | 1 << 12 | 1 << 13 | 1 << 14 | 1 << 17 | 1 << 21;
 
 impl<M: Machine> Cpu<'_, M> {
     /// Any entry from the guest; `cr2` is the faulting address of a #PF.
@@ -63,11 +64,25 @@ impl<M: Machine> Cpu<'_, M> {
         let handler = self.v.traps[vector as usize & 255];
         self.count_trap(u64::from(vector));
         if handler.address == 0 {
-            self.crash(regs, vector, error, cr2, "it has no handler for this exception");
+            self.crash(
+                regs,
+                vector,
+                error,
+                cr2,
+                "it has no handler for this exception",
+            );
             return;
         }
         let error = (vector < 32 && WITH_ERROR >> vector & 1 != 0).then_some(error);
-        self.bounce_or_crash(regs, vector, Entry { address: handler.address, mask: handler.flags & 4 != 0, error });
+        self.bounce_or_crash(
+            regs,
+            vector,
+            Entry {
+                address: handler.address,
+                mask: handler.flags & 4 != 0,
+                error,
+            },
+        );
     }
 
     fn page_fault(&mut self, regs: &mut Regs, cr2: u64) {
@@ -89,7 +104,11 @@ impl<M: Machine> Cpu<'_, M> {
             }
         }
         // Ring 3 is all the hardware knows; the guest wants to know which of its modes it was.
-        let seen = if self.v.kernel_mode { error & !fault::U } else { error | fault::U } & 0x1f;
+        let seen = if self.v.kernel_mode {
+            error & !fault::U
+        } else {
+            error | fault::U
+        } & 0x1f;
         self.set_cr2(cr2);
         self.trap(regs, 14, seen, cr2);
     }
@@ -112,7 +131,11 @@ impl<M: Machine> Cpu<'_, M> {
             if handler.address != 0 && handler.flags & 3 >= needed {
                 regs.rip = regs.rip.wrapping_add(2);
                 self.count_trap(vector as u64);
-                let entry = Entry { address: handler.address, mask: handler.flags & 4 != 0, error: None };
+                let entry = Entry {
+                    address: handler.address,
+                    mask: handler.flags & 4 != 0,
+                    error: None,
+                };
                 self.bounce_or_crash(regs, vector as u32, entry);
                 return;
             }
@@ -132,16 +155,28 @@ impl<M: Machine> Cpu<'_, M> {
     /// SYSCALL from guest user space.
     fn user_syscall(&mut self, regs: &mut Regs, compat: bool) {
         self.count_other(other::SYSCALL);
-        let callback = if compat { self.v.callbacks.syscall32 } else { self.v.callbacks.syscall };
+        let callback = if compat {
+            self.v.callbacks.syscall32
+        } else {
+            self.v.callbacks.syscall
+        };
         if callback.address == 0 {
             // SYSCALL is two bytes long: the guest sees an invalid opcode at the instruction.
             regs.rip = regs.rip.wrapping_sub(2);
             self.trap(regs, 6, 0, 0);
             return;
         }
-        regs.cs = u64::from(if compat { selector::USER_CS32 } else { selector::GUEST_CS });
+        regs.cs = u64::from(if compat {
+            selector::USER_CS32
+        } else {
+            selector::GUEST_CS
+        });
         regs.rflags &= !flags::DF;
-        let entry = Entry { address: callback.address, mask: callback.mask, error: None };
+        let entry = Entry {
+            address: callback.address,
+            mask: callback.mask,
+            error: None,
+        };
         self.bounce_or_crash(regs, 0x80, entry);
     }
 
@@ -156,14 +191,24 @@ impl<M: Machine> Cpu<'_, M> {
             self.trap(regs, 13, 0, 0);
             return;
         }
-        let entry = Entry { address: callback.address, mask: callback.mask, error: None };
+        let entry = Entry {
+            address: callback.address,
+            mask: callback.mask,
+            error: None,
+        };
         self.bounce_or_crash(regs, 0x80, entry);
     }
 
     /// The return to the guest faulted at the monitor's own `iretq`: bad selectors or a bad address.
     pub fn on_failed_return(&mut self, regs: &mut Regs) {
         if self.v.callbacks.failsafe.address == 0 || self.bounce_failsafe(regs).is_err() {
-            self.crash(regs, 13, 0, 0, "its return frame cannot be loaded and it has no usable failsafe callback");
+            self.crash(
+                regs,
+                13,
+                0,
+                0,
+                "its return frame cannot be loaded and it has no usable failsafe callback",
+            );
         }
         self.leave(regs);
     }
@@ -180,7 +225,9 @@ impl<M: Machine> Cpu<'_, M> {
         if offset >= u64::from(self.v.ldt_entries) * 8 {
             return false;
         }
-        let walk = self.tables().walk(self.v.kernel_cr3, self.v.ldt_base.wrapping_add(offset));
+        let walk = self
+            .tables()
+            .walk(self.v.kernel_cr3, self.v.ldt_base.wrapping_add(offset));
         if !walk.mapped || walk.depth != 4 {
             return false;
         }

@@ -14,22 +14,40 @@ fn disassembly() -> String {
         .output()
         .expect("run objdump (apt-get install binutils)");
     std::fs::remove_file(&path).expect("remove the image");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8(output.stdout).expect("objdump prints text")
 }
 
 /// True for a line whose operands name an FPU or vector register.
 fn uses_vector_state(line: &str) -> bool {
-    ["%xmm", "%ymm", "%zmm", "%mm", "%st", "%k1"].iter().any(|register| line.contains(register))
-        || ["fxsave", "fxrstor", "xsave", "emms", "ldmxcsr"].iter().any(|name| line.contains(name))
+    ["%xmm", "%ymm", "%zmm", "%mm", "%st", "%k1"]
+        .iter()
+        .any(|register| line.contains(register))
+        || ["fxsave", "fxrstor", "xsave", "emms", "ldmxcsr"]
+            .iter()
+            .any(|name| line.contains(name))
 }
 
 #[test]
 fn image_uses_no_vector_or_fpu_register() {
     let text = disassembly();
-    assert!(text.lines().count() > 5_000, "objdump found too little to be the image");
-    let bad: Vec<&str> = text.lines().filter(|line| uses_vector_state(line)).collect();
-    assert!(bad.is_empty(), "guest FPU state would be lost:\n{}", bad[..bad.len().min(10)].join("\n"));
+    assert!(
+        text.lines().count() > 5_000,
+        "objdump found too little to be the image"
+    );
+    let bad: Vec<&str> = text
+        .lines()
+        .filter(|line| uses_vector_state(line))
+        .collect();
+    assert!(
+        bad.is_empty(),
+        "guest FPU state would be lost:\n{}",
+        bad[..bad.len().min(10)].join("\n")
+    );
 }
 
 #[test]
@@ -54,9 +72,15 @@ fn image_is_linked_at_its_address_and_fits() {
         }
         loads += 1;
         let (va, size) = (word(header + 16), word(header + 40));
-        assert!(va >= IMAGE_VA && va + size <= IMAGE_VA + IMAGE_MAX, "segment {va:#x}+{size:#x}");
+        assert!(
+            va >= IMAGE_VA && va + size <= IMAGE_VA + IMAGE_MAX,
+            "segment {va:#x}+{size:#x}"
+        );
         let flags = image[header + 4];
-        assert!(flags & 3 != 3, "segment at {va:#x} is writable and executable");
+        assert!(
+            flags & 3 != 3,
+            "segment at {va:#x} is writable and executable"
+        );
     }
     assert_eq!(loads, 3);
 }

@@ -50,7 +50,11 @@ impl<M: Machine> Cpu<'_, M> {
         let rows = u64::from(self.dom.info.nr_cpuid).min(MAX_CPUID as u64);
         for index in 0..rows {
             let at = self.dom.info.cpuid_gpa + index * ROW;
-            let word = |field: u64| self.m.word32(at + field * 4).map_or(0, |word| word.load(Ordering::Relaxed));
+            let word = |field: u64| {
+                self.m
+                    .word32(at + field * 4)
+                    .map_or(0, |word| word.load(Ordering::Relaxed))
+            };
             if word(0) != leaf || (word(2) != 0 && word(1) != subleaf) {
                 continue;
             }
@@ -74,10 +78,16 @@ impl<M: Machine> Cpu<'_, M> {
             if self.v.xcr0 >> component & 1 == 0 {
                 continue;
             }
-            let Some(row) = self.cpuid_row(0xd, component) else { continue };
+            let Some(row) = self.cpuid_row(0xd, component) else {
+                continue;
+            };
             if compacted {
                 // ECX bit 1: the component starts on a 64-byte boundary.
-                let start = if row.ecx & 2 != 0 { size.wrapping_add(63) & !63 } else { size };
+                let start = if row.ecx & 2 != 0 {
+                    size.wrapping_add(63) & !63
+                } else {
+                    size
+                };
                 size = start.wrapping_add(row.eax);
             } else {
                 size = size.max(row.ebx.wrapping_add(row.eax));

@@ -135,7 +135,10 @@ struct Prefixes {
 
 /// Decodes what stands at the start of `bytes` (at most [`MAX_LENGTH`] count).
 pub fn decode(bytes: &[u8], code: Code, regs: &Regs, bases: Bases) -> Option<Instruction> {
-    let mut cursor = Cursor { bytes: bytes.get(..bytes.len().min(MAX_LENGTH))?, at: 0 };
+    let mut cursor = Cursor {
+        bytes: bytes.get(..bytes.len().min(MAX_LENGTH))?,
+        at: 0,
+    };
     let (prefixes, opcode) = prefixes(&mut cursor, code, bases)?;
     if prefixes.lock {
         return None;
@@ -153,14 +156,38 @@ pub fn decode(bytes: &[u8], code: Code, regs: &Regs, bases: Bases) -> Option<Ins
             let second = cursor.next()?;
             two_byte(&mut cursor, second, code, &prefixes, address_mask, regs)?
         }
-        0xe4 => Kind::In { port: Port::Immediate(cursor.next()?), width: 1 },
-        0xe5 => Kind::In { port: Port::Immediate(cursor.next()?), width: wide },
-        0xe6 => Kind::Out { port: Port::Immediate(cursor.next()?), width: 1 },
-        0xe7 => Kind::Out { port: Port::Immediate(cursor.next()?), width: wide },
-        0xec => Kind::In { port: Port::Dx, width: 1 },
-        0xed => Kind::In { port: Port::Dx, width: wide },
-        0xee => Kind::Out { port: Port::Dx, width: 1 },
-        0xef => Kind::Out { port: Port::Dx, width: wide },
+        0xe4 => Kind::In {
+            port: Port::Immediate(cursor.next()?),
+            width: 1,
+        },
+        0xe5 => Kind::In {
+            port: Port::Immediate(cursor.next()?),
+            width: wide,
+        },
+        0xe6 => Kind::Out {
+            port: Port::Immediate(cursor.next()?),
+            width: 1,
+        },
+        0xe7 => Kind::Out {
+            port: Port::Immediate(cursor.next()?),
+            width: wide,
+        },
+        0xec => Kind::In {
+            port: Port::Dx,
+            width: 1,
+        },
+        0xed => Kind::In {
+            port: Port::Dx,
+            width: wide,
+        },
+        0xee => Kind::Out {
+            port: Port::Dx,
+            width: 1,
+        },
+        0xef => Kind::Out {
+            port: Port::Dx,
+            width: wide,
+        },
         0x6c => Kind::Ins { width: 1, rep },
         0x6d => Kind::Ins { width: wide, rep },
         0x6e => Kind::Outs { width: 1, rep },
@@ -169,7 +196,11 @@ pub fn decode(bytes: &[u8], code: Code, regs: &Regs, bases: Bases) -> Option<Ins
         0xfa | 0xfb => Kind::CliSti,
         _ => return None,
     };
-    Some(Instruction { kind, length: cursor.at as u8, address_mask })
+    Some(Instruction {
+        kind,
+        length: cursor.at as u8,
+        address_mask,
+    })
 }
 
 /// Reads prefixes up to and including the first opcode byte.
@@ -189,7 +220,8 @@ fn prefixes(cursor: &mut Cursor<'_>, code: Code, bases: Bases) -> Option<(Prefix
             0x40..=0x4f if code == Code::Bits64 => {
                 // Only the REX right before the opcode counts.
                 let next = cursor.next()?;
-                if matches!(next, 0x26 | 0x2e | 0x36 | 0x3e | 0x40..=0x4f | 0x64..=0x67 | 0xf0 | 0xf2 | 0xf3) {
+                if matches!(next, 0x26 | 0x2e | 0x36 | 0x3e | 0x40..=0x4f | 0x64..=0x67 | 0xf0 | 0xf2 | 0xf3)
+                {
                     cursor.at -= 1;
                     continue;
                 }
@@ -245,7 +277,13 @@ fn two_byte(
                 (mode @ 0..=2, 7, rm) => {
                     let offset = memory(cursor, mode, rm, code, prefixes.rex, regs)?;
                     let va = (offset & address_mask).wrapping_add(prefixes.segment);
-                    Kind::Invlpg { va: if code == Code::Bits32 { va & 0xffff_ffff } else { va } }
+                    Kind::Invlpg {
+                        va: if code == Code::Bits32 {
+                            va & 0xffff_ffff
+                        } else {
+                            va
+                        },
+                    }
                 }
                 _ => return None,
             }
@@ -255,7 +293,14 @@ fn two_byte(
 }
 
 /// Offset of a memory operand (SDM volume 2, tables 2-2 and 2-3).
-fn memory(cursor: &mut Cursor<'_>, mode: u8, rm: u8, code: Code, rex: u8, regs: &Regs) -> Option<u64> {
+fn memory(
+    cursor: &mut Cursor<'_>,
+    mode: u8,
+    rm: u8,
+    code: Code,
+    rex: u8,
+    regs: &Regs,
+) -> Option<u64> {
     let b = (rex & 1) << 3;
     let mut base = 0u64;
     let mut relative = false;
@@ -283,5 +328,9 @@ fn memory(cursor: &mut Cursor<'_>, mode: u8, rm: u8, code: Code, rex: u8, regs: 
         base = base.wrapping_add(cursor.i32()?);
     }
     // Relative to the next instruction, which nothing but this operand delays.
-    Some(if relative { base.wrapping_add(regs.rip).wrapping_add(cursor.at as u64) } else { base })
+    Some(if relative {
+        base.wrapping_add(regs.rip).wrapping_add(cursor.at as u64)
+    } else {
+        base
+    })
 }

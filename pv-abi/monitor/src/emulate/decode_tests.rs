@@ -50,10 +50,22 @@ fn control_and_debug_moves_name_their_registers() {
 
 #[test]
 fn machine_status_word_forms_have_widths() {
-    assert_eq!(kind(&[0x0f, 0x01, 0xe1]), Some(Kind::Smsw { gpr: 1, width: 4 }));
-    assert_eq!(kind(&[0x48, 0x0f, 0x01, 0xe1]), Some(Kind::Smsw { gpr: 1, width: 8 }));
-    assert_eq!(kind(&[0x66, 0x0f, 0x01, 0xe1]), Some(Kind::Smsw { gpr: 1, width: 2 }));
-    assert_eq!(kind(&[0x41, 0x0f, 0x01, 0xf3]), Some(Kind::Lmsw { gpr: 11 }));
+    assert_eq!(
+        kind(&[0x0f, 0x01, 0xe1]),
+        Some(Kind::Smsw { gpr: 1, width: 4 })
+    );
+    assert_eq!(
+        kind(&[0x48, 0x0f, 0x01, 0xe1]),
+        Some(Kind::Smsw { gpr: 1, width: 8 })
+    );
+    assert_eq!(
+        kind(&[0x66, 0x0f, 0x01, 0xe1]),
+        Some(Kind::Smsw { gpr: 1, width: 2 })
+    );
+    assert_eq!(
+        kind(&[0x41, 0x0f, 0x01, 0xf3]),
+        Some(Kind::Lmsw { gpr: 11 })
+    );
 }
 
 #[test]
@@ -64,14 +76,62 @@ fn port_instructions_have_ports_and_widths() {
         (&[0xe5, 0x80], Kind::In { port, width: 4 }),
         (&[0xe6, 0x80], Kind::Out { port, width: 1 }),
         (&[0x66, 0xe7, 0x80], Kind::Out { port, width: 2 }),
-        (&[0xec], Kind::In { port: Port::Dx, width: 1 }),
-        (&[0x66, 0xed], Kind::In { port: Port::Dx, width: 2 }),
-        (&[0xee], Kind::Out { port: Port::Dx, width: 1 }),
-        (&[0x48, 0xef], Kind::Out { port: Port::Dx, width: 4 }),
-        (&[0xf3, 0x6c], Kind::Ins { width: 1, rep: true }),
-        (&[0xf2, 0x66, 0x6d], Kind::Ins { width: 2, rep: true }),
-        (&[0x6e], Kind::Outs { width: 1, rep: false }),
-        (&[0xf3, 0x6f], Kind::Outs { width: 4, rep: true }),
+        (
+            &[0xec],
+            Kind::In {
+                port: Port::Dx,
+                width: 1,
+            },
+        ),
+        (
+            &[0x66, 0xed],
+            Kind::In {
+                port: Port::Dx,
+                width: 2,
+            },
+        ),
+        (
+            &[0xee],
+            Kind::Out {
+                port: Port::Dx,
+                width: 1,
+            },
+        ),
+        (
+            &[0x48, 0xef],
+            Kind::Out {
+                port: Port::Dx,
+                width: 4,
+            },
+        ),
+        (
+            &[0xf3, 0x6c],
+            Kind::Ins {
+                width: 1,
+                rep: true,
+            },
+        ),
+        (
+            &[0xf2, 0x66, 0x6d],
+            Kind::Ins {
+                width: 2,
+                rep: true,
+            },
+        ),
+        (
+            &[0x6e],
+            Kind::Outs {
+                width: 1,
+                rep: false,
+            },
+        ),
+        (
+            &[0xf3, 0x6f],
+            Kind::Outs {
+                width: 4,
+                rep: true,
+            },
+        ),
     ] {
         assert_eq!(kind(bytes), Some(expected), "{bytes:x?}");
     }
@@ -79,8 +139,20 @@ fn port_instructions_have_ports_and_widths() {
 
 #[test]
 fn invlpg_computes_its_address() {
-    let regs = Regs { rax: 0x1000, rbx: 0x20, rbp: 0x5000, rsp: 0x6000, r12: 0x7000, r13: 0x8000, rip: 0x10_0000, ..Regs::default() };
-    let bases = Bases { fs: 0x100_0000, gs: 0x200_0000 };
+    let regs = Regs {
+        rax: 0x1000,
+        rbx: 0x20,
+        rbp: 0x5000,
+        rsp: 0x6000,
+        r12: 0x7000,
+        r13: 0x8000,
+        rip: 0x10_0000,
+        ..Regs::default()
+    };
+    let bases = Bases {
+        fs: 0x100_0000,
+        gs: 0x200_0000,
+    };
     for (bytes, expected) in [
         // [rax], [rax+0x10], [rax-0x8], [rax+disp32]
         (&[0x0f, 0x01, 0x38][..], 0x1000),
@@ -95,7 +167,10 @@ fn invlpg_computes_its_address() {
         // [rax+rbx*8], [rbx*4+disp32], [disp32], [rax+r12*2]
         (&[0x0f, 0x01, 0x3c, 0xd8], 0x1100),
         (&[0x0f, 0x01, 0x3c, 0x9d, 0, 1, 0, 0], 0x180),
-        (&[0x0f, 0x01, 0x3c, 0x25, 0, 1, 0, 0x80], 0xffff_ffff_8000_0100),
+        (
+            &[0x0f, 0x01, 0x3c, 0x25, 0, 1, 0, 0x80],
+            0xffff_ffff_8000_0100,
+        ),
         (&[0x42, 0x0f, 0x01, 0x3c, 0x60], 0xf000),
         // [rip+0x10], fs:[rax], gs:[rax], [eax-0x2000] with a 67 prefix
         (&[0x0f, 0x01, 0x3d, 0x10, 0, 0, 0], 0x10_0017),
@@ -103,8 +178,13 @@ fn invlpg_computes_its_address() {
         (&[0x65, 0x0f, 0x01, 0x38], 0x200_1000),
         (&[0x67, 0x0f, 0x01, 0xb8, 0, 0xe0, 0xff, 0xff], 0xffff_f000),
     ] {
-        let instruction = decode(bytes, Code::Bits64, &regs, bases).unwrap_or_else(|| panic!("{bytes:x?}"));
-        assert_eq!(instruction.kind, Kind::Invlpg { va: expected }, "{bytes:x?}");
+        let instruction =
+            decode(bytes, Code::Bits64, &regs, bases).unwrap_or_else(|| panic!("{bytes:x?}"));
+        assert_eq!(
+            instruction.kind,
+            Kind::Invlpg { va: expected },
+            "{bytes:x?}"
+        );
         assert_eq!(usize::from(instruction.length), bytes.len(), "{bytes:x?}");
     }
 }
@@ -112,8 +192,14 @@ fn invlpg_computes_its_address() {
 #[test]
 fn rex_before_another_prefix_does_not_count() {
     // REX.R is dead: CR0, not CR8.
-    assert_eq!(kind(&[0x44, 0x66, 0x0f, 0x20, 0xc0]), Some(Kind::ReadCr { cr: 0, gpr: 0 }));
-    assert_eq!(kind(&[0x44, 0x40, 0x0f, 0x20, 0xc0]), Some(Kind::ReadCr { cr: 0, gpr: 0 }));
+    assert_eq!(
+        kind(&[0x44, 0x66, 0x0f, 0x20, 0xc0]),
+        Some(Kind::ReadCr { cr: 0, gpr: 0 })
+    );
+    assert_eq!(
+        kind(&[0x44, 0x40, 0x0f, 0x20, 0xc0]),
+        Some(Kind::ReadCr { cr: 0, gpr: 0 })
+    );
 }
 
 #[test]
@@ -121,9 +207,20 @@ fn thirty_two_bit_code_has_no_rex_and_short_addresses() {
     let decode32 = |bytes: &[u8]| decode(bytes, Code::Bits32, &Regs::default(), Bases::default());
     // 0x40 is INC there.
     assert_eq!(decode32(&[0x40, 0x0f, 0xa2]), None);
-    let expected = Instruction { kind: Kind::Cpuid, length: 2, address_mask: 0xffff_ffff };
+    let expected = Instruction {
+        kind: Kind::Cpuid,
+        length: 2,
+        address_mask: 0xffff_ffff,
+    };
     assert_eq!(decode32(&[0x0f, 0xa2]), Some(expected));
-    let expected = Instruction { kind: Kind::Ins { width: 1, rep: false }, length: 2, address_mask: 0xffff };
+    let expected = Instruction {
+        kind: Kind::Ins {
+            width: 1,
+            rep: false,
+        },
+        length: 2,
+        address_mask: 0xffff,
+    };
     assert_eq!(decode32(&[0x67, 0x6c]), Some(expected));
 }
 
@@ -149,25 +246,46 @@ fn other_instructions_are_not_guessed() {
 
 #[test]
 fn truncated_or_overlong_instructions_are_nothing() {
-    for bytes in [&[][..], &[0x0f], &[0x66], &[0x0f, 0x20], &[0xe4], &[0x0f, 0x01, 0x3c], &[0x0f, 0x01, 0x3d, 1, 2, 3]] {
+    for bytes in [
+        &[][..],
+        &[0x0f],
+        &[0x66],
+        &[0x0f, 0x20],
+        &[0xe4],
+        &[0x0f, 0x01, 0x3c],
+        &[0x0f, 0x01, 0x3d, 1, 2, 3],
+    ] {
         assert_eq!(decoded(bytes), None, "{bytes:x?}");
     }
     let prefixes = [0x66; 14];
     assert_eq!(decoded(&[&prefixes[..], &[0x0f, 0xa2]].concat()), None);
-    assert_eq!(decoded(&[&prefixes[..13], &[0x0f, 0xa2]].concat()).map(|i| i.length), Some(15));
+    assert_eq!(
+        decoded(&[&prefixes[..13], &[0x0f, 0xa2]].concat()).map(|i| i.length),
+        Some(15)
+    );
 }
 
 #[test]
 fn every_two_byte_start_decodes_without_panic() {
-    let regs = Regs { rsp: !0, rbp: 1 << 63, rip: !0, ..Regs::default() };
+    let regs = Regs {
+        rsp: !0,
+        rbp: 1 << 63,
+        rip: !0,
+        ..Regs::default()
+    };
     for first in 0..=255u8 {
         for second in 0..=255u8 {
             // The third byte matters after the escape byte only.
-            let last = if first == 0x0f || second == 0x0f { 255 } else { 0 };
+            let last = if first == 0x0f || second == 0x0f {
+                255
+            } else {
+                0
+            };
             for third in 0..=last {
                 let bytes = [first, second, third, 0xff, 0xff, 0xff, 0xff, 0xff];
                 for code in [Code::Bits64, Code::Bits32] {
-                    if let Some(instruction) = decode(&bytes, code, &regs, Bases { fs: !0, gs: 1 }) {
+                    if let Some(instruction) = decode(&bytes, code, &regs, Bases { fs: !0, gs: 1 })
+                    {
                         assert!((1..=8).contains(&instruction.length));
                     }
                 }

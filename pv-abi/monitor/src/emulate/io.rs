@@ -38,7 +38,10 @@ impl<M: Machine> Cpu<'_, M> {
 
     fn bitmap_allows(&self, port: u32) -> bool {
         let at = self.v.iobitmap.wrapping_add(u64::from(port / 8));
-        port < self.v.iobitmap_ports && self.read_array::<1>(at).is_ok_and(|[bits]| bits >> (port % 8) & 1 == 0)
+        port < self.v.iobitmap_ports
+            && self
+                .read_array::<1>(at)
+                .is_ok_and(|[bits]| bits >> (port % 8) & 1 == 0)
     }
 
     pub(super) fn port_in(&mut self, regs: &mut Regs, port: Port, width: u8) -> Emulated {
@@ -100,7 +103,13 @@ impl<M: Machine> Cpu<'_, M> {
     }
 
     /// OUTS: nobody reads it, so the memory is not read either.
-    pub(super) fn string_out(&mut self, regs: &mut Regs, instruction: &Instruction, width: u8, rep: bool) -> Emulated {
+    pub(super) fn string_out(
+        &mut self,
+        regs: &mut Regs,
+        instruction: &Instruction,
+        width: u8,
+        rep: bool,
+    ) -> Emulated {
         if !self.io_allowed(number(Port::Dx, regs), width) {
             return Emulated::No;
         }
@@ -133,7 +142,11 @@ fn number(port: Port, regs: &Regs) -> u16 {
 /// An index register after `count` elements, upwards or (DF) downwards.
 fn step(register: u64, count: u64, width: u8, rflags: u64, mask: u64) -> u64 {
     let bytes = count.wrapping_mul(u64::from(width));
-    let moved = if rflags & flags::DF != 0 { register.wrapping_sub(bytes) } else { register.wrapping_add(bytes) };
+    let moved = if rflags & flags::DF != 0 {
+        register.wrapping_sub(bytes)
+    } else {
+        register.wrapping_add(bytes)
+    };
     narrow(register, moved, mask)
 }
 

@@ -105,10 +105,14 @@ impl<M: Machine> Cpu<'_, M> {
             }
             Kind::In { port, width } => return self.port_in(regs, port, width),
             Kind::Out { port, width } => return self.port_out(regs, port, width),
-            Kind::Ins { width, rep } => return self.string_in(regs, instruction, width, rep, start),
+            Kind::Ins { width, rep } => {
+                return self.string_in(regs, instruction, width, rep, start)
+            }
             Kind::Outs { width, rep } => return self.string_out(regs, instruction, width, rep),
             Kind::CliSti => return self.cli_sti(),
-            Kind::Rdtsc | Kind::Rdtscp => return self.read_tsc(regs, instruction.kind == Kind::Rdtscp),
+            Kind::Rdtsc | Kind::Rdtscp => {
+                return self.read_tsc(regs, instruction.kind == Kind::Rdtscp)
+            }
             _ => {}
         }
         if !self.v.kernel_mode {
@@ -170,7 +174,11 @@ impl<M: Machine> Cpu<'_, M> {
     /// Reads and decodes the instruction at RIP. An unmapped next page only shortens what is seen.
     fn fetch(&self, regs: &Regs) -> Option<Instruction> {
         let code = self.code_width(regs.cs as u16)?;
-        let at = if code == Code::Bits32 { regs.rip & 0xffff_ffff } else { regs.rip };
+        let at = if code == Code::Bits32 {
+            regs.rip & 0xffff_ffff
+        } else {
+            regs.rip
+        };
         let mut bytes = [0u8; MAX_LENGTH];
         let on_page = (4096 - (at & 0xfff) as usize).min(MAX_LENGTH);
         let (head, tail) = bytes.split_at_mut_checked(on_page)?;
@@ -180,7 +188,10 @@ impl<M: Machine> Cpu<'_, M> {
         } else {
             on_page
         };
-        let bases = Bases { fs: self.m.base(Base::Fs), gs: self.m.base(Base::Gs) };
+        let bases = Bases {
+            fs: self.m.base(Base::Fs),
+            gs: self.m.base(Base::Gs),
+        };
         decode(bytes.get(..seen)?, code, regs, bases)
     }
 
@@ -214,7 +225,11 @@ impl<M: Machine> Cpu<'_, M> {
         if mfn == 0 {
             return None;
         }
-        Some(self.m.word(mfn << 12 | offset & 0xfff)?.load(Ordering::Relaxed))
+        Some(
+            self.m
+                .word(mfn << 12 | offset & 0xfff)?
+                .load(Ordering::Relaxed),
+        )
     }
 }
 

@@ -106,7 +106,9 @@ impl<M: Machine> Cpu<'_, M> {
         }
         match msr {
             nr::TSC_AUX => {
-                let Ok(aux) = u32::try_from(value) else { return Emulated::No };
+                let Ok(aux) = u32::try_from(value) else {
+                    return Emulated::No;
+                };
                 self.v.tsc_aux = aux;
                 self.m.set_tsc_aux(aux);
                 Emulated::Done
@@ -126,7 +128,16 @@ impl<M: Machine> Cpu<'_, M> {
             _ if self.msr_value(msr) == Some(value) => Emulated::Done,
             _ => {
                 let (msr, value) = (Hex::new(u64::from(msr)), Hex::new(value));
-                self.log(level::WARN, &["guest wrote MSR ", msr.as_str(), " := ", value.as_str(), ": refused"]);
+                self.log(
+                    level::WARN,
+                    &[
+                        "guest wrote MSR ",
+                        msr.as_str(),
+                        " := ",
+                        value.as_str(),
+                        ": refused",
+                    ],
+                );
                 Emulated::No
             }
         }

@@ -9,7 +9,8 @@ use crate::machine::Machine;
 use core::sync::atomic::{AtomicU32, Ordering};
 use noxen_pv_abi::errno::Errno;
 use noxen_pv_abi::event_channel::{
-    EVTCHN_FIFO_EVENTS_PER_PAGE, EVTCHN_FIFO_LINKED, EVTCHN_FIFO_LINK_BITS, EVTCHN_FIFO_MASKED, EVTCHN_FIFO_PENDING,
+    EVTCHN_FIFO_EVENTS_PER_PAGE, EVTCHN_FIFO_LINKED, EVTCHN_FIFO_LINK_BITS, EVTCHN_FIFO_MASKED,
+    EVTCHN_FIFO_PENDING,
 };
 
 const PENDING: u32 = 1 << EVTCHN_FIFO_PENDING;
@@ -19,11 +20,16 @@ const LINK: u32 = (1 << EVTCHN_FIFO_LINK_BITS) - 1;
 
 impl<M: Machine> Cpu<'_, M> {
     fn event_word(&self, port: u32) -> Option<&AtomicU32> {
-        let page = self.dom.fifo_pages.get((port / EVTCHN_FIFO_EVENTS_PER_PAGE) as usize)?.load(Ordering::Acquire);
+        let page = self
+            .dom
+            .fifo_pages
+            .get((port / EVTCHN_FIFO_EVENTS_PER_PAGE) as usize)?
+            .load(Ordering::Acquire);
         if page == 0 {
             return None;
         }
-        self.m.word32((page << 12) + u64::from(port % EVTCHN_FIFO_EVENTS_PER_PAGE) * 4)
+        self.m
+            .word32((page << 12) + u64::from(port % EVTCHN_FIFO_EVENTS_PER_PAGE) * 4)
     }
 
     /// Raises `port`; `fresh` is false when a pending port is only to be queued again (unmask).
@@ -64,7 +70,9 @@ impl<M: Machine> Cpu<'_, M> {
             record.last_priority = record.priority;
             self.set_port(port, *record);
         }
-        let Some(target) = self.dom.vcpu(record.vcpu) else { return };
+        let Some(target) = self.dom.vcpu(record.vcpu) else {
+            return;
+        };
         let control = target.fifo_control.load(Ordering::Acquire);
         if control == 0 {
             return;
@@ -73,7 +81,10 @@ impl<M: Machine> Cpu<'_, M> {
         if tail != 0 && tail != port && self.link(tail, port) {
             return;
         }
-        let (Some(ready), Some(head)) = (self.m.word32(control), self.m.word32(control + 8 + queue as u64 * 4)) else {
+        let (Some(ready), Some(head)) = (
+            self.m.word32(control),
+            self.m.word32(control + 8 + queue as u64 * 4),
+        ) else {
             return;
         };
         head.store(port, Ordering::SeqCst);
@@ -84,7 +95,9 @@ impl<M: Machine> Cpu<'_, M> {
 
     /// Links `port` behind `tail` if the guest has not taken `tail` off yet.
     fn link(&self, tail: u32, port: u32) -> bool {
-        let Some(word) = self.event_word(tail) else { return false };
+        let Some(word) = self.event_word(tail) else {
+            return false;
+        };
         let mut seen = word.load(Ordering::SeqCst);
         // The guest can change the word a bounded number of times before it clears LINKED;
         // a hostile one does not keep us here for ever.
@@ -92,7 +105,12 @@ impl<M: Machine> Cpu<'_, M> {
             if seen & LINKED == 0 {
                 return false;
             }
-            match word.compare_exchange(seen, seen & !LINK | port, Ordering::SeqCst, Ordering::SeqCst) {
+            match word.compare_exchange(
+                seen,
+                seen & !LINK | port,
+                Ordering::SeqCst,
+                Ordering::SeqCst,
+            ) {
                 Ok(_) => return true,
                 Err(now) => seen = now,
             }
@@ -102,7 +120,9 @@ impl<M: Machine> Cpu<'_, M> {
 
     /// Clears MASKED; queues the port when it is pending.
     pub fn fifo_unmask(&self, port: u32) {
-        let Some(word) = self.event_word(port) else { return };
+        let Some(word) = self.event_word(port) else {
+            return;
+        };
         if word.fetch_and(!MASKED, Ordering::SeqCst) & PENDING != 0 {
             self.fifo_raise(port, false);
         }
@@ -110,7 +130,8 @@ impl<M: Machine> Cpu<'_, M> {
 
     /// True when the port is pending.
     pub fn fifo_is_pending(&self, port: u32) -> bool {
-        self.event_word(port).is_some_and(|word| word.load(Ordering::SeqCst) & PENDING != 0)
+        self.event_word(port)
+            .is_some_and(|word| word.load(Ordering::SeqCst) & PENDING != 0)
     }
 
     /// Forgets a pending event.
@@ -131,13 +152,21 @@ impl<M: Machine> Cpu<'_, M> {
             return Err(Errno::EINVAL);
         }
         let _lock = self.lock_events();
-        target.fifo_control.store((frame << 12) + u64::from(offset), Ordering::Release);
+        target
+            .fifo_control
+            .store((frame << 12) + u64::from(offset), Ordering::Release);
         if !self.dom.fifo.load(Ordering::Acquire) {
             // Carry over what is pending in the bitmaps; it is raised when its page comes.
             for port in 1..self.max_ports() {
                 if self.is_pending(port) {
                     let record = self.port(port);
-                    self.set_port(port, super::Port { early: true, ..record });
+                    self.set_port(
+                        port,
+                        super::Port {
+                            early: true,
+                            ..record
+                        },
+                    );
                 }
             }
             self.dom.fifo.store(true, Ordering::Release);
@@ -155,14 +184,24 @@ impl<M: Machine> Cpu<'_, M> {
             return Err(Errno::EOPNOTSUPP);
         }
         let index = self.dom.fifo_nr_pages.load(Ordering::Relaxed);
-        let slot = self.dom.fifo_pages.get(index as usize).ok_or(Errno::ENOSPC)?;
+        let slot = self
+            .dom
+            .fifo_pages
+            .get(index as usize)
+            .ok_or(Errno::ENOSPC)?;
         slot.store(frame, Ordering::Release);
         self.dom.fifo_nr_pages.store(index + 1, Ordering::Relaxed);
         let first = index * EVTCHN_FIFO_EVENTS_PER_PAGE;
         for port in first.max(1)..(first + EVTCHN_FIFO_EVENTS_PER_PAGE).min(self.max_ports()) {
             let record = self.port(port);
             if record.early {
-                self.set_port(port, super::Port { early: false, ..record });
+                self.set_port(
+                    port,
+                    super::Port {
+                        early: false,
+                        ..record
+                    },
+                );
                 self.fifo_raise(port, true);
             }
         }

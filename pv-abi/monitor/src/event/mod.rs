@@ -45,7 +45,11 @@ impl<M: Machine> Cpu<'_, M> {
             return Port::default();
         }
         let at = self.dom.info.evtchn_gpa + u64::from(port) * 32;
-        let word = |offset| self.m.word(at + offset).map_or(0, |word| word.load(Ordering::Relaxed));
+        let word = |offset| {
+            self.m
+                .word(at + offset)
+                .map_or(0, |word| word.load(Ordering::Relaxed))
+        };
         Port::from_words([word(0), word(8)])
     }
 
@@ -61,7 +65,9 @@ impl<M: Machine> Cpu<'_, M> {
 
     /// Lowest free port, 1 and up (event lock held): small kernels have small tables.
     pub fn allocate_port(&self) -> Result<u32, Errno> {
-        (1..self.max_ports()).find(|port| self.port(*port).state == EvtchnState::CLOSED).ok_or(Errno::ENOSPC)
+        (1..self.max_ports())
+            .find(|port| self.port(*port).state == EvtchnState::CLOSED)
+            .ok_or(Errno::ENOSPC)
     }
 
     /// Makes port pending for its vCPU.
@@ -76,7 +82,9 @@ impl<M: Machine> Cpu<'_, M> {
     }
 
     fn bitmap(&self, base: u64, port: u32) -> Option<(&core::sync::atomic::AtomicU64, u64)> {
-        let word = self.m.word(self.dom.info.shared_info_gpa + base + u64::from(port / 64) * 8)?;
+        let word = self
+            .m
+            .word(self.dom.info.shared_info_gpa + base + u64::from(port / 64) * 8)?;
         Some((word, 1 << (port % 64)))
     }
 
@@ -84,11 +92,15 @@ impl<M: Machine> Cpu<'_, M> {
         if port >= EVTCHN_2L_NR_CHANNELS_64 {
             return;
         }
-        let Some((pending, bit)) = self.bitmap(PENDING, port) else { return };
+        let Some((pending, bit)) = self.bitmap(PENDING, port) else {
+            return;
+        };
         if pending.fetch_or(bit, Ordering::SeqCst) & bit != 0 {
             return;
         }
-        let masked = self.bitmap(MASK, port).is_none_or(|(mask, bit)| mask.load(Ordering::SeqCst) & bit != 0);
+        let masked = self
+            .bitmap(MASK, port)
+            .is_none_or(|(mask, bit)| mask.load(Ordering::SeqCst) & bit != 0);
         if masked {
             // A poller waits for masked ports too.
             self.wake_poller(vcpu);
@@ -99,9 +111,13 @@ impl<M: Machine> Cpu<'_, M> {
 
     /// Second half of a 2-level raise: selector bit and upcall.
     fn select_2l(&self, port: u32, vcpu: u32) {
-        let Some(target) = self.dom.vcpu(vcpu) else { return };
+        let Some(target) = self.dom.vcpu(vcpu) else {
+            return;
+        };
         let info = target.vcpu_info.load(Ordering::SeqCst);
-        let Some(selector) = self.m.word(info + info::PENDING_SEL) else { return };
+        let Some(selector) = self.m.word(info + info::PENDING_SEL) else {
+            return;
+        };
         let bit = 1u64 << (port / 64);
         if selector.fetch_or(bit, Ordering::SeqCst) & bit == 0 {
             self.mark_upcall(vcpu);
@@ -110,9 +126,14 @@ impl<M: Machine> Cpu<'_, M> {
 
     /// Sets upcall_pending of a vCPU and gets its attention where needed.
     pub fn mark_upcall(&self, vcpu: u32) {
-        let Some(target) = self.dom.vcpu(vcpu) else { return };
+        let Some(target) = self.dom.vcpu(vcpu) else {
+            return;
+        };
         let info = target.vcpu_info.load(Ordering::SeqCst);
-        let (Some(pending), Some(mask)) = (self.m.byte(info + info::PENDING), self.m.byte(info + info::MASK)) else {
+        let (Some(pending), Some(mask)) = (
+            self.m.byte(info + info::PENDING),
+            self.m.byte(info + info::MASK),
+        ) else {
             return;
         };
         pending.store(1, Ordering::SeqCst);
@@ -120,7 +141,8 @@ impl<M: Machine> Cpu<'_, M> {
             return;
         }
         // A running vCPU that masks events looks by itself when it unmasks them.
-        if mask.load(Ordering::SeqCst) == 0 || target.place.load(Ordering::SeqCst) == place::HALTED {
+        if mask.load(Ordering::SeqCst) == 0 || target.place.load(Ordering::SeqCst) == place::HALTED
+        {
             self.poke(vcpu, attention::EVENT);
         }
     }
@@ -143,9 +165,13 @@ impl<M: Machine> Cpu<'_, M> {
             self.fifo_unmask(port);
             return;
         }
-        let Some((mask, bit)) = self.bitmap(MASK, port) else { return };
+        let Some((mask, bit)) = self.bitmap(MASK, port) else {
+            return;
+        };
         let was_masked = mask.fetch_and(!bit, Ordering::SeqCst) & bit != 0;
-        let pending = self.bitmap(PENDING, port).is_some_and(|(word, bit)| word.load(Ordering::SeqCst) & bit != 0);
+        let pending = self
+            .bitmap(PENDING, port)
+            .is_some_and(|(word, bit)| word.load(Ordering::SeqCst) & bit != 0);
         if was_masked && pending {
             self.select_2l(port, record.vcpu);
         }
@@ -157,7 +183,9 @@ impl<M: Machine> Cpu<'_, M> {
             return self.fifo_is_pending(port);
         }
         port < EVTCHN_2L_NR_CHANNELS_64
-            && self.bitmap(PENDING, port).is_some_and(|(word, bit)| word.load(Ordering::SeqCst) & bit != 0)
+            && self
+                .bitmap(PENDING, port)
+                .is_some_and(|(word, bit)| word.load(Ordering::SeqCst) & bit != 0)
     }
 
     /// Forgets a pending event (event lock held; the port is being closed).
@@ -173,7 +201,11 @@ impl<M: Machine> Cpu<'_, M> {
 
     /// Raises a per-vCPU VIRQ of this vCPU, if bound.
     pub fn raise_virq(&self, virq: u32) {
-        let port = self.shared().virq.get(virq as usize).map_or(0, |port| port.load(Ordering::Relaxed));
+        let port = self
+            .shared()
+            .virq
+            .get(virq as usize)
+            .map_or(0, |port| port.load(Ordering::Relaxed));
         if port != 0 {
             self.raise(port);
         }
@@ -183,7 +215,9 @@ impl<M: Machine> Cpu<'_, M> {
     pub fn send(&self, port: u32) -> Result<(), Errno> {
         let record = self.port(port);
         match record.state {
-            EvtchnState::UNBOUND | EvtchnState::INTERDOMAIN if record.remote_dom != self.own_domid() => {
+            EvtchnState::UNBOUND | EvtchnState::INTERDOMAIN
+                if record.remote_dom != self.own_domid() =>
+            {
                 if !self.is_quiet(port) {
                     self.count_other(other::NOTIFY);
                     self.m.notify(port);
@@ -213,15 +247,21 @@ impl<M: Machine> Cpu<'_, M> {
     pub fn drain_doorbell(&self) {
         self.count_other(other::DOORBELL);
         let base = self.dom.info.doorbell_gpa;
-        let Some(summary) = self.m.word(base) else { return };
+        let Some(summary) = self.m.word(base) else {
+            return;
+        };
         let words = summary.swap(0, Ordering::SeqCst);
         for index in crate::cpu::bits(words) {
-            let Some(word) = self.m.word(base + 64 + u64::from(index) * 8) else { continue };
+            let Some(word) = self.m.word(base + 64 + u64::from(index) * 8) else {
+                continue;
+            };
             for bit in crate::cpu::bits(word.swap(0, Ordering::SeqCst)) {
                 let port = index * 64 + bit;
                 let record = self.port(port);
-                let external = matches!(record.state, EvtchnState::UNBOUND | EvtchnState::INTERDOMAIN)
-                    && record.remote_dom != self.own_domid();
+                let external = matches!(
+                    record.state,
+                    EvtchnState::UNBOUND | EvtchnState::INTERDOMAIN
+                ) && record.remote_dom != self.own_domid();
                 if external {
                     self.raise(port);
                 }
@@ -231,8 +271,12 @@ impl<M: Machine> Cpu<'_, M> {
 
     /// The outside looks at `port` without being notified.
     fn is_quiet(&self, port: u32) -> bool {
-        let Some(index) = (port < MAX_EXTERNAL_PORTS).then_some(u64::from(port / 64)) else { return false };
-        let word = self.m.word(self.dom.info.doorbell_gpa + offset_of!(Doorbell, quiet) as u64 + index * 8);
+        let Some(index) = (port < MAX_EXTERNAL_PORTS).then_some(u64::from(port / 64)) else {
+            return false;
+        };
+        let word = self
+            .m
+            .word(self.dom.info.doorbell_gpa + offset_of!(Doorbell, quiet) as u64 + index * 8);
         // What the guest put into its ring must be visible before this is read (see `Doorbell::quiet`).
         fence(Ordering::SeqCst);
         word.is_some_and(|word| word.load(Ordering::SeqCst) >> (port % 64) & 1 == 1)
@@ -243,13 +287,22 @@ impl<M: Machine> Cpu<'_, M> {
         let _lock = self.lock_events();
         for port in [self.dom.info.store_port, self.dom.info.console_port] {
             if port != 0 && port < self.max_ports() {
-                self.set_port(port, Port { state: EvtchnState::INTERDOMAIN, ..Port::default() });
+                self.set_port(
+                    port,
+                    Port {
+                        state: EvtchnState::INTERDOMAIN,
+                        ..Port::default()
+                    },
+                );
             }
         }
     }
 
     /// Per-vCPU VIRQs are bound once per vCPU and cannot move.
     pub fn is_per_vcpu(virq: u32) -> bool {
-        matches!(Virq(virq), Virq::TIMER | Virq::DEBUG | Virq::XENOPROF | Virq::XENPMU)
+        matches!(
+            Virq(virq),
+            Virq::TIMER | Virq::DEBUG | Virq::XENOPROF | Virq::XENPMU
+        )
     }
 }

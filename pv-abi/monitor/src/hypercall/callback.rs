@@ -37,7 +37,11 @@ impl<M: Machine> Cpu<'_, M> {
 
     /// Registers one trap.
     pub(crate) fn set_trap(&mut self, info: &TrapInfo64) {
-        self.v.traps[usize::from(info.vector)] = Trap { address: info.address, flags: info.flags, cs: info.cs };
+        self.v.traps[usize::from(info.vector)] = Trap {
+            address: info.address,
+            flags: info.flags,
+            cs: info.cs,
+        };
         if info.vector == 0x80 {
             self.m.set_soft_gate(0x80, info.flags & 3 == 3);
         }
@@ -50,7 +54,10 @@ impl<M: Machine> Cpu<'_, M> {
             return Err(Errno::EINVAL);
         }
         let callbacks = &mut self.v.callbacks;
-        callbacks.event = Callback { address: event, mask: true };
+        callbacks.event = Callback {
+            address: event,
+            mask: true,
+        };
         callbacks.failsafe.address = failsafe;
         callbacks.syscall.address = syscall;
         Ok(0)
@@ -61,19 +68,25 @@ impl<M: Machine> Cpu<'_, M> {
         let [cmd, arg, ..] = *args;
         match CallbackOp(cmd as u32) {
             CallbackOp::REGISTER => {
-                let register = CallbackRegister64::from_bytes(&self.read_array(arg).map_err(efault)?);
-                let callback =
-                    Callback { address: register.address, mask: register.flags & CALLBACKF_MASK_EVENTS != 0 };
+                let register =
+                    CallbackRegister64::from_bytes(&self.read_array(arg).map_err(efault)?);
+                let callback = Callback {
+                    address: register.address,
+                    mask: register.flags & CALLBACKF_MASK_EVENTS != 0,
+                };
                 if !canonical(callback.address) {
                     return Err(Errno::EINVAL);
                 }
                 self.set_callback(CallbackType(register.kind), callback)
             }
             CallbackOp::UNREGISTER => {
-                let unregister = CallbackUnregister::from_bytes(&self.read_array(arg).map_err(efault)?);
+                let unregister =
+                    CallbackUnregister::from_bytes(&self.read_array(arg).map_err(efault)?);
                 match CallbackType(unregister.kind) {
                     // A guest cannot live without these two.
-                    CallbackType::EVENT | CallbackType::FAILSAFE | CallbackType::SYSCALL => Err(Errno::EINVAL),
+                    CallbackType::EVENT | CallbackType::FAILSAFE | CallbackType::SYSCALL => {
+                        Err(Errno::EINVAL)
+                    }
                     kind => self.set_callback(kind, Callback::default()),
                 }
             }
@@ -88,8 +101,16 @@ impl<M: Machine> Cpu<'_, M> {
             CallbackType::FAILSAFE => callbacks.failsafe = callback,
             CallbackType::SYSCALL => callbacks.syscall = callback,
             CallbackType::SYSCALL32 => callbacks.syscall32 = callback,
-            CallbackType::SYSENTER | CallbackType::SYSENTER_DEPRECATED => callbacks.sysenter = callback,
-            CallbackType::NMI => self.v.traps[2] = Trap { address: callback.address, flags: 4, cs: 0 },
+            CallbackType::SYSENTER | CallbackType::SYSENTER_DEPRECATED => {
+                callbacks.sysenter = callback
+            }
+            CallbackType::NMI => {
+                self.v.traps[2] = Trap {
+                    address: callback.address,
+                    flags: 4,
+                    cs: 0,
+                }
+            }
             _ => return Err(Errno::ENOSYS),
         }
         Ok(0)
@@ -103,7 +124,11 @@ impl<M: Machine> Cpu<'_, M> {
                 if self.v.id != 0 || !canonical(address) {
                     return Err(Errno::EINVAL);
                 }
-                self.v.traps[2] = Trap { address, flags: 4, cs: 0 };
+                self.v.traps[2] = Trap {
+                    address,
+                    flags: 4,
+                    cs: 0,
+                };
                 Ok(0)
             }
             1 => {

@@ -39,18 +39,30 @@ impl<M: Machine> Cpu<'_, M> {
             EvtchnOp::BIND_IPI => {
                 let mut bind = EvtchnBindIpi::from_bytes(&self.read_array(arg).map_err(efault)?);
                 self.dom.vcpu(bind.vcpu).ok_or(Errno::ENOENT)?;
-                bind.port = self.make(Port { state: EvtchnState::IPI, vcpu: bind.vcpu, ..Port::default() })?;
+                bind.port = self.make(Port {
+                    state: EvtchnState::IPI,
+                    vcpu: bind.vcpu,
+                    ..Port::default()
+                })?;
                 self.write(arg, &bind.to_bytes()).map_err(efault)?;
                 Ok(0)
             }
             EvtchnOp::ALLOC_UNBOUND => {
-                let mut alloc = EvtchnAllocUnbound::from_bytes(&self.read_array(arg).map_err(efault)?);
+                let mut alloc =
+                    EvtchnAllocUnbound::from_bytes(&self.read_array(arg).map_err(efault)?);
                 if !self.names_self(alloc.dom) {
                     return Err(Errno::EPERM);
                 }
-                let remote = if alloc.remote_dom == DomId::SELF.0 { self.own_domid() } else { alloc.remote_dom };
-                alloc.port =
-                    self.make(Port { state: EvtchnState::UNBOUND, remote_dom: remote, ..Port::default() })?;
+                let remote = if alloc.remote_dom == DomId::SELF.0 {
+                    self.own_domid()
+                } else {
+                    alloc.remote_dom
+                };
+                alloc.port = self.make(Port {
+                    state: EvtchnState::UNBOUND,
+                    remote_dom: remote,
+                    ..Port::default()
+                })?;
                 self.write(arg, &alloc.to_bytes()).map_err(efault)?;
                 Ok(0)
             }
@@ -81,7 +93,8 @@ impl<M: Machine> Cpu<'_, M> {
                 Ok(0)
             }
             EvtchnOp::INIT_CONTROL => {
-                let mut init = EvtchnInitControl::from_bytes(&self.read_array(arg).map_err(efault)?);
+                let mut init =
+                    EvtchnInitControl::from_bytes(&self.read_array(arg).map_err(efault)?);
                 self.fifo_init_control(init.vcpu, init.control_gfn, init.offset)?;
                 init.link_bits = EVTCHN_FIFO_LINK_BITS as u8;
                 self.write(arg, &init.to_bytes()).map_err(efault)?;
@@ -104,7 +117,13 @@ impl<M: Machine> Cpu<'_, M> {
                 if record.state == EvtchnState::CLOSED {
                     return Err(Errno::EINVAL);
                 }
-                self.set_port(set.port, Port { priority: set.priority as u8, ..record });
+                self.set_port(
+                    set.port,
+                    Port {
+                        priority: set.priority as u8,
+                        ..record
+                    },
+                );
                 Ok(0)
             }
             EvtchnOp::BIND_PIRQ => Err(Errno::EPERM),
@@ -126,7 +145,14 @@ impl<M: Machine> Cpu<'_, M> {
         let port = self.allocate_port()?;
         let old = self.port(port);
         // The guest may still have the port's old incarnation on a queue.
-        self.set_port(port, Port { last_vcpu: old.last_vcpu, last_priority: old.last_priority, ..record });
+        self.set_port(
+            port,
+            Port {
+                last_vcpu: old.last_vcpu,
+                last_priority: old.last_priority,
+                ..record
+            },
+        );
         self.dom.port_limit.fetch_max(port + 1, Ordering::Relaxed);
         Ok(port)
     }
@@ -143,7 +169,12 @@ impl<M: Machine> Cpu<'_, M> {
             if slot.load(Ordering::Relaxed) != 0 {
                 return Err(Errno::EEXIST);
             }
-            let record = Port { state: EvtchnState::VIRQ, vcpu: bind.vcpu, virq: bind.virq, ..Port::default() };
+            let record = Port {
+                state: EvtchnState::VIRQ,
+                vcpu: bind.vcpu,
+                virq: bind.virq,
+                ..Port::default()
+            };
             bind.port = self.make_locked(record)?;
             slot.store(bind.port, Ordering::Relaxed);
         }
@@ -171,7 +202,11 @@ impl<M: Machine> Cpu<'_, M> {
                 ..Port::default()
             };
             bind.local_port = self.make_locked(record)?;
-            let there = Port { state: EvtchnState::INTERDOMAIN, remote_port: bind.local_port, ..remote };
+            let there = Port {
+                state: EvtchnState::INTERDOMAIN,
+                remote_port: bind.local_port,
+                ..remote
+            };
             self.set_port(bind.remote_port, there);
         }
         // The binder may have missed events: it looks once.
@@ -185,20 +220,37 @@ impl<M: Machine> Cpu<'_, M> {
         let record = self.port(port);
         match record.state {
             EvtchnState::VIRQ => {
-                if let Some(slot) = self.dom.vcpu(record.vcpu).and_then(|vcpu| vcpu.virq.get(record.virq as usize)) {
+                if let Some(slot) = self
+                    .dom
+                    .vcpu(record.vcpu)
+                    .and_then(|vcpu| vcpu.virq.get(record.virq as usize))
+                {
                     slot.store(0, Ordering::Relaxed);
                 }
             }
-            EvtchnState::INTERDOMAIN if record.remote_dom == self.own_domid() && record.remote_port != port => {
+            EvtchnState::INTERDOMAIN
+                if record.remote_dom == self.own_domid() && record.remote_port != port =>
+            {
                 let other = self.port(record.remote_port);
                 if other.state == EvtchnState::INTERDOMAIN && other.remote_port == port {
-                    self.set_port(record.remote_port, Port { state: EvtchnState::UNBOUND, remote_port: 0, ..other });
+                    self.set_port(
+                        record.remote_port,
+                        Port {
+                            state: EvtchnState::UNBOUND,
+                            remote_port: 0,
+                            ..other
+                        },
+                    );
                 }
             }
             _ => {}
         }
         self.clear_pending(port);
-        let closed = Port { last_vcpu: record.last_vcpu, last_priority: record.last_priority, ..Port::default() };
+        let closed = Port {
+            last_vcpu: record.last_vcpu,
+            last_priority: record.last_priority,
+            ..Port::default()
+        };
         self.set_port(port, closed);
     }
 
@@ -239,7 +291,13 @@ impl<M: Machine> Cpu<'_, M> {
         if !movable {
             return Err(Errno::EINVAL);
         }
-        self.set_port(bind.port, Port { vcpu: bind.vcpu, ..record });
+        self.set_port(
+            bind.port,
+            Port {
+                vcpu: bind.vcpu,
+                ..record
+            },
+        );
         Ok(0)
     }
 }

@@ -32,7 +32,10 @@ impl<M: Machine> Cpu<'_, M> {
             count.filter(|count| *count <= self.dom.info.m2p_entries)
         };
         let total = frames(&input).ok_or(Errno::EINVAL)?;
-        if frames(&output) != Some(total) || asked.nr_exchanged > input.nr_extents || total & ((1 << order) - 1) != 0 {
+        if frames(&output) != Some(total)
+            || asked.nr_exchanged > input.nr_extents
+            || total & ((1 << order) - 1) != 0
+        {
             return Err(Errno::EINVAL);
         }
         let per_chunk = 1u64 << (order - input.extent_order);
@@ -43,7 +46,9 @@ impl<M: Machine> Cpu<'_, M> {
         let mut batch = Batch::new();
         let mut result = Ok(0);
         while exchanged < input.nr_extents {
-            if let Err(errno) = self.exchange_chunk(&input, &output, order, exchanged / per_chunk, &mut batch) {
+            if let Err(errno) =
+                self.exchange_chunk(&input, &output, order, exchanged / per_chunk, &mut batch)
+            {
                 result = Err(errno);
                 break;
             }
@@ -52,7 +57,8 @@ impl<M: Machine> Cpu<'_, M> {
         }
         let released = self.flush_release(&mut batch);
         debug_assert!(released <= total);
-        self.write(at.wrapping_add(NR_EXCHANGED), &exchanged.to_le_bytes()).map_err(efault)?;
+        self.write(at.wrapping_add(NR_EXCHANGED), &exchanged.to_le_bytes())
+            .map_err(efault)?;
         result
     }
 
@@ -81,14 +87,22 @@ impl<M: Machine> Cpu<'_, M> {
             }
             let index = mfn.wrapping_sub(base);
             match seen.get_mut((index / 64) as usize) {
-                Some(word) if index < count && *word >> (index % 64) & 1 == 0 => *word |= 1 << (index % 64),
+                Some(word) if index < count && *word >> (index % 64) & 1 == 0 => {
+                    *word |= 1 << (index % 64)
+                }
                 _ => run = false,
             }
         }
-        let first = if run { base } else { self.claim_any(count, limit).ok_or(Errno::ENOMEM)? };
+        let first = if run {
+            base
+        } else {
+            self.claim_any(count, limit).ok_or(Errno::ENOMEM)?
+        };
         let per_extent = 1u64 << output.extent_order;
         for j in 0..count >> output.extent_order {
-            let slot = output.extent_start.wrapping_add(((chunk << (order - output.extent_order)) + j) * 8);
+            let slot = output
+                .extent_start
+                .wrapping_add(((chunk << (order - output.extent_order)) + j) * 8);
             let mfn = first + j * per_extent;
             let written = self.read_u64(slot).and_then(|gpfn| {
                 self.write(slot, &mfn.to_le_bytes())?;
@@ -117,9 +131,19 @@ impl<M: Machine> Cpu<'_, M> {
     }
 
     /// Input frame `i` of a chunk.
-    fn frame_of(&self, input: &MemoryReservation64, order: u32, chunk: u64, i: u64) -> Result<u64, Errno> {
+    fn frame_of(
+        &self,
+        input: &MemoryReservation64,
+        order: u32,
+        chunk: u64,
+        i: u64,
+    ) -> Result<u64, Errno> {
         let extent = (chunk << (order - input.extent_order)) + (i >> input.extent_order);
-        let first = self.read_u64(input.extent_start.wrapping_add(extent * 8)).map_err(efault)?;
-        first.checked_add(i & ((1 << input.extent_order) - 1)).ok_or(Errno::EINVAL)
+        let first = self
+            .read_u64(input.extent_start.wrapping_add(extent * 8))
+            .map_err(efault)?;
+        first
+            .checked_add(i & ((1 << input.extent_order) - 1))
+            .ok_or(Errno::EINVAL)
     }
 }

@@ -11,8 +11,8 @@ use core::mem::offset_of;
 use core::sync::atomic::Ordering;
 use noxen_pv_abi::errno::Errno;
 use noxen_pv_abi::grant_table::{
-    DumpTable, GetStatusFrames64, GetVersion, GnttabCopy64, GnttabOp, GnttabTransfer64, GrantStatus,
-    MapGrantRef, QuerySize, SetVersion, SetupTable64, UnmapAndReplace, UnmapGrantRef,
+    DumpTable, GetStatusFrames64, GetVersion, GnttabCopy64, GnttabOp, GnttabTransfer64,
+    GrantStatus, MapGrantRef, QuerySize, SetVersion, SetupTable64, UnmapAndReplace, UnmapGrantRef,
 };
 use noxen_pv_abi::hypercall::Hypercall;
 
@@ -98,11 +98,16 @@ impl<M: Machine> Cpu<'_, M> {
             status = GrantStatus::GENERAL_ERROR;
         }
         if status == GrantStatus::OKAY {
-            self.dom.grant_frames.fetch_max(asked.nr_frames, Ordering::Relaxed);
+            self.dom
+                .grant_frames
+                .fetch_max(asked.nr_frames, Ordering::Relaxed);
             let first = self.dom.info.grant_gpa >> 12;
             for i in 0..u64::from(asked.nr_frames) {
                 let mfn = first + i;
-                if self.write(asked.frame_list.wrapping_add(i * 8), &mfn.to_le_bytes()).is_err() {
+                if self
+                    .write(asked.frame_list.wrapping_add(i * 8), &mfn.to_le_bytes())
+                    .is_err()
+                {
                     status = GrantStatus::BAD_VIRT_ADDR;
                     break;
                 }
@@ -114,7 +119,10 @@ impl<M: Machine> Cpu<'_, M> {
     fn query_size(&mut self, at: u64) -> Answer {
         let asked = QuerySize::from_bytes(&self.read_array(at).map_err(efault)?);
         let status = self.own_or_denied(asked.dom);
-        let mut answer = QuerySize { status: status.0, ..asked };
+        let mut answer = QuerySize {
+            status: status.0,
+            ..asked
+        };
         if status == GrantStatus::OKAY {
             answer.nr_frames = self.dom.grant_frames.load(Ordering::Relaxed);
             answer.max_nr_frames = self.dom.info.nr_grant_frames;
@@ -126,7 +134,8 @@ impl<M: Machine> Cpu<'_, M> {
     /// Version 1 is the only one; the structure tells so even when 2 is refused.
     fn set_version(&mut self, at: u64) -> Answer {
         let asked = SetVersion::from_bytes(&self.read_array(at).map_err(efault)?);
-        self.write(at, &SetVersion { version: VERSION }.to_bytes()).map_err(efault)?;
+        self.write(at, &SetVersion { version: VERSION }.to_bytes())
+            .map_err(efault)?;
         if asked.version == VERSION {
             Ok(0)
         } else {
@@ -139,7 +148,15 @@ impl<M: Machine> Cpu<'_, M> {
         if !self.is_own(asked.dom) {
             return Err(Errno::EPERM);
         }
-        self.write(at, &GetVersion { version: VERSION, ..asked }.to_bytes()).map_err(efault)?;
+        self.write(
+            at,
+            &GetVersion {
+                version: VERSION,
+                ..asked
+            }
+            .to_bytes(),
+        )
+        .map_err(efault)?;
         Ok(0)
     }
 
@@ -157,7 +174,14 @@ impl<M: Machine> Cpu<'_, M> {
     }
 
     /// Gives every element the same refusal.
-    fn refuse_each(&mut self, at: u64, count: u32, size: usize, status_at: usize, status: GrantStatus) -> Answer {
+    fn refuse_each(
+        &mut self,
+        at: u64,
+        count: u32,
+        size: usize,
+        status_at: usize,
+        status: GrantStatus,
+    ) -> Answer {
         for i in 0..u64::from(count) {
             self.answer_status(at.wrapping_add(i * size as u64), status_at, status)?;
             self.count_refused(u64::from(Hypercall::GRANT_TABLE_OP.0));
@@ -167,7 +191,8 @@ impl<M: Machine> Cpu<'_, M> {
     }
 
     fn answer_status(&self, at: u64, offset: usize, status: GrantStatus) -> Answer {
-        self.write(at.wrapping_add(offset as u64), &status.0.to_le_bytes()).map_err(efault)?;
+        self.write(at.wrapping_add(offset as u64), &status.0.to_le_bytes())
+            .map_err(efault)?;
         Ok(0)
     }
 }

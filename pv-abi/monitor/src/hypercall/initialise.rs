@@ -10,8 +10,8 @@ use core::sync::atomic::Ordering;
 use noxen_pv_abi::errno::Errno;
 use noxen_pv_abi::trap::TrapInfo64;
 use noxen_pv_abi::vcpu_context::{
-    CpuUserRegs64, VcpuGuestContext64 as Context, CTRLREG_CR3, CTRLREG_USER_CR3, VGCF_FAILSAFE_DISABLES_EVENTS,
-    VGCF_SYSCALL_DISABLES_EVENTS,
+    CpuUserRegs64, VcpuGuestContext64 as Context, CTRLREG_CR3, CTRLREG_USER_CR3,
+    VGCF_FAILSAFE_DISABLES_EVENTS, VGCF_SYSCALL_DISABLES_EVENTS,
 };
 
 impl<M: Machine> Cpu<'_, M> {
@@ -22,9 +22,14 @@ impl<M: Machine> Cpu<'_, M> {
         if target.initialised.load(Ordering::SeqCst) {
             return Err(Errno::EEXIST);
         }
-        let word = |offset: usize| self.read_u64(arg.wrapping_add(offset as u64)).map_err(efault);
+        let word = |offset: usize| {
+            self.read_u64(arg.wrapping_add(offset as u64))
+                .map_err(efault)
+        };
         let user = CpuUserRegs64::from_bytes(
-            &self.read_array(arg.wrapping_add(offset_of!(Context, user_regs) as u64)).map_err(efault)?,
+            &self
+                .read_array(arg.wrapping_add(offset_of!(Context, user_regs) as u64))
+                .map_err(efault)?,
         );
         let mode = word(offset_of!(Context, flags))?;
         let control = |n: usize| word(offset_of!(Context, ctrlreg) + n * 8);
@@ -35,38 +40,71 @@ impl<M: Machine> Cpu<'_, M> {
         }
         let callback = |offset: usize, mask: bool| {
             let address = word(offset)?;
-            if canonical(address) { Ok(Callback { address, mask }) } else { Err(Errno::EINVAL) }
+            if canonical(address) {
+                Ok(Callback { address, mask })
+            } else {
+                Err(Errno::EINVAL)
+            }
         };
         let event = callback(offset_of!(Context, event_callback_eip), true)?;
-        let failsafe =
-            callback(offset_of!(Context, failsafe_callback_eip), mode & VGCF_FAILSAFE_DISABLES_EVENTS != 0)?;
-        let syscall = callback(offset_of!(Context, syscall_callback_eip), mode & VGCF_SYSCALL_DISABLES_EVENTS != 0)?;
+        let failsafe = callback(
+            offset_of!(Context, failsafe_callback_eip),
+            mode & VGCF_FAILSAFE_DISABLES_EVENTS != 0,
+        )?;
+        let syscall = callback(
+            offset_of!(Context, syscall_callback_eip),
+            mode & VGCF_SYSCALL_DISABLES_EVENTS != 0,
+        )?;
         let bases = [
             word(offset_of!(Context, fs_base))?,
             word(offset_of!(Context, gs_base_kernel))?,
             word(offset_of!(Context, gs_base_user))?,
         ];
-        let (ldt_base, ldt_entries) = (word(offset_of!(Context, ldt_base))?, word(offset_of!(Context, ldt_ents))?);
+        let (ldt_base, ldt_entries) = (
+            word(offset_of!(Context, ldt_base))?,
+            word(offset_of!(Context, ldt_ents))?,
+        );
         let mut dr = [0u64; 8];
         for (index, value) in dr.iter_mut().enumerate() {
             *value = word(offset_of!(Context, debugreg) + index * 8)?;
         }
-        let (kernel_ss, kernel_sp) = (word(offset_of!(Context, kernel_ss))?, word(offset_of!(Context, kernel_sp))?);
-        let bad_base = !bases.into_iter().all(canonical) || !canonical(user.rip) || !super::segment::is_guest_stack(kernel_sp);
+        let (kernel_ss, kernel_sp) = (
+            word(offset_of!(Context, kernel_ss))?,
+            word(offset_of!(Context, kernel_sp))?,
+        );
+        let bad_base = !bases.into_iter().all(canonical)
+            || !canonical(user.rip)
+            || !super::segment::is_guest_stack(kernel_sp);
         let tables = [cr3 >> 12, user_cr3 >> 12];
-        if bad_base || ldt_entries > 8192 || tables.into_iter().any(|mfn| mfn >= self.dom.info.ram_end_mfn) {
+        if bad_base
+            || ldt_entries > 8192
+            || tables
+                .into_iter()
+                .any(|mfn| mfn >= self.dom.info.ram_end_mfn)
+        {
             return Err(Errno::EINVAL);
         }
-        if !self.tables().install_l4(tables[0]) || (tables[1] != 0 && !self.tables().install_l4(tables[1])) {
+        if !self.tables().install_l4(tables[0])
+            || (tables[1] != 0 && !self.tables().install_l4(tables[1]))
+        {
             return Err(Errno::EINVAL);
         }
         let mut faulted = false;
         self.m.with_fresh_vcpu(id, &mut |vcpu| {
             for (vector, trap) in vcpu.traps.iter_mut().enumerate() {
-                let at = arg.wrapping_add((offset_of!(Context, trap_ctxt) + vector * TrapInfo64::SIZE) as u64);
-                match self.read_array(at).map(|bytes| TrapInfo64::from_bytes(&bytes)) {
+                let at = arg.wrapping_add(
+                    (offset_of!(Context, trap_ctxt) + vector * TrapInfo64::SIZE) as u64,
+                );
+                match self
+                    .read_array(at)
+                    .map(|bytes| TrapInfo64::from_bytes(&bytes))
+                {
                     Ok(info) if canonical(info.address) => {
-                        *trap = Trap { address: info.address, flags: info.flags, cs: info.cs };
+                        *trap = Trap {
+                            address: info.address,
+                            flags: info.flags,
+                            cs: info.cs,
+                        };
                     }
                     _ => faulted = true,
                 }

@@ -17,7 +17,13 @@ impl<M: Machine> Cpu<'_, M> {
         if frame.cs & 3 == 3 {
             if !self.to_user() {
                 let before = *regs;
-                self.crash(&before, 13, 0, 0, "it returns to user space but has set no user page table");
+                self.crash(
+                    &before,
+                    13,
+                    0,
+                    0,
+                    "it returns to user space but has set no user page table",
+                );
                 return;
             }
         }

@@ -46,12 +46,17 @@ pub(super) struct Batch {
 
 impl Batch {
     pub(super) fn new() -> Batch {
-        Batch { bytes: [0; BATCH * 8], count: 0 }
+        Batch {
+            bytes: [0; BATCH * 8],
+            count: 0,
+        }
     }
 
     fn mfns(&self) -> impl Iterator<Item = u64> + '_ {
         self.bytes.chunks_exact(8).take(self.count).map(|chunk| {
-            chunk.first_chunk().map_or(INVALID_M2P, |bytes| u64::from_le_bytes(*bytes))
+            chunk
+                .first_chunk()
+                .map_or(INVALID_M2P, |bytes| u64::from_le_bytes(*bytes))
         })
     }
 }
@@ -88,7 +93,10 @@ impl<M: Machine> Cpu<'_, M> {
             MemoryOp::MAXIMUM_GPFN => {
                 self.own_domain(at)?;
                 // arch.max_pfn: what the guest says, or nothing.
-                let said = self.m.word(info.shared_info_gpa + 0xc10).map_or(0, |w| w.load(Ordering::Relaxed));
+                let said = self
+                    .m
+                    .word(info.shared_info_gpa + 0xc10)
+                    .map_or(0, |w| w.load(Ordering::Relaxed));
                 Ok(said.clamp(1, info.m2p_entries.max(1)) - 1)
             }
             MemoryOp::MACHINE_MEMORY_MAP
@@ -108,9 +116,21 @@ impl<M: Machine> Cpu<'_, M> {
             return Err(Errno::EINVAL);
         }
         let info = &self.dom.info;
-        let ram = E820Entry { addr: 0, size: info.max_pages.max(info.nr_pages) << 12, kind: E820Type::RAM.0 };
+        let ram = E820Entry {
+            addr: 0,
+            size: info.max_pages.max(info.nr_pages) << 12,
+            kind: E820Type::RAM.0,
+        };
         self.write(asked.buffer, &ram.to_bytes()).map_err(efault)?;
-        self.write(at, &MemoryMap64 { nr_entries: 1, ..asked }.to_bytes()).map_err(efault)?;
+        self.write(
+            at,
+            &MemoryMap64 {
+                nr_entries: 1,
+                ..asked
+            }
+            .to_bytes(),
+        )
+        .map_err(efault)?;
         Ok(0)
     }
 
@@ -140,13 +160,20 @@ impl<M: Machine> Cpu<'_, M> {
 
     /// XENMEM_decrease_reservation: answers the number of extents given back.
     fn decrease_reservation(&mut self, at: u64) -> Answer {
-        let Some(asked) = self.reservation(at)? else { return Ok(0) };
+        let Some(asked) = self.reservation(at)? else {
+            return Ok(0);
+        };
         let mut batch = Batch::new();
         let mut done = 0;
         'extents: while done < asked.nr_extents {
-            let Ok(first) = self.read_u64(asked.extent_start.wrapping_add(done * 8)) else { break };
+            let Ok(first) = self.read_u64(asked.extent_start.wrapping_add(done * 8)) else {
+                break;
+            };
             for i in 0..1u64 << asked.extent_order {
-                if !first.checked_add(i).is_some_and(|mfn| self.begin_release(mfn, &mut batch)) {
+                if !first
+                    .checked_add(i)
+                    .is_some_and(|mfn| self.begin_release(mfn, &mut batch))
+                {
                     break 'extents;
                 }
             }
@@ -160,7 +187,9 @@ impl<M: Machine> Cpu<'_, M> {
 
     /// XENMEM_populate_physmap: a frame for every pseudo-physical frame in the list, which gets replaced.
     fn populate_physmap(&mut self, at: u64) -> Answer {
-        let Some(asked) = self.reservation(at)? else { return Ok(0) };
+        let Some(asked) = self.reservation(at)? else {
+            return Ok(0);
+        };
         let mut done = 0;
         while done < asked.nr_extents {
             let slot = asked.extent_start.wrapping_add(done * 8);
@@ -176,7 +205,9 @@ impl<M: Machine> Cpu<'_, M> {
 
     /// XENMEM_increase_reservation: frames without a pseudo-physical number.
     fn increase_reservation(&mut self, at: u64) -> Answer {
-        let Some(asked) = self.reservation(at)? else { return Ok(0) };
+        let Some(asked) = self.reservation(at)? else {
+            return Ok(0);
+        };
         let mut done = 0;
         while done < asked.nr_extents {
             let slot = match asked.extent_start {
@@ -199,7 +230,9 @@ impl<M: Machine> Cpu<'_, M> {
             return false;
         }
         // The frame that had this number at boot, if it is to be had: then p2m stays the identity.
-        let home = gpfn.filter(|gpfn| *gpfn < self.dom.info.m2p_entries).map(mfn_of_pfn);
+        let home = gpfn
+            .filter(|gpfn| *gpfn < self.dom.info.m2p_entries)
+            .map(mfn_of_pfn);
         let run = match home {
             Some(home) if home & (count - 1) == 0 && self.claim_run(home, count) => Some(home),
             _ => self.claim_any(count, self.dom.info.ram_end_mfn),
@@ -214,7 +247,10 @@ impl<M: Machine> Cpu<'_, M> {
             return false;
         }
         for i in 0..count {
-            self.set_m2p(first + i, gpfn.map_or(INVALID_M2P, |gpfn| gpfn.wrapping_add(i)));
+            self.set_m2p(
+                first + i,
+                gpfn.map_or(INVALID_M2P, |gpfn| gpfn.wrapping_add(i)),
+            );
         }
         true
     }
@@ -223,7 +259,10 @@ impl<M: Machine> Cpu<'_, M> {
     fn reserve(&self, count: u64) -> bool {
         let ceiling = self.dom.info.max_pages.max(self.dom.info.nr_pages);
         let more = |have: u64| have.checked_add(count).filter(|sum| *sum <= ceiling);
-        self.dom.pages.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+        self.dom
+            .pages
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
+            .is_ok()
     }
 
     /// Frame-table byte of a frame that can be guest RAM, and whether it was the domain's at boot.
@@ -233,7 +272,10 @@ impl<M: Machine> Cpu<'_, M> {
         if mfn >= info.ram_end_mfn || pfn >= info.max_pages.max(info.nr_pages) {
             return None;
         }
-        Some((self.m.byte(info.frame_table_gpa + mfn)?, pfn < info.nr_pages))
+        Some((
+            self.m.byte(info.frame_table_gpa + mfn)?,
+            pfn < info.nr_pages,
+        ))
     }
 
     /// The domain has this frame.
@@ -246,12 +288,16 @@ impl<M: Machine> Cpu<'_, M> {
 
     /// Takes one free frame.
     fn claim(&self, mfn: u64) -> bool {
-        let Some((byte, at_boot)) = self.frame_byte(mfn) else { return false };
+        let Some((byte, at_boot)) = self.frame_byte(mfn) else {
+            return false;
+        };
         let take = |flags: u8| {
             let free = at_boot != (flags & BALLOONED == 0);
-            (free && flags & LEAVING == 0).then_some((flags ^ BALLOONED) & !(frame::TABLE | frame::L4))
+            (free && flags & LEAVING == 0)
+                .then_some((flags ^ BALLOONED) & !(frame::TABLE | frame::L4))
         };
-        byte.fetch_update(Ordering::AcqRel, Ordering::Relaxed, take).is_ok()
+        byte.fetch_update(Ordering::AcqRel, Ordering::Relaxed, take)
+            .is_ok()
     }
 
     /// Takes `count` frames from `first`, all or none.
@@ -298,12 +344,17 @@ impl<M: Machine> Cpu<'_, M> {
 
     /// Puts an owned frame into `batch`; false when the domain does not have it.
     pub(super) fn begin_release(&self, mfn: u64, batch: &mut Batch) -> bool {
-        let Some((byte, at_boot)) = self.frame_byte(mfn) else { return false };
+        let Some((byte, at_boot)) = self.frame_byte(mfn) else {
+            return false;
+        };
         let leave = |flags: u8| {
             let owned = at_boot == (flags & BALLOONED == 0);
             (owned && flags & LEAVING == 0).then_some(flags | LEAVING)
         };
-        if byte.fetch_update(Ordering::AcqRel, Ordering::Relaxed, leave).is_err() {
+        if byte
+            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, leave)
+            .is_err()
+        {
             return false;
         }
         self.set_m2p(mfn, INVALID_M2P);
@@ -328,7 +379,8 @@ impl<M: Machine> Cpu<'_, M> {
         self.vmm_call(call::RELEASE_FRAMES, &[count], bytes);
         for mfn in batch.mfns() {
             if let Some((byte, _)) = self.frame_byte(mfn) {
-                let leave = |flags: u8| Some((flags ^ BALLOONED) & !(LEAVING | frame::TABLE | frame::L4));
+                let leave =
+                    |flags: u8| Some((flags ^ BALLOONED) & !(LEAVING | frame::TABLE | frame::L4));
                 let _ = byte.fetch_update(Ordering::AcqRel, Ordering::Relaxed, leave);
             }
         }

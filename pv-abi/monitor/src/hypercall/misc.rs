@@ -112,7 +112,9 @@ impl<M: Machine> Cpu<'_, M> {
         let mut done = 0;
         while done < count {
             let len = (count - done).min(CONSOLE_CHUNK as u64);
-            let Some(text) = chunk.get_mut(..len as usize) else { break };
+            let Some(text) = chunk.get_mut(..len as usize) else {
+                break;
+            };
             self.read(buffer.wrapping_add(done), text).map_err(efault)?;
             self.vmm_call(call::CONSOLE_IO, &[len], text);
             done += len;

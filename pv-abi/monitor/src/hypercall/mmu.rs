@@ -11,8 +11,8 @@ use core::sync::atomic::Ordering;
 use noxen_pv_abi::domid::DomId;
 use noxen_pv_abi::errno::Errno;
 use noxen_pv_abi::mmu::{
-    MmuUpdate, MmuUpdateKind, MmuextCmd, MmuextOp64, MMU_UPDATE_PREEMPTED, UVMF_ALL, UVMF_FLUSHTYPE_MASK, UVMF_INVLPG,
-    UVMF_TLB_FLUSH,
+    MmuUpdate, MmuUpdateKind, MmuextCmd, MmuextOp64, MMU_UPDATE_PREEMPTED, UVMF_ALL,
+    UVMF_FLUSHTYPE_MASK, UVMF_INVLPG, UVMF_TLB_FLUSH,
 };
 
 impl<M: Machine> Cpu<'_, M> {
@@ -63,11 +63,18 @@ impl<M: Machine> Cpu<'_, M> {
                 if mfn >= self.dom.info.ram_end_mfn {
                     return Err(Errno::EINVAL);
                 }
-                let entry = self.m.word(self.dom.info.m2p_gpa + mfn * 8).ok_or(Errno::EINVAL)?;
+                let entry = self
+                    .m
+                    .word(self.dom.info.m2p_gpa + mfn * 8)
+                    .ok_or(Errno::EINVAL)?;
                 entry.store(request.val, Ordering::Relaxed);
                 Ok(())
             }
-            kind => self.write_entry(request.address() & !7, request.val, kind == MmuUpdateKind::PT_UPDATE_PRESERVE_AD),
+            kind => self.write_entry(
+                request.address() & !7,
+                request.val,
+                kind == MmuUpdateKind::PT_UPDATE_PRESERVE_AD,
+            ),
         }
     }
 
@@ -87,14 +94,19 @@ impl<M: Machine> Cpu<'_, M> {
             return Ok(());
         }
         // The processor may set A or D at any moment: only what it set last counts.
-        let _ = word.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |old| Some(value | old & (pte::A | pte::D)));
+        let _ = word.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |old| {
+            Some(value | old & (pte::A | pte::D))
+        });
         Ok(())
     }
 
     /// update_va_mapping(va, value, flags).
     pub(super) fn update_va_mapping(&mut self, args: &[u64; 6]) -> Answer {
         let [va, value, flags, ..] = *args;
-        let at = self.tables().l1_entry(self.v.kernel_cr3, va).ok_or(Errno::EINVAL)?;
+        let at = self
+            .tables()
+            .l1_entry(self.v.kernel_cr3, va)
+            .ok_or(Errno::EINVAL)?;
         self.write_entry(at, value, false)?;
         match flags & UVMF_FLUSHTYPE_MASK {
             UVMF_TLB_FLUSH => match self.flush_targets(flags & !UVMF_FLUSHTYPE_MASK)? {
@@ -161,9 +173,11 @@ impl<M: Machine> Cpu<'_, M> {
     fn mmuext_one(&mut self, op: &MmuextOp64) -> Result<(), Errno> {
         let (arg1, arg2) = (op.arg1, op.arg2);
         match MmuextCmd(op.cmd) {
-            MmuextCmd::PIN_L1_TABLE | MmuextCmd::PIN_L2_TABLE | MmuextCmd::PIN_L3_TABLE => {
-                self.tables().mark_frame(arg1, frame::TABLE, 0).then_some(()).ok_or(Errno::EINVAL)
-            }
+            MmuextCmd::PIN_L1_TABLE | MmuextCmd::PIN_L2_TABLE | MmuextCmd::PIN_L3_TABLE => self
+                .tables()
+                .mark_frame(arg1, frame::TABLE, 0)
+                .then_some(())
+                .ok_or(Errno::EINVAL),
             MmuextCmd::PIN_L4_TABLE => {
                 if !self.tables().install_l4(arg1) {
                     return Err(Errno::EINVAL);
@@ -172,9 +186,11 @@ impl<M: Machine> Cpu<'_, M> {
                 self.tables().mark_kernel_half(arg1);
                 Ok(())
             }
-            MmuextCmd::UNPIN_TABLE => {
-                self.tables().mark_frame(arg1, 0, frame::TABLE | frame::L4).then_some(()).ok_or(Errno::EINVAL)
-            }
+            MmuextCmd::UNPIN_TABLE => self
+                .tables()
+                .mark_frame(arg1, 0, frame::TABLE | frame::L4)
+                .then_some(())
+                .ok_or(Errno::EINVAL),
             MmuextCmd::NEW_BASEPTR => {
                 if !self.tables().install_l4(arg1) {
                     return Err(Errno::EINVAL);
@@ -210,12 +226,14 @@ impl<M: Machine> Cpu<'_, M> {
             // Memory types are the host's business: nothing to write back.
             MmuextCmd::FLUSH_CACHE | MmuextCmd::FLUSH_CACHE_GLOBAL => Ok(()),
             MmuextCmd::SET_LDT => self.set_ldt(arg1, arg2),
-            MmuextCmd::CLEAR_PAGE => {
-                (self.is_ram(arg1) && self.m.clear_frame(arg1)).then_some(()).ok_or(Errno::EINVAL)
-            }
-            MmuextCmd::COPY_PAGE => (self.is_ram(arg1) && self.is_ram(arg2) && self.m.copy_frame(arg1, arg2))
+            MmuextCmd::CLEAR_PAGE => (self.is_ram(arg1) && self.m.clear_frame(arg1))
                 .then_some(())
                 .ok_or(Errno::EINVAL),
+            MmuextCmd::COPY_PAGE => {
+                (self.is_ram(arg1) && self.is_ram(arg2) && self.m.copy_frame(arg1, arg2))
+                    .then_some(())
+                    .ok_or(Errno::EINVAL)
+            }
             MmuextCmd::MARK_SUPER | MmuextCmd::UNMARK_SUPER => Err(Errno::EOPNOTSUPP),
             _ => Err(Errno::ENOSYS),
         }

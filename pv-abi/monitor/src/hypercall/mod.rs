@@ -70,7 +70,9 @@ impl<M: Machine> Cpu<'_, M> {
 
     /// Runs hypercall `number` (not iret).
     fn dispatch(&mut self, number: u64, args: &[u64; 6], regs: &mut Regs) -> Answer {
-        let Ok(number) = u32::try_from(number) else { return Err(Errno::ENOSYS) };
+        let Ok(number) = u32::try_from(number) else {
+            return Err(Errno::ENOSYS);
+        };
         match Hypercall(number) {
             Hypercall::MMU_UPDATE => self.mmu_update(args),
             Hypercall::UPDATE_VA_MAPPING => self.update_va_mapping(args),

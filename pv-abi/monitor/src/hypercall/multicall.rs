@@ -17,10 +17,16 @@ impl<M: Machine> Cpu<'_, M> {
             let entry = MulticallEntry64::from_bytes(&self.read_array(at).map_err(efault)?);
             self.count_hypercall(entry.op);
             // Neither may run inside a list: one replaces the context, the other would nest.
-            let inside = entry.op != u64::from(Hypercall::IRET.0) && entry.op != u64::from(Hypercall::MULTICALL.0);
-            let answer = if inside { self.dispatch(entry.op, &entry.args, regs) } else { Err(Errno::ENOSYS) };
+            let inside = entry.op != u64::from(Hypercall::IRET.0)
+                && entry.op != u64::from(Hypercall::MULTICALL.0);
+            let answer = if inside {
+                self.dispatch(entry.op, &entry.args, regs)
+            } else {
+                Err(Errno::ENOSYS)
+            };
             let result = self.encode(entry.op, answer);
-            self.write(at.wrapping_add(8), &result.to_le_bytes()).map_err(efault)?;
+            self.write(at.wrapping_add(8), &result.to_le_bytes())
+                .map_err(efault)?;
             if index % 64 == 63 {
                 self.answer_flush();
             }

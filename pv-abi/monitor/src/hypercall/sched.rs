@@ -61,12 +61,21 @@ impl<M: Machine> Cpu<'_, M> {
     fn shutdown_by_guest(&mut self, reason: u32, regs: &Regs) -> Answer {
         match ShutdownReason(reason) {
             ShutdownReason::CRASH => {
-                self.crash(regs, 0xffff, 0, self.cr2(), "it reported a crash of its own (SHUTDOWN_crash)");
+                self.crash(
+                    regs,
+                    0xffff,
+                    0,
+                    self.cr2(),
+                    "it reported a crash of its own (SHUTDOWN_crash)",
+                );
                 Ok(0)
             }
             // No save yet: the guest is told at once that it goes on (cancelled suspend).
             ShutdownReason::SUSPEND => Ok(1),
-            ShutdownReason::POWEROFF | ShutdownReason::REBOOT | ShutdownReason::WATCHDOG | ShutdownReason::SOFT_RESET => {
+            ShutdownReason::POWEROFF
+            | ShutdownReason::REBOOT
+            | ShutdownReason::WATCHDOG
+            | ShutdownReason::SOFT_RESET => {
                 self.shut_down(reason);
                 Ok(0)
             }
@@ -94,7 +103,9 @@ impl<M: Machine> Cpu<'_, M> {
         let mut ports = [0u32; MAX_POLL as usize];
         let ports = &mut ports[..poll.nr_ports as usize];
         for (index, port) in ports.iter_mut().enumerate() {
-            *port = self.read_u32(poll.ports.wrapping_add(index as u64 * 4)).map_err(efault)?;
+            *port = self
+                .read_u32(poll.ports.wrapping_add(index as u64 * 4))
+                .map_err(efault)?;
             if *port >= self.max_ports() {
                 return Err(Errno::EINVAL);
             }
@@ -129,7 +140,8 @@ impl<M: Machine> Cpu<'_, M> {
             0 if deadline == 0 => return Err(Errno::EINVAL),
             0 => {
                 let free = slots.iter().position(|slot| {
-                    slot.compare_exchange(0, deadline, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+                    slot.compare_exchange(0, deadline, Ordering::SeqCst, Ordering::SeqCst)
+                        .is_ok()
                 });
                 free.ok_or(Errno::ENOSPC)? as u64 + 1
             }
@@ -154,7 +166,11 @@ impl<M: Machine> Cpu<'_, M> {
     /// set_timer_op(absolute ns): one shot, 0 cancels.
     pub(super) fn set_timer_op(&mut self, args: &[u64; 6]) -> Answer {
         let at = args[0];
-        self.v.timers.singleshot = if at == 0 { NEVER } else { self.sane_deadline(at) };
+        self.v.timers.singleshot = if at == 0 {
+            NEVER
+        } else {
+            self.sane_deadline(at)
+        };
         self.arm_timer();
         Ok(0)
     }

@@ -58,7 +58,9 @@ impl<M: Machine> Cpu<'_, M> {
         let mut frames = [0u64; GDT_PAGES];
         let count = entries.div_ceil(512) as usize;
         for (i, frame) in frames.iter_mut().take(count).enumerate() {
-            *frame = self.read_u64(list.wrapping_add(i as u64 * 8)).map_err(efault)?;
+            *frame = self
+                .read_u64(list.wrapping_add(i as u64 * 8))
+                .map_err(efault)?;
         }
         self.install_gdt(frames.get(..count).unwrap_or(&[]))?;
         Ok(0)
@@ -70,7 +72,10 @@ impl<M: Machine> Cpu<'_, M> {
         if frames.len() > GDT_PAGES {
             return Err(Errno::EINVAL);
         }
-        frames.iter().filter(|mfn| **mfn != 0).try_for_each(|mfn| self.fix_descriptor_page(*mfn))
+        frames
+            .iter()
+            .filter(|mfn| **mfn != 0)
+            .try_for_each(|mfn| self.fix_descriptor_page(*mfn))
     }
 
     /// Makes `frames` (at most 14) this vCPU's GDT.
@@ -111,7 +116,10 @@ impl<M: Machine> Cpu<'_, M> {
         }
         let value = check_descriptor(value).ok_or(Errno::EINVAL)?;
         // One atomic store: another vCPU may be loading this very descriptor.
-        self.m.word(maddr).ok_or(Errno::EINVAL)?.store(value, Ordering::SeqCst);
+        self.m
+            .word(maddr)
+            .ok_or(Errno::EINVAL)?
+            .store(value, Ordering::SeqCst);
         Ok(0)
     }
 

@@ -88,7 +88,8 @@ impl<M: Machine> Cpu<'_, M> {
                 if id != self.v.id {
                     return Err(Errno::EINVAL);
                 }
-                let timer = SetSingleshotTimer64::from_bytes(&self.read_array(arg).map_err(efault)?);
+                let timer =
+                    SetSingleshotTimer64::from_bytes(&self.read_array(arg).map_err(efault)?);
                 if timer.flags & SSHOTTMR_FUTURE != 0 && timer.timeout_abs_ns < self.now() {
                     return Err(Errno::ETIME);
                 }
@@ -126,7 +127,9 @@ impl<M: Machine> Cpu<'_, M> {
     }
 
     fn down(&mut self, id: u32) -> Answer {
-        let Some(target) = self.dom.vcpu(id) else { return Err(Errno::ENOENT) };
+        let Some(target) = self.dom.vcpu(id) else {
+            return Err(Errno::ENOENT);
+        };
         if !target.up.swap(false, Ordering::SeqCst) {
             return Ok(0);
         }
@@ -139,7 +142,9 @@ impl<M: Machine> Cpu<'_, M> {
         self.poke(id, attention::DOWN);
         // Linux polls is_up right after: the vCPU must really have stopped.
         let mut turns = 0u32;
-        while target.place.load(Ordering::SeqCst) != place::DOWN && !target.up.load(Ordering::SeqCst) {
+        while target.place.load(Ordering::SeqCst) != place::DOWN
+            && !target.up.load(Ordering::SeqCst)
+        {
             self.wait_a_little();
             turns = turns.wrapping_add(1);
             if turns.is_multiple_of(512) {
@@ -174,7 +179,10 @@ impl<M: Machine> Cpu<'_, M> {
         }
         target.vcpu_info.store(at, Ordering::SeqCst);
         // Whatever was raised in between is found: everything counts as pending.
-        if let (Some(selector), Some(pending)) = (self.m.word(at + info::PENDING_SEL), self.m.byte(at + info::PENDING)) {
+        if let (Some(selector), Some(pending)) = (
+            self.m.word(at + info::PENDING_SEL),
+            self.m.byte(at + info::PENDING),
+        ) {
             selector.store(!0, Ordering::SeqCst);
             pending.store(1, Ordering::SeqCst);
         }
@@ -206,7 +214,14 @@ impl<M: Machine> Cpu<'_, M> {
         }
         run.state = state;
         run.entered = now;
-        let values = [u64::from(state), now, run.time[0], run.time[1], run.time[2], run.time[3]];
+        let values = [
+            u64::from(state),
+            now,
+            run.time[0],
+            run.time[1],
+            run.time[2],
+            run.time[3],
+        ];
         for (mirror, value) in self.shared().runstate.iter().zip(values) {
             mirror.store(value, Ordering::Relaxed);
         }
@@ -231,12 +246,16 @@ impl<M: Machine> Cpu<'_, M> {
 
     /// Writes a vCPU's registered runstate area. It is guest memory under the guest kernel's page table.
     fn publish_runstate(&self, id: u32) {
-        let area = self.dom.vcpu(id).map_or(0, |vcpu| vcpu.runstate_area.load(Ordering::SeqCst));
+        let area = self
+            .dom
+            .vcpu(id)
+            .map_or(0, |vcpu| vcpu.runstate_area.load(Ordering::SeqCst));
         if area == 0 {
             return;
         }
         let mut info = self.runstate_of(id);
-        let guarded = self.dom.assist.load(Ordering::Relaxed) >> VmAssist::RUNSTATE_UPDATE_FLAG.0 & 1 != 0;
+        let guarded =
+            self.dom.assist.load(Ordering::Relaxed) >> VmAssist::RUNSTATE_UPDATE_FLAG.0 & 1 != 0;
         if guarded {
             info.state_entry_time |= UPDATE;
             let _ = self.write(area.wrapping_add(8), &info.state_entry_time.to_le_bytes());

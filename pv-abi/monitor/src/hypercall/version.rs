@@ -46,15 +46,26 @@ impl<M: Machine> Cpu<'_, M> {
                 };
                 self.give(at, &answer.to_bytes())
             }
-            VersionOp::PLATFORM_PARAMETERS => {
-                self.give(at, &PlatformParameters64 { virt_start: HOLE_START }.to_bytes())
-            }
+            VersionOp::PLATFORM_PARAMETERS => self.give(
+                at,
+                &PlatformParameters64 {
+                    virt_start: HOLE_START,
+                }
+                .to_bytes(),
+            ),
             VersionOp::GET_FEATURES => {
                 let asked = FeatureInfo::from_bytes(&self.read_array(at).map_err(efault)?);
                 if asked.submap_idx != 0 {
                     return Err(Errno::EINVAL);
                 }
-                self.give(at, &FeatureInfo { submap_idx: 0, submap: FEATURES }.to_bytes())
+                self.give(
+                    at,
+                    &FeatureInfo {
+                        submap_idx: 0,
+                        submap: FEATURES,
+                    }
+                    .to_bytes(),
+                )
             }
             VersionOp::PAGESIZE => Ok(PAGE_SIZE),
             VersionOp::GUEST_HANDLE => {

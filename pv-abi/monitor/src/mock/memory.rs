@@ -14,13 +14,19 @@ struct Bank {
 
 impl Bank {
     fn new(base: u64, bytes: u64) -> Bank {
-        Bank { base, cells: (0..bytes / 8).map(|_| AtomicU64::new(0)).collect() }
+        Bank {
+            base,
+            cells: (0..bytes / 8).map(|_| AtomicU64::new(0)).collect(),
+        }
     }
 
     /// Cell and byte inside it.
     fn cell(&self, maddr: u64) -> Option<(&AtomicU64, usize)> {
         let offset = maddr.checked_sub(self.base)?;
-        Some((self.cells.get(usize::try_from(offset / 8).ok()?)?, (offset % 8) as usize))
+        Some((
+            self.cells.get(usize::try_from(offset / 8).ok()?)?,
+            (offset % 8) as usize,
+        ))
     }
 }
 
@@ -32,7 +38,9 @@ pub struct Memory {
 impl Memory {
     /// `ram` bytes from 0 and `region` bytes from `region_base`.
     pub fn new(ram: u64, region_base: u64, region: u64) -> Memory {
-        Memory { banks: [Bank::new(0, ram), Bank::new(region_base, region)] }
+        Memory {
+            banks: [Bank::new(0, ram), Bank::new(region_base, region)],
+        }
     }
 
     fn cell(&self, maddr: u64) -> Option<(&AtomicU64, usize)> {
@@ -68,13 +76,17 @@ impl Memory {
 
     /// Bytes from `maddr`; panics outside memory (tests know where they look).
     pub fn get(&self, maddr: u64, len: usize) -> Vec<u8> {
-        (0..len as u64).map(|i| self.byte(maddr + i).expect("memory").load(Ordering::SeqCst)).collect()
+        (0..len as u64)
+            .map(|i| self.byte(maddr + i).expect("memory").load(Ordering::SeqCst))
+            .collect()
     }
 
     /// Stores bytes.
     pub fn put(&self, maddr: u64, bytes: &[u8]) {
         for (i, byte) in bytes.iter().enumerate() {
-            self.byte(maddr + i as u64).expect("memory").store(*byte, Ordering::SeqCst);
+            self.byte(maddr + i as u64)
+                .expect("memory")
+                .store(*byte, Ordering::SeqCst);
         }
     }
 
@@ -85,6 +97,8 @@ impl Memory {
 
     /// Stores a 64-bit word.
     pub fn set_u64(&self, maddr: u64, value: u64) {
-        self.word(maddr).expect("memory").store(value, Ordering::SeqCst);
+        self.word(maddr)
+            .expect("memory")
+            .store(value, Ordering::SeqCst);
     }
 }

@@ -134,8 +134,10 @@ impl Bus {
     /// Waits until an IPI for `id` arrives and takes it; false after `limit`.
     pub fn take_ipi(&self, id: u32, limit: Duration) -> bool {
         let waiting = self.ipis.lock().expect("lock");
-        let (mut waiting, out) =
-            self.arrived.wait_timeout_while(waiting, limit, |ipis| ipis[id as usize] == 0).expect("lock");
+        let (mut waiting, out) = self
+            .arrived
+            .wait_timeout_while(waiting, limit, |ipis| ipis[id as usize] == 0)
+            .expect("lock");
         if out.timed_out() {
             return false;
         }
@@ -146,8 +148,18 @@ impl Bus {
 
 impl Mock {
     fn new(id: u32, memory: Arc<Memory>, dom: Arc<Domain>, bus: Arc<Bus>) -> Mock {
-        let state = State { cr4: CR4, xcr0: 1, ..State::default() };
-        Mock { id, memory, dom, bus, state: Mutex::new(state) }
+        let state = State {
+            cr4: CR4,
+            xcr0: 1,
+            ..State::default()
+        };
+        Mock {
+            id,
+            memory,
+            dom,
+            bus,
+            state: Mutex::new(state),
+        }
     }
 
     /// Registers and effects.
@@ -169,7 +181,10 @@ impl Mock {
         const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
         let (mut at, mut user, mut writable) = (self.state().cr3 & ADDRESS, true, true);
         for shift in [39, 30, 21, 12] {
-            let entry = self.memory.word(at + (va >> shift & 0x1ff) * 8)?.load(Ordering::SeqCst);
+            let entry = self
+                .memory
+                .word(at + (va >> shift & 0x1ff) * 8)?
+                .load(Ordering::SeqCst);
             if entry & 1 == 0 {
                 return None;
             }
@@ -177,7 +192,11 @@ impl Mock {
             writable &= entry & 2 != 0;
             let offset_mask = (1u64 << shift) - 1;
             if shift == 12 || (entry & 0x80 != 0 && shift != 39) {
-                return Some((entry & ADDRESS & !offset_mask | va & offset_mask, user, writable));
+                return Some((
+                    entry & ADDRESS & !offset_mask | va & offset_mask,
+                    user,
+                    writable,
+                ));
             }
             at = entry & ADDRESS;
         }
@@ -191,7 +210,10 @@ impl Mock {
             if !write || writable {
                 return Ok(maddr);
             }
-            let tables = Tables { m: self, dom: &self.dom };
+            let tables = Tables {
+                m: self,
+                dom: &self.dom,
+            };
             let cr3 = self.state().cr3;
             if tables.heal(cr3, va, fault::P | fault::W) == Healed::No {
                 break;
@@ -220,31 +242,54 @@ impl Machine for Mock {
     }
 
     fn clear_frame(&self, mfn: u64) -> bool {
-        (0..512).all(|i| self.memory.word((mfn << 12) + i * 8).map(|word| word.store(0, Ordering::SeqCst)).is_some())
+        (0..512).all(|i| {
+            self.memory
+                .word((mfn << 12) + i * 8)
+                .map(|word| word.store(0, Ordering::SeqCst))
+                .is_some()
+        })
     }
 
     fn copy_frame(&self, to: u64, from: u64) -> bool {
-        (0..512).all(|i| match (self.memory.word((to << 12) + i * 8), self.memory.word((from << 12) + i * 8)) {
-            (Some(to), Some(from)) => {
-                to.store(from.load(Ordering::SeqCst), Ordering::SeqCst);
-                true
+        (0..512).all(|i| {
+            match (
+                self.memory.word((to << 12) + i * 8),
+                self.memory.word((from << 12) + i * 8),
+            ) {
+                (Some(to), Some(from)) => {
+                    to.store(from.load(Ordering::SeqCst), Ordering::SeqCst);
+                    true
+                }
+                _ => false,
             }
-            _ => false,
         })
     }
 
     fn read_guest(&self, va: u64, buf: &mut [u8]) -> Result<(), Fault> {
         for (i, byte) in buf.iter_mut().enumerate() {
-            let at = va.checked_add(i as u64).filter(|at| canonical(*at)).ok_or(Fault)?;
-            *byte = self.memory.byte(self.access(at, false)?).ok_or(Fault)?.load(Ordering::SeqCst);
+            let at = va
+                .checked_add(i as u64)
+                .filter(|at| canonical(*at))
+                .ok_or(Fault)?;
+            *byte = self
+                .memory
+                .byte(self.access(at, false)?)
+                .ok_or(Fault)?
+                .load(Ordering::SeqCst);
         }
         Ok(())
     }
 
     fn write_guest(&self, va: u64, bytes: &[u8]) -> Result<(), Fault> {
         for (i, byte) in bytes.iter().enumerate() {
-            let at = va.checked_add(i as u64).filter(|at| canonical(*at)).ok_or(Fault)?;
-            self.memory.byte(self.access(at, true)?).ok_or(Fault)?.store(*byte, Ordering::SeqCst);
+            let at = va
+                .checked_add(i as u64)
+                .filter(|at| canonical(*at))
+                .ok_or(Fault)?;
+            self.memory
+                .byte(self.access(at, true)?)
+                .ok_or(Fault)?
+                .store(*byte, Ordering::SeqCst);
         }
         Ok(())
     }
@@ -271,7 +316,10 @@ impl Machine for Mock {
     }
 
     fn set_base(&self, which: Base, value: u64) {
-        assert!(canonical(value), "the core must check: WRMSR of a non-canonical base faults");
+        assert!(
+            canonical(value),
+            "the core must check: WRMSR of a non-canonical base faults"
+        );
         self.state().bases[base_index(which)] = value;
     }
 
@@ -326,11 +374,18 @@ impl Machine for Mock {
             note_interrupt(&self.dom.vcpus[self.id as usize], vector::TIMER);
             return;
         }
-        assert!(self.bus.take_ipi(self.id, Duration::from_secs(60)), "vCPU {} halted for ever", self.id);
+        assert!(
+            self.bus.take_ipi(self.id, Duration::from_secs(60)),
+            "vCPU {} halted for ever",
+            self.id
+        );
     }
 
     fn relax(&self) {
-        assert!(self.bus.turns.fetch_add(1, Ordering::Relaxed) < 200_000_000, "a wait loop does not end");
+        assert!(
+            self.bus.turns.fetch_add(1, Ordering::Relaxed) < 200_000_000,
+            "a wait loop does not end"
+        );
         std::thread::yield_now();
     }
 

@@ -64,9 +64,20 @@ impl World {
         info.nr_cpuid = rows.len() as u32;
         change(&mut info);
         for (i, row) in rows.iter().enumerate() {
-            let words = [row.leaf, row.subleaf, row.indexed, row.eax, row.ebx, row.ecx, row.edx];
+            let words = [
+                row.leaf,
+                row.subleaf,
+                row.indexed,
+                row.eax,
+                row.ebx,
+                row.ecx,
+                row.edx,
+            ];
             for (j, word) in words.into_iter().enumerate() {
-                memory.put(info.cpuid_gpa + (i * 28 + j * 4) as u64, &word.to_le_bytes());
+                memory.put(
+                    info.cpuid_gpa + (i * 28 + j * 4) as u64,
+                    &word.to_le_bytes(),
+                );
             }
         }
         page_tables(&memory);
@@ -82,7 +93,11 @@ impl World {
         }
         let mut dom = Domain::new(info);
         dom.start(info, slots());
-        World { memory, dom: Arc::new(dom), bus: Arc::new(Bus::new(vcpus)) }
+        World {
+            memory,
+            dom: Arc::new(dom),
+            bus: Arc::new(Bus::new(vcpus)),
+        }
     }
 
     /// vCPU 0 at the guest's entry point.
@@ -123,7 +138,11 @@ impl World {
     pub fn seat(&self, id: u32) -> Seat {
         let m = Mock::new(id, self.memory.clone(), self.dom.clone(), self.bus.clone());
         m.set_cr3(self.dom.info.l4_gpa);
-        Seat { m, v: Box::new(Vcpu::new(id)), regs: Regs::default() }
+        Seat {
+            m,
+            v: Box::new(Vcpu::new(id)),
+            regs: Regs::default(),
+        }
     }
 
     /// Sets system time.
@@ -133,18 +152,26 @@ impl World {
 
     /// What the next halt is interrupted by.
     pub fn while_halted(&self, event: impl FnOnce(&Mock) + Send + 'static) {
-        self.bus.while_halted.lock().expect("lock").push_back(Box::new(event));
+        self.bus
+            .while_halted
+            .lock()
+            .expect("lock")
+            .push_back(Box::new(event));
     }
 
     /// A byte of a vCPU's legacy vcpu_info.
     pub fn info_byte(&self, vcpu: u32, offset: u64) -> u8 {
-        let at = self.dom.vcpus[vcpu as usize].vcpu_info.load(Ordering::SeqCst);
+        let at = self.dom.vcpus[vcpu as usize]
+            .vcpu_info
+            .load(Ordering::SeqCst);
         self.memory.get(at + offset, 1)[0]
     }
 
     /// Writes a byte there.
     pub fn set_info_byte(&self, vcpu: u32, offset: u64, value: u8) {
-        let at = self.dom.vcpus[vcpu as usize].vcpu_info.load(Ordering::SeqCst);
+        let at = self.dom.vcpus[vcpu as usize]
+            .vcpu_info
+            .load(Ordering::SeqCst);
         self.memory.put(at + offset, &[value]);
     }
 
@@ -155,27 +182,51 @@ impl World {
 
     /// A word of a vCPU's counter page.
     pub fn counter(&self, vcpu: u32, word: usize) -> u64 {
-        self.memory.u64(self.dom.info.counters_gpa + u64::from(vcpu) * 4096 + word as u64 * 8)
+        self.memory
+            .u64(self.dom.info.counters_gpa + u64::from(vcpu) * 4096 + word as u64 * 8)
     }
 }
 
 impl Seat {
     /// The vCPU at work.
     pub fn cpu(&mut self) -> Cpu<'_, Mock> {
-        Cpu { m: &self.m, dom: &self.m.dom, v: &mut self.v }
+        Cpu {
+            m: &self.m,
+            dom: &self.m.dom,
+            v: &mut self.v,
+        }
     }
 
     /// Trap handlers, callbacks, user page table, events on.
     fn equip(&mut self) {
         for (vector, trap) in self.v.traps.iter_mut().enumerate() {
             let flags = if matches!(vector, 3 | 4 | 0x80) { 3 } else { 0 };
-            *trap = Trap { address: handler(vector as u8), flags, cs: selector::GUEST_CS };
+            *trap = Trap {
+                address: handler(vector as u8),
+                flags,
+                cs: selector::GUEST_CS,
+            };
         }
-        self.v.callbacks.event = Callback { address: EVENT, mask: true };
-        self.v.callbacks.failsafe = Callback { address: FAILSAFE, mask: false };
-        self.v.callbacks.syscall = Callback { address: SYSCALL, mask: true };
-        self.v.callbacks.syscall32 = Callback { address: SYSCALL32, mask: true };
-        self.v.callbacks.sysenter = Callback { address: SYSENTER, mask: true };
+        self.v.callbacks.event = Callback {
+            address: EVENT,
+            mask: true,
+        };
+        self.v.callbacks.failsafe = Callback {
+            address: FAILSAFE,
+            mask: false,
+        };
+        self.v.callbacks.syscall = Callback {
+            address: SYSCALL,
+            mask: true,
+        };
+        self.v.callbacks.syscall32 = Callback {
+            address: SYSCALL32,
+            mask: true,
+        };
+        self.v.callbacks.sysenter = Callback {
+            address: SYSENTER,
+            mask: true,
+        };
         self.v.user_cr3 = USER_L4 << 12;
         self.v.gdt[0] = GDT_FRAME;
         self.v.kernel_sp = STACK;
@@ -196,7 +247,17 @@ impl Seat {
         let mut six = [0u64; 6];
         six[..args.len()].copy_from_slice(args);
         let [rdi, rsi, rdx, r10, r8, r9] = six;
-        self.regs = Regs { rax: u64::from(number.0), rdi, rsi, rdx, r10, r8, r9, vector: entry::SYSCALL, ..before };
+        self.regs = Regs {
+            rax: u64::from(number.0),
+            rdi,
+            rsi,
+            rdx,
+            r10,
+            r8,
+            r9,
+            vector: entry::SYSCALL,
+            ..before
+        };
         let mut regs = self.regs;
         self.cpu().hypercall(&mut regs);
         let answer = regs.rax as i64;
@@ -212,7 +273,11 @@ impl Seat {
 
     /// An entry with `vector`; registers are what the guest goes on with.
     pub fn enter(&mut self, vector: u64, error: u64, cr2: u64) {
-        let mut regs = Regs { vector, error, ..self.regs };
+        let mut regs = Regs {
+            vector,
+            error,
+            ..self.regs
+        };
         self.cpu().on_entry(&mut regs, cr2);
         self.regs = regs;
     }
@@ -220,19 +285,30 @@ impl Seat {
     /// Goes to user mode, at `rip`.
     pub fn go_user(&mut self, rip: u64) {
         assert!(self.cpu().to_user(), "a user page table");
-        self.regs = Regs { rip, rsp: USER + 0x8000, cs: 0x33, ss: 0x2b, rflags: flags::IF | 2, ..Regs::default() };
+        self.regs = Regs {
+            rip,
+            rsp: USER + 0x8000,
+            cs: 0x33,
+            ss: 0x2b,
+            rflags: flags::IF | 2,
+            ..Regs::default()
+        };
     }
 
     /// Stores bytes at a linear address of the guest kernel, rights disregarded.
     pub fn put(&self, va: u64, bytes: &[u8]) {
         for (i, byte) in bytes.iter().enumerate() {
-            self.m.memory.put(self.kernel_maddr(va + i as u64), &[*byte]);
+            self.m
+                .memory
+                .put(self.kernel_maddr(va + i as u64), &[*byte]);
         }
     }
 
     /// Reads bytes from there.
     pub fn get(&self, va: u64, len: usize) -> Vec<u8> {
-        (0..len as u64).flat_map(|i| self.m.memory.get(self.kernel_maddr(va + i), 1)).collect()
+        (0..len as u64)
+            .flat_map(|i| self.m.memory.get(self.kernel_maddr(va + i), 1))
+            .collect()
     }
 
     /// Reads a u64 from there.
@@ -247,13 +323,17 @@ impl Seat {
 
     /// Reads `count` words from there.
     pub fn words(&self, va: u64, count: usize) -> Vec<u64> {
-        (0..count as u64).map(|i| self.get_u64(va + i * 8)).collect()
+        (0..count as u64)
+            .map(|i| self.get_u64(va + i * 8))
+            .collect()
     }
 
     fn kernel_maddr(&self, va: u64) -> u64 {
         match va.checked_sub(KERNEL) {
             Some(offset) if offset < BOOT_PAGES << 12 => offset,
-            _ => ((USER_FRAME << 12) + va).checked_sub(USER).expect("an address of the test domain"),
+            _ => ((USER_FRAME << 12) + va)
+                .checked_sub(USER)
+                .expect("an address of the test domain"),
         }
     }
 
@@ -302,7 +382,8 @@ pub fn slots() -> [u64; NR_SLOTS] {
 
 /// L1 entries: P, RW, A, US; tables P, RW, A, D, US.
 fn page_tables(memory: &Memory) {
-    let entry = |table: u64, index: u64, value: u64| memory.set_u64((table << 12) + index * 8, value);
+    let entry =
+        |table: u64, index: u64, value: u64| memory.set_u64((table << 12) + index * 8, value);
     entry(L4, KERNEL >> 39 & 511, 2 << 12 | 0x67);
     entry(2, KERNEL >> 30 & 511, 3 << 12 | 0x67);
     entry(3, KERNEL >> 21 & 511, L1 << 12 | 0x67);
@@ -315,7 +396,11 @@ fn page_tables(memory: &Memory) {
     entry(6, USER >> 30 & 511, 7 << 12 | 0x67);
     entry(7, USER >> 21 & 511, 8 << 12 | 0x67);
     for page in 0..USER_PAGES {
-        entry(8, (USER >> 12) + page & 511, (USER_FRAME + page) << 12 | 0x27);
+        entry(
+            8,
+            (USER >> 12) + page & 511,
+            (USER_FRAME + page) << 12 | 0x27,
+        );
     }
     // Kernels map user space in their own table too.
     entry(L4, USER >> 39 & 511, 6 << 12 | 0x67);
@@ -345,7 +430,12 @@ fn cpuid_rows() -> Vec<CpuidEntry> {
         row(0xd, 5, 1, [64, 1088, 0, 0]),
         row(0xd, 6, 1, [512, 1152, 2, 0]),
         row(0xd, 7, 1, [1024, 1664, 2, 0]),
-        row(0x4000_0000, 0, 0, [0x4000_0005, 0x566e_6558, 0x6558_4d4d, 0x4d4d_566e]),
+        row(
+            0x4000_0000,
+            0,
+            0,
+            [0x4000_0005, 0x566e_6558, 0x6558_4d4d, 0x4d4d_566e],
+        ),
         row(0x8000_001e, 0, 0, [0, 1, 0, 0]),
     ]
 }

@@ -11,7 +11,13 @@ const USER_FLAGS: u64 = 0x246;
 
 fn user(seat: &mut Seat) {
     seat.go_user(USER_RIP);
-    seat.regs = Regs { rcx: 0xc0c, r11: 0x111, rsp: USER + 0x8008, rflags: USER_FLAGS, ..seat.regs };
+    seat.regs = Regs {
+        rcx: 0xc0c,
+        r11: 0x111,
+        rsp: USER + 0x8008,
+        rflags: USER_FLAGS,
+        ..seat.regs
+    };
     (seat.v.kernel_sp, seat.v.kernel_ss) = (STACK - 0x200, 0x1b);
 }
 
@@ -23,8 +29,22 @@ fn trap_from_user_lands_on_the_kernel_stack() {
     seat.enter(0, 0, 0);
     // rcx r11 rip cs rflags rsp ss: no error code, seven words below an aligned top.
     assert_eq!(seat.regs.rsp, STACK - 0x200 - 56);
-    assert_eq!(seat.words(seat.regs.rsp, 7), [0xc0c, 0x111, USER_RIP, 0x33, USER_FLAGS, USER + 0x8008, 0x2b]);
-    assert_eq!((seat.regs.rip, seat.regs.cs, seat.regs.ss), (handler(0), 0xe033, 0xe02b));
+    assert_eq!(
+        seat.words(seat.regs.rsp, 7),
+        [
+            0xc0c,
+            0x111,
+            USER_RIP,
+            0x33,
+            USER_FLAGS,
+            USER + 0x8008,
+            0x2b
+        ]
+    );
+    assert_eq!(
+        (seat.regs.rip, seat.regs.cs, seat.regs.ss),
+        (handler(0), 0xe033, 0xe02b)
+    );
     assert!(seat.v.kernel_mode);
     assert_eq!(seat.m.state().cr3, L4 << 12);
     assert_eq!(world.counter(0, TRAP), 1);
@@ -34,12 +54,20 @@ fn trap_from_user_lands_on_the_kernel_stack() {
 fn trap_from_kernel_stays_on_its_stack_and_clears_rpl() {
     let mut seat = World::new(1).running();
     let rsp = STACK - 0x108;
-    seat.regs = Regs { rsp, rcx: 1, r11: 2, ..seat.regs };
+    seat.regs = Regs {
+        rsp,
+        rcx: 1,
+        r11: 2,
+        ..seat.regs
+    };
     seat.enter(13, 0x68, 0);
     // Aligned down to 16, eight words with the error code.
     assert_eq!(seat.regs.rsp, (rsp & !15) - 64);
     let rip = kernel_regs().rip;
-    assert_eq!(seat.words(seat.regs.rsp, 8), [1, 2, 0x68, rip, 0xe030, flags::IF | 2, rsp, 0xe02b]);
+    assert_eq!(
+        seat.words(seat.regs.rsp, 8),
+        [1, 2, 0x68, rip, 0xe030, flags::IF | 2, rsp, 0xe02b]
+    );
 }
 
 #[test]
@@ -51,16 +79,25 @@ fn saved_mask_is_the_interrupt_flag_of_the_frame() {
     let frame = seat.words(seat.regs.rsp, 5);
     assert_eq!(frame[3], 1 << 32 | 0xe030, "mask in the upper half of cs");
     assert_eq!(frame[4] & flags::IF, 0);
-    assert_eq!(seat.regs.rflags & flags::IF, flags::IF, "real interrupts stay on");
+    assert_eq!(
+        seat.regs.rflags & flags::IF,
+        flags::IF,
+        "real interrupts stay on"
+    );
 }
 
 #[test]
 fn flags_that_would_disturb_the_handler_are_cleared() {
     let mut seat = World::new(1).running();
-    let odd = flags::TF | flags::NT | flags::RF | flags::AC | flags::DF | flags::IOPL | 0xd7 | flags::IF;
+    let odd =
+        flags::TF | flags::NT | flags::RF | flags::AC | flags::DF | flags::IOPL | 0xd7 | flags::IF;
     seat.regs.rflags = odd;
     seat.enter(0, 0, 0);
-    assert_eq!(seat.get_u64(seat.regs.rsp + 32), odd & !flags::IOPL, "the frame keeps them, but for IOPL");
+    assert_eq!(
+        seat.get_u64(seat.regs.rsp + 32),
+        odd & !flags::IOPL,
+        "the frame keeps them, but for IOPL"
+    );
     assert_eq!(seat.regs.rflags, 0xd7 | flags::DF | flags::IF);
 }
 
@@ -74,7 +111,11 @@ fn mask_flag_of_a_trap_masks_events() {
     seat.v.traps[0].flags = 4;
     seat.enter(0, 0, 0);
     assert_eq!(world.info_byte(0, 1), 1);
-    assert_eq!(seat.get_u64(seat.regs.rsp + 24) >> 32, 0, "the mask from before");
+    assert_eq!(
+        seat.get_u64(seat.regs.rsp + 24) >> 32,
+        0,
+        "the mask from before"
+    );
 }
 
 #[test]
@@ -87,7 +128,11 @@ fn error_codes_are_pushed_where_hardware_has_them() {
         let rsp = seat.regs.rsp & !15;
         seat.enter(vector, 0x40, 0);
         let words = (rsp - seat.regs.rsp) / 8;
-        assert_eq!(words == 8, matches!(vector, 8 | 10 | 11 | 12 | 13 | 17 | 21), "{vector}");
+        assert_eq!(
+            words == 8,
+            matches!(vector, 8 | 10 | 11 | 12 | 13 | 17 | 21),
+            "{vector}"
+        );
         assert_eq!(seat.regs.rip, handler(vector as u8));
     }
 }
@@ -128,7 +173,11 @@ fn soft_interrupt_by_privilege_goes_to_its_handler() {
     seat.enter(13, 0x402, 0);
     assert_eq!(seat.regs.rip, handler(0x80));
     let frame = seat.words(seat.regs.rsp, 7);
-    assert_eq!(frame[2], USER_RIP + 2, "behind the instruction, no error code");
+    assert_eq!(
+        frame[2],
+        USER_RIP + 2,
+        "behind the instruction, no error code"
+    );
 }
 
 #[test]
@@ -158,7 +207,14 @@ fn system_call_frame_has_flat_selectors_and_masks_events() {
     let world = World::new(1);
     let mut seat = world.running();
     user(&mut seat);
-    seat.regs = Regs { cs: 0xe033, ss: 0xe02b, rcx: USER_RIP, r11: USER_FLAGS, rax: 39, ..seat.regs };
+    seat.regs = Regs {
+        cs: 0xe033,
+        ss: 0xe02b,
+        rcx: USER_RIP,
+        r11: USER_FLAGS,
+        rax: 39,
+        ..seat.regs
+    };
     seat.regs.rflags |= flags::DF;
     seat.enter(entry::SYSCALL, 0, 0);
     assert_eq!(seat.regs.rip, SYSCALL);
@@ -229,7 +285,22 @@ fn failed_return_enters_the_failsafe_callback() {
     assert_eq!((regs.rip, regs.cs), (FAILSAFE, 0xe033));
     assert_eq!(regs.rsp, STACK - 0x200 - 96 + 8);
     let frame = seat.words(regs.rsp, 11);
-    assert_eq!(frame, [0xc0c, 0x111, 0, 0, 0, 0, USER_RIP, 0x6b, USER_FLAGS, USER + 0x8008, 0x2b]);
+    assert_eq!(
+        frame,
+        [
+            0xc0c,
+            0x111,
+            0,
+            0,
+            0,
+            0,
+            USER_RIP,
+            0x6b,
+            USER_FLAGS,
+            USER + 0x8008,
+            0x2b
+        ]
+    );
     assert!(seat.m.take_effects().contains(&Effect::NullSegments));
     assert!(seat.v.kernel_mode);
 }

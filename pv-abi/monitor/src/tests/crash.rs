@@ -12,7 +12,17 @@ fn crash_record_holds_registers_stack_and_reason() {
     for i in 0..4u64 {
         seat.put(STACK - 32 + i * 8, &(0x1000 + i).to_le_bytes());
     }
-    let regs = Regs { r15: 15, rax: 10, rdi: 1, rip: 0x42, cs: 0x13, rflags: 0x202, rsp: STACK - 32, ss: 0x1b, ..seat.regs };
+    let regs = Regs {
+        r15: 15,
+        rax: 10,
+        rdi: 1,
+        rip: 0x42,
+        cs: 0x13,
+        rflags: 0x202,
+        rsp: STACK - 32,
+        ss: 0x1b,
+        ..seat.regs
+    };
     seat.cpu().crash(&regs, 13, 0x18, 0xbad, "why");
     let at = world.dom.info.crash_gpa;
     let word = |offset: usize| world.memory.u64(at + offset as u64);
@@ -32,7 +42,10 @@ fn crash_record_holds_registers_stack_and_reason() {
     assert_eq!(word(offset_of!(Crash, nr_stack)), 64);
     assert_eq!(word(offset_of!(Crash, stack)), 0x1000);
     assert_eq!(word(offset_of!(Crash, stack) + 24), 0x1003);
-    assert_eq!(world.memory.get(at + offset_of!(Crash, reason) as u64, 5), b"why\0\0");
+    assert_eq!(
+        world.memory.get(at + offset_of!(Crash, reason) as u64, 5),
+        b"why\0\0"
+    );
     assert_eq!(seat.calls(call::CRASH).len(), 1);
 }
 
@@ -40,11 +53,19 @@ fn crash_record_holds_registers_stack_and_reason() {
 fn crash_with_unreadable_stack_has_no_stack_words() {
     let world = World::new(1);
     let mut seat = world.running();
-    let regs = Regs { rsp: UNMAPPED - 16, ..seat.regs };
+    let regs = Regs {
+        rsp: UNMAPPED - 16,
+        ..seat.regs
+    };
     seat.cpu().crash(&regs, 8, 0, 0, &"long ".repeat(100));
     let at = world.dom.info.crash_gpa;
     assert_eq!(world.memory.u64(at + offset_of!(Crash, nr_stack) as u64), 2);
-    assert_eq!(world.memory.get(at + offset_of!(Crash, reason) as u64 + 120, 16), b"long lon\0\0\0\0\0\0\0\0");
+    assert_eq!(
+        world
+            .memory
+            .get(at + offset_of!(Crash, reason) as u64 + 120, 16),
+        b"long lon\0\0\0\0\0\0\0\0"
+    );
 }
 
 #[test]
@@ -73,6 +94,9 @@ fn log_line_is_cut_at_its_limit() {
 
 #[test]
 fn hex_is_sixteen_digits() {
-    assert_eq!(Hex::new(0xc000_0080_dead_beef).as_str(), "0xc0000080deadbeef");
+    assert_eq!(
+        Hex::new(0xc000_0080_dead_beef).as_str(),
+        "0xc0000080deadbeef"
+    );
     assert_eq!(Hex::new(0).as_str(), "0x0000000000000000");
 }

@@ -17,7 +17,10 @@ pub(super) const CODE: u64 = USER;
 pub(super) fn run(seat: &mut Seat, code: &[u8]) -> bool {
     seat.put(CODE, code);
     seat.regs.rip = CODE;
-    let mut regs = Regs { vector: 13, ..seat.regs };
+    let mut regs = Regs {
+        vector: 13,
+        ..seat.regs
+    };
     seat.cpu().on_entry(&mut regs, 0);
     let done = regs.rip == CODE + code.len() as u64;
     if done {
@@ -37,7 +40,14 @@ fn world_handler(vector: u8) -> u64 {
 }
 
 fn counted(world: &World, name: &str) -> u64 {
-    world.counter(0, EMULATED + EMULATED_NAMES.iter().position(|known| *known == name).unwrap())
+    world.counter(
+        0,
+        EMULATED
+            + EMULATED_NAMES
+                .iter()
+                .position(|known| *known == name)
+                .unwrap(),
+    )
 }
 
 fn cpuid(seat: &mut Seat, leaf: u32, subleaf: u32) -> [u64; 4] {
@@ -100,7 +110,11 @@ fn cpuid_xsave_size_follows_xcr0() {
 fn forced_emulation_prefix_is_cpuid() {
     let mut seat = World::new(1).running();
     seat.put(CODE, &[0x0f, 0x0b, b'x', b'e', b'n', 0x0f, 0xa2]);
-    seat.regs = Regs { rip: CODE, rax: 0x4000_0000, ..seat.regs };
+    seat.regs = Regs {
+        rip: CODE,
+        rax: 0x4000_0000,
+        ..seat.regs
+    };
     seat.enter(6, 0, 0);
     assert_eq!(seat.regs.rip, CODE + 7);
     assert_eq!((seat.regs.rax, seat.regs.rbx), (0x4000_0005, 0x566e_6558));
@@ -121,7 +135,12 @@ fn instruction_at_the_end_of_a_page_is_read() {
     // The last two bytes of user space's last page; nothing is mapped behind it.
     let at = USER + USER_PAGES * 4096 - 2;
     seat.put(at, CPUID);
-    seat.regs = Regs { rip: at, rax: 0, vector: 13, ..seat.regs };
+    seat.regs = Regs {
+        rip: at,
+        rax: 0,
+        vector: 13,
+        ..seat.regs
+    };
     let mut regs = seat.regs;
     seat.cpu().on_entry(&mut regs, 0);
     assert_eq!((regs.rip, regs.rax), (at + 2, 0xd));
@@ -133,19 +152,27 @@ fn rdmsr(seat: &mut Seat, msr: u32) -> Option<u64> {
 }
 
 fn wrmsr(seat: &mut Seat, msr: u32, value: u64) -> bool {
-    (seat.regs.rcx, seat.regs.rax, seat.regs.rdx) = (u64::from(msr), value & 0xffff_ffff, value >> 32);
+    (seat.regs.rcx, seat.regs.rax, seat.regs.rdx) =
+        (u64::from(msr), value & 0xffff_ffff, value >> 32);
     run(seat, WRMSR)
 }
 
 #[test]
 fn segment_base_msrs_are_the_real_ones() {
     let mut seat = World::new(1).running();
-    for (msr, base) in [(0xc000_0100, Base::Fs), (0xc000_0101, Base::Gs), (0xc000_0102, Base::OtherGs)] {
+    for (msr, base) in [
+        (0xc000_0100, Base::Fs),
+        (0xc000_0101, Base::Gs),
+        (0xc000_0102, Base::OtherGs),
+    ] {
         let value = KERNEL + u64::from(msr & 0xff);
         assert!(wrmsr(&mut seat, msr, value));
         assert_eq!(seat.m.base(base), value);
         assert_eq!(rdmsr(&mut seat, msr), Some(value));
-        assert!(!wrmsr(&mut seat, msr, 0x8000_0000_0000_0000), "not canonical");
+        assert!(
+            !wrmsr(&mut seat, msr, 0x8000_0000_0000_0000),
+            "not canonical"
+        );
     }
 }
 
@@ -153,7 +180,10 @@ fn segment_base_msrs_are_the_real_ones() {
 fn fixed_msrs_have_their_values() {
     let world = World::new(2);
     let mut seat = world.running();
-    world.bus.tsc.store(0x1_2345_6789, core::sync::atomic::Ordering::SeqCst);
+    world
+        .bus
+        .tsc
+        .store(0x1_2345_6789, core::sync::atomic::Ordering::SeqCst);
     for (msr, value) in [
         (0xc000_0080, EFER & !(1 << 12)),
         (0x277, 0x0000_0501_0007_0406),
@@ -192,7 +222,19 @@ fn efer_and_pat_accept_only_what_they_hold() {
 #[test]
 fn writes_to_entry_registers_vanish() {
     let mut seat = World::new(1).running();
-    for msr in [0xc000_0081, 0xc000_0082, 0xc000_0083, 0xc000_0084, 0x174, 0x175, 0x176, 0x10, 0x3b, 0x1a0, 0xc001_0015] {
+    for msr in [
+        0xc000_0081,
+        0xc000_0082,
+        0xc000_0083,
+        0xc000_0084,
+        0x174,
+        0x175,
+        0x176,
+        0x10,
+        0x3b,
+        0x1a0,
+        0xc001_0015,
+    ] {
         assert!(wrmsr(&mut seat, msr, 0x1234), "{msr:#x}");
     }
     assert_eq!(rdmsr(&mut seat, 0xc000_0082), Some(0));
@@ -206,7 +248,10 @@ fn unknown_msr_is_a_fault_and_a_log_line() {
     let lines = seat.calls(call::LOG);
     assert_eq!(lines.len(), 1);
     let text = String::from_utf8(lines[0].1.clone()).unwrap();
-    assert_eq!(text, "guest wrote MSR 0x0000000000000345 := 0x0000000000000099: refused");
+    assert_eq!(
+        text,
+        "guest wrote MSR 0x0000000000000345 := 0x0000000000000099: refused"
+    );
 }
 
 #[test]
@@ -236,7 +281,10 @@ fn cr0_shows_ts_and_lets_only_ts_change() {
     assert!(run(&mut seat, &[0x0f, 0x06]), "clts");
     assert!(!seat.m.state().ts);
     seat.regs.rax = 0x8004_0033;
-    assert!(!run(&mut seat, &[0x0f, 0x22, 0xc0]), "WP is not the guest's");
+    assert!(
+        !run(&mut seat, &[0x0f, 0x22, 0xc0]),
+        "WP is not the guest's"
+    );
 }
 
 #[test]
@@ -252,7 +300,10 @@ fn smsw_and_lmsw_handle_ts() {
     assert!(run(&mut seat, &[0x0f, 0x01, 0xf1]), "PE stays, TS goes");
     assert!(!seat.m.state().ts);
     seat.regs.rcx = 0xf;
-    assert!(!run(&mut seat, &[0x0f, 0x01, 0xf1]), "EM is not the guest's");
+    assert!(
+        !run(&mut seat, &[0x0f, 0x01, 0xf1]),
+        "EM is not the guest's"
+    );
 }
 
 #[test]
@@ -286,10 +337,17 @@ fn cr4_keeps_the_guests_bits_and_drops_others() {
     assert!(run(&mut seat, &[0x0f, 0x22, 0xe0]));
     assert_eq!(seat.m.state().cr4, CR4 | 1 << 2 | 1 << 3);
     assert!(run(&mut seat, &[0x0f, 0x20, 0xe0]));
-    assert_eq!(seat.regs.rax, 1 << 2 | 1 << 3 | 1 << 5 | 1 << 6 | 1 << 9 | 1 << 10 | 1 << 18);
+    assert_eq!(
+        seat.regs.rax,
+        1 << 2 | 1 << 3 | 1 << 5 | 1 << 6 | 1 << 9 | 1 << 10 | 1 << 18
+    );
     seat.regs.rax = 0;
     assert!(run(&mut seat, &[0x0f, 0x22, 0xe0]));
-    assert_eq!(seat.m.state().cr4, CR4, "OSXSAVE stays on in the real register");
+    assert_eq!(
+        seat.m.state().cr4,
+        CR4,
+        "OSXSAVE stays on in the real register"
+    );
 }
 
 #[test]
@@ -344,14 +402,20 @@ fn invlpg_and_wbinvd_reach_the_processor() {
     seat.regs.rdi = KERNEL + 0x5000;
     assert!(run(&mut seat, &[0x0f, 0x01, 0x3f]));
     assert!(run(&mut seat, &[0x0f, 0x09]));
-    assert_eq!(seat.m.take_effects(), [Effect::Invlpg(KERNEL + 0x5000), Effect::Wbinvd]);
+    assert_eq!(
+        seat.m.take_effects(),
+        [Effect::Invlpg(KERNEL + 0x5000), Effect::Wbinvd]
+    );
 }
 
 #[test]
 fn rdtsc_is_for_the_kernel_when_tsd_is_set() {
     let world = World::new(1);
     let mut seat = world.running();
-    world.bus.tsc.store(0x2_0000_0001, core::sync::atomic::Ordering::SeqCst);
+    world
+        .bus
+        .tsc
+        .store(0x2_0000_0001, core::sync::atomic::Ordering::SeqCst);
     (seat.v.cr4, seat.v.tsc_aux) = (1 << 2, 7);
     assert!(run(&mut seat, &[0x0f, 0x01, 0xf9]));
     assert_eq!((seat.regs.rax, seat.regs.rdx, seat.regs.rcx), (1, 2, 7));
@@ -368,7 +432,10 @@ fn hlt_blocks_until_an_event() {
     let (dom, info) = (world.dom.clone(), world.dom.info.shared_info_gpa);
     world.while_halted(move |m| {
         m.memory.put(info, &[1]);
-        dom.vcpus[0].attention.fetch_or(crate::domain::attention::EVENT, core::sync::atomic::Ordering::SeqCst);
+        dom.vcpus[0].attention.fetch_or(
+            crate::domain::attention::EVENT,
+            core::sync::atomic::Ordering::SeqCst,
+        );
     });
     seat.put(CODE, &[0xf4]);
     seat.regs.rip = CODE;
@@ -382,7 +449,11 @@ fn hlt_blocks_until_an_event() {
 fn single_step_after_emulation_is_delivered() {
     let mut seat = World::new(1).running();
     seat.put(CODE, CPUID);
-    seat.regs = Regs { rip: CODE, rflags: seat.regs.rflags | flags::TF, ..seat.regs };
+    seat.regs = Regs {
+        rip: CODE,
+        rflags: seat.regs.rflags | flags::TF,
+        ..seat.regs
+    };
     seat.enter(13, 0, 0);
     assert_eq!(seat.regs.rip, world_handler(1));
     assert_eq!(seat.get_u64(seat.regs.rsp + 16), CODE + 2);
@@ -395,13 +466,27 @@ fn code_in_the_guests_own_segments_is_decoded_by_its_width() {
     let mut seat = world.running();
     seat.v.gdt[0] = 64;
     // 2: 64-bit code, 4: flat 32-bit code, 5: 32-bit code with a base, 6: 16-bit code.
-    for (index, descriptor) in
-        [(2, 0x00af_fb00_0000_ffffu64), (4, 0x00cf_fb00_0000_ffff), (5, 0x00cf_fb00_1000_ffff), (6, 0x000f_fb00_0000_ffff)]
-    {
+    for (index, descriptor) in [
+        (2, 0x00af_fb00_0000_ffffu64),
+        (4, 0x00cf_fb00_0000_ffff),
+        (5, 0x00cf_fb00_1000_ffff),
+        (6, 0x000f_fb00_0000_ffff),
+    ] {
         world.memory.set_u64((64 << 12) + index * 8, descriptor);
     }
-    for (cs, fine) in [(0x13, true), (0x23, true), (0x2b, false), (0x33, false), (0x43, false), (0x17, false)] {
-        seat.regs = Regs { cs, rax: 0, ..kernel_regs() };
+    for (cs, fine) in [
+        (0x13, true),
+        (0x23, true),
+        (0x2b, false),
+        (0x33, false),
+        (0x43, false),
+        (0x17, false),
+    ] {
+        seat.regs = Regs {
+            cs,
+            rax: 0,
+            ..kernel_regs()
+        };
         assert_eq!(run(&mut seat, CPUID), fine, "{cs:#x}");
     }
 }

@@ -37,7 +37,14 @@ fn out_vanishes() {
 #[test]
 fn io_without_privilege_faults() {
     let mut seat = World::new(1).running();
-    for code in [&[0xe4, 0x60][..], &[0xee], &[0x6c], &[0x6e], &[0xfa], &[0xfb]] {
+    for code in [
+        &[0xe4, 0x60][..],
+        &[0xee],
+        &[0x6c],
+        &[0x6e],
+        &[0xfa],
+        &[0xfb],
+    ] {
         assert!(!run(&mut seat, code), "{code:x?}");
     }
 }
@@ -86,7 +93,10 @@ fn ins_fills_memory_and_moves_the_registers() {
     (seat.regs.rdi, seat.regs.rcx) = (ARGS + 4, 3);
     assert!(run(&mut seat, &[0xf3, 0x66, 0x6d]));
     assert_eq!((seat.regs.rdi, seat.regs.rcx), (ARGS + 10, 0));
-    assert_eq!(seat.get(ARGS, 12), [0, 0, 0, 0, 255, 255, 255, 255, 255, 255, 0, 0]);
+    assert_eq!(
+        seat.get(ARGS, 12),
+        [0, 0, 0, 0, 255, 255, 255, 255, 255, 255, 0, 0]
+    );
 }
 
 #[test]
@@ -104,11 +114,22 @@ fn ins_downwards_and_without_repetition() {
 fn long_ins_comes_back_for_the_rest() {
     let mut seat = privileged();
     seat.put(CODE, &[0xf3, 0x6c]);
-    seat.regs = Regs { rip: CODE, rdi: ARGS, rcx: 1500, ..seat.regs };
+    seat.regs = Regs {
+        rip: CODE,
+        rdi: ARGS,
+        rcx: 1500,
+        ..seat.regs
+    };
     seat.enter(13, 0, 0);
-    assert_eq!((seat.regs.rip, seat.regs.rcx, seat.regs.rdi), (CODE, 476, ARGS + 1024));
+    assert_eq!(
+        (seat.regs.rip, seat.regs.rcx, seat.regs.rdi),
+        (CODE, 476, ARGS + 1024)
+    );
     seat.enter(13, 0, 0);
-    assert_eq!((seat.regs.rip, seat.regs.rcx, seat.regs.rdi), (CODE + 2, 0, ARGS + 1500));
+    assert_eq!(
+        (seat.regs.rip, seat.regs.rcx, seat.regs.rdi),
+        (CODE + 2, 0, ARGS + 1500)
+    );
 }
 
 #[test]

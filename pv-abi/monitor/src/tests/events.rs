@@ -22,25 +22,49 @@ pub(super) fn on_port(seat: &mut Seat, cmd: EvtchnOp, port: u32) -> i64 {
 }
 
 pub(super) fn bind_ipi(seat: &mut Seat, vcpu: u32) -> u32 {
-    assert_eq!(op(seat, EvtchnOp::BIND_IPI, &EvtchnBindIpi { vcpu, port: 0 }.to_bytes()), 0);
+    assert_eq!(
+        op(
+            seat,
+            EvtchnOp::BIND_IPI,
+            &EvtchnBindIpi { vcpu, port: 0 }.to_bytes()
+        ),
+        0
+    );
     seat.get_u32(ARGS + 4)
 }
 
 pub(super) fn bind_virq(seat: &mut Seat, virq: u32, vcpu: u32) -> Result<u32, i64> {
-    match op(seat, EvtchnOp::BIND_VIRQ, &EvtchnBindVirq { virq, vcpu, port: 0 }.to_bytes()) {
+    match op(
+        seat,
+        EvtchnOp::BIND_VIRQ,
+        &EvtchnBindVirq {
+            virq,
+            vcpu,
+            port: 0,
+        }
+        .to_bytes(),
+    ) {
         0 => Ok(seat.get_u32(ARGS + 8)),
         refused => Err(refused),
     }
 }
 
 fn alloc_unbound(seat: &mut Seat, remote: u16) -> u32 {
-    let asked = EvtchnAllocUnbound { dom: SELF, remote_dom: remote, port: 0 };
+    let asked = EvtchnAllocUnbound {
+        dom: SELF,
+        remote_dom: remote,
+        port: 0,
+    };
     assert_eq!(op(seat, EvtchnOp::ALLOC_UNBOUND, &asked.to_bytes()), 0);
     seat.get_u32(ARGS + 4)
 }
 
 fn status(seat: &mut Seat, port: u32) -> EvtchnStatus {
-    let asked = EvtchnStatus { dom: SELF, port, ..Default::default() };
+    let asked = EvtchnStatus {
+        dom: SELF,
+        port,
+        ..Default::default()
+    };
     assert_eq!(op(seat, EvtchnOp::STATUS, &asked.to_bytes()), 0);
     EvtchnStatus::from_bytes(&seat.get(ARGS, EvtchnStatus::SIZE).try_into().unwrap())
 }
@@ -58,7 +82,9 @@ impl Bits<'_> {
 
     fn mask(&self, port: u32) {
         let at = self.at(0xa00, port);
-        self.0.memory.set_u64(at, self.0.memory.u64(at) | 1 << (port % 64));
+        self.0
+            .memory
+            .set_u64(at, self.0.memory.u64(at) | 1 << (port % 64));
     }
 
     fn masked(&self, port: u32) -> bool {
@@ -66,7 +92,12 @@ impl Bits<'_> {
     }
 
     fn selector(&self, vcpu: u32) -> u64 {
-        self.0.memory.u64(self.0.dom.vcpus[vcpu as usize].vcpu_info.load(Ordering::SeqCst) + 8)
+        self.0.memory.u64(
+            self.0.dom.vcpus[vcpu as usize]
+                .vcpu_info
+                .load(Ordering::SeqCst)
+                + 8,
+        )
     }
 }
 
@@ -74,9 +105,19 @@ impl Bits<'_> {
 fn ports_are_handed_out_lowest_first() {
     let mut seat = World::new(1).running();
     // 1 and 2 are the store and the console.
-    assert_eq!([bind_ipi(&mut seat, 0), bind_ipi(&mut seat, 0), bind_ipi(&mut seat, 0)], [3, 4, 5]);
+    assert_eq!(
+        [
+            bind_ipi(&mut seat, 0),
+            bind_ipi(&mut seat, 0),
+            bind_ipi(&mut seat, 0)
+        ],
+        [3, 4, 5]
+    );
     assert_eq!(on_port(&mut seat, EvtchnOp::CLOSE, 4), 0);
-    assert_eq!([alloc_unbound(&mut seat, 0), alloc_unbound(&mut seat, 0)], [4, 6]);
+    assert_eq!(
+        [alloc_unbound(&mut seat, 0), alloc_unbound(&mut seat, 0)],
+        [4, 6]
+    );
 }
 
 #[test]
@@ -87,7 +128,12 @@ fn send_sets_pending_selector_and_upcall_and_is_delivered_on_the_way_out() {
     let port = (0..70).map(|_| bind_ipi(&mut seat, 0)).last().unwrap();
     seat.put(ARGS, &port.to_le_bytes());
     let before = seat.regs;
-    seat.regs = crate::regs::Regs { rax: 32, rdi: 4, rsi: ARGS, ..before };
+    seat.regs = crate::regs::Regs {
+        rax: 32,
+        rdi: 4,
+        rsi: ARGS,
+        ..before
+    };
     seat.enter(crate::regs::entry::SYSCALL, 0, 0);
     assert!(bits.pending(port));
     assert_eq!(bits.selector(0), 1 << (port / 64));
@@ -119,7 +165,10 @@ fn unmask_of_an_idle_port_raises_nothing() {
     Bits(&world).mask(port);
     assert_eq!(on_port(&mut seat, EvtchnOp::UNMASK, port), 0);
     assert_eq!(world.info_byte(0, 0), 0);
-    assert_eq!(on_port(&mut seat, EvtchnOp::UNMASK, 4096), error(Errno::EINVAL));
+    assert_eq!(
+        on_port(&mut seat, EvtchnOp::UNMASK, 4096),
+        error(Errno::EINVAL)
+    );
 }
 
 #[test]
@@ -130,7 +179,12 @@ fn masked_vcpu_gets_no_upcall_but_keeps_it() {
     // GNU Mach stores 0xff.
     world.set_info_byte(0, 1, 0xff);
     seat.put(ARGS, &port.to_le_bytes());
-    seat.regs = crate::regs::Regs { rax: 32, rdi: 4, rsi: ARGS, ..seat.regs };
+    seat.regs = crate::regs::Regs {
+        rax: 32,
+        rdi: 4,
+        rsi: ARGS,
+        ..seat.regs
+    };
     let rip = seat.regs.rip;
     seat.enter(crate::regs::entry::SYSCALL, 0, 0);
     assert_eq!(seat.regs.rip, rip);
@@ -160,16 +214,33 @@ fn status_tells_what_a_port_is() {
     let got = status(&mut seat, ipi);
     assert_eq!((got.status, got.vcpu), (EvtchnState::IPI.0, 1));
     let got = status(&mut seat, virq);
-    assert_eq!((got.status, got.vcpu, got.detail), (EvtchnState::VIRQ.0, 1, 1));
+    assert_eq!(
+        (got.status, got.vcpu, got.detail),
+        (EvtchnState::VIRQ.0, 1, 1)
+    );
     let got = status(&mut seat, unbound);
     assert_eq!((got.status, got.detail), (EvtchnState::UNBOUND.0, 3));
     assert_eq!(status(&mut seat, 100).status, EvtchnState::CLOSED.0);
     let got = status(&mut seat, STORE_PORT);
     assert_eq!((got.status, got.detail), (EvtchnState::INTERDOMAIN.0, 0));
-    let beyond = EvtchnStatus { dom: SELF, port: 4096, ..Default::default() };
-    assert_eq!(op(&mut seat, EvtchnOp::STATUS, &beyond.to_bytes()), error(Errno::EINVAL));
-    let other = EvtchnStatus { dom: 3, port: 1, ..Default::default() };
-    assert_eq!(op(&mut seat, EvtchnOp::STATUS, &other.to_bytes()), error(Errno::EPERM));
+    let beyond = EvtchnStatus {
+        dom: SELF,
+        port: 4096,
+        ..Default::default()
+    };
+    assert_eq!(
+        op(&mut seat, EvtchnOp::STATUS, &beyond.to_bytes()),
+        error(Errno::EINVAL)
+    );
+    let other = EvtchnStatus {
+        dom: 3,
+        port: 1,
+        ..Default::default()
+    };
+    assert_eq!(
+        op(&mut seat, EvtchnOp::STATUS, &other.to_bytes()),
+        error(Errno::EPERM)
+    );
 }
 
 #[test]
@@ -179,19 +250,27 @@ fn external_ports_leave_through_the_notify_port() {
     seat.m.take_effects();
     assert_eq!(on_port(&mut seat, EvtchnOp::SEND, STORE_PORT), 0);
     assert_eq!(on_port(&mut seat, EvtchnOp::SEND, port), 0);
-    assert_eq!(seat.m.take_effects(), [Effect::Notify(STORE_PORT), Effect::Notify(port)]);
+    assert_eq!(
+        seat.m.take_effects(),
+        [Effect::Notify(STORE_PORT), Effect::Notify(port)]
+    );
 }
 
 #[test]
 fn port_that_the_outside_looks_at_anyway_is_not_notified() {
     let world = World::new(1);
     let mut seat = world.running();
-    let quiet = world.dom.info.doorbell_gpa + std::mem::offset_of!(noxen_monitor_abi::pages::Doorbell, quiet) as u64;
-    Machine::word(&seat.m, quiet).unwrap().fetch_or(1 << STORE_PORT, Ordering::SeqCst);
+    let quiet = world.dom.info.doorbell_gpa
+        + std::mem::offset_of!(noxen_monitor_abi::pages::Doorbell, quiet) as u64;
+    Machine::word(&seat.m, quiet)
+        .unwrap()
+        .fetch_or(1 << STORE_PORT, Ordering::SeqCst);
     seat.m.take_effects();
     assert_eq!(on_port(&mut seat, EvtchnOp::SEND, STORE_PORT), 0);
     assert_eq!(seat.m.take_effects(), []);
-    Machine::word(&seat.m, quiet).unwrap().fetch_and(!(1 << STORE_PORT), Ordering::SeqCst);
+    Machine::word(&seat.m, quiet)
+        .unwrap()
+        .fetch_and(!(1 << STORE_PORT), Ordering::SeqCst);
     assert_eq!(on_port(&mut seat, EvtchnOp::SEND, STORE_PORT), 0);
     assert_eq!(seat.m.take_effects(), [Effect::Notify(STORE_PORT)]);
 }
@@ -201,7 +280,11 @@ fn send_on_closed_or_virq_port_is_refused() {
     let mut seat = World::new(1).running();
     let virq = bind_virq(&mut seat, 0, 0).unwrap();
     for port in [0, virq, 200, 4095, 4096, !0] {
-        assert_eq!(on_port(&mut seat, EvtchnOp::SEND, port), error(Errno::EINVAL), "{port}");
+        assert_eq!(
+            on_port(&mut seat, EvtchnOp::SEND, port),
+            error(Errno::EINVAL),
+            "{port}"
+        );
     }
 }
 
@@ -214,13 +297,25 @@ fn doorbell_raises_external_ports_only() {
     let ipi = bind_ipi(&mut seat, 0);
     let base = world.dom.info.doorbell_gpa;
     world.memory.set_u64(base, 1 | 1 << 63);
-    world.memory.set_u64(base + 64, 1 << external | 1 << ipi | 1 << CONSOLE_PORT | 1 << 50);
+    world.memory.set_u64(
+        base + 64,
+        1 << external | 1 << ipi | 1 << CONSOLE_PORT | 1 << 50,
+    );
     world.memory.set_u64(base + 64 + 63 * 8, !0);
-    world.dom.vcpus[0].attention.fetch_or(attention::DOORBELL, Ordering::SeqCst);
+    world.dom.vcpus[0]
+        .attention
+        .fetch_or(attention::DOORBELL, Ordering::SeqCst);
     seat.enter(0xf0, 0, 0);
     assert!(bits.pending(external) && bits.pending(CONSOLE_PORT));
     assert!(!bits.pending(ipi) && !bits.pending(50) && !bits.pending(4095));
-    assert_eq!([world.memory.u64(base), world.memory.u64(base + 64), world.memory.u64(base + 64 + 63 * 8)], [0; 3]);
+    assert_eq!(
+        [
+            world.memory.u64(base),
+            world.memory.u64(base + 64),
+            world.memory.u64(base + 64 + 63 * 8)
+        ],
+        [0; 3]
+    );
     assert_eq!(seat.regs.rip, EVENT);
 }
 
@@ -230,16 +325,33 @@ fn interdomain_within_the_domain_connects_both_ends() {
     let bits = Bits(&world);
     let mut seat = world.running();
     let remote = alloc_unbound(&mut seat, SELF);
-    let asked = EvtchnBindInterdomain { remote_dom: SELF, remote_port: remote, ..Default::default() };
-    assert_eq!(op(&mut seat, EvtchnOp::BIND_INTERDOMAIN, &asked.to_bytes()), 0);
+    let asked = EvtchnBindInterdomain {
+        remote_dom: SELF,
+        remote_port: remote,
+        ..Default::default()
+    };
+    assert_eq!(
+        op(&mut seat, EvtchnOp::BIND_INTERDOMAIN, &asked.to_bytes()),
+        0
+    );
     let local = seat.get_u32(ARGS + 8);
     assert!(bits.pending(local), "the binder looks once");
     assert_eq!(on_port(&mut seat, EvtchnOp::SEND, local), 0);
     assert!(bits.pending(remote));
     // Taken ports cannot be bound again; other domains' ports not at all.
-    assert_eq!(op(&mut seat, EvtchnOp::BIND_INTERDOMAIN, &asked.to_bytes()), error(Errno::EINVAL));
-    let other = EvtchnBindInterdomain { remote_dom: 3, remote_port: 1, ..Default::default() };
-    assert_eq!(op(&mut seat, EvtchnOp::BIND_INTERDOMAIN, &other.to_bytes()), error(Errno::ESRCH));
+    assert_eq!(
+        op(&mut seat, EvtchnOp::BIND_INTERDOMAIN, &asked.to_bytes()),
+        error(Errno::EINVAL)
+    );
+    let other = EvtchnBindInterdomain {
+        remote_dom: 3,
+        remote_port: 1,
+        ..Default::default()
+    };
+    assert_eq!(
+        op(&mut seat, EvtchnOp::BIND_INTERDOMAIN, &other.to_bytes()),
+        error(Errno::ESRCH)
+    );
     // Closing one end leaves the other unbound.
     assert_eq!(on_port(&mut seat, EvtchnOp::CLOSE, local), 0);
     assert_eq!(status(&mut seat, remote).status, EvtchnState::UNBOUND.0);
@@ -258,9 +370,16 @@ fn bind_vcpu_moves_what_may_move() {
     let bind = |port, vcpu| EvtchnBindVcpu { port, vcpu }.to_bytes();
     assert_eq!(op(&mut seat, EvtchnOp::BIND_VCPU, &bind(port, 1)), 0);
     assert_eq!(op(&mut seat, EvtchnOp::BIND_VCPU, &bind(console, 1)), 0);
-    assert_eq!(op(&mut seat, EvtchnOp::BIND_VCPU, &bind(port, 2)), error(Errno::ENOENT));
+    assert_eq!(
+        op(&mut seat, EvtchnOp::BIND_VCPU, &bind(port, 2)),
+        error(Errno::ENOENT)
+    );
     for fixed in [ipi, timer, 100] {
-        assert_eq!(op(&mut seat, EvtchnOp::BIND_VCPU, &bind(fixed, 1)), error(Errno::EINVAL), "{fixed}");
+        assert_eq!(
+            op(&mut seat, EvtchnOp::BIND_VCPU, &bind(fixed, 1)),
+            error(Errno::EINVAL),
+            "{fixed}"
+        );
     }
     seat.cpu().raise(port);
     assert_eq!((bits.selector(0), bits.selector(1)), (0, 1));
@@ -275,9 +394,15 @@ fn event_for_another_vcpu_interrupts_it_where_needed() {
     let clear = |place: u32, mask: u8| {
         other.place.store(place, Ordering::SeqCst);
         other.attention.store(0, Ordering::SeqCst);
-        world.memory.put(world.dom.info.shared_info_gpa + 0x800, &[0; 8]);
-        world.memory.put(world.dom.info.shared_info_gpa + 64, &[0, mask]);
-        world.memory.put(world.dom.info.shared_info_gpa + 64 + 8, &[0; 8]);
+        world
+            .memory
+            .put(world.dom.info.shared_info_gpa + 0x800, &[0; 8]);
+        world
+            .memory
+            .put(world.dom.info.shared_info_gpa + 64, &[0, mask]);
+        world
+            .memory
+            .put(world.dom.info.shared_info_gpa + 64 + 8, &[0; 8]);
     };
     for (place, mask, told) in [
         (place::RUNNING, 0, true),
@@ -289,7 +414,11 @@ fn event_for_another_vcpu_interrupts_it_where_needed() {
         seat.m.take_effects();
         assert_eq!(on_port(&mut seat, EvtchnOp::SEND, port), 0);
         assert_eq!(world.info_byte(1, 0), 1);
-        assert_eq!(seat.m.take_effects().contains(&Effect::Ipi(1)), told, "{place} {mask}");
+        assert_eq!(
+            seat.m.take_effects().contains(&Effect::Ipi(1)),
+            told,
+            "{place} {mask}"
+        );
         assert_eq!(other.attention.load(Ordering::SeqCst) != 0, told);
     }
 }
@@ -299,8 +428,22 @@ fn reset_closes_everything() {
     let mut seat = World::new(1).running();
     let ipi = bind_ipi(&mut seat, 0);
     let virq = bind_virq(&mut seat, 0, 0).unwrap();
-    assert_eq!(op(&mut seat, EvtchnOp::RESET, &EvtchnReset { dom: 3 }.to_bytes()), error(Errno::EPERM));
-    assert_eq!(op(&mut seat, EvtchnOp::RESET, &EvtchnReset { dom: SELF }.to_bytes()), 0);
+    assert_eq!(
+        op(
+            &mut seat,
+            EvtchnOp::RESET,
+            &EvtchnReset { dom: 3 }.to_bytes()
+        ),
+        error(Errno::EPERM)
+    );
+    assert_eq!(
+        op(
+            &mut seat,
+            EvtchnOp::RESET,
+            &EvtchnReset { dom: SELF }.to_bytes()
+        ),
+        0
+    );
     for port in [ipi, virq] {
         assert_eq!(status(&mut seat, port).status, EvtchnState::CLOSED.0);
     }
@@ -313,29 +456,59 @@ fn table_of_ports_ends() {
     for _ in 3..4096 {
         bind_ipi(&mut seat, 0);
     }
-    let answer = op(&mut seat, EvtchnOp::BIND_IPI, &EvtchnBindIpi { vcpu: 0, port: 0 }.to_bytes());
+    let answer = op(
+        &mut seat,
+        EvtchnOp::BIND_IPI,
+        &EvtchnBindIpi { vcpu: 0, port: 0 }.to_bytes(),
+    );
     assert_eq!(answer, error(Errno::ENOSPC));
 }
 
 #[test]
 fn close_of_a_closed_port_and_unknown_operations_are_refused() {
     let mut seat = World::new(1).running();
-    assert_eq!(on_port(&mut seat, EvtchnOp::CLOSE, 77), error(Errno::EINVAL));
+    assert_eq!(
+        on_port(&mut seat, EvtchnOp::CLOSE, 77),
+        error(Errno::EINVAL)
+    );
     assert_eq!(on_port(&mut seat, EvtchnOp::CLOSE, 0), error(Errno::EINVAL));
-    assert_eq!(on_port(&mut seat, EvtchnOp::BIND_PIRQ, 0), error(Errno::EPERM));
+    assert_eq!(
+        on_port(&mut seat, EvtchnOp::BIND_PIRQ, 0),
+        error(Errno::EPERM)
+    );
     assert_eq!(on_port(&mut seat, EvtchnOp(99), 0), error(Errno::ENOSYS));
-    let unbound = EvtchnAllocUnbound { dom: 3, remote_dom: 0, port: 0 };
-    assert_eq!(op(&mut seat, EvtchnOp::ALLOC_UNBOUND, &unbound.to_bytes()), error(Errno::EPERM));
-    let answer = op(&mut seat, EvtchnOp::BIND_IPI, &EvtchnBindIpi { vcpu: 1, port: 0 }.to_bytes());
+    let unbound = EvtchnAllocUnbound {
+        dom: 3,
+        remote_dom: 0,
+        port: 0,
+    };
+    assert_eq!(
+        op(&mut seat, EvtchnOp::ALLOC_UNBOUND, &unbound.to_bytes()),
+        error(Errno::EPERM)
+    );
+    let answer = op(
+        &mut seat,
+        EvtchnOp::BIND_IPI,
+        &EvtchnBindIpi { vcpu: 1, port: 0 }.to_bytes(),
+    );
     assert_eq!(answer, error(Errno::ENOENT));
 }
 
 #[test]
 fn compat_form_takes_command_and_argument_in_one_structure() {
     let mut seat = World::new(1).running();
-    seat.put(ARGS, &[7u32.to_le_bytes(), 0u32.to_le_bytes(), 0u32.to_le_bytes()].concat());
-    assert_eq!(seat.hypercall(Hypercall::EVENT_CHANNEL_OP_COMPAT, &[ARGS]), 0);
+    seat.put(
+        ARGS,
+        &[7u32.to_le_bytes(), 0u32.to_le_bytes(), 0u32.to_le_bytes()].concat(),
+    );
+    assert_eq!(
+        seat.hypercall(Hypercall::EVENT_CHANNEL_OP_COMPAT, &[ARGS]),
+        0
+    );
     assert_eq!(seat.get_u32(ARGS + 8), 3);
     seat.put(ARGS, &11u32.to_le_bytes());
-    assert_eq!(seat.hypercall(Hypercall::EVENT_CHANNEL_OP_COMPAT, &[ARGS]), error(Errno::ENOSYS));
+    assert_eq!(
+        seat.hypercall(Hypercall::EVENT_CHANNEL_OP_COMPAT, &[ARGS]),
+        error(Errno::ENOSYS)
+    );
 }

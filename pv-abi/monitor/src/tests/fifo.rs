@@ -22,7 +22,10 @@ struct Queue<'a> {
 
 impl<'a> Queue<'a> {
     fn new(world: &'a World) -> Queue<'a> {
-        Queue { world, heads: [0; 16] }
+        Queue {
+            world,
+            heads: [0; 16],
+        }
     }
 
     fn u32(&self, maddr: u64) -> u32 {
@@ -72,7 +75,12 @@ impl<'a> Queue<'a> {
 }
 
 fn init(seat: &mut Seat, vcpu: u32, frame: u64, offset: u32) -> i64 {
-    let asked = EvtchnInitControl { control_gfn: frame, offset, vcpu, ..Default::default() };
+    let asked = EvtchnInitControl {
+        control_gfn: frame,
+        offset,
+        vcpu,
+        ..Default::default()
+    };
     op(seat, EvtchnOp::INIT_CONTROL, &asked.to_bytes())
 }
 
@@ -81,7 +89,11 @@ fn expand(seat: &mut Seat, frame: u64) -> i64 {
 }
 
 fn priority(seat: &mut Seat, port: u32, priority: u32) -> i64 {
-    op(seat, EvtchnOp::SET_PRIORITY, &EvtchnSetPriority { port, priority }.to_bytes())
+    op(
+        seat,
+        EvtchnOp::SET_PRIORITY,
+        &EvtchnSetPriority { port, priority }.to_bytes(),
+    )
 }
 
 /// FIFO in force for two vCPUs, `ports` IPIs of vCPU 0.
@@ -125,7 +137,11 @@ fn raising_twice_queues_once() {
     }
     assert_eq!(queue.drain(0, 7), [ports[0]]);
     assert_eq!(on_port(&mut seat, EvtchnOp::SEND, ports[0]), 0);
-    assert_eq!(queue.drain(0, 7), [ports[0]], "the tail itself, raised again, is a new head");
+    assert_eq!(
+        queue.drain(0, 7),
+        [ports[0]],
+        "the tail itself, raised again, is a new head"
+    );
 }
 
 #[test]
@@ -152,7 +168,10 @@ fn priorities_have_queues_of_their_own() {
         assert_eq!(on_port(&mut seat, EvtchnOp::SEND, *port), 0);
     }
     assert_eq!(queue.ready(0), 1 | 1 << 7 | 1 << 15);
-    assert_eq!([queue.drain(0, 0), queue.drain(0, 7), queue.drain(0, 15)], [[ports[0]], [ports[1]], [ports[2]]]);
+    assert_eq!(
+        [queue.drain(0, 0), queue.drain(0, 7), queue.drain(0, 15)],
+        [[ports[0]], [ports[1]], [ports[2]]]
+    );
     assert_eq!(priority(&mut seat, ports[0], 16), error(Errno::EINVAL));
     assert_eq!(priority(&mut seat, 999, 1), error(Errno::EINVAL));
 }
@@ -198,7 +217,11 @@ fn port_still_linked_is_not_queued_twice() {
 fn moved_port_leaves_its_old_queue_first() {
     let world = World::new(2);
     let (mut seat, _) = setup(&world, 0);
-    let asked = EvtchnAllocUnbound { dom: 0x7ff0, remote_dom: 0, port: 0 };
+    let asked = EvtchnAllocUnbound {
+        dom: 0x7ff0,
+        remote_dom: 0,
+        port: 0,
+    };
     let mut ports = [0; 2];
     for port in &mut ports {
         assert_eq!(op(&mut seat, EvtchnOp::ALLOC_UNBOUND, &asked.to_bytes()), 0);
@@ -207,7 +230,18 @@ fn moved_port_leaves_its_old_queue_first() {
     let mut queue = Queue::new(&world);
     let mut queue1 = Queue::new(&world);
     seat.cpu().raise(ports[0]);
-    assert_eq!(op(&mut seat, EvtchnOp::BIND_VCPU, &EvtchnBindVcpu { port: ports[0], vcpu: 1 }.to_bytes()), 0);
+    assert_eq!(
+        op(
+            &mut seat,
+            EvtchnOp::BIND_VCPU,
+            &EvtchnBindVcpu {
+                port: ports[0],
+                vcpu: 1
+            }
+            .to_bytes()
+        ),
+        0
+    );
     // Still linked on vCPU 0: that is where it is found.
     seat.cpu().raise(ports[0]);
     assert_eq!(queue1.drain(1, 7), []);
@@ -229,7 +263,10 @@ fn changed_priority_takes_effect_with_the_next_event() {
     assert_eq!(queue.drain(0, 7), [ports[0]]);
     assert_eq!(on_port(&mut seat, EvtchnOp::SEND, ports[0]), 0);
     assert_eq!(on_port(&mut seat, EvtchnOp::SEND, ports[1]), 0);
-    assert_eq!((queue.drain(0, 3), queue.drain(0, 7)), (vec![ports[0]], vec![ports[1]]));
+    assert_eq!(
+        (queue.drain(0, 3), queue.drain(0, 7)),
+        (vec![ports[0]], vec![ports[1]])
+    );
 }
 
 #[test]
@@ -278,9 +315,22 @@ fn ports_of_the_second_page_work() {
 fn control_block_and_array_must_be_guest_memory() {
     let world = World::new(1);
     let mut seat = world.running();
-    assert_eq!(expand(&mut seat, ARRAY), error(Errno::EOPNOTSUPP), "2-level is in force");
-    for (frame, offset) in [(CONTROL, 4), (CONTROL, 4096 - 64), (MAX_PAGES, 0), (REGION >> 12, 0)] {
-        assert_eq!(init(&mut seat, 0, frame, offset), error(Errno::EINVAL), "{frame:#x} {offset}");
+    assert_eq!(
+        expand(&mut seat, ARRAY),
+        error(Errno::EOPNOTSUPP),
+        "2-level is in force"
+    );
+    for (frame, offset) in [
+        (CONTROL, 4),
+        (CONTROL, 4096 - 64),
+        (MAX_PAGES, 0),
+        (REGION >> 12, 0),
+    ] {
+        assert_eq!(
+            init(&mut seat, 0, frame, offset),
+            error(Errno::EINVAL),
+            "{frame:#x} {offset}"
+        );
     }
     assert_eq!(init(&mut seat, 1, CONTROL, 0), error(Errno::ENOENT));
     assert_eq!(priority(&mut seat, 1, 1), error(Errno::ENOSYS));
@@ -295,7 +345,14 @@ fn reset_goes_back_to_two_levels() {
     let world = World::new(2);
     let (mut seat, ports) = setup(&world, 1);
     assert_eq!(on_port(&mut seat, EvtchnOp::SEND, ports[0]), 0);
-    assert_eq!(op(&mut seat, EvtchnOp::RESET, &EvtchnReset { dom: 0x7ff0 }.to_bytes()), 0);
+    assert_eq!(
+        op(
+            &mut seat,
+            EvtchnOp::RESET,
+            &EvtchnReset { dom: 0x7ff0 }.to_bytes()
+        ),
+        0
+    );
     assert_eq!(bind_ipi(&mut seat, 0), 1, "all ports are free");
     world.memory.put(ARRAY << 12, &[0; 4096]);
     assert_eq!(on_port(&mut seat, EvtchnOp::SEND, 1), 0);
@@ -308,7 +365,12 @@ fn hostile_event_words_do_not_hold_the_monitor() {
     let world = World::new(2);
     let (mut seat, ports) = setup(&world, 3);
     // Queues that point anywhere, link to themselves, have every bit set.
-    for junk in [!0, LINKED | 5, PENDING | LINK, MASKED | LINKED | PENDING | 3] {
+    for junk in [
+        !0,
+        LINKED | 5,
+        PENDING | LINK,
+        MASKED | LINKED | PENDING | 3,
+    ] {
         world.memory.put(CONTROL << 12, &[0xff; 72]);
         for port in 0..1024 {
             Queue::new(&world).set_word(port, junk);

@@ -48,8 +48,13 @@ const LIKELY: [u32; 16] = [1, 2, 3, 10, 12, 12, 13, 14, 20, 24, 24, 26, 29, 30, 
 
 /// Pages of the region that no hypercall may change: CPUID, the monitor's L4, the zero page, grants, unused ones.
 fn guarded(world: &World) -> Vec<u8> {
-    let pages = [0u64, 1, 2, 4, 5, 6, 7, 8, 12, 13, 14, 15, 82, 90, 95, 161, 170, 175];
-    pages.into_iter().flat_map(|page| world.memory.get(REGION + (page << 12), 4096)).collect()
+    let pages = [
+        0u64, 1, 2, 4, 5, 6, 7, 8, 12, 13, 14, 15, 82, 90, 95, 161, 170, 175,
+    ];
+    pages
+        .into_iter()
+        .flat_map(|page| world.memory.get(REGION + (page << 12), 4096))
+        .collect()
 }
 
 /// Puts the vCPU back into a state from which it can go on (a guest that crashed or left its page table).
@@ -117,7 +122,9 @@ fn run(seed: u64, rounds: u32) -> BTreeSet<u32> {
                 1 if number == 21 => dice.below(8),
                 2 if number == 20 => dice.below(200),
                 2 if matches!(number, 1 | 26) => [0, ARGS, dice.value()][dice.below(3) as usize],
-                3 if matches!(number, 1 | 26) => [0x7ff0, 0x7ff0, dice.value()][dice.below(3) as usize],
+                3 if matches!(number, 1 | 26) => {
+                    [0x7ff0, 0x7ff0, dice.value()][dice.below(3) as usize]
+                }
                 _ => dice.value(),
             })
             .collect();
@@ -125,9 +132,15 @@ fn run(seed: u64, rounds: u32) -> BTreeSet<u32> {
         if seat.hypercall(Hypercall(number), &args) >= 0 {
             succeeded.insert(number);
         }
-        assert!(started.elapsed() < Duration::from_secs(10), "seed {seed} round {round}: hypercall {number} {args:x?}");
+        assert!(
+            started.elapsed() < Duration::from_secs(10),
+            "seed {seed} round {round}: hypercall {number} {args:x?}"
+        );
     }
-    assert!(guarded(&world) == before, "seed {seed}: the monitor's own pages were written");
+    assert!(
+        guarded(&world) == before,
+        "seed {seed}: the monitor's own pages were written"
+    );
     succeeded
 }
 
@@ -138,8 +151,13 @@ fn random_hypercalls_do_no_harm() {
         succeeded.extend(run(0x9e37_79b9_7f4a_7c15u64.wrapping_mul(seed), 2500));
     }
     // The dice are good enough to get past the checks of nearly every family.
-    let expected = [0, 1, 2, 3, 4, 5, 8, 9, 10, 12, 13, 14, 15, 17, 18, 20, 21, 24, 25, 26, 28, 29, 30, 32, 33];
-    let missed: Vec<_> = expected.iter().filter(|number| !succeeded.contains(number)).collect();
+    let expected = [
+        0, 1, 2, 3, 4, 5, 8, 9, 10, 12, 13, 14, 15, 17, 18, 20, 21, 24, 25, 26, 28, 29, 30, 32, 33,
+    ];
+    let missed: Vec<_> = expected
+        .iter()
+        .filter(|number| !succeeded.contains(number))
+        .collect();
     assert!(missed.is_empty(), "never succeeded: {missed:?}");
 }
 
@@ -163,7 +181,8 @@ fn random_entries_do_no_harm() {
         if dice.below(3) == 0 {
             seat.cpu().to_user();
         }
-        (seat.v.kernel_sp, seat.v.ldt_entries, seat.v.ldt_base) = (dice.value(), dice.below(8193) as u32, dice.value());
+        (seat.v.kernel_sp, seat.v.ldt_entries, seat.v.ldt_base) =
+            (dice.value(), dice.below(8193) as u32, dice.value());
         seat.v.iopl = dice.below(4) as u8;
         let mut values = || dice.value();
         seat.regs = Regs {
@@ -184,14 +203,21 @@ fn random_entries_do_no_harm() {
             3 => 6,
             _ => 13,
         };
-        let (error, cr2) = if dice.below(2) == 0 { (0, dice.value()) } else { (dice.value() & 0xffff, dice.value()) };
+        let (error, cr2) = if dice.below(2) == 0 {
+            (0, dice.value())
+        } else {
+            (dice.value() & 0xffff, dice.value())
+        };
         // Sub-operations that wait for another vCPU have no other vCPU here.
         seat.enter(vector, error, cr2);
         if vector == 2 {
             (seat.v.nmi_active, seat.v.nmi_pending) = (false, false);
         }
     }
-    assert!(guarded(&world) == before, "the monitor's own pages were written");
+    assert!(
+        guarded(&world) == before,
+        "the monitor's own pages were written"
+    );
 }
 
 #[test]

@@ -11,7 +11,13 @@ const SELF: u16 = 0x7ff0;
 const LIST: u64 = ARGS + 0x1000;
 
 fn reservation(list: u64, nr: u64, order: u32) -> MemoryReservation64 {
-    MemoryReservation64 { extent_start: list, nr_extents: nr, extent_order: order, domid: SELF, ..Default::default() }
+    MemoryReservation64 {
+        extent_start: list,
+        nr_extents: nr,
+        extent_order: order,
+        domid: SELF,
+        ..Default::default()
+    }
 }
 
 fn op(seat: &mut Seat, cmd: MemoryOp, bytes: &[u8]) -> i64 {
@@ -19,18 +25,29 @@ fn op(seat: &mut Seat, cmd: MemoryOp, bytes: &[u8]) -> i64 {
 }
 
 fn list(seat: &Seat, frames: &[u64]) {
-    let bytes: Vec<u8> = frames.iter().flat_map(|frame| frame.to_le_bytes()).collect();
+    let bytes: Vec<u8> = frames
+        .iter()
+        .flat_map(|frame| frame.to_le_bytes())
+        .collect();
     seat.put(LIST, &bytes);
 }
 
 fn decrease(seat: &mut Seat, frames: &[u64]) -> i64 {
     list(seat, frames);
-    op(seat, MemoryOp::DECREASE_RESERVATION, &reservation(LIST, frames.len() as u64, 0).to_bytes())
+    op(
+        seat,
+        MemoryOp::DECREASE_RESERVATION,
+        &reservation(LIST, frames.len() as u64, 0).to_bytes(),
+    )
 }
 
 fn populate(seat: &mut Seat, frames: &[u64]) -> i64 {
     list(seat, frames);
-    op(seat, MemoryOp::POPULATE_PHYSMAP, &reservation(LIST, frames.len() as u64, 0).to_bytes())
+    op(
+        seat,
+        MemoryOp::POPULATE_PHYSMAP,
+        &reservation(LIST, frames.len() as u64, 0).to_bytes(),
+    )
 }
 
 fn released(seat: &Seat) -> Vec<u64> {
@@ -39,7 +56,9 @@ fn released(seat: &Seat) -> Vec<u64> {
         assert_eq!(args[0] as usize * 8, data.len());
         data.chunks_exact(8)
     });
-    words.map(|bytes| u64::from_le_bytes(bytes.try_into().unwrap())).collect()
+    words
+        .map(|bytes| u64::from_le_bytes(bytes.try_into().unwrap()))
+        .collect()
 }
 
 fn pages(world: &World) -> u64 {
@@ -50,26 +69,54 @@ fn pages(world: &World) -> u64 {
 fn machphys_mapping_names_the_table() {
     let mut seat = World::new(1).running();
     assert_eq!(op(&mut seat, MemoryOp::MACHPHYS_MAPPING, &[]), 0);
-    assert_eq!(seat.words(ARGS, 3), [0xffff_8000_0000_0000, 0xffff_8040_0000_0000, MAX_PAGES - 1]);
+    assert_eq!(
+        seat.words(ARGS, 3),
+        [0xffff_8000_0000_0000, 0xffff_8040_0000_0000, MAX_PAGES - 1]
+    );
 }
 
 #[test]
 fn memory_map_is_one_region_up_to_the_ceiling() {
     let mut seat = World::new(1).running();
-    let asked = MemoryMap64 { nr_entries: 128, buffer: LIST, ..Default::default() };
+    let asked = MemoryMap64 {
+        nr_entries: 128,
+        buffer: LIST,
+        ..Default::default()
+    };
     assert_eq!(op(&mut seat, MemoryOp::MEMORY_MAP, &asked.to_bytes()), 0);
     assert_eq!(seat.get_u32(ARGS), 1);
     let entry = E820Entry::from_bytes(&seat.get(LIST, 20).try_into().unwrap());
-    assert_eq!(entry, E820Entry { addr: 0, size: MAX_PAGES << 12, kind: 1 });
+    assert_eq!(
+        entry,
+        E820Entry {
+            addr: 0,
+            size: MAX_PAGES << 12,
+            kind: 1
+        }
+    );
 }
 
 #[test]
 fn memory_map_without_room_is_refused() {
     let mut seat = World::new(1).running();
-    let asked = MemoryMap64 { nr_entries: 0, buffer: LIST, ..Default::default() };
-    assert_eq!(op(&mut seat, MemoryOp::MEMORY_MAP, &asked.to_bytes()), error(Errno::EINVAL));
-    let asked = MemoryMap64 { nr_entries: 1, buffer: UNMAPPED, ..Default::default() };
-    assert_eq!(op(&mut seat, MemoryOp::MEMORY_MAP, &asked.to_bytes()), error(Errno::EFAULT));
+    let asked = MemoryMap64 {
+        nr_entries: 0,
+        buffer: LIST,
+        ..Default::default()
+    };
+    assert_eq!(
+        op(&mut seat, MemoryOp::MEMORY_MAP, &asked.to_bytes()),
+        error(Errno::EINVAL)
+    );
+    let asked = MemoryMap64 {
+        nr_entries: 1,
+        buffer: UNMAPPED,
+        ..Default::default()
+    };
+    assert_eq!(
+        op(&mut seat, MemoryOp::MEMORY_MAP, &asked.to_bytes()),
+        error(Errno::EFAULT)
+    );
 }
 
 #[test]
@@ -77,21 +124,59 @@ fn reservations_and_limits_are_answered() {
     let world = World::new(1);
     let mut seat = world.running();
     let me = SELF.to_le_bytes();
-    assert_eq!(op(&mut seat, MemoryOp::CURRENT_RESERVATION, &me), BOOT_PAGES as i64);
-    assert_eq!(op(&mut seat, MemoryOp::MAXIMUM_RESERVATION, &DOMID.to_le_bytes()), MAX_PAGES as i64);
-    assert_eq!(op(&mut seat, MemoryOp::MAXIMUM_RAM_PAGE, &me), MAX_PAGES as i64 - 1);
-    assert_eq!(op(&mut seat, MemoryOp::CURRENT_RESERVATION, &9u16.to_le_bytes()), error(Errno::EPERM));
-    world.memory.set_u64(world.dom.info.shared_info_gpa + 0xc10, 100);
+    assert_eq!(
+        op(&mut seat, MemoryOp::CURRENT_RESERVATION, &me),
+        BOOT_PAGES as i64
+    );
+    assert_eq!(
+        op(
+            &mut seat,
+            MemoryOp::MAXIMUM_RESERVATION,
+            &DOMID.to_le_bytes()
+        ),
+        MAX_PAGES as i64
+    );
+    assert_eq!(
+        op(&mut seat, MemoryOp::MAXIMUM_RAM_PAGE, &me),
+        MAX_PAGES as i64 - 1
+    );
+    assert_eq!(
+        op(
+            &mut seat,
+            MemoryOp::CURRENT_RESERVATION,
+            &9u16.to_le_bytes()
+        ),
+        error(Errno::EPERM)
+    );
+    world
+        .memory
+        .set_u64(world.dom.info.shared_info_gpa + 0xc10, 100);
     assert_eq!(op(&mut seat, MemoryOp::MAXIMUM_GPFN, &me), 99);
-    world.memory.set_u64(world.dom.info.shared_info_gpa + 0xc10, !0);
-    assert_eq!(op(&mut seat, MemoryOp::MAXIMUM_GPFN, &me), MAX_PAGES as i64 - 1);
+    world
+        .memory
+        .set_u64(world.dom.info.shared_info_gpa + 0xc10, !0);
+    assert_eq!(
+        op(&mut seat, MemoryOp::MAXIMUM_GPFN, &me),
+        MAX_PAGES as i64 - 1
+    );
 }
 
 #[test]
 fn toolstack_operations_are_refused() {
     let mut seat = World::new(1).running();
-    for (cmd, errno) in [(10, Errno::EPERM), (13, Errno::EPERM), (28, Errno::EPERM), (5, Errno::ENOSYS), (7, Errno::ENOSYS), (0x2a, Errno::ENOSYS)] {
-        assert_eq!(seat.hypercall(Hypercall::MEMORY_OP, &[cmd, ARGS]), error(errno), "{cmd}");
+    for (cmd, errno) in [
+        (10, Errno::EPERM),
+        (13, Errno::EPERM),
+        (28, Errno::EPERM),
+        (5, Errno::ENOSYS),
+        (7, Errno::ENOSYS),
+        (0x2a, Errno::ENOSYS),
+    ] {
+        assert_eq!(
+            seat.hypercall(Hypercall::MEMORY_OP, &[cmd, ARGS]),
+            error(errno),
+            "{cmd}"
+        );
     }
 }
 
@@ -124,7 +209,14 @@ fn decrease_of_large_extents_and_long_lists_is_batched() {
     let world = World::new(1);
     let mut seat = world.running();
     list(&seat, &[64, 128]);
-    assert_eq!(op(&mut seat, MemoryOp::DECREASE_RESERVATION, &reservation(LIST, 2, 6).to_bytes()), 2);
+    assert_eq!(
+        op(
+            &mut seat,
+            MemoryOp::DECREASE_RESERVATION,
+            &reservation(LIST, 2, 6).to_bytes()
+        ),
+        2
+    );
     assert_eq!(released(&seat), (64..192).collect::<Vec<_>>());
     let frames: Vec<u64> = (192..300).chain(316..BOOT_PAGES).collect();
     assert_eq!(decrease(&mut seat, &frames), frames.len() as i64);
@@ -135,12 +227,35 @@ fn decrease_of_large_extents_and_long_lists_is_batched() {
 #[test]
 fn decrease_with_bad_list_or_order_does_nothing() {
     let mut seat = World::new(1).running();
-    assert_eq!(op(&mut seat, MemoryOp::DECREASE_RESERVATION, &reservation(UNMAPPED, 5, 0).to_bytes()), 0);
-    assert_eq!(op(&mut seat, MemoryOp::DECREASE_RESERVATION, &reservation(LIST, !0, 10).to_bytes()), 0);
-    let other = MemoryReservation64 { domid: 3, ..reservation(LIST, 1, 0) };
-    assert_eq!(op(&mut seat, MemoryOp::DECREASE_RESERVATION, &other.to_bytes()), 0);
+    assert_eq!(
+        op(
+            &mut seat,
+            MemoryOp::DECREASE_RESERVATION,
+            &reservation(UNMAPPED, 5, 0).to_bytes()
+        ),
+        0
+    );
+    assert_eq!(
+        op(
+            &mut seat,
+            MemoryOp::DECREASE_RESERVATION,
+            &reservation(LIST, !0, 10).to_bytes()
+        ),
+        0
+    );
+    let other = MemoryReservation64 {
+        domid: 3,
+        ..reservation(LIST, 1, 0)
+    };
+    assert_eq!(
+        op(&mut seat, MemoryOp::DECREASE_RESERVATION, &other.to_bytes()),
+        0
+    );
     assert!(released(&seat).is_empty());
-    assert_eq!(seat.hypercall(Hypercall::MEMORY_OP, &[1, UNMAPPED]), error(Errno::EFAULT));
+    assert_eq!(
+        seat.hypercall(Hypercall::MEMORY_OP, &[1, UNMAPPED]),
+        error(Errno::EFAULT)
+    );
 }
 
 #[test]
@@ -170,7 +285,13 @@ fn populate_of_a_taken_or_foreign_number_finds_another_frame() {
     // Frame 5 is in use; pfn 1 << 40 has no home frame (memory hotplug numbers).
     assert_eq!(populate(&mut seat, &[5, 1 << 40]), 2);
     let given = seat.words(LIST, 2);
-    assert!(given.iter().all(|mfn| (BOOT_PAGES..MAX_PAGES).contains(mfn)) && given[0] != given[1], "{given:?}");
+    assert!(
+        given
+            .iter()
+            .all(|mfn| (BOOT_PAGES..MAX_PAGES).contains(mfn))
+            && given[0] != given[1],
+        "{given:?}"
+    );
     assert_eq!((world.m2p(given[0]), world.m2p(given[1])), (5, 1 << 40));
 }
 
@@ -179,7 +300,10 @@ fn populate_stops_at_the_ceiling() {
     let world = World::new(1);
     let mut seat = world.running();
     let frames: Vec<u64> = (BOOT_PAGES..MAX_PAGES + 3).collect();
-    assert_eq!(populate(&mut seat, &frames), (MAX_PAGES - BOOT_PAGES) as i64);
+    assert_eq!(
+        populate(&mut seat, &frames),
+        (MAX_PAGES - BOOT_PAGES) as i64
+    );
     assert_eq!(pages(&world), MAX_PAGES);
 }
 
@@ -189,9 +313,19 @@ fn populate_into_unwritable_list_leaves_no_frame_behind() {
     let mut seat = world.running();
     let readonly = KERNEL + 9 * 4096;
     world.memory.set_u64((L1 << 12) + 9 * 8, 9 << 12 | 0x25);
-    assert_eq!(op(&mut seat, MemoryOp::POPULATE_PHYSMAP, &reservation(readonly, 1, 0).to_bytes()), 0);
+    assert_eq!(
+        op(
+            &mut seat,
+            MemoryOp::POPULATE_PHYSMAP,
+            &reservation(readonly, 1, 0).to_bytes()
+        ),
+        0
+    );
     assert_eq!(pages(&world), BOOT_PAGES);
-    assert_eq!(populate(&mut seat, &(BOOT_PAGES..MAX_PAGES).collect::<Vec<_>>()), (MAX_PAGES - BOOT_PAGES) as i64);
+    assert_eq!(
+        populate(&mut seat, &(BOOT_PAGES..MAX_PAGES).collect::<Vec<_>>()),
+        (MAX_PAGES - BOOT_PAGES) as i64
+    );
 }
 
 #[test]
@@ -199,7 +333,14 @@ fn populate_of_large_extent_is_contiguous() {
     let world = World::new(1);
     let mut seat = world.running();
     list(&seat, &[3]);
-    assert_eq!(op(&mut seat, MemoryOp::POPULATE_PHYSMAP, &reservation(LIST, 1, 4).to_bytes()), 1);
+    assert_eq!(
+        op(
+            &mut seat,
+            MemoryOp::POPULATE_PHYSMAP,
+            &reservation(LIST, 1, 4).to_bytes()
+        ),
+        1
+    );
     let first = seat.get_u64(LIST);
     assert!(first >= BOOT_PAGES && first % 16 == 0, "{first}");
     assert_eq!((world.m2p(first), world.m2p(first + 15)), (3, 18));
@@ -210,16 +351,41 @@ fn populate_of_large_extent_is_contiguous() {
 fn increase_reservation_answers_frames_without_numbers() {
     let world = World::new(1);
     let mut seat = world.running();
-    assert_eq!(op(&mut seat, MemoryOp::INCREASE_RESERVATION, &reservation(LIST, 2, 0).to_bytes()), 2);
+    assert_eq!(
+        op(
+            &mut seat,
+            MemoryOp::INCREASE_RESERVATION,
+            &reservation(LIST, 2, 0).to_bytes()
+        ),
+        2
+    );
     let given = seat.words(LIST, 2);
-    assert!(given.iter().all(|mfn| (BOOT_PAGES..MAX_PAGES).contains(mfn)));
+    assert!(given
+        .iter()
+        .all(|mfn| (BOOT_PAGES..MAX_PAGES).contains(mfn)));
     assert_eq!(world.m2p(given[0]), !0);
-    assert_eq!(op(&mut seat, MemoryOp::INCREASE_RESERVATION, &reservation(0, 1000, 0).to_bytes()), 126);
+    assert_eq!(
+        op(
+            &mut seat,
+            MemoryOp::INCREASE_RESERVATION,
+            &reservation(0, 1000, 0).to_bytes()
+        ),
+        126
+    );
     assert_eq!(pages(&world), MAX_PAGES);
 }
 
 fn exchange(seat: &mut Seat, input: MemoryReservation64, output: MemoryReservation64) -> i64 {
-    op(seat, MemoryOp::EXCHANGE, &MemoryExchange64 { input, output, nr_exchanged: 0 }.to_bytes())
+    op(
+        seat,
+        MemoryOp::EXCHANGE,
+        &MemoryExchange64 {
+            input,
+            output,
+            nr_exchanged: 0,
+        }
+        .to_bytes(),
+    )
 }
 
 const OUT: u64 = ARGS + 0x3000;
@@ -230,9 +396,15 @@ fn exchange_of_a_permuted_run_keeps_its_frames() {
     let mut seat = world.running();
     list(&seat, &[66, 64, 67, 65]);
     seat.put(OUT, &200u64.to_le_bytes());
-    assert_eq!(exchange(&mut seat, reservation(LIST, 4, 0), reservation(OUT, 1, 2)), 0);
+    assert_eq!(
+        exchange(&mut seat, reservation(LIST, 4, 0), reservation(OUT, 1, 2)),
+        0
+    );
     assert_eq!(seat.get_u64(OUT), 64);
-    assert_eq!((64..68).map(|mfn| world.m2p(mfn)).collect::<Vec<_>>(), [200, 201, 202, 203]);
+    assert_eq!(
+        (64..68).map(|mfn| world.m2p(mfn)).collect::<Vec<_>>(),
+        [200, 201, 202, 203]
+    );
     assert_eq!(seat.get_u64(ARGS + 64), 4);
     assert!(released(&seat).is_empty());
 }
@@ -243,10 +415,16 @@ fn exchange_of_scattered_frames_gives_a_free_run() {
     let mut seat = world.running();
     list(&seat, &[64, 70, 80, 90]);
     seat.put(OUT, &64u64.to_le_bytes());
-    assert_eq!(exchange(&mut seat, reservation(LIST, 4, 0), reservation(OUT, 1, 2)), 0);
+    assert_eq!(
+        exchange(&mut seat, reservation(LIST, 4, 0), reservation(OUT, 1, 2)),
+        0
+    );
     let first = seat.get_u64(OUT);
     assert!(first >= BOOT_PAGES && first % 4 == 0);
-    assert_eq!((world.m2p(first), world.m2p(first + 3), world.m2p(70)), (64, 67, !0));
+    assert_eq!(
+        (world.m2p(first), world.m2p(first + 3), world.m2p(70)),
+        (64, 67, !0)
+    );
     assert_eq!(released(&seat), [64, 70, 80, 90]);
     assert_eq!(pages(&world), BOOT_PAGES);
 }
@@ -259,9 +437,15 @@ fn exchange_of_a_run_for_single_frames_numbers_them() {
     for (i, pfn) in [9u64, 8, 7, 6].into_iter().enumerate() {
         seat.put(OUT + i as u64 * 8, &pfn.to_le_bytes());
     }
-    assert_eq!(exchange(&mut seat, reservation(LIST, 1, 2), reservation(OUT, 4, 0)), 0);
+    assert_eq!(
+        exchange(&mut seat, reservation(LIST, 1, 2), reservation(OUT, 4, 0)),
+        0
+    );
     assert_eq!(seat.words(OUT, 4), [64, 65, 66, 67]);
-    assert_eq!((64..68).map(|mfn| world.m2p(mfn)).collect::<Vec<_>>(), [9, 8, 7, 6]);
+    assert_eq!(
+        (64..68).map(|mfn| world.m2p(mfn)).collect::<Vec<_>>(),
+        [9, 8, 7, 6]
+    );
 }
 
 #[test]
@@ -269,7 +453,10 @@ fn exchange_without_free_run_is_enomem_and_counts_what_was_done() {
     let world = World::with(1, |info| info.max_pages = BOOT_PAGES);
     let mut seat = world.running();
     list(&seat, &[64, 65, 80, 90]);
-    assert_eq!(exchange(&mut seat, reservation(LIST, 4, 0), reservation(OUT, 2, 1)), error(Errno::ENOMEM));
+    assert_eq!(
+        exchange(&mut seat, reservation(LIST, 4, 0), reservation(OUT, 2, 1)),
+        error(Errno::ENOMEM)
+    );
     assert_eq!(seat.get_u64(ARGS + 64), 2);
     assert_eq!(pages(&world), BOOT_PAGES);
 }
@@ -278,9 +465,15 @@ fn exchange_without_free_run_is_enomem_and_counts_what_was_done() {
 fn exchange_respects_address_bits() {
     let mut seat = World::new(1).running();
     list(&seat, &[300, 301]);
-    let output = MemoryReservation64 { mem_flags: 20, ..reservation(OUT, 1, 1) };
+    let output = MemoryReservation64 {
+        mem_flags: 20,
+        ..reservation(OUT, 1, 1)
+    };
     // 20 address bits: frames below 256, none of which is free.
-    assert_eq!(exchange(&mut seat, reservation(LIST, 2, 0), output), error(Errno::ENOMEM));
+    assert_eq!(
+        exchange(&mut seat, reservation(LIST, 2, 0), output),
+        error(Errno::ENOMEM)
+    );
 }
 
 #[test]
@@ -288,11 +481,33 @@ fn exchange_refuses_mismatched_or_foreign_requests() {
     let mut seat = World::new(1).running();
     list(&seat, &[64, 65]);
     let one = reservation(LIST, 2, 0);
-    assert_eq!(exchange(&mut seat, one, reservation(OUT, 1, 2)), error(Errno::EINVAL));
-    assert_eq!(exchange(&mut seat, reservation(LIST, !0, 1), reservation(OUT, !0, 1)), error(Errno::EINVAL));
-    assert_eq!(exchange(&mut seat, one, reservation(OUT, 1, 10)), error(Errno::EPERM));
+    assert_eq!(
+        exchange(&mut seat, one, reservation(OUT, 1, 2)),
+        error(Errno::EINVAL)
+    );
+    assert_eq!(
+        exchange(&mut seat, reservation(LIST, !0, 1), reservation(OUT, !0, 1)),
+        error(Errno::EINVAL)
+    );
+    assert_eq!(
+        exchange(&mut seat, one, reservation(OUT, 1, 10)),
+        error(Errno::EPERM)
+    );
     let other = MemoryReservation64 { domid: 3, ..one };
-    assert_eq!(exchange(&mut seat, other, MemoryReservation64 { domid: 3, ..reservation(OUT, 1, 1) }), error(Errno::EPERM));
+    assert_eq!(
+        exchange(
+            &mut seat,
+            other,
+            MemoryReservation64 {
+                domid: 3,
+                ..reservation(OUT, 1, 1)
+            }
+        ),
+        error(Errno::EPERM)
+    );
     list(&seat, &[64, MAX_PAGES]);
-    assert_eq!(exchange(&mut seat, one, reservation(OUT, 1, 1)), error(Errno::EINVAL));
+    assert_eq!(
+        exchange(&mut seat, one, reservation(OUT, 1, 1)),
+        error(Errno::EINVAL)
+    );
 }

@@ -42,11 +42,19 @@ fn missing_user_bits_on_the_way_are_healed_too() {
         let at = (table << 12) + index * 8;
         world.memory.set_u64(at, world.memory.u64(at) & !4);
     }
-    let slots_before: Vec<u64> = (256..272).map(|slot| world.memory.u64((L4 << 12) + slot * 8)).collect();
-    world.memory.set_u64((L4 << 12) + 256 * 8, slots_before[0] & !4);
+    let slots_before: Vec<u64> = (256..272)
+        .map(|slot| world.memory.u64((L4 << 12) + slot * 8))
+        .collect();
+    world
+        .memory
+        .set_u64((L4 << 12) + 256 * 8, slots_before[0] & !4);
     assert!(fault(&mut seat, READ, VA));
     assert!(seat.m.translate(VA).unwrap().1);
-    assert_eq!(world.memory.u64((L4 << 12) + 256 * 8), slots_before[0] & !4, "the monitor's slots stay as they are");
+    assert_eq!(
+        world.memory.u64((L4 << 12) + 256 * 8),
+        slots_before[0] & !4,
+        "the monitor's slots stay as they are"
+    );
 }
 
 #[test]
@@ -68,7 +76,10 @@ fn write_to_a_readonly_table_page_is_promoted() {
     assert!(fault(&mut seat, WRITE, KERNEL + L1 * 4096 + 0x88));
     assert_eq!(world.memory.u64(at) & 2, 2);
     assert_eq!(world.counter(0, OTHER + other::PF_PROMOTE), 1);
-    assert_eq!(seat.m.take_effects(), [Effect::Invlpg(KERNEL + L1 * 4096 + 0x88)]);
+    assert_eq!(
+        seat.m.take_effects(),
+        [Effect::Invlpg(KERNEL + L1 * 4096 + 0x88)]
+    );
 }
 
 #[test]
@@ -143,7 +154,13 @@ fn monitor_tables_are_never_opened() {
     let direct_map = noxen_monitor_abi::layout::DIRECT_MAP_VA + 0x1000;
     assert!(!fault(&mut seat, READ, direct_map));
     assert!(!fault(&mut seat, WRITE, direct_map));
-    assert_eq!([world.memory.u64(table(0)) & 4, world.memory.u64(table(1)) & 4], [0, 0]);
+    assert_eq!(
+        [
+            world.memory.u64(table(0)) & 4,
+            world.memory.u64(table(1)) & 4
+        ],
+        [0, 0]
+    );
 }
 
 #[test]
@@ -152,8 +169,15 @@ fn fault_of_the_guest_says_its_mode_and_address() {
     let mut seat = world.running();
     seat.enter(14, 0x6, UNMAPPED + 0x123);
     assert_eq!(seat.regs.rip, handler(14));
-    assert_eq!(seat.get_u64(seat.regs.rsp + 16), 0x2, "kernel mode: U clear");
-    assert_eq!(world.memory.u64(world.dom.info.shared_info_gpa + 16), UNMAPPED + 0x123);
+    assert_eq!(
+        seat.get_u64(seat.regs.rsp + 16),
+        0x2,
+        "kernel mode: U clear"
+    );
+    assert_eq!(
+        world.memory.u64(world.dom.info.shared_info_gpa + 16),
+        UNMAPPED + 0x123
+    );
     let mut seat = World::new(1).running();
     seat.go_user(USER);
     seat.enter(14, 0x6, 0x1000);

@@ -21,7 +21,11 @@ fn op(seat: &mut Seat, cmd: SchedOp, bytes: &[u8]) -> i64 {
 }
 
 fn halts(seat: &Seat) -> usize {
-    seat.m.take_effects().iter().filter(|effect| **effect == Effect::Halt).count()
+    seat.m
+        .take_effects()
+        .iter()
+        .filter(|effect| **effect == Effect::Halt)
+        .count()
 }
 
 /// Something outside raises `port` of vCPU 0 while it halts.
@@ -32,7 +36,9 @@ fn event_while_halted(world: &World, port: u32) {
         assert_eq!(dom.vcpus[0].place.load(Ordering::SeqCst), place::HALTED);
         m.memory.set_u64(base, 1);
         m.memory.set_u64(base + 64, 1 << port);
-        dom.vcpus[0].attention.fetch_or(attention::DOORBELL, Ordering::SeqCst);
+        dom.vcpus[0]
+            .attention
+            .fetch_or(attention::DOORBELL, Ordering::SeqCst);
     });
 }
 
@@ -45,7 +51,10 @@ fn block_unmasks_and_waits_for_an_event() {
     assert_eq!(op(&mut seat, SchedOp::BLOCK, &[]), 0);
     assert_eq!(halts(&seat), 1);
     assert_eq!((world.info_byte(0, 0), world.info_byte(0, 1)), (1, 0));
-    assert_eq!(world.dom.vcpus[0].place.load(Ordering::SeqCst), place::RUNNING);
+    assert_eq!(
+        world.dom.vcpus[0].place.load(Ordering::SeqCst),
+        place::RUNNING
+    );
     assert_eq!(world.counter(0, OTHER + other::HALT), 1);
 }
 
@@ -65,7 +74,9 @@ fn block_goes_on_waiting_after_an_interrupt_without_event() {
     for _ in 0..3 {
         let dom = world.dom.clone();
         world.while_halted(move |_| {
-            dom.vcpus[0].attention.fetch_or(attention::FLUSH, Ordering::SeqCst);
+            dom.vcpus[0]
+                .attention
+                .fetch_or(attention::FLUSH, Ordering::SeqCst);
         });
     }
     event_while_halted(&world, CONSOLE_PORT);
@@ -86,7 +97,9 @@ fn blocked_time_is_accounted() {
         tsc.tsc.fetch_add(2 * SECOND, Ordering::SeqCst);
         m.memory.set_u64(base, 1);
         m.memory.set_u64(base + 64, 2);
-        dom.vcpus[0].attention.fetch_or(attention::DOORBELL, Ordering::SeqCst);
+        dom.vcpus[0]
+            .attention
+            .fetch_or(attention::DOORBELL, Ordering::SeqCst);
     });
     assert_eq!(op(&mut seat, SchedOp::BLOCK, &[]), 0);
     assert_eq!(seat.v.runstate.time[2], SECOND);
@@ -95,8 +108,19 @@ fn blocked_time_is_accounted() {
 
 fn poll(seat: &mut Seat, ports: &[u32], timeout: u64) -> i64 {
     let at = ARGS + 0x400;
-    seat.put(at, &ports.iter().flat_map(|port| port.to_le_bytes()).collect::<Vec<_>>());
-    let asked = SchedPoll64 { ports: at, nr_ports: ports.len() as u32, timeout, ..Default::default() };
+    seat.put(
+        at,
+        &ports
+            .iter()
+            .flat_map(|port| port.to_le_bytes())
+            .collect::<Vec<_>>(),
+    );
+    let asked = SchedPoll64 {
+        ports: at,
+        nr_ports: ports.len() as u32,
+        timeout,
+        ..Default::default()
+    };
     op(seat, SchedOp::POLL, &asked.to_bytes())
 }
 
@@ -112,7 +136,9 @@ fn poll_sees_a_masked_port() {
     assert_eq!(poll(&mut seat, &[port], 0), 0);
     assert_eq!(halts(&seat), 0);
     // Nothing pending: it waits for the port, however masked.
-    world.memory.set_u64(world.dom.info.shared_info_gpa + 0x800, 0);
+    world
+        .memory
+        .set_u64(world.dom.info.shared_info_gpa + 0x800, 0);
     event_while_halted(&world, STORE_PORT);
     assert_eq!(poll(&mut seat, &[port, STORE_PORT], 0), 0);
     assert_eq!(halts(&seat), 1);
@@ -137,8 +163,15 @@ fn poll_bounds_its_list() {
     let mut seat = World::new(1).running();
     assert_eq!(poll(&mut seat, &[1; 129], 0), error(Errno::EINVAL));
     assert_eq!(poll(&mut seat, &[4096], 0), error(Errno::EINVAL));
-    let asked = SchedPoll64 { ports: UNMAPPED, nr_ports: 1, ..Default::default() };
-    assert_eq!(op(&mut seat, SchedOp::POLL, &asked.to_bytes()), error(Errno::EFAULT));
+    let asked = SchedPoll64 {
+        ports: UNMAPPED,
+        nr_ports: 1,
+        ..Default::default()
+    };
+    assert_eq!(
+        op(&mut seat, SchedOp::POLL, &asked.to_bytes()),
+        error(Errno::EFAULT)
+    );
 }
 
 #[test]
@@ -146,11 +179,17 @@ fn shutdown_reasons_reach_the_vmm() {
     let mut seat = World::new(1).running();
     for reason in [0u32, 1, 4, 5] {
         op(&mut seat, SchedOp::SHUTDOWN, &reason.to_le_bytes());
-        assert_eq!(seat.calls(call::SHUTDOWN), [(vec![u64::from(reason)], vec![])]);
+        assert_eq!(
+            seat.calls(call::SHUTDOWN),
+            [(vec![u64::from(reason)], vec![])]
+        );
     }
     op(&mut seat, SchedOp::SHUTDOWN, &3u32.to_le_bytes());
     assert_eq!(seat.calls(call::CRASH).len(), 1);
-    assert_eq!(op(&mut seat, SchedOp::SHUTDOWN, &6u32.to_le_bytes()), error(Errno::EINVAL));
+    assert_eq!(
+        op(&mut seat, SchedOp::SHUTDOWN, &6u32.to_le_bytes()),
+        error(Errno::EINVAL)
+    );
     seat.hypercall(Hypercall::SCHED_OP_COMPAT, &[2, 1]);
     assert_eq!(seat.calls(call::SHUTDOWN), [(vec![1], vec![])]);
 }
@@ -158,10 +197,19 @@ fn shutdown_reasons_reach_the_vmm() {
 #[test]
 fn shutdown_of_others_and_pinning_are_refused() {
     let mut seat = World::new(1).running();
-    assert_eq!(op(&mut seat, SchedOp::REMOTE_SHUTDOWN, &[0; 8]), error(Errno::EPERM));
-    assert_eq!(op(&mut seat, SchedOp::PIN_OVERRIDE, &[0; 8]), error(Errno::EPERM));
+    assert_eq!(
+        op(&mut seat, SchedOp::REMOTE_SHUTDOWN, &[0; 8]),
+        error(Errno::EPERM)
+    );
+    assert_eq!(
+        op(&mut seat, SchedOp::PIN_OVERRIDE, &[0; 8]),
+        error(Errno::EPERM)
+    );
     assert_eq!(op(&mut seat, SchedOp(8), &[0; 8]), error(Errno::ENOSYS));
-    assert_eq!(seat.hypercall(Hypercall::SCHED_OP_COMPAT, &[3, 0]), error(Errno::ENOSYS));
+    assert_eq!(
+        seat.hypercall(Hypercall::SCHED_OP_COMPAT, &[3, 0]),
+        error(Errno::ENOSYS)
+    );
 }
 
 #[test]
@@ -180,12 +228,21 @@ fn watchdog_that_is_not_fed_ends_the_domain() {
     let ask = |id, timeout| SchedWatchdog { id, timeout }.to_bytes();
     assert_eq!(op(&mut seat, SchedOp::WATCHDOG, &ask(0, 5)), 1);
     assert_eq!(op(&mut seat, SchedOp::WATCHDOG, &ask(0, 9)), 2);
-    assert_eq!(op(&mut seat, SchedOp::WATCHDOG, &ask(0, 9)), error(Errno::ENOSPC));
-    assert_eq!(op(&mut seat, SchedOp::WATCHDOG, &ask(3, 1)), error(Errno::EINVAL));
+    assert_eq!(
+        op(&mut seat, SchedOp::WATCHDOG, &ask(0, 9)),
+        error(Errno::ENOSPC)
+    );
+    assert_eq!(
+        op(&mut seat, SchedOp::WATCHDOG, &ask(3, 1)),
+        error(Errno::EINVAL)
+    );
     world.set_time(4 * SECOND);
     assert_eq!(op(&mut seat, SchedOp::WATCHDOG, &ask(1, 5)), 0, "fed");
     assert_eq!(op(&mut seat, SchedOp::WATCHDOG, &ask(2, 0)), 0, "ended");
-    assert_eq!(op(&mut seat, SchedOp::WATCHDOG, &ask(2, 0)), error(Errno::ENOENT));
+    assert_eq!(
+        op(&mut seat, SchedOp::WATCHDOG, &ask(2, 0)),
+        error(Errno::ENOENT)
+    );
     world.set_time(8 * SECOND);
     seat.cpu().run_timers();
     assert!(seat.calls(call::SHUTDOWN).is_empty());
@@ -195,14 +252,20 @@ fn watchdog_that_is_not_fed_ends_the_domain() {
 }
 
 fn singleshot(seat: &mut Seat, at: u64, flags: u32) -> i64 {
-    let timer = SetSingleshotTimer64 { timeout_abs_ns: at, flags, ..Default::default() };
+    let timer = SetSingleshotTimer64 {
+        timeout_abs_ns: at,
+        flags,
+        ..Default::default()
+    };
     seat.put(ARGS, &timer.to_bytes());
     seat.hypercall(Hypercall::VCPU_OP, &[8, 0, ARGS])
 }
 
 /// The timer interrupt comes.
 fn timer_interrupt(seat: &mut Seat) {
-    seat.m.dom.vcpus[0].attention.fetch_or(attention::TIMER, Ordering::SeqCst);
+    seat.m.dom.vcpus[0]
+        .attention
+        .fetch_or(attention::TIMER, Ordering::SeqCst);
     seat.enter(0xf1, 0, 0);
 }
 
@@ -214,7 +277,10 @@ fn singleshot_timer_arms_the_deadline_and_raises_the_virq() {
     world.set_time(SECOND);
     assert_eq!(singleshot(&mut seat, 2 * SECOND, 0), 0);
     let deadline = seat.m.state().deadline;
-    assert!(deadline >= 4 * SECOND && deadline < 4 * SECOND + 100, "{deadline}");
+    assert!(
+        deadline >= 4 * SECOND && deadline < 4 * SECOND + 100,
+        "{deadline}"
+    );
     world.set_time(2 * SECOND - 10);
     timer_interrupt(&mut seat);
     assert!(!seat.cpu().is_pending(port), "too early: armed again");
@@ -231,7 +297,10 @@ fn singleshot_in_the_past_fires_or_is_refused() {
     let mut seat = world.running();
     let port = bind_virq(&mut seat, 0, 0).unwrap();
     world.set_time(5 * SECOND);
-    assert_eq!(singleshot(&mut seat, SECOND, SSHOTTMR_FUTURE), error(Errno::ETIME));
+    assert_eq!(
+        singleshot(&mut seat, SECOND, SSHOTTMR_FUTURE),
+        error(Errno::ETIME)
+    );
     assert_eq!(singleshot(&mut seat, SECOND, 0), 0);
     assert!(seat.m.state().deadline <= 10 * SECOND + 100);
     timer_interrupt(&mut seat);
@@ -271,7 +340,10 @@ fn periodic_timer_has_a_shortest_period() {
     let world = World::new(1);
     let mut seat = world.running();
     seat.put(ARGS, &999_999u64.to_le_bytes());
-    assert_eq!(seat.hypercall(Hypercall::VCPU_OP, &[6, 0, ARGS]), error(Errno::EINVAL));
+    assert_eq!(
+        seat.hypercall(Hypercall::VCPU_OP, &[6, 0, ARGS]),
+        error(Errno::EINVAL)
+    );
     seat.put(ARGS, &1_000_000u64.to_le_bytes());
     assert_eq!(seat.hypercall(Hypercall::VCPU_OP, &[6, 0, ARGS]), 0);
     assert_eq!(seat.v.timers.period, 1_000_000);
@@ -288,7 +360,11 @@ fn set_timer_op_arms_cancels_and_mends_absurd_values() {
     assert_eq!(seat.v.timers.singleshot, NEVER);
     for absurd in [!0, 1 << 63, 1 << 52] {
         assert_eq!(seat.hypercall(Hypercall::SET_TIMER_OP, &[absurd]), 0);
-        assert_eq!(seat.v.timers.singleshot, SECOND + 100_000_000, "{absurd:#x}");
+        assert_eq!(
+            seat.v.timers.singleshot,
+            SECOND + 100_000_000,
+            "{absurd:#x}"
+        );
     }
 }
 
@@ -305,7 +381,11 @@ fn published_time_lets_the_guest_compute_system_time() {
     let packed = world.memory.u64(at + 24);
     let (mul, shift, flags) = (packed as u32, (packed >> 32) as i8, packed >> 40 & 0xff);
     let tsc = 7 * SECOND;
-    let delta = if shift < 0 { (tsc - tsc_stamp) >> -shift } else { (tsc - tsc_stamp) << shift };
+    let delta = if shift < 0 {
+        (tsc - tsc_stamp) >> -shift
+    } else {
+        (tsc - tsc_stamp) << shift
+    };
     let guest = system + (u128::from(delta) * u128::from(mul) >> 32) as u64;
     assert_eq!(guest, 7 * SECOND / 2);
     assert_eq!(flags, 1, "stable");
@@ -319,6 +399,10 @@ fn wall_clock_is_there_at_boot() {
     let world = World::new(1);
     world.boot();
     let at = world.dom.info.shared_info_gpa + 0xc00;
-    let word = |offset: u64| u32::from_le_bytes(world.memory.get(at + offset, 4).try_into().unwrap());
-    assert_eq!([word(0) % 2, word(4), word(8), word(12)], [0, 1_700_000_000, 5, 0]);
+    let word =
+        |offset: u64| u32::from_le_bytes(world.memory.get(at + offset, 4).try_into().unwrap());
+    assert_eq!(
+        [word(0) % 2, word(4), word(8), word(12)],
+        [0, 1_700_000_000, 5, 0]
+    );
 }

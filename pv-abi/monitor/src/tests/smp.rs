@@ -30,7 +30,9 @@ fn guest_loop(mut seat: Seat, over: &AtomicBool) -> u64 {
             seat.m.memory.put(info, &[0]);
             seat.m.memory.set_u64(info + 8, 0);
             for word in 0..64 {
-                seat.m.memory.set_u64(seat.m.dom.info.shared_info_gpa + 0x800 + word * 8, 0);
+                seat.m
+                    .memory
+                    .set_u64(seat.m.dom.info.shared_info_gpa + 0x800 + word * 8, 0);
             }
             seat.cpu().mask_events(false);
             seat.regs = kernel_regs();
@@ -101,7 +103,13 @@ fn halted_vcpu_is_not_waited_for_and_flushes_when_it_wakes() {
     let target = &world.dom.vcpus[1];
     target.place.store(place::HALTED, Ordering::SeqCst);
     assert_eq!(mmuext(&mut seat, FLUSH_ALL), 0);
-    assert_eq!((target.flush_wanted.load(Ordering::SeqCst), target.flush_done.load(Ordering::SeqCst)), (1, 0));
+    assert_eq!(
+        (
+            target.flush_wanted.load(Ordering::SeqCst),
+            target.flush_done.load(Ordering::SeqCst)
+        ),
+        (1, 0)
+    );
     assert!(!seat.m.take_effects().contains(&Effect::Ipi(1)));
     target.place.store(place::RUNNING, Ordering::SeqCst);
     other.enter(0xf2, 0, 0);
@@ -119,14 +127,26 @@ fn down_of_a_running_vcpu_is_complete_when_it_returns() {
         let done = over.clone();
         scope.spawn(move || guest_loop(other, &done));
         for _ in 0..50 {
-            assert_eq!(seat.hypercall(Hypercall::VCPU_OP, &[u64::from(VcpuOp::DOWN.0), 1, 0]), 0);
+            assert_eq!(
+                seat.hypercall(Hypercall::VCPU_OP, &[u64::from(VcpuOp::DOWN.0), 1, 0]),
+                0
+            );
             assert_eq!(world.dom.vcpus[1].place.load(Ordering::SeqCst), place::DOWN);
-            assert_eq!(seat.hypercall(Hypercall::VCPU_OP, &[u64::from(VcpuOp::IS_UP.0), 1, 0]), 0);
-            assert_eq!(seat.hypercall(Hypercall::VCPU_OP, &[u64::from(VcpuOp::UP.0), 1, 0]), 0);
+            assert_eq!(
+                seat.hypercall(Hypercall::VCPU_OP, &[u64::from(VcpuOp::IS_UP.0), 1, 0]),
+                0
+            );
+            assert_eq!(
+                seat.hypercall(Hypercall::VCPU_OP, &[u64::from(VcpuOp::UP.0), 1, 0]),
+                0
+            );
         }
         over.store(true, Ordering::SeqCst);
     });
-    assert_eq!(world.dom.vcpus[1].place.load(Ordering::SeqCst), place::RUNNING);
+    assert_eq!(
+        world.dom.vcpus[1].place.load(Ordering::SeqCst),
+        place::RUNNING
+    );
 }
 
 #[test]
@@ -173,7 +193,10 @@ fn ports_taken_by_two_vcpus_at_once_are_different() {
                 })
             })
             .collect();
-        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+        threads
+            .into_iter()
+            .flat_map(|thread| thread.join().unwrap())
+            .collect()
     });
     taken.sort_unstable();
     assert_eq!(taken, (3..203).collect::<Vec<_>>());
@@ -193,7 +216,12 @@ fn frames_ballooned_by_two_vcpus_at_once_are_given_once() {
                     let mut given = Vec::new();
                     for pfn in 0..100u64 {
                         seat.put(list, &(1000 + pfn).to_le_bytes());
-                        let asked = MemoryReservation64 { extent_start: list, nr_extents: 1, domid: 0x7ff0, ..Default::default() };
+                        let asked = MemoryReservation64 {
+                            extent_start: list,
+                            nr_extents: 1,
+                            domid: 0x7ff0,
+                            ..Default::default()
+                        };
                         seat.put(at, &asked.to_bytes());
                         if seat.hypercall(Hypercall::MEMORY_OP, &[6, at]) == 1 {
                             given.push(seat.get_u64(list));
@@ -203,11 +231,18 @@ fn frames_ballooned_by_two_vcpus_at_once_are_given_once() {
                 })
             })
             .collect();
-        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+        threads
+            .into_iter()
+            .flat_map(|thread| thread.join().unwrap())
+            .collect()
     });
     let mut unique = given.clone();
     unique.sort_unstable();
     unique.dedup();
-    assert_eq!((given.len(), unique.len()), (128, 128), "the 128 frames of the balloon, each once");
+    assert_eq!(
+        (given.len(), unique.len()),
+        (128, 128),
+        "the 128 frames of the balloon, each once"
+    );
     assert_eq!(world.dom.pages.load(Ordering::SeqCst), MAX_PAGES);
 }

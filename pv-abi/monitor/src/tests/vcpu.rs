@@ -29,7 +29,8 @@ fn op_with(seat: &mut Seat, cmd: VcpuOp, vcpu: u64, bytes: &[u8]) -> i64 {
 /// What Linux passes for a secondary CPU.
 fn context(change: impl FnOnce(&mut dyn FnMut(usize, u64))) -> Vec<u8> {
     let mut bytes = vec![0u8; Context::SIZE];
-    let mut set = |offset: usize, value: u64| bytes[offset..offset + 8].copy_from_slice(&value.to_le_bytes());
+    let mut set =
+        |offset: usize, value: u64| bytes[offset..offset + 8].copy_from_slice(&value.to_le_bytes());
     set(offset_of!(Context, flags), 4);
     set(offset_of!(Context, user_regs.rip), KERNEL + 0x15_0000);
     set(offset_of!(Context, user_regs.rsp), STACK - 0x400);
@@ -48,8 +49,14 @@ fn context(change: impl FnOnce(&mut dyn FnMut(usize, u64))) -> Vec<u8> {
     set(offset_of!(Context, event_callback_eip), EVENT);
     set(offset_of!(Context, failsafe_callback_eip), FAILSAFE);
     // Vector 13: flags 0, cs 0xe033.
-    set(offset_of!(Context, trap_ctxt) + 13 * TrapInfo64::SIZE, 13 | 0xe033 << 16);
-    set(offset_of!(Context, trap_ctxt) + 13 * TrapInfo64::SIZE + 8, handler(13));
+    set(
+        offset_of!(Context, trap_ctxt) + 13 * TrapInfo64::SIZE,
+        13 | 0xe033 << 16,
+    );
+    set(
+        offset_of!(Context, trap_ctxt) + 13 * TrapInfo64::SIZE + 8,
+        handler(13),
+    );
     change(&mut set);
     bytes
 }
@@ -58,25 +65,48 @@ fn context(change: impl FnOnce(&mut dyn FnMut(usize, u64))) -> Vec<u8> {
 fn initialised_vcpu_starts_where_its_context_says() {
     let world = World::new(2);
     let mut seat = world.running();
-    assert_eq!(op_with(&mut seat, VcpuOp::INITIALISE, 1, &context(|_| {})), 0);
+    assert_eq!(
+        op_with(&mut seat, VcpuOp::INITIALISE, 1, &context(|_| {})),
+        0
+    );
     assert_eq!(op(&mut seat, VcpuOp::IS_UP, 1), 0);
     assert_eq!(op(&mut seat, VcpuOp::INITIALISE, 1), error(Errno::EEXIST));
     assert_eq!(op(&mut seat, VcpuOp::UP, 1), 0);
     assert_eq!(op(&mut seat, VcpuOp::IS_UP, 1), 1);
-    assert!(seat.calls(call::VCPU_ONLINE).contains(&(vec![1, 1], vec![])));
+    assert!(seat
+        .calls(call::VCPU_ONLINE)
+        .contains(&(vec![1, 1], vec![])));
     let mut second = world.seat(1);
-    *second.v = core::mem::replace(&mut *world.bus.fresh[1].lock().unwrap(), crate::vcpu::Vcpu::new(1));
+    *second.v = core::mem::replace(
+        &mut *world.bus.fresh[1].lock().unwrap(),
+        crate::vcpu::Vcpu::new(1),
+    );
     let regs = second.cpu().first_entry();
-    assert_eq!((regs.rip, regs.rsp, regs.rdi), (KERNEL + 0x15_0000, STACK - 0x400, 0x1234));
+    assert_eq!(
+        (regs.rip, regs.rsp, regs.rdi),
+        (KERNEL + 0x15_0000, STACK - 0x400, 0x1234)
+    );
     assert_eq!((regs.cs, regs.ss), (0x13, 0x1b), "ring 3");
     assert_eq!(regs.rflags & (flags::IF | flags::IOPL), flags::IF);
     assert_eq!(second.m.cr3(), L4 << 12);
     assert_eq!(second.m.base(Base::Gs), KERNEL + 0x7000);
     assert_eq!(second.v.traps[13].address, handler(13));
-    assert_eq!((second.v.callbacks.event.address, second.v.callbacks.failsafe.address), (EVENT, FAILSAFE));
+    assert_eq!(
+        (
+            second.v.callbacks.event.address,
+            second.v.callbacks.failsafe.address
+        ),
+        (EVENT, FAILSAFE)
+    );
     assert_eq!(second.v.kernel_sp, STACK - 0x800);
-    assert!(second.m.take_effects().contains(&Effect::Segments([0x2b, 0x2b, 0, 0])));
-    assert_eq!(world.dom.vcpus[1].place.load(Ordering::SeqCst), place::RUNNING);
+    assert!(second
+        .m
+        .take_effects()
+        .contains(&Effect::Segments([0x2b, 0x2b, 0, 0])));
+    assert_eq!(
+        world.dom.vcpus[1].place.load(Ordering::SeqCst),
+        place::RUNNING
+    );
 }
 
 #[test]
@@ -93,10 +123,21 @@ fn initialise_refuses_what_cannot_run() {
         (offset_of!(Context, ldt_ents), 8193),
     ] {
         let bytes = context(|set| set(offset, value));
-        assert_eq!(op_with(&mut seat, VcpuOp::INITIALISE, 1, &bytes), error(Errno::EINVAL), "{offset:#x}");
+        assert_eq!(
+            op_with(&mut seat, VcpuOp::INITIALISE, 1, &bytes),
+            error(Errno::EINVAL),
+            "{offset:#x}"
+        );
     }
-    assert_eq!(seat.hypercall(Hypercall::VCPU_OP, &[0, 1, UNMAPPED - 0x1000]), error(Errno::EFAULT));
-    assert_eq!(op(&mut seat, VcpuOp::UP, 1), error(Errno::EINVAL), "still not initialised");
+    assert_eq!(
+        seat.hypercall(Hypercall::VCPU_OP, &[0, 1, UNMAPPED - 0x1000]),
+        error(Errno::EFAULT)
+    );
+    assert_eq!(
+        op(&mut seat, VcpuOp::UP, 1),
+        error(Errno::EINVAL),
+        "still not initialised"
+    );
 }
 
 #[test]
@@ -104,7 +145,11 @@ fn vcpus_that_do_not_exist_are_enoent() {
     let mut seat = World::new(2).running();
     for id in [2, 31, 32, 8191, 0xffff_ffff, 1 << 32] {
         for cmd in [0, 1, 2, 3, 4, 7, 10] {
-            assert_eq!(op(&mut seat, VcpuOp(cmd), id), error(Errno::ENOENT), "{id} {cmd}");
+            assert_eq!(
+                op(&mut seat, VcpuOp(cmd), id),
+                error(Errno::ENOENT),
+                "{id} {cmd}"
+            );
         }
     }
     assert_eq!(op(&mut seat, VcpuOp::IS_UP, 0), 1);
@@ -121,22 +166,39 @@ fn down_of_itself_waits_for_up() {
         assert_eq!(dom.vcpus[1].place.load(Ordering::SeqCst), place::DOWN);
         assert!(!dom.vcpus[1].up.load(Ordering::SeqCst));
         // An event does not wake it.
-        dom.vcpus[1].attention.fetch_or(attention::EVENT, Ordering::SeqCst);
+        dom.vcpus[1]
+            .attention
+            .fetch_or(attention::EVENT, Ordering::SeqCst);
     });
     let dom = world.dom.clone();
     world.while_halted(move |_| {
         dom.vcpus[1].up.store(true, Ordering::SeqCst);
-        dom.vcpus[1].attention.fetch_or(attention::UP, Ordering::SeqCst);
+        dom.vcpus[1]
+            .attention
+            .fetch_or(attention::UP, Ordering::SeqCst);
     });
     assert_eq!(op(&mut seat, VcpuOp::DOWN, 1), 0);
-    assert_eq!(seat.m.take_effects().iter().filter(|effect| **effect == Effect::Halt).count(), 2);
-    assert_eq!(world.dom.vcpus[1].place.load(Ordering::SeqCst), place::RUNNING);
+    assert_eq!(
+        seat.m
+            .take_effects()
+            .iter()
+            .filter(|effect| **effect == Effect::Halt)
+            .count(),
+        2
+    );
+    assert_eq!(
+        world.dom.vcpus[1].place.load(Ordering::SeqCst),
+        place::RUNNING
+    );
 }
 
 #[test]
 fn down_of_a_vcpu_that_never_ran_is_nothing() {
     let mut seat = World::new(2).running();
-    assert_eq!(op_with(&mut seat, VcpuOp::INITIALISE, 1, &context(|_| {})), 0);
+    assert_eq!(
+        op_with(&mut seat, VcpuOp::INITIALISE, 1, &context(|_| {})),
+        0
+    );
     assert_eq!(op(&mut seat, VcpuOp::DOWN, 1), 0);
     assert_eq!(op(&mut seat, VcpuOp::UP, 1), 0);
 }
@@ -146,31 +208,71 @@ fn registered_vcpu_info_takes_over_and_everything_counts_as_pending() {
     let world = World::new(2);
     let mut seat = world.running();
     world.set_info_byte(0, 1, 1);
-    world.memory.set_u64(world.dom.info.shared_info_gpa + 16, 0x1234);
-    let asked = RegisterVcpuInfo { mfn: 150, offset: 0x340, ..Default::default() };
-    assert_eq!(op_with(&mut seat, VcpuOp::REGISTER_VCPU_INFO, 0, &asked.to_bytes()), 0);
+    world
+        .memory
+        .set_u64(world.dom.info.shared_info_gpa + 16, 0x1234);
+    let asked = RegisterVcpuInfo {
+        mfn: 150,
+        offset: 0x340,
+        ..Default::default()
+    };
+    assert_eq!(
+        op_with(&mut seat, VcpuOp::REGISTER_VCPU_INFO, 0, &asked.to_bytes()),
+        0
+    );
     let at = (150 << 12) + 0x340;
     assert_eq!(seat.v.vcpu_info, at);
     assert_eq!(world.memory.get(at, 2), [1, 1]);
-    assert_eq!((world.memory.u64(at + 8), world.memory.u64(at + 16)), (!0, 0x1234));
+    assert_eq!(
+        (world.memory.u64(at + 8), world.memory.u64(at + 16)),
+        (!0, 0x1234)
+    );
     assert_ne!(world.memory.u64(at + 56), 0, "time is there");
-    assert_eq!(op(&mut seat, VcpuOp::REGISTER_VCPU_INFO, 0), error(Errno::EINVAL), "once only");
+    assert_eq!(
+        op(&mut seat, VcpuOp::REGISTER_VCPU_INFO, 0),
+        error(Errno::EINVAL),
+        "once only"
+    );
     // Events go there from now on.
     world.memory.put(at, &[0; 16]);
     let port = bind_ipi(&mut seat, 0);
     assert_eq!(on_port(&mut seat, EvtchnOp::SEND, port), 0);
-    assert_eq!((world.memory.get(at, 1)[0], world.memory.u64(at + 8)), (1, 1));
+    assert_eq!(
+        (world.memory.get(at, 1)[0], world.memory.u64(at + 8)),
+        (1, 1)
+    );
     // So for another vCPU, before it runs.
-    let asked = RegisterVcpuInfo { mfn: 150, offset: 0x380, ..Default::default() };
-    assert_eq!(op_with(&mut seat, VcpuOp::REGISTER_VCPU_INFO, 1, &asked.to_bytes()), 0);
-    assert_eq!(world.dom.vcpus[1].vcpu_info.load(Ordering::SeqCst), (150 << 12) + 0x380);
+    let asked = RegisterVcpuInfo {
+        mfn: 150,
+        offset: 0x380,
+        ..Default::default()
+    };
+    assert_eq!(
+        op_with(&mut seat, VcpuOp::REGISTER_VCPU_INFO, 1, &asked.to_bytes()),
+        0
+    );
+    assert_eq!(
+        world.dom.vcpus[1].vcpu_info.load(Ordering::SeqCst),
+        (150 << 12) + 0x380
+    );
 }
 
 #[test]
 fn vcpu_info_must_lie_in_one_page_of_guest_memory() {
     let mut seat = World::new(1).running();
-    for (mfn, offset) in [(MAX_PAGES, 0), (REGION >> 12, 0), (!0, 0), (150, 4096 - 56), (150, 4), (150, !0)] {
-        let asked = RegisterVcpuInfo { mfn, offset, ..Default::default() };
+    for (mfn, offset) in [
+        (MAX_PAGES, 0),
+        (REGION >> 12, 0),
+        (!0, 0),
+        (150, 4096 - 56),
+        (150, 4),
+        (150, !0),
+    ] {
+        let asked = RegisterVcpuInfo {
+            mfn,
+            offset,
+            ..Default::default()
+        };
         let answer = op_with(&mut seat, VcpuOp::REGISTER_VCPU_INFO, 0, &asked.to_bytes());
         assert_eq!(answer, error(Errno::EINVAL), "{mfn:#x} {offset}");
     }
@@ -181,20 +283,42 @@ fn runstate_area_of_another_vcpu_is_written() {
     let world = World::new(2);
     let mut seat = world.running();
     let area = ARGS + 0x200;
-    assert_eq!(op_with(&mut seat, VcpuOp::REGISTER_RUNSTATE_MEMORY_AREA, 1, &area.to_le_bytes()), 0);
+    assert_eq!(
+        op_with(
+            &mut seat,
+            VcpuOp::REGISTER_RUNSTATE_MEMORY_AREA,
+            1,
+            &area.to_le_bytes()
+        ),
+        0
+    );
     assert_eq!(seat.get_u32(area), Runstate::OFFLINE.0);
     let area0 = ARGS + 0x300;
-    assert_eq!(op_with(&mut seat, VcpuOp::REGISTER_RUNSTATE_MEMORY_AREA, 0, &area0.to_le_bytes()), 0);
+    assert_eq!(
+        op_with(
+            &mut seat,
+            VcpuOp::REGISTER_RUNSTATE_MEMORY_AREA,
+            0,
+            &area0.to_le_bytes()
+        ),
+        0
+    );
     world.set_time(1_000_000);
     seat.cpu().set_runstate(Runstate::BLOCKED.0);
-    assert_eq!((seat.get_u32(area0), seat.get_u64(area0 + 8)), (Runstate::BLOCKED.0, 1_000_000));
+    assert_eq!(
+        (seat.get_u32(area0), seat.get_u64(area0 + 8)),
+        (Runstate::BLOCKED.0, 1_000_000)
+    );
     world.set_time(1_500_000);
     seat.cpu().set_runstate(Runstate::RUNNING.0);
     assert_eq!(seat.get_u64(area0 + 16 + 16), 500_000);
     // What the other one asks for is the same.
     let mut second = world.running_vcpu(1);
     assert_eq!(op(&mut second, VcpuOp::GET_RUNSTATE_INFO, 0), 0);
-    assert_eq!((second.get_u32(ARGS), second.get_u64(ARGS + 32)), (Runstate::RUNNING.0, 500_000));
+    assert_eq!(
+        (second.get_u32(ARGS), second.get_u64(ARGS + 32)),
+        (Runstate::RUNNING.0, 500_000)
+    );
 }
 
 #[test]
@@ -203,7 +327,15 @@ fn runstate_update_flag_is_clear_at_the_end() {
     let mut seat = world.running();
     assert_eq!(seat.hypercall(Hypercall::VM_ASSIST, &[0, 5]), 0);
     let area = ARGS + 0x300;
-    assert_eq!(op_with(&mut seat, VcpuOp::REGISTER_RUNSTATE_MEMORY_AREA, 0, &area.to_le_bytes()), 0);
+    assert_eq!(
+        op_with(
+            &mut seat,
+            VcpuOp::REGISTER_RUNSTATE_MEMORY_AREA,
+            0,
+            &area.to_le_bytes()
+        ),
+        0
+    );
     world.set_time(77);
     seat.cpu().set_runstate(0);
     assert_eq!(seat.get_u64(area + 8), 77);
@@ -214,9 +346,22 @@ fn time_area_gets_a_copy() {
     let world = World::new(1);
     let mut seat = world.running();
     let area = ARGS + 0x300;
-    assert_eq!(op_with(&mut seat, VcpuOp::REGISTER_VCPU_TIME_MEMORY_AREA, 0, &area.to_le_bytes()), 0);
+    assert_eq!(
+        op_with(
+            &mut seat,
+            VcpuOp::REGISTER_VCPU_TIME_MEMORY_AREA,
+            0,
+            &area.to_le_bytes()
+        ),
+        0
+    );
     let there = seat.get(area + 8, 24);
-    assert_eq!(there, world.memory.get(world.dom.info.shared_info_gpa + 32 + 8, 24));
+    assert_eq!(
+        there,
+        world
+            .memory
+            .get(world.dom.info.shared_info_gpa + 32 + 8, 24)
+    );
     assert_eq!(seat.get_u32(area) % 2, 0);
 }
 
@@ -235,19 +380,37 @@ fn nmi_to_another_vcpu_and_to_itself() {
 }
 
 fn trap_info(vector: u8, flags: u8, address: u64) -> [u8; TrapInfo64::SIZE] {
-    TrapInfo64 { vector, flags, cs: 0xe033, address, ..Default::default() }.to_bytes()
+    TrapInfo64 {
+        vector,
+        flags,
+        cs: 0xe033,
+        address,
+        ..Default::default()
+    }
+    .to_bytes()
 }
 
 #[test]
 fn trap_table_is_read_up_to_its_end() {
     let mut seat = World::new(1).running();
-    let list = [trap_info(3, 3, KERNEL + 1), trap_info(0x80, 3, KERNEL + 2), trap_info(5, 0, 0), trap_info(6, 0, KERNEL + 9)];
+    let list = [
+        trap_info(3, 3, KERNEL + 1),
+        trap_info(0x80, 3, KERNEL + 2),
+        trap_info(5, 0, 0),
+        trap_info(6, 0, KERNEL + 9),
+    ];
     seat.put(ARGS, &list.concat());
     assert_eq!(seat.hypercall(Hypercall::SET_TRAP_TABLE, &[ARGS]), 0);
-    assert_eq!((seat.v.traps[3].address, seat.v.traps[3].flags), (KERNEL + 1, 3));
+    assert_eq!(
+        (seat.v.traps[3].address, seat.v.traps[3].flags),
+        (KERNEL + 1, 3)
+    );
     assert_eq!(seat.v.traps[6].address, handler(6), "behind the end");
     assert_eq!(seat.m.take_effects(), [Effect::SoftGate(0x80, true)]);
-    seat.put(ARGS, &[trap_info(0x80, 0, KERNEL + 2), trap_info(0, 0, 0)].concat());
+    seat.put(
+        ARGS,
+        &[trap_info(0x80, 0, KERNEL + 2), trap_info(0, 0, 0)].concat(),
+    );
     assert_eq!(seat.hypercall(Hypercall::SET_TRAP_TABLE, &[ARGS]), 0);
     assert_eq!(seat.m.take_effects(), [Effect::SoftGate(0x80, false)]);
     assert_eq!(seat.hypercall(Hypercall::SET_TRAP_TABLE, &[0]), 0);
@@ -258,13 +421,24 @@ fn trap_table_is_read_up_to_its_end() {
 fn bad_trap_tables_are_refused() {
     let mut seat = World::new(1).running();
     seat.put(ARGS, &trap_info(3, 3, 0x8000_0000_0000));
-    assert_eq!(seat.hypercall(Hypercall::SET_TRAP_TABLE, &[ARGS]), error(Errno::EINVAL));
+    assert_eq!(
+        seat.hypercall(Hypercall::SET_TRAP_TABLE, &[ARGS]),
+        error(Errno::EINVAL)
+    );
     seat.put(UNMAPPED - 16, &trap_info(3, 3, KERNEL));
-    assert_eq!(seat.hypercall(Hypercall::SET_TRAP_TABLE, &[UNMAPPED - 16]), error(Errno::EFAULT));
+    assert_eq!(
+        seat.hypercall(Hypercall::SET_TRAP_TABLE, &[UNMAPPED - 16]),
+        error(Errno::EFAULT)
+    );
 }
 
 fn register(seat: &mut Seat, kind: u16, flags: u16, address: u64) -> i64 {
-    let asked = CallbackRegister64 { kind, flags, address, ..Default::default() };
+    let asked = CallbackRegister64 {
+        kind,
+        flags,
+        address,
+        ..Default::default()
+    };
     seat.hypercall_with(Hypercall::CALLBACK_OP, 0, &asked.to_bytes())
 }
 
@@ -275,31 +449,57 @@ fn callbacks_are_registered_with_their_mask_flags() {
         assert_eq!(register(&mut seat, kind, mask, KERNEL + u64::from(kind)), 0);
     }
     let c = seat.v.callbacks;
-    let seen = [c.event, c.failsafe, c.syscall, c.sysenter, c.syscall32].map(|c| (c.address - KERNEL, c.mask));
-    assert_eq!(seen, [(0, false), (1, true), (2, true), (5, false), (7, true)]);
+    let seen = [c.event, c.failsafe, c.syscall, c.sysenter, c.syscall32]
+        .map(|c| (c.address - KERNEL, c.mask));
+    assert_eq!(
+        seen,
+        [(0, false), (1, true), (2, true), (5, false), (7, true)]
+    );
     assert_eq!(register(&mut seat, 4, 0, KERNEL + 4), 0);
     assert_eq!(seat.v.traps[2].address, KERNEL + 4);
     assert_eq!(register(&mut seat, 6, 0, KERNEL), error(Errno::ENOSYS));
-    assert_eq!(register(&mut seat, 0, 0, 0x8000_0000_0000), error(Errno::EINVAL));
+    assert_eq!(
+        register(&mut seat, 0, 0, 0x8000_0000_0000),
+        error(Errno::EINVAL)
+    );
 }
 
 #[test]
 fn only_optional_callbacks_can_be_unregistered() {
     let mut seat = World::new(1).running();
-    for (kind, answer) in [(5u16, 0), (7, 0), (0, error(Errno::EINVAL)), (1, error(Errno::EINVAL)), (2, error(Errno::EINVAL))] {
+    for (kind, answer) in [
+        (5u16, 0),
+        (7, 0),
+        (0, error(Errno::EINVAL)),
+        (1, error(Errno::EINVAL)),
+        (2, error(Errno::EINVAL)),
+    ] {
         let asked = CallbackUnregister { kind, _unused: 0 };
-        assert_eq!(seat.hypercall_with(Hypercall::CALLBACK_OP, 1, &asked.to_bytes()), answer, "{kind}");
+        assert_eq!(
+            seat.hypercall_with(Hypercall::CALLBACK_OP, 1, &asked.to_bytes()),
+            answer,
+            "{kind}"
+        );
     }
     assert_eq!(seat.v.callbacks.sysenter.address, 0);
-    assert_eq!(seat.hypercall(Hypercall::CALLBACK_OP, &[2, ARGS]), error(Errno::ENOSYS));
+    assert_eq!(
+        seat.hypercall(Hypercall::CALLBACK_OP, &[2, ARGS]),
+        error(Errno::ENOSYS)
+    );
 }
 
 #[test]
 fn set_callbacks_takes_a_null_system_call() {
     let mut seat = World::new(1).running();
-    assert_eq!(seat.hypercall(Hypercall::SET_CALLBACKS, &[KERNEL + 1, KERNEL + 2, 0]), 0);
+    assert_eq!(
+        seat.hypercall(Hypercall::SET_CALLBACKS, &[KERNEL + 1, KERNEL + 2, 0]),
+        0
+    );
     let c = seat.v.callbacks;
-    assert_eq!((c.event.address, c.failsafe.address, c.syscall.address), (KERNEL + 1, KERNEL + 2, 0));
+    assert_eq!(
+        (c.event.address, c.failsafe.address, c.syscall.address),
+        (KERNEL + 1, KERNEL + 2, 0)
+    );
     let answer = seat.hypercall(Hypercall::SET_CALLBACKS, &[1 << 47, 0, 0]);
     assert_eq!(answer, error(Errno::EINVAL));
 }

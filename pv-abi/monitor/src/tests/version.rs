@@ -17,7 +17,10 @@ fn version_with_null_answers_number() {
 #[test]
 fn version_upper_half_of_command_is_ignored() {
     let mut seat = World::new(1).running();
-    assert_eq!(seat.hypercall(Hypercall::XEN_VERSION, &[0xdead_beef_0000_0000, 0]), 0x0004_0011);
+    assert_eq!(
+        seat.hypercall(Hypercall::XEN_VERSION, &[0xdead_beef_0000_0000, 0]),
+        0x0004_0011
+    );
 }
 
 #[test]
@@ -33,7 +36,10 @@ fn strings_are_terminated_and_padded() {
         let got = seat.get(ARGS, 1100);
         assert_eq!(&got[..text.len()], text.as_bytes());
         assert!(got[text.len()..size].iter().all(|byte| *byte == 0), "{op}");
-        assert!(got[size..].iter().all(|byte| *byte == 0xee), "{op} writes beyond its structure");
+        assert!(
+            got[size..].iter().all(|byte| *byte == 0xee),
+            "{op} writes beyond its structure"
+        );
     }
 }
 
@@ -58,16 +64,28 @@ fn platform_parameters_name_start_of_hole() {
 #[test]
 fn features_hold_what_linux_panics_without() {
     let mut seat = World::new(1).running();
-    let asked = FeatureInfo { submap_idx: 0, submap: 0 };
-    assert_eq!(seat.hypercall_with(Hypercall::XEN_VERSION, 6, &asked.to_bytes()), 0);
+    let asked = FeatureInfo {
+        submap_idx: 0,
+        submap: 0,
+    };
+    assert_eq!(
+        seat.hypercall_with(Hypercall::XEN_VERSION, 6, &asked.to_bytes()),
+        0
+    );
     assert_eq!(seat.get_u32(ARGS + 4), 1 << 4 | 1 << 5 | 1 << 7);
 }
 
 #[test]
 fn features_of_other_submap_are_refused() {
     let mut seat = World::new(1).running();
-    let asked = FeatureInfo { submap_idx: 1, submap: 0 };
-    assert_eq!(seat.hypercall_with(Hypercall::XEN_VERSION, 6, &asked.to_bytes()), error(Errno::EINVAL));
+    let asked = FeatureInfo {
+        submap_idx: 1,
+        submap: 0,
+    };
+    assert_eq!(
+        seat.hypercall_with(Hypercall::XEN_VERSION, 6, &asked.to_bytes()),
+        error(Errno::EINVAL)
+    );
 }
 
 #[test]
@@ -92,6 +110,10 @@ fn bad_pointer_is_efault() {
     let readonly = KERNEL + 9 * 4096;
     seat.m.memory.set_u64((L1 << 12) + 9 * 8, 9 << 12 | 0x25);
     for at in [UNMAPPED, HOLE, 0x8000_0000_0000_0000, readonly] {
-        assert_eq!(seat.hypercall(Hypercall::XEN_VERSION, &[8, at]), error(Errno::EFAULT), "{at:#x}");
+        assert_eq!(
+            seat.hypercall(Hypercall::XEN_VERSION, &[8, at]),
+            error(Errno::EFAULT),
+            "{at:#x}"
+        );
     }
 }
