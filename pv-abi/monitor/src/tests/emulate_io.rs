@@ -77,6 +77,13 @@ fn io_bitmap_opens_single_ports_to_user_space() {
     ] {
         seat.go_user(CODE);
         assert_eq!(run(&mut seat, code), fine, "{code:x?}");
+        if fine {
+            assert_eq!(
+                seat.m.state().cr3,
+                USER_L4 << 12,
+                "still in the process's address space"
+            );
+        }
         seat.cpu().to_kernel();
     }
     // Beyond its end everything is closed.

@@ -193,6 +193,37 @@ fn down_of_itself_waits_for_up() {
 }
 
 #[test]
+fn down_right_after_up_leaves_a_parked_vcpu_down() {
+    let world = World::new(2);
+    let mut seat = world.running_vcpu(1);
+    world.dom.vcpus[1].up.store(false, Ordering::SeqCst);
+    let dom = world.dom.clone();
+    // Up and down again before it looked: the flag is down, both bits are set.
+    world.while_halted(move |_| {
+        dom.vcpus[1]
+            .attention
+            .fetch_or(attention::UP | attention::DOWN, Ordering::SeqCst);
+    });
+    let dom = world.dom.clone();
+    world.while_halted(move |_| {
+        assert_eq!(
+            dom.vcpus[1].place.load(Ordering::SeqCst),
+            place::DOWN,
+            "whoever waits for it goes on"
+        );
+        dom.vcpus[1].up.store(true, Ordering::SeqCst);
+        dom.vcpus[1]
+            .attention
+            .fetch_or(attention::UP, Ordering::SeqCst);
+    });
+    seat.cpu().park(place::FRESH);
+    assert_eq!(
+        world.dom.vcpus[1].place.load(Ordering::SeqCst),
+        place::RUNNING
+    );
+}
+
+#[test]
 fn down_of_a_vcpu_that_never_ran_is_nothing() {
     let mut seat = World::new(2).running();
     assert_eq!(
