@@ -2,10 +2,12 @@
 //! takes traps; what it and noxen-vmm see afterwards is compared.
 
 mod bounce;
+mod callback;
 mod crash;
 mod emulate;
 mod emulate_io;
 mod events;
+mod exchange;
 mod fifo;
 mod grant;
 mod hostile;
@@ -14,6 +16,7 @@ mod memory;
 mod misc;
 mod mmu;
 mod page_fault;
+mod ports;
 mod sched;
 mod segment;
 mod smp;
