@@ -7,6 +7,8 @@ use crate::cpu::Cpu;
 use crate::machine::Machine;
 use crate::regs::{flags, Regs};
 
+/// The interval timer's ports.
+const PIT: core::ops::RangeInclusive<u16> = 0x40..=0x43;
 /// Elements of a string instruction done per trap; the rest comes with the next one.
 const STRING_BURST: u64 = 1024;
 
@@ -45,10 +47,14 @@ impl<M: Machine> Cpu<'_, M> {
     }
 
     pub(super) fn port_in(&mut self, regs: &mut Regs, port: Port, width: u8) -> Emulated {
-        if !self.io_allowed(number(port, regs), width) {
+        let port = number(port, regs);
+        if !self.io_allowed(port, width) {
             return Emulated::No;
         }
         regs.rax = match width {
+            // A timer that stands still: Linux gives up calibrating by it at once. All ones look like
+            // a count that it waits 50,000 reads for.
+            1 if PIT.contains(&port) => regs.rax & !0xff,
             1 => regs.rax | 0xff,
             2 => regs.rax | 0xffff,
             // A 32-bit result clears the upper half.
