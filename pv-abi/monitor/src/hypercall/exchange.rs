@@ -39,7 +39,7 @@ impl<M: Machine> Cpu<'_, M> {
             return Err(Errno::EINVAL);
         }
         let per_chunk = 1u64 << (order - input.extent_order);
-        if asked.nr_exchanged % per_chunk != 0 {
+        if !asked.nr_exchanged.is_multiple_of(per_chunk) {
             return Err(Errno::EINVAL);
         }
         let mut exchanged = asked.nr_exchanged;

@@ -14,18 +14,11 @@ impl<M: Machine> Cpu<'_, M> {
             return;
         };
         let frame = IretContext64::from_bytes(&bytes);
-        if frame.cs & 3 == 3 {
-            if !self.to_user() {
-                let before = *regs;
-                self.crash(
-                    &before,
-                    13,
-                    0,
-                    0,
-                    "it returns to user space but has set no user page table",
-                );
-                return;
-            }
+        if frame.cs & 3 == 3 && !self.to_user() {
+            let before = *regs;
+            let reason = "it returns to user space but has set no user page table";
+            self.crash(&before, 13, 0, 0, reason);
+            return;
         }
         regs.rip = frame.rip;
         regs.cs = frame.cs & 0xffff | 3;

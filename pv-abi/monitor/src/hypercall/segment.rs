@@ -98,7 +98,7 @@ impl<M: Machine> Cpu<'_, M> {
             return Err(Errno::EINVAL);
         }
         for index in 0..512 {
-            let word = self.m.word(mfn << 12 | index * 8).ok_or(Errno::EINVAL)?;
+            let word = self.m.word((mfn << 12) + index * 8).ok_or(Errno::EINVAL)?;
             let have = word.load(Ordering::Relaxed);
             let want = check_descriptor(have).ok_or(Errno::EINVAL)?;
             if want != have {

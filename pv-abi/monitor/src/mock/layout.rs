@@ -33,8 +33,6 @@ pub const USER_L4: u64 = 5;
 pub const STACK: u64 = KERNEL + 32 * 4096;
 /// Scratch memory for arguments (linear).
 pub const ARGS: u64 = KERNEL + 32 * 4096;
-/// Frame of [`ARGS`].
-pub const ARGS_FRAME: u64 = 32;
 /// Frame of the GDT of `World::running`: Linux's first eight descriptors.
 pub const GDT_FRAME: u64 = 10;
 /// A guest-linear address that nothing maps.

@@ -398,7 +398,7 @@ fn page_tables(memory: &Memory) {
     for page in 0..USER_PAGES {
         entry(
             8,
-            (USER >> 12) + page & 511,
+            ((USER >> 12) + page) & 511,
             (USER_FRAME + page) << 12 | 0x27,
         );
     }

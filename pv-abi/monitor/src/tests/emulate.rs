@@ -148,7 +148,7 @@ fn instruction_at_the_end_of_a_page_is_read() {
 
 fn rdmsr(seat: &mut Seat, msr: u32) -> Option<u64> {
     (seat.regs.rcx, seat.regs.rax, seat.regs.rdx) = (u64::from(msr), !0, !0);
-    run(seat, RDMSR).then(|| seat.regs.rdx << 32 | seat.regs.rax)
+    run(seat, RDMSR).then_some(seat.regs.rdx << 32 | seat.regs.rax)
 }
 
 fn wrmsr(seat: &mut Seat, msr: u32, value: u64) -> bool {

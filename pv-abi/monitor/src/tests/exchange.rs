@@ -51,7 +51,7 @@ fn exchange_of_scattered_frames_gives_a_free_run() {
         0
     );
     let first = seat.get_u64(OUT);
-    assert!(first >= BOOT_PAGES && first % 4 == 0);
+    assert!(first >= BOOT_PAGES && first.is_multiple_of(4));
     assert_eq!(
         (world.m2p(first), world.m2p(first + 3), world.m2p(70)),
         (64, 67, !0)

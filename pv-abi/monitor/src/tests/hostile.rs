@@ -133,7 +133,7 @@ fn run(seed: u64, rounds: u32) -> BTreeSet<u32> {
             succeeded.insert(number);
         }
         assert!(
-            started.elapsed() < Duration::from_secs(10),
+            started.elapsed() < Duration::from_secs(60),
             "seed {seed} round {round}: hypercall {number} {args:x?}"
         );
     }
@@ -236,5 +236,5 @@ fn lists_of_maximal_length_end() {
         seat.put(ARGS, &[0; 4096]);
         seat.hypercall(number, &args);
     }
-    assert!(started.elapsed() < Duration::from_secs(30));
+    assert!(started.elapsed() < Duration::from_secs(120));
 }

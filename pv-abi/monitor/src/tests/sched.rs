@@ -278,7 +278,7 @@ fn singleshot_timer_arms_the_deadline_and_raises_the_virq() {
     assert_eq!(singleshot(&mut seat, 2 * SECOND, 0), 0);
     let deadline = seat.m.state().deadline;
     assert!(
-        deadline >= 4 * SECOND && deadline < 4 * SECOND + 100,
+        (4 * SECOND..4 * SECOND + 100).contains(&deadline),
         "{deadline}"
     );
     world.set_time(2 * SECOND - 10);
@@ -386,7 +386,7 @@ fn published_time_lets_the_guest_compute_system_time() {
     } else {
         (tsc - tsc_stamp) << shift
     };
-    let guest = system + (u128::from(delta) * u128::from(mul) >> 32) as u64;
+    let guest = system + ((u128::from(delta) * u128::from(mul)) >> 32) as u64;
     assert_eq!(guest, 7 * SECOND / 2);
     assert_eq!(flags, 1, "stable");
     seat.cpu().publish_time();
