@@ -15,6 +15,8 @@ pub struct Quota {
     pub transactions: u32,
     /// Nodes that one transaction may touch.
     pub transaction_nodes: u32,
+    /// Bytes of paths and values that one transaction may gather.
+    pub transaction_bytes: u32,
     /// Entries in one node's permission list.
     pub perms: u32,
     /// Unread bytes (replies and watch events) kept for a slow reader.
@@ -29,6 +31,7 @@ impl Quota {
         watches: 128,
         transactions: 10,
         transaction_nodes: 1024,
+        transaction_bytes: 256 * 1024,
         perms: 5,
         outstanding_bytes: 256 * 1024,
     };
@@ -40,16 +43,18 @@ impl Quota {
         watches: u32::MAX,
         transactions: 4096,
         transaction_nodes: 1 << 20,
+        transaction_bytes: 256 << 20,
         perms: u32::MAX,
         outstanding_bytes: 16 << 20,
     };
 
-    const NAMES: [&'static str; 7] = [
+    const NAMES: [&'static str; 8] = [
         "nodes",
         "size",
         "watches",
         "transactions",
         "transaction-nodes",
+        "transaction-bytes",
         "node-permissions",
         "outstanding",
     ];
@@ -61,6 +66,7 @@ impl Quota {
             &mut self.watches,
             &mut self.transactions,
             &mut self.transaction_nodes,
+            &mut self.transaction_bytes,
             &mut self.perms,
             &mut self.outstanding_bytes,
         ];

@@ -3,8 +3,8 @@
 //! ```text
 //!   guest ring <-> Link <-> stream -> daemon
 //!                    |  connection lost (daemon killed, upgraded)
-//!                    |  connect anew:  ATTACH "<domid>\0<replies seen>\0"
-//!                    |                 <- "OK\0<requests answered>\0"
+//!                    |  resume_domain(): ATTACH "<domid>\0<replies seen>\0"
+//!                    |                   <- "OK\0<requests answered>\0"
 //!                    '- resends what is not answered; the daemon sends the
 //!                       replies and events that were not seen
 //! ```
@@ -76,6 +76,13 @@ fn parse_count(digits: &[u8]) -> Result<u64, Errno> {
     text.parse().map_err(|_| Errno::EINVAL)
 }
 
+/// Reads the daemon's answer to an [`Attach`] that resumes: how many requests
+/// of the session it has answered.
+pub fn parse_answer(payload: &[u8]) -> Option<u64> {
+    let digits = payload.strip_prefix(b"OK\0")?.strip_suffix(b"\0")?;
+    parse_count(digits).ok()
+}
+
 /// A link cannot go on.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum LinkError {
@@ -85,9 +92,6 @@ pub enum LinkError {
     /// The daemon sends what is no message, or a reply to nothing.
     #[error("xenstored broke the protocol: {0}")]
     Daemon(String),
-    /// The daemon does not know the session any more.
-    #[error("xenstored does not know this domain's session any more ({0}); its watches are lost")]
-    Unknown(Errno),
 }
 
 /// One guest's end of the conversation. Bytes in, bytes out; no sockets.
@@ -184,45 +188,33 @@ impl Link {
         self.forward_requests(to_daemon)
     }
 
-    /// The connection is lost: forgets half messages of it. Returns the first
-    /// message for the next connection.
+    /// The connection is lost: forgets half a message of it.
     ///
     /// First read the old stream to its very end, also when it was a write
     /// that failed: what the daemon had sent before it went is in there and
     /// will not be sent again.
-    pub fn resume(&mut self) -> Vec<u8> {
+    pub fn forget_half(&mut self) {
         self.from_daemon = Decoder::new();
-        Attach {
-            domid: self.domid,
-            replies_seen: Some(self.replies_seen),
-        }
-        .encode()
     }
 
-    /// Takes the daemon's answer to [`Link::resume`]; what it has not answered
-    /// goes to `out` once more. Bytes behind the answer belong to
-    /// [`Link::take_replies`].
-    pub fn resumed(
-        &mut self,
-        kind: u32,
-        payload: &[u8],
-        out: &mut Vec<u8>,
-    ) -> Result<(), LinkError> {
-        if kind == Op::Error as u32 {
-            return Err(LinkError::Unknown(
-                Errno::from_wire(payload).unwrap_or(Errno::EINVAL),
-            ));
-        }
-        let count = payload
-            .strip_prefix(b"OK\0")
-            .and_then(|rest| rest.strip_suffix(b"\0"));
-        let answered = count.and_then(|digits| parse_count(digits).ok());
-        let done = answered
-            .and_then(|n| n.checked_sub(self.replies_seen))
-            .map(|n| n as usize);
+    /// How many replies have come: for whoever attaches in the link's place
+    /// (see [`crate::client::resume_domain`]).
+    pub fn replies_seen(&self) -> u64 {
+        self.replies_seen
+    }
+
+    /// The daemon took the session up again and says how many requests it has
+    /// answered in all; the later ones go to `out` once more. What it answered
+    /// and this side has not seen follows on the stream by itself.
+    pub fn resumed(&mut self, answered: u64, out: &mut Vec<u8>) -> Result<(), LinkError> {
+        let done = answered.checked_sub(self.replies_seen).map(|n| n as usize);
         let done = done.filter(|n| *n <= self.unanswered.len());
-        let done =
-            done.ok_or_else(|| LinkError::Daemon(format!("a count that cannot be: {payload:?}")))?;
+        let done = done.ok_or_else(|| {
+            let (seen, open) = (self.replies_seen, self.unanswered.len());
+            LinkError::Daemon(format!(
+                "{answered} requests answered, but {seen} replies came and {open} are open"
+            ))
+        })?;
         for request in self.unanswered.iter().skip(done) {
             out.extend_from_slice(request);
         }
@@ -275,16 +267,11 @@ mod tests {
         )
         .unwrap();
         assert_eq!(guest, replies[0]);
-        assert_eq!(
-            Attach::parse(&link.resume()[HEADER_LEN..])
-                .unwrap()
-                .replies_seen,
-            Some(1)
-        );
+        assert_eq!(link.replies_seen(), 1);
+        link.forget_half();
         // The daemon had answered three.
         sent.clear();
-        link.resumed(ATTACH_DOMAIN, b"OK\x003\0", &mut sent)
-            .unwrap();
+        link.resumed(3, &mut sent).unwrap();
         assert_eq!(sent, requests[3]);
         link.take_replies(&replies[1..].concat(), &mut guest, &mut sent)
             .unwrap();
@@ -312,15 +299,24 @@ mod tests {
 
     #[test]
     fn resumed_impossible_counts_are_refused() {
-        for count in ["OK\0", "OK\x002\0", "OK\0x\0", "NO\0"] {
-            let mut link = Link::new(5);
-            let mut out = Vec::new();
-            link.take_requests(&message(Op::Read, 1, "x\0"), &mut out)
-                .unwrap();
-            let got = link.resumed(ATTACH_DOMAIN, count.as_bytes(), &mut out);
-            assert!(matches!(got, Err(LinkError::Daemon(_))), "{count:?}");
+        let mut link = Link::new(5);
+        let mut out = Vec::new();
+        link.take_requests(&message(Op::Read, 1, "x\0"), &mut out)
+            .unwrap();
+        let mut guest = Vec::new();
+        link.take_replies(&message(Op::Read, 1, "v"), &mut guest, &mut out)
+            .unwrap();
+        for count in [0, 2, u64::MAX] {
+            let got = link.resumed(count, &mut out);
+            assert!(matches!(got, Err(LinkError::Daemon(_))), "{count}");
         }
-        let unknown = Link::new(5).resumed(Op::Error as u32, b"ENOENT\0", &mut Vec::new());
-        assert_eq!(unknown, Err(LinkError::Unknown(Errno::ENOENT)));
+    }
+
+    #[test]
+    fn answer_that_is_none_is_refused() {
+        assert_eq!(parse_answer(b"OK\x0017\0"), Some(17));
+        for bad in [&b"OK\0"[..], b"OK\0x\0", b"NO\x001\0", b"", b"OK\x001"] {
+            assert_eq!(parse_answer(bad), None, "{bad:?}");
+        }
     }
 }

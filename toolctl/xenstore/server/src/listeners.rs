@@ -36,11 +36,12 @@ impl Drop for Listener {
 /// Binds all three. The caller holds the pid file's lock, so a socket file
 /// that is there already belongs to a daemon that is gone.
 pub fn bind_all() -> anyhow::Result<Vec<Listener>> {
-    // Modes as Xen's: only root, and for the read-only socket its group.
+    // Modes as Xen's: only root, and for the read-only socket its group. The
+    // tools' socket comes last: who finds it there finds the others as well.
     let doors = [
-        (Door::Tools, locations::socket(), 0o600),
-        (Door::ReadOnly, locations::socket_read_only(), 0o660),
         (Door::Domains, locations::domains_socket(), 0o600),
+        (Door::ReadOnly, locations::socket_read_only(), 0o660),
+        (Door::Tools, locations::socket(), 0o600),
     ];
     doors
         .into_iter()

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use daemon::{wait_for, Daemon, PATIENCE};
-use noxen_xenstore::client::{Client, Nodes};
+use noxen_xenstore::client::{resume_domain, Client, Nodes};
 use noxen_xenstore::session::Link;
 use noxen_xenstore::wire::{append_message, Decoder, Op, HEADER_LEN};
 use noxen_xenstore::{Access, Errno, Perms};
@@ -18,6 +18,7 @@ use rustix::process::Signal;
 
 /// A guest whose link finds its way back to the daemon by itself.
 struct Guest {
+    domid: u16,
     door: PathBuf,
     link: Link,
     stream: UnixStream,
@@ -37,6 +38,7 @@ impl Guest {
         stream.read_exact(&mut answer).unwrap();
         assert!(answer.ends_with(b"OK\0"));
         Guest {
+            domid,
             door,
             link,
             stream,
@@ -74,36 +76,21 @@ impl Guest {
             .take_replies(&rest, &mut to_guest, &mut Vec::new())
             .unwrap();
         self.inbox.feed(&to_guest);
+        self.link.forget_half();
         wait_for("the daemon to take the guest back", || self.try_come_back());
     }
 
     fn try_come_back(&mut self) -> bool {
-        let Ok(mut stream) = UnixStream::connect(&self.door) else {
+        // The daemon may be gone once more before it has answered.
+        let resumed = resume_domain(&self.door, self.domid, self.link.replies_seen());
+        let Ok((stream, answered)) = resumed else {
             return false;
         };
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        if stream.write_all(&self.link.resume()).is_err() {
-            return false;
-        }
-        let mut answer = Decoder::new();
-        let mut again = Vec::new();
-        loop {
-            match answer.next_message().unwrap() {
-                Some((header, payload)) => {
-                    self.link.resumed(header.kind, payload, &mut again).unwrap();
-                    break;
-                }
-                None => match stream.read(answer.spare(4096)) {
-                    Ok(n) if n > 0 => answer.advance(n),
-                    _ => return false,
-                },
-            }
-        }
         self.stream = stream;
-        // What came behind the answer is the session's.
-        let rest = answer.held().to_vec();
+        let mut again = Vec::new();
+        self.link.resumed(answered, &mut again).unwrap();
         self.send(&again);
-        self.receive(&rest);
         true
     }
 
@@ -240,11 +227,8 @@ fn session_that_was_never_there_is_refused_and_a_new_one_replaces_an_absent_one(
     make_home(&d, 5);
     let mut guest = Guest::attach(&d, 5);
     guest.ask(Op::Watch, 0, "ev\0tok\0").unwrap();
-    let mut stranger = UnixStream::connect(d.run_dir().join("domains")).unwrap();
-    stranger.write_all(&Link::new(9).resume()).unwrap();
-    let mut answer = Vec::new();
-    stranger.read_to_end(&mut answer).unwrap();
-    assert!(answer.ends_with(b"ENOENT\0"), "{answer:?}");
+    let stranger = resume_domain(&d.run_dir().join("domains"), 9, 0);
+    assert_eq!(stranger.unwrap_err().errno(), Some(Errno::ENOENT));
     d.kill();
     d.launch(&[]);
     // Its noxen-vmm begins anew instead of going on: the old watch is gone.

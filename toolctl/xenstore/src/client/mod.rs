@@ -12,6 +12,7 @@
 //! [`Nodes`] holds what works the same in a transaction and out of it, so a
 //! helper that takes `&mut impl Nodes` serves both.
 
+mod attach;
 mod nodes;
 mod watcher;
 
@@ -25,6 +26,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use thiserror::Error;
 
+pub use attach::resume_domain;
 pub use nodes::Nodes;
 pub use watcher::Watcher;
 

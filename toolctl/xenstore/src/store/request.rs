@@ -115,6 +115,9 @@ impl<'a> Request<'a> {
                 .or_else(ignore_missing)?;
             return Err(Errno::ENOSPC);
         }
+        if let Some(tx) = self.tx.as_deref_mut() {
+            tx.gather(value.len(), self.quota)?;
+        }
         match self.check(path, Access::WRITE, false) {
             Ok(()) => {
                 let generation = self.store.next_generation();

@@ -22,6 +22,7 @@ impl Transaction {
     pub(crate) fn write_state(&self, nodes: &mut NodeWriter, w: &mut Writer) {
         w.u32(nodes.number(self.base.root()));
         w.u32(nodes.number(self.view.root()));
+        w.u32(self.bytes);
         w.list(self.touched.iter(), |w, (path, touch)| {
             w.bytes(path.as_bytes());
             w.u8(touch.to_bits());
@@ -54,6 +55,7 @@ impl Transaction {
         r: &mut Reader<'_>,
     ) -> Result<Transaction, DumpError> {
         let (base, view) = (nodes.tree(r)?, nodes.tree(r)?);
+        let bytes = r.u32()?;
         let touched = r.list(|r| Ok((r.text()?.into(), Touch::from_bits(r.u8()?))))?;
         let mut delta = Holdings::default();
         for (domid, count) in r.list(|r| Ok((r.u16()?, r.u64()? as i64)))? {
@@ -75,6 +77,7 @@ impl Transaction {
             touched: touched.into_iter().collect(),
             delta,
             effects,
+            bytes,
         })
     }
 }

@@ -233,6 +233,28 @@ fn transaction_that_touches_too_many_nodes_is_stopped() {
     assert!(tx.touched_paths() <= Quota::GUEST.transaction_nodes as usize);
 }
 
+#[test]
+fn transaction_that_gathers_too_many_bytes_is_stopped() {
+    let mut store = with_home();
+    let mut tx = store.begin();
+    let value = [b'x'; 2048];
+    let mut taken = 0;
+    while ask(&mut store, Some(&mut tx), GUEST)
+        .write("/local/domain/5/v", &value)
+        .is_ok()
+    {
+        taken += value.len();
+    }
+    let limit = Quota::GUEST.transaction_bytes as usize;
+    assert!(
+        (limit - 8192..=limit).contains(&taken),
+        "{taken} bytes taken"
+    );
+    let refused = ask(&mut store, Some(&mut tx), GUEST).write("/local/domain/5/v", &value);
+    assert_eq!(refused.err(), Some(Errno::ENOSPC));
+    store.commit(tx, GUEST, &Quota::GUEST).unwrap();
+}
+
 /// Runs `inside` in a transaction and `meanwhile` beside it, then commits.
 fn race(
     prepare: &[&str],

@@ -75,6 +75,8 @@ pub struct Transaction {
     pub(super) touched: BTreeMap<Box<str>, Touch>,
     pub(super) delta: Holdings,
     pub(super) effects: Vec<(Box<str>, Effect)>,
+    /// Bytes of the touched paths and of every value written.
+    pub(super) bytes: u32,
 }
 
 /// What a committed transaction changed, in the order it was done.
@@ -89,6 +91,7 @@ impl Transaction {
             touched: BTreeMap::new(),
             delta: Holdings::default(),
             effects: Vec::new(),
+            bytes: 0,
         }
     }
 
@@ -116,9 +119,20 @@ impl Transaction {
         if self.touched.len() >= quota.transaction_nodes as usize {
             return Err(Errno::ENOSPC);
         }
+        self.gather(path.len(), quota)?;
         let mut touch = Touch::default();
         mark(&mut touch);
         self.touched.insert(path.into(), touch);
+        Ok(())
+    }
+
+    /// Counts memory that the transaction will hold; `ENOSPC` beyond the quota.
+    pub(super) fn gather(&mut self, bytes: usize, quota: &Quota) -> Result<(), Errno> {
+        let sum = self.bytes.saturating_add(bytes as u32);
+        if sum > quota.transaction_bytes {
+            return Err(Errno::ENOSPC);
+        }
+        self.bytes = sum;
         Ok(())
     }
 
