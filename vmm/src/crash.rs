@@ -8,7 +8,7 @@ use std::fmt::Write;
 use std::mem::offset_of;
 
 /// Lines of console output in a record.
-const CONSOLE_LINES: usize = 12;
+const CONSOLE_LINES: usize = 64;
 /// `Crash::vector` of a guest that called shutdown(crash) itself.
 const BY_ITSELF: u32 = 0xffff;
 

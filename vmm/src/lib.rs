@@ -33,3 +33,36 @@ pub fn monitor_image() -> Option<&'static [u8]> {
     #[cfg(not(feature = "image"))]
     None
 }
+
+/// An error with its causes in one line. Causes whose text an outer error already quotes are left out.
+pub fn one_line(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1) {
+        let cause = cause.to_string();
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text.replace('\n', " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("outer: {source}")]
+    struct Quoting {
+        source: std::fmt::Error,
+    }
+
+    #[test]
+    fn one_line_names_each_cause_once() {
+        let quoting = Quoting {
+            source: std::fmt::Error,
+        };
+        let inner = std::fmt::Error.to_string();
+        let error = anyhow::Error::from(quoting).context("asked\nfor");
+        assert_eq!(one_line(&error), format!("asked for: outer: {inner}"));
+    }
+}

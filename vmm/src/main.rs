@@ -45,7 +45,7 @@ fn main() -> ExitCode {
         }
     };
     outcome.unwrap_or_else(|error| {
-        eprintln!("noxen-vmm: {error:#}");
+        eprintln!("noxen-vmm: {}", noxen_vmm::one_line(&error));
         ExitCode::FAILURE
     })
 }

@@ -253,6 +253,8 @@ impl Service {
     fn serve(&mut self, source: Source, flags: PollFlags) {
         match source {
             Source::Wake => {
+                // The last lines of a guest that died belong into its crash record.
+                self.serve_console();
                 for event in self.machine.take_reports() {
                     if let Some(control) = &mut self.control {
                         control.broadcast(&event);

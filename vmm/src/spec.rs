@@ -68,8 +68,7 @@ pub fn serve(fd: RawFd) -> Result<()> {
     let mut service = match service {
         Ok(service) => service,
         Err(error) => {
-            let line = format!("{error:#}").replace('\n', " ");
-            let _ = writeln!(ready, "error: {line}");
+            let _ = writeln!(ready, "error: {}", crate::one_line(&error));
             return Err(error);
         }
     };

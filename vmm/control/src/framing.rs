@@ -8,6 +8,8 @@
 #[derive(Debug)]
 pub struct LineBuffer {
     bytes: Vec<u8>,
+    /// Bytes after the last line end; kept so that each byte is looked at once.
+    tail: usize,
     limit: usize,
 }
 
@@ -21,6 +23,7 @@ impl LineBuffer {
     pub fn new(limit: usize) -> LineBuffer {
         LineBuffer {
             bytes: Vec::new(),
+            tail: 0,
             limit,
         }
     }
@@ -28,11 +31,11 @@ impl LineBuffer {
     /// Adds what was read. After [`TooLong`] the stream has lost its frame: close it.
     pub fn push(&mut self, bytes: &[u8]) -> Result<(), TooLong> {
         self.bytes.extend_from_slice(bytes);
-        let tail = match self.bytes.iter().rposition(|&b| b == b'\n') {
-            Some(end) => self.bytes.len() - end - 1,
-            None => self.bytes.len(),
+        self.tail = match bytes.iter().rposition(|&b| b == b'\n') {
+            Some(end) => bytes.len() - end - 1,
+            None => self.tail + bytes.len(),
         };
-        if tail > self.limit {
+        if self.tail > self.limit {
             return Err(TooLong(self.limit));
         }
         Ok(())
@@ -40,6 +43,9 @@ impl LineBuffer {
 
     /// Takes the next whole line, without its line end; `None` when there is none yet.
     pub fn next_line(&mut self) -> Option<Vec<u8>> {
+        if self.tail == self.bytes.len() {
+            return None;
+        }
         let end = self.bytes.iter().position(|&b| b == b'\n')?;
         let mut line: Vec<u8> = self.bytes.drain(..=end).collect();
         line.pop();

@@ -25,7 +25,7 @@ use vmm_sys_util::eventfd::EventFd;
 /// Text kept of the guest's console_io and the monitor's messages.
 const MESSAGES: usize = 64 << 10;
 /// Text kept of the PV console, for crash records.
-const CONSOLE_TAIL: usize = 4 << 10;
+const CONSOLE_TAIL: usize = 16 << 10;
 /// -EINVAL and -ENOSYS for the call page.
 const EINVAL: i64 = -22;
 const ENOSYS: i64 = -38;
@@ -64,6 +64,8 @@ pub enum Report {
         reason: ShutdownReason,
         /// Why, one line.
         detail: Option<String>,
+        /// Registers and stack for the log, several lines; empty for an orderly end.
+        record: String,
     },
     /// The guest brought a vCPU up or down.
     Online {

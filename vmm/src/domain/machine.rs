@@ -6,7 +6,7 @@
 //! ```
 
 use crate::counters::{self, Groups};
-use crate::domain::calls::{Report, Shared};
+use crate::domain::calls::{lock, Report, Shared};
 use crate::domain::runner::{Command, Handle};
 use crate::log::Level;
 use noxen_control::message::VcpuStatus;
@@ -154,11 +154,18 @@ impl Machine {
                         events.push(Event::VcpuOnline { vcpu, online });
                     }
                 }
-                Report::Over { reason, detail } => {
+                Report::Over {
+                    reason,
+                    detail,
+                    record,
+                } => {
                     if self.over.is_some() {
                         continue;
                     }
                     self.stop_vcpus();
+                    if reason == ShutdownReason::Crash {
+                        self.log_crash(detail.as_deref(), &record);
+                    }
                     self.shared
                         .log
                         .line(Level::Info, format_args!("shut down: {reason:?}"));
@@ -168,6 +175,14 @@ impl Machine {
             }
         }
         events
+    }
+
+    fn log_crash(&self, detail: Option<&str>, record: &str) {
+        let mut text = format!("crashed: {}\n{record}", detail.unwrap_or("no reason given"));
+        for line in lock(&self.shared.console_tail).last_lines() {
+            text.push_str(&format!("console: {line}\n"));
+        }
+        self.shared.log.line(Level::Error, text);
     }
 
     /// The event to tell a new subscriber, if the domain is over.

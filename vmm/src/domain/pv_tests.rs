@@ -10,6 +10,7 @@ fn config() -> Config {
         vcpus: 1,
         kernel_path: "k".into(),
         cmdline: String::new(),
+        tune: false,
     }
 }
 

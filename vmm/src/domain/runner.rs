@@ -10,10 +10,9 @@
 //! answered once the pending exit is complete, so that registers read then are the guest's own.
 
 use crate::counters::ExitCounters;
-use crate::crash::{printable, registers_text, stack_rows};
+use crate::crash::{registers_text, stack_rows};
 use crate::dispatch::{decide, Action};
-use crate::domain::calls::{self, lock, Report, Served, Shared};
-use crate::log::Level;
+use crate::domain::calls::{self, Report, Served, Shared};
 use crate::vstate::exit::Exit;
 use crate::vstate::stats::Stats;
 use crate::vstate::vcpu::{Kicker, Registers, Vcpu};
@@ -217,24 +216,21 @@ impl Runner {
         }
     }
 
-    fn stop(&mut self, reason: ShutdownReason, detail: Option<String>, record: String) -> State {
-        let vcpu = self.vcpu.id();
-        if reason == ShutdownReason::Crash {
-            let why = detail.as_deref().unwrap_or("no reason given");
-            let log = &self.shared.log;
-            let mut text = format!("crashed on vcpu {vcpu}: {why}\n{record}");
-            if detail
-                .as_deref()
-                .is_some_and(|d| d.starts_with("the monitor"))
-            {
-                text.push_str(&self.registers_text());
-            }
-            for line in lock(&self.shared.console_tail).last_lines() {
-                text.push_str(&format!("console: {line}\n"));
-            }
-            log.line(Level::Error, text);
+    fn stop(
+        &mut self,
+        reason: ShutdownReason,
+        detail: Option<String>,
+        mut record: String,
+    ) -> State {
+        // A broken monitor filled no record of its own: KVM's registers show where it stands.
+        if reason == ShutdownReason::Crash && record.is_empty() {
+            record = self.registers_text();
         }
-        self.shared.report(Report::Over { reason, detail });
+        self.shared.report(Report::Over {
+            reason,
+            detail,
+            record,
+        });
         State::Stopped
     }
 
@@ -261,7 +257,7 @@ impl Runner {
 
     fn code(&self, registers: &Registers) -> String {
         let Some(bytes) = self.peek(registers.general.rip, 16) else {
-            return printable(b"  code: not mapped") + "\n";
+            return "  code: not mapped\n".into();
         };
         let hex: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         format!("  code: {}\n", hex.join(" "))

@@ -11,7 +11,9 @@
 
 use crate::vstate::exit::Exit;
 use crate::vstate::msr::{self, MsrError};
-use kvm_bindings::{kvm_mp_state, kvm_regs, kvm_segment, kvm_sregs, kvm_xcrs, CpuId, KVM_MP_STATE_RUNNABLE};
+use kvm_bindings::{
+    kvm_mp_state, kvm_regs, kvm_segment, kvm_sregs, kvm_xcrs, CpuId, KVM_MP_STATE_RUNNABLE,
+};
 use kvm_ioctls::VcpuFd;
 use noxen_monitor_abi::layout::{selector, window, PAGE_SIZE, VCPU_VA, VCPU_WINDOW};
 use rustix::mm::{mmap, MapFlags, ProtFlags};
