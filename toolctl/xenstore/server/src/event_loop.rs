@@ -299,9 +299,7 @@ impl Daemon {
             peer.input.shrink();
         }
         let paused = self.table.outputs[index].pending() >= PAUSE_FROM;
-        if peer.ended && !more {
-            self.table.doomed.push(index);
-        } else if more && !paused {
+        if more && !paused {
             self.enqueue(index);
         }
         self.table.dirty.push(index);
@@ -410,6 +408,10 @@ impl Daemon {
                     continue;
                 }
             };
+            if all_out && peer.ended && !peer.input.ready() {
+                self.table.doomed.push(index);
+                continue;
+            }
             let paused = output.pending() >= PAUSE_FROM;
             let mut interest = EventFlags::empty();
             interest.set(EventFlags::IN, !paused && !peer.ended);

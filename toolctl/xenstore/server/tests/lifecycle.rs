@@ -5,7 +5,7 @@ mod daemon;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use daemon::{wait_for, xenstored, Daemon, PATIENCE};
 use noxen_xenstore::client::{Client, Nodes, Watcher};
@@ -207,6 +207,14 @@ fn requests_sent_before_hanging_up_are_still_done() {
     let d = Daemon::start();
     let mut stream = UnixStream::connect(d.socket()).unwrap();
     let mut all = Vec::new();
+    let value = "v".repeat(4000);
+    append_message(
+        &mut all,
+        Op::Write as u32,
+        0,
+        0,
+        &[b"/big\0", value.as_bytes()],
+    );
     for i in 0..500 {
         append_message(
             &mut all,
@@ -337,4 +345,73 @@ fn client_transaction_repeats_until_it_fits() {
         })
         .unwrap();
     assert_eq!((total, b.read("/n").unwrap().as_str()), (31, "31"));
+}
+
+/// Numbers that look random and are the same in every run.
+struct Numbers(u64);
+
+impl Numbers {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+}
+
+/// A piece of a stream: sometimes whole messages, sometimes noise.
+fn hostile_piece(numbers: &mut Numbers) -> Vec<u8> {
+    let mut piece = Vec::new();
+    for _ in 0..numbers.next() % 20 {
+        let payload: Vec<u8> = (0..numbers.next() % 40)
+            .map(|_| b"/abc\0n5T@"[(numbers.next() % 9) as usize])
+            .collect();
+        let kind = (numbers.next() % 26) as u32;
+        append_message(
+            &mut piece,
+            kind,
+            0,
+            (numbers.next() % 3) as u32,
+            &[&payload],
+        );
+    }
+    if numbers.next() % 4 == 0 {
+        let noise = numbers.next() % 50;
+        piece.extend((0..noise).map(|_| numbers.next() as u8));
+    }
+    piece
+}
+
+#[test]
+fn hostile_streams_on_every_socket_leave_the_daemon_well() {
+    let d = Daemon::start();
+    let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15);
+    let deadline = Instant::now() + Duration::from_secs(2);
+    let mut streams = 0;
+    while Instant::now() < deadline {
+        let name = ["socket", "socket_ro", "domains"][streams % 3];
+        let mut stream = UnixStream::connect(d.run_dir().join(name)).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        if streams % 6 == 2 {
+            let mut hello = Vec::new();
+            append_message(&mut hello, 0x4e58, 0, 0, &[b"5\0"]);
+            stream.write_all(&hello).unwrap();
+        }
+        for _ in 0..numbers.next() % 30 {
+            // The daemon may have had enough of it already.
+            if stream.write(&hostile_piece(&mut numbers)).is_err() {
+                break;
+            }
+        }
+        streams += 1;
+    }
+    assert!(streams > 20, "only {streams} streams in the time");
+    assert_eq!(d.client().control(&["check"]).unwrap(), "OK");
+    let log = d.log();
+    assert!(!log.contains("panicked"), "{log}");
+    assert!(
+        log.lines().count() < 1000,
+        "{} lines were logged",
+        log.lines().count()
+    );
 }
