@@ -2,7 +2,7 @@
 
 mod support;
 
-use noxen_xend_api::{Client, ClientError, DomainConfig, Request, Response};
+use noxen_xend_api::{Client, ClientError, DomainConfig, Request, Response, ShutdownKind};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -87,6 +87,33 @@ fn record_of_another_boot_is_forgotten() {
     lab.start();
     assert!(lab.guests().is_empty());
     assert!(lab.traces().is_empty(), "{:?}", lab.traces());
+}
+
+#[test]
+fn guest_that_does_not_shut_down_is_called_unresponsive_after_five_minutes() {
+    use noxen_xenstore::client::Nodes;
+    let lab = Lab::new();
+    // Paused, so that it cannot do what it is asked.
+    lab.create(lab.config("tenant")).unwrap();
+    lab.ask(&Request::Shutdown {
+        domain: "tenant".into(),
+        kind: ShutdownKind::Poweroff,
+    })
+    .unwrap();
+    lab.kill_all_of_xend();
+    edit_record(&lab, 1, |r| {
+        let asked = r["shutdown_asked"].as_f64().unwrap();
+        r["shutdown_asked"] = (asked - 301.0).into();
+    });
+    lab.start();
+    let path = "/local/domain/1/xend/unresponsive";
+    let value = eventually("it is marked", || {
+        lab.store().read_if_present(path).unwrap()
+    });
+    assert_eq!(value, "True");
+    let want = "Domain shutdown timeout expired: name=tenant id=1";
+    assert_eq!(lab.log().matches(want).count(), 1);
+    assert_eq!(lab.letters("tenant"), "--p---");
 }
 
 /// Asks until xend answers; none when the connection broke and it is not known whether it was done.
