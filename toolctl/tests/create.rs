@@ -159,8 +159,8 @@ fn mistakes_in_the_file_are_shown_with_a_caret_and_reach_nobody() {
         ),
         ("memory = y\n", "Error: name 'y' is not defined\n\tmemory = y\n\t         ^ ./x:1:10\n"),
         (
-            "import os\n",
-            "Error: ./x:1:1: 'import' statement: not supported yet\n\timport os\n\t^ ./x:1:1\n",
+            "class A: pass\n",
+            "Error: ./x:1:1: class definition: not supported yet\n\tclass A: pass\n\t^ ./x:1:1\n",
         ),
         (
             "memmory = 64\n",
@@ -245,4 +245,51 @@ fn failure_after_the_build_destroys_the_domain() {
         names(&asked),
         ["create", "wait-for-devices", "unpause", "destroy"]
     );
+}
+
+#[test]
+fn program_with_a_checked_variable_computes_its_values() {
+    let root = Root::new();
+    let asked = serve(&root, builds);
+    let file = "def positive(var, val):
+    n = int(val)
+    if n < 1:
+        raise ValueError
+    return n
+xm_vars.var('vmid', use=\"slot number, 1 or larger\", check=positive)
+xm_vars.check()
+kernel  = \"/boot/vmlinuz-guest\"
+memory  = 96 + 32 * vmid
+name    = \"tenant%02d\" % vmid
+extra   = \"3\"
+print \"slot\", vmid
+";
+    root.file("tenant.cfg", file);
+    root.run(&["create", "tenant.cfg", "vmid=3"]).is(
+        0,
+        "Using config file \"./tenant.cfg\".\nslot 3\nStarted domain tenant03 (id=3)\n",
+        "",
+    );
+    assert_eq!(created(&asked).memory, 192);
+    let ran = root.run(&["create", "tenant.cfg"]);
+    assert_eq!(
+        ran.err.lines().next(),
+        Some("Error: vmid - int() argument must be a string or a number, not 'NoneType'")
+    );
+    assert_eq!(
+        root.run(&["create", "tenant.cfg", "vmid=0"])
+            .err
+            .lines()
+            .next(),
+        Some("Error: vmid - ")
+    );
+}
+
+#[test]
+fn file_that_exits_gives_the_command_its_status() {
+    let root = Root::new();
+    root.file("x", "import sys\nprint 'no'\nsys.exit(7)\n");
+    root.run(&["create", "-q", "x"]).is(7, "no\n", "");
+    root.file("x", "import sys\nsys.exit('not here')\n");
+    root.run(&["create", "-q", "x"]).is(1, "", "not here\n");
 }

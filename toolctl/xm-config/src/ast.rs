@@ -3,6 +3,19 @@
 //! Only what the evaluator runs is represented; other statements are refused by the parser, which can name them.
 
 use crate::error::Pos;
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+/// A whole file.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Program {
+    /// Its statements.
+    pub body: Vec<Stmt>,
+    /// Names that some expression reads, whether it is ever run or not.
+    pub reads: BTreeSet<String>,
+    /// Names bound by other means than an assignment: loops, imports, definitions, handlers.
+    pub bound: BTreeSet<String>,
+}
 
 /// A statement and where it starts.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,8 +35,64 @@ pub enum StmtKind {
     Augmented(Target, BinOp, Expr),
     /// A bare expression, such as a doc string.
     Expr(Expr),
-    /// `pass`.
+    /// `pass`, and `global` outside of functions.
     Pass,
+    /// `if`/`elif` branches in order, then `else`.
+    If(Vec<(Expr, Vec<Stmt>)>, Vec<Stmt>),
+    /// `while test: ... else: ...`.
+    While(Expr, Vec<Stmt>, Vec<Stmt>),
+    /// `for target in values: ... else: ...`.
+    For(Target, Expr, Vec<Stmt>, Vec<Stmt>),
+    /// `break`.
+    Break,
+    /// `continue`.
+    Continue,
+    /// `def`.
+    Def(Rc<Function>),
+    /// `return`.
+    Return(Option<Expr>),
+    /// `print`: where to (`>>`), values, whether the line ends.
+    Print(Option<Expr>, Vec<Expr>, bool),
+    /// `import a.b as c`: module, name bound.
+    Import(Vec<(String, String)>),
+    /// `from a import b as c`: module, then name and name bound; `*` as itself.
+    FromImport(String, Vec<(String, String)>),
+    /// `raise`, `raise class, value`.
+    Raise(Option<Expr>, Option<Expr>),
+    /// `try`.
+    Try(Box<Try>),
+    /// `del`.
+    Del(Vec<Target>),
+    /// `global`.
+    Global(Vec<String>),
+    /// `assert`.
+    Assert(Expr, Option<Expr>),
+}
+
+/// `try: body except ..: .. else: .. finally: ..`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Try {
+    /// What is tried.
+    pub body: Vec<Stmt>,
+    /// Classes caught (none: all), where the exception goes, what is done.
+    pub handlers: Vec<(Option<Expr>, Option<Target>, Vec<Stmt>)>,
+    /// Done when nothing was raised.
+    pub otherwise: Vec<Stmt>,
+    /// Done in any case.
+    pub finally: Vec<Stmt>,
+}
+
+/// A function's or lambda's definition.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Function {
+    /// Its name; `<lambda>` without one.
+    pub name: String,
+    /// Parameters and their defaults.
+    pub parameters: Vec<(String, Option<Expr>)>,
+    /// What it does.
+    pub body: Vec<Stmt>,
+    /// Names that it takes from the globals by `global`.
+    pub globals: BTreeSet<String>,
 }
 
 /// What can stand left of `=`.
@@ -79,8 +148,23 @@ pub enum ExprKind {
     Item(Box<Expr>, Box<Expr>),
     /// `a[i:j:k]`.
     Slice(Box<Expr>, [Option<Box<Expr>>; 3]),
-    /// `f(a, b)`: only plain positional arguments.
-    Call(Box<Expr>, Vec<Expr>),
+    /// `f(a, b, name=c)`.
+    Call(Box<Expr>, Vec<Expr>, Vec<(String, Expr)>),
+    /// `a.name`.
+    Attribute(Box<Expr>, String),
+    /// `[value for target in values if test]`.
+    Comprehension(Box<Expr>, Vec<Clause>),
+    /// `lambda`.
+    Lambda(Rc<Function>),
+}
+
+/// A part of a comprehension.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Clause {
+    /// `for target in values`.
+    For(Target, Expr),
+    /// `if test`.
+    If(Expr),
 }
 
 /// Arithmetic and bit operators.

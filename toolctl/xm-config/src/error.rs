@@ -33,6 +33,8 @@ pub enum ErrorKind {
     Limit,
     /// The program ran but says something that no domain can be built from.
     Config,
+    /// The program ended itself with this status (`sys.exit`).
+    Exit(i32),
 }
 
 /// One thing wrong with a configuration.
@@ -40,6 +42,8 @@ pub enum ErrorKind {
 pub struct ConfigError {
     /// Its kind.
     pub kind: ErrorKind,
+    /// Python's name of the exception, for `except`; empty for what no handler catches.
+    pub class: &'static str,
     /// What is wrong, without place.
     pub message: String,
     /// Where, when it has a place.
@@ -58,6 +62,7 @@ impl ConfigError {
     pub fn at(kind: ErrorKind, at: Pos, message: impl Into<String>) -> ConfigError {
         ConfigError {
             kind,
+            class: "",
             message: message.into(),
             at: Some(at),
             file: None,
@@ -70,9 +75,12 @@ impl ConfigError {
         ConfigError::at(ErrorKind::Syntax, at, message)
     }
 
-    /// The program failed while it ran.
-    pub fn runtime(at: Pos, message: impl Into<String>) -> ConfigError {
-        ConfigError::at(ErrorKind::Runtime, at, message)
+    /// The program failed while it ran, with Python's exception `class`.
+    pub fn runtime(class: &'static str, at: Pos, message: impl Into<String>) -> ConfigError {
+        ConfigError {
+            class,
+            ..ConfigError::at(ErrorKind::Runtime, at, message)
+        }
     }
 
     /// Python which is not evaluated yet.
@@ -93,6 +101,7 @@ impl ConfigError {
     pub fn config(message: impl Into<String>) -> ConfigError {
         ConfigError {
             kind: ErrorKind::Config,
+            class: "",
             message: message.into(),
             at: None,
             file: None,
@@ -185,8 +194,12 @@ mod tests {
 
     #[test]
     fn runtime_error_first_line_is_the_bare_message() {
-        let error = ConfigError::runtime(Pos { line: 1, column: 5 }, "name 'x' is not defined")
-            .in_file("f", "a = x\n");
+        let error = ConfigError::runtime(
+            "NameError",
+            Pos { line: 1, column: 5 },
+            "name 'x' is not defined",
+        )
+        .in_file("f", "a = x\n");
         assert_eq!(error.to_string(), "name 'x' is not defined");
         assert_eq!(
             error.render(),
@@ -196,7 +209,8 @@ mod tests {
 
     #[test]
     fn control_characters_in_a_source_line_are_not_echoed() {
-        let error = ConfigError::runtime(Pos { line: 1, column: 1 }, "m").in_file("f", "a\x1b[2Jb");
+        let error = ConfigError::runtime("NameError", Pos { line: 1, column: 1 }, "m")
+            .in_file("f", "a\x1b[2Jb");
         assert!(!error.render().contains('\x1b'));
     }
 }

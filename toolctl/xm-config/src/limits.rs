@@ -4,6 +4,7 @@
 //! it as an error with a place instead of exhausting the host.
 
 use crate::error::{ConfigError, Pos, Result};
+use std::time::{Duration, Instant};
 
 /// The bounds; the defaults are far above any real configuration.
 #[derive(Clone, Debug)]
@@ -18,6 +19,8 @@ pub struct Limits {
     pub steps: u64,
     /// Bytes that all values computed during the run may take together.
     pub value_bytes: u64,
+    /// Time that a run may take.
+    pub time: Duration,
 }
 
 impl Default for Limits {
@@ -28,6 +31,7 @@ impl Default for Limits {
             depth: 90,
             steps: 1_000_000,
             value_bytes: 32 << 20,
+            time: Duration::from_secs(10),
         }
     }
 }
@@ -37,6 +41,7 @@ impl Default for Limits {
 pub struct Budget {
     steps: u64,
     bytes: u64,
+    started: Instant,
     limits: Limits,
 }
 
@@ -46,6 +51,7 @@ impl Budget {
         Budget {
             steps: limits.steps,
             bytes: limits.value_bytes,
+            started: Instant::now(),
             limits: limits.clone(),
         }
     }
@@ -61,6 +67,14 @@ impl Budget {
                 ),
             )
         })?;
+        // Steps differ in what they cost; the clock has the last word.
+        if self.steps.is_multiple_of(256) && self.started.elapsed() > self.limits.time {
+            let most = self.limits.time.as_secs();
+            return Err(ConfigError::limit(
+                at,
+                format!("stopped after {most} s; simplify the file"),
+            ));
+        }
         Ok(())
     }
 

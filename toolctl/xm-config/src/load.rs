@@ -14,7 +14,7 @@ use crate::limits::Limits;
 use crate::settings::{self, Harvest, Settings};
 use crate::value::Value;
 use crate::{eval, lex, parse};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -25,6 +25,8 @@ pub struct Options {
     pub lenient: bool,
     /// Bounds.
     pub limits: Limits,
+    /// Gets what the file prints; None: nobody.
+    pub output: Option<fn(&str)>,
 }
 
 /// Something that is worth a line but no reason to stop.
@@ -107,9 +109,7 @@ pub fn load_source(
         )));
     }
     let mut loaded = Loaded::default();
-    let mut given = BTreeMap::new();
-    given.insert("xm_file".to_owned(), Value::text(shown));
-    given.insert("xm_help".to_owned(), Value::Bool(false));
+    let mut set = BTreeMap::new();
     let mut strangers = Vec::new();
     for word in words {
         let Some((name, text)) = word.split_once('=') else {
@@ -122,12 +122,12 @@ pub fn load_source(
             }
             None => strangers.push(name),
         }
-        given.insert(name.to_owned(), Value::text(text));
+        set.insert(name.to_owned(), text.to_owned());
     }
-    let run = execute(source, &given, &options.limits).map_err(|e| e.in_file(shown, source))?;
-    harvest(&mut loaded, &run, options).map_err(|e| e.in_file(shown, source))?;
+    let outcome = execute(source, shown, set, options).map_err(|e| e.in_file(shown, source))?;
+    harvest(&mut loaded, &outcome, options).map_err(|e| e.in_file(shown, source))?;
     for name in strangers {
-        if !run.read.contains(name) && !name.starts_with('_') {
+        if !outcome.used.contains(name) && !name.starts_with('_') {
             let error = unknown(name, None, "variable on the command line");
             complain(error, options.lenient, &mut loaded.warnings)?;
         }
@@ -143,42 +143,137 @@ pub fn load_source(
     Ok(loaded)
 }
 
-fn execute(source: &str, given: &BTreeMap<String, Value>, limits: &Limits) -> Result<eval::Run> {
-    let tokens = lex::tokenize(source, limits)?;
-    let program = parse::parse(&tokens, limits)?;
-    eval::run(&program, given, limits)
+/// What a file's variable came to.
+enum Harvested {
+    /// A known variable.
+    Known(&'static keys::KeyDef, Harvest, &'static str),
+    /// Another one that nothing reads.
+    Unused,
 }
 
-fn harvest(loaded: &mut Loaded, run: &eval::Run, options: &Options) -> Result<()> {
-    // In the file's order, so that the first mistake is the one reported.
-    let mut variables: Vec<_> = run.variables.iter().collect();
-    variables.sort_by_key(|(_, variable)| variable.at);
-    for (name, variable) in variables {
-        let Some(key) = keys::find(name) else {
-            if !run.read.contains(name) && !name.starts_with('_') {
-                let error = unknown(name, Some(variable.at), "key");
-                complain(error, options.lenient, &mut loaded.warnings)?;
-            }
-            continue;
+/// What is left of a run once its values are gone; those cannot leave the thread that made them.
+struct Outcome {
+    /// In the file's order, so that the first mistake is the one reported.
+    variables: Vec<(String, Pos, Result<Harvested>)>,
+    /// Names that are read or declared.
+    used: BTreeSet<String>,
+}
+
+/// The evaluator nests as deep as its bound allows, in debug builds too.
+const STACK: usize = 64 << 20;
+
+fn execute(
+    source: &str,
+    shown: &str,
+    words: BTreeMap<String, String>,
+    options: &Options,
+) -> Result<Outcome> {
+    let worker = || {
+        let limits = &options.limits;
+        let tokens = lex::tokenize(source, limits)?;
+        let program = parse::parse(&tokens, limits)?;
+        let mut names: BTreeMap<String, Value> = words
+            .iter()
+            .map(|(name, text)| (name.clone(), Value::text(text)))
+            .collect();
+        names.insert("xm_file".to_owned(), Value::text(shown));
+        names.insert("xm_help".to_owned(), Value::Bool(false));
+        let given = eval::Given {
+            names,
+            words: words.clone(),
         };
-        // What the command line set, the file cannot override.
+        let mut output = |text: &str| {
+            if let Some(output) = options.output {
+                output(text);
+            }
+        };
+        let run = eval::run(&program, &given, &mut output, limits)?;
+        let mut used = program.reads;
+        used.extend(run.declared);
+        let mut variables: Vec<_> = run
+            .variables
+            .iter()
+            .filter_map(|(name, variable)| {
+                let judged = judge(name, variable, &used, &program.bound)?;
+                Some((name.clone(), variable.at, judged))
+            })
+            .collect();
+        variables.sort_by_key(|(_, at, _)| *at);
+        Ok(Outcome { variables, used })
+    };
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new()
+            .stack_size(STACK)
+            .spawn_scoped(scope, worker);
+        let joined = thread
+            .map_err(|error| ConfigError::config(format!("cannot start the evaluator: {error}")))?
+            .join();
+        joined.unwrap_or_else(|_| {
+            Err(ConfigError::config(
+                "the evaluator failed; please report this file",
+            ))
+        })
+    })
+}
+
+/// None: nothing to do with a domain's settings.
+fn judge(
+    name: &str,
+    variable: &eval::Variable,
+    used: &BTreeSet<String>,
+    bound: &BTreeSet<String>,
+) -> Option<Result<Harvested>> {
+    let value = &variable.value;
+    if matches!(
+        value,
+        Value::Function(_)
+            | Value::Builtin(_)
+            | Value::Module(_)
+            | Value::Exception(..)
+            | Value::Match(_)
+    ) {
+        return None;
+    }
+    if let Some(key) = keys::find(name) {
+        let harvested = settings::harvest(key, value, variable.at);
+        return Some(harvested.map(|harvest| {
+            let hint = match value {
+                Value::Bool(true) => "; write 1",
+                Value::Bool(false) => "; write 0",
+                _ => "",
+            };
+            Harvested::Known(key, harvest, hint)
+        }));
+    }
+    let checked = !used.contains(name) && !bound.contains(name) && !name.starts_with('_');
+    checked.then_some(Ok(Harvested::Unused))
+}
+
+fn harvest(loaded: &mut Loaded, outcome: &Outcome, options: &Options) -> Result<()> {
+    for (name, at, judged) in &outcome.variables {
+        let (key, harvest, hint) = match judged {
+            Ok(Harvested::Known(key, harvest, hint)) => (key, harvest, hint),
+            Ok(Harvested::Unused) => {
+                complain(
+                    unknown(name, Some(*at), "key"),
+                    options.lenient,
+                    &mut loaded.warnings,
+                )?;
+                continue;
+            }
+            // What the command line set, the file cannot override, nor get wrong.
+            Err(_) if loaded.settings.has(name) => continue,
+            Err(error) => return Err(error.clone()),
+        };
         if loaded.settings.has(key.name) {
             continue;
         }
-        match settings::harvest(key, &variable.value, variable.at)? {
-            Harvest::Take(value) => loaded.settings.set(key, value, Some(variable.at)),
+        match harvest {
+            Harvest::Take(value) => loaded.settings.set(key, value.clone(), Some(*at)),
             Harvest::Unset => {}
-            Harvest::Skip => loaded.warnings.push(Warning {
-                at: Some(variable.at),
-                message: format!(
-                    "'{name}' is a {} and has no effect, as with xm{}",
-                    variable.value.type_name(),
-                    match variable.value {
-                        Value::Bool(true) => "; write 1",
-                        Value::Bool(false) => "; write 0",
-                        _ => "",
-                    }
-                ),
+            Harvest::Skip(kind) => loaded.warnings.push(Warning {
+                at: Some(*at),
+                message: format!("'{name}' is a {kind} and has no effect, as with xm{hint}"),
             }),
         }
     }
@@ -193,6 +288,7 @@ fn unknown(name: &str, at: Option<Pos>, what: &str) -> ConfigError {
     };
     ConfigError {
         kind: ErrorKind::Config,
+        class: "",
         message: format!("unknown {what} '{shown}': {hint} (--lenient goes on without it)"),
         at,
         file: None,

@@ -111,8 +111,8 @@ impl Settings {
 pub(crate) enum Harvest {
     /// It is a setting.
     Take(Setting),
-    /// xm skips values of this type, silently; we say so.
-    Skip,
+    /// xm skips values of this type, silently; we say so and name it.
+    Skip(&'static str),
     /// `None`: as if not assigned.
     Unset,
 }
@@ -146,7 +146,7 @@ pub(crate) fn harvest(key: &KeyDef, value: &Value, at: Pos) -> Result<Harvest> {
             }
             Setting::List(members)
         }
-        _ => return Ok(Harvest::Skip),
+        other => return Ok(Harvest::Skip(other.type_name())),
     };
     match (key.kind, &setting) {
         (Kind::List, Setting::Text(text)) if text.is_empty() => {

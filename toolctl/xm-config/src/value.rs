@@ -28,6 +28,25 @@ pub enum Value {
     Tuple(Rc<Items>),
     /// `dict`, in order of insertion: key, value, key, value...
     Dict(Rc<Items>),
+    /// A function of the file.
+    Function(Rc<Closure>),
+    /// A built-in function or exception class, by name.
+    Builtin(&'static str),
+    /// A module, by its full name.
+    Module(&'static str),
+    /// An exception: class, message.
+    Exception(&'static str, Rc<str>),
+    /// What a search by a regular expression found: the groups, the whole first.
+    Match(Rc<Vec<Option<String>>>),
+}
+
+/// A function with the values of its defaults.
+#[derive(Debug)]
+pub struct Closure {
+    /// Its definition.
+    pub function: Rc<crate::ast::Function>,
+    /// A value for each of the last parameters.
+    pub defaults: Rc<Items>,
 }
 
 /// The members of a container.
@@ -60,10 +79,13 @@ impl Drop for Items {
     fn drop(&mut self) {
         let mut pending = std::mem::take(self.0.get_mut());
         while let Some(value) = pending.pop() {
-            if let Value::List(items) | Value::Tuple(items) | Value::Dict(items) = value {
-                if let Some(mut last) = Rc::into_inner(items) {
-                    pending.append(last.0.get_mut());
-                }
+            let items = match value {
+                Value::List(items) | Value::Tuple(items) | Value::Dict(items) => Some(items),
+                Value::Function(closure) => Rc::into_inner(closure).map(|last| last.defaults),
+                _ => None,
+            };
+            if let Some(mut last) = items.and_then(Rc::into_inner) {
+                pending.append(last.0.get_mut());
             }
         }
     }
@@ -106,6 +128,11 @@ impl Value {
             Value::List(_) => "list",
             Value::Tuple(_) => "tuple",
             Value::Dict(_) => "dict",
+            Value::Function(_) => "function",
+            Value::Builtin(_) => "builtin_function_or_method",
+            Value::Module(_) => "module",
+            Value::Exception(class, _) => class,
+            Value::Match(_) => "_sre.SRE_Match",
         }
     }
 
@@ -119,6 +146,7 @@ impl Value {
             Value::Float(value) => *value != 0.0,
             Value::Str(text, _) => !text.is_empty(),
             Value::List(items) | Value::Tuple(items) | Value::Dict(items) => !items.is_empty(),
+            _ => true,
         }
     }
 
@@ -146,6 +174,7 @@ impl Value {
             Value::Str(text, _) => text.to_string(),
             Value::Long(value) => value.to_string(),
             Value::Float(value) => float_text(*value, 12),
+            Value::Exception(_, message) => message.to_string(),
             other => other.repr(depth),
         }
     }
@@ -192,6 +221,11 @@ impl Value {
                 }
                 out.push_str(&quote(text));
             }
+            Value::Function(closure) => drop(write!(out, "<function {}>", closure.function.name)),
+            Value::Builtin(name) => drop(write!(out, "<built-in function {name}>")),
+            Value::Module(name) => drop(write!(out, "<module '{name}'>")),
+            Value::Exception(class, message) => drop(write!(out, "{class}({},)", quote(message))),
+            Value::Match(_) => out.push_str("<_sre.SRE_Match object>"),
             Value::List(items) => members(out, items, '[', ']'),
             Value::Tuple(items) => members(out, items, '(', ')'),
             Value::Dict(items) => {

@@ -12,6 +12,15 @@ const PROGRAMS: &[&str] = &[
     "r = range(10, 0, -3)\nvfb = ['type=vnc,vncdisplay=%d' % (r[0] * 10 ** 3)]\nd = repr(r) + str(1.0 / 3) + hex(255) + oct(8)\n",
 ];
 
+/// The same with control flow, functions, methods and modules.
+const FLOWS: &[&str] = &[
+    "import os, re\narch = os.uname()[4]\nif re.search('64', arch): lib = 'lib64'\nelse:\n    lib = 'lib'\nkernel = '/usr/%s/k' % lib\n",
+    "def f(a, b=[1]):\n    try:\n        return a[b]\n    except (KeyError, TypeError), e:\n        return '%s' % e\n    finally:\n        b.append(a)\nextra = f({}, [f([], [])])\n",
+    "disk = []\nfor i, d in enumerate('abc'):\n    if i > 1: continue\n    disk.append('phy:%s,xvd%s,w' % (d.upper(), d))\nelse:\n    print disk,\nwhile disk:\n    disk.pop()\n    break\n",
+    "xm_vars.var('vmid', check=lambda n, v: int(v))\nxm_vars.check()\nname = '-'.join(['vm', str(vmid).zfill(3)]).replace('-', '_', 1)\nvcpus = len([i for i in range(3) if i % 2 == 1])\n",
+    "d = dict(zip('ab', map(lambda x: x * 2, [1, 2])))\nd.update({'c': d.get('z', 3)})\nmemory = sum(d.values()) + reduce(lambda a, b: a + b, sorted(d.values()))\nassert memory > 0, 'm'\ndel d['a']\n",
+];
+
 const EXPRESSIONS: &[&str] = &[
     "(vm (name t) (memory 64) (vcpus 2) (cpus (0 1)) (image (linux (kernel /k) (ip ':127.0.255.255::::eth0:dhcp') (args 'a b'))) (device (vbd (uname phy:a) (dev xvda) (mode w))) (device (vif (mac 00:16:3e:00:00:01))))",
     "(vm (name \"q\\x41\\101\\n\") # comment\n (device (pci (dev (domain 0x0) (bus 0x4) (slot 0x2) (func 0x0) (opts ((msitranslate 1)))))) (security ((access_control (policy p) (label l)))))",
@@ -123,17 +132,26 @@ fn run(seeds: &[&str], seed: u64, check: impl Fn(&str) -> bool) -> (usize, usize
 }
 
 #[test]
-fn mutated_program_is_answered_without_a_panic() {
+fn mutated_assignments_are_answered_without_a_panic() {
+    programs(PROGRAMS, 0x9e37_79b9_7f4a_7c15);
+}
+
+#[test]
+fn mutated_control_flow_is_answered_without_a_panic() {
+    programs(FLOWS, 0x6a09_e667_f3bc_c909);
+}
+
+fn programs(seeds: &[&str], start: u64) {
     let words = ["vmid=3".to_owned()];
     let options = Options {
         lenient: true,
         ..Options::default()
     };
-    for seed in PROGRAMS {
+    for seed in seeds {
         load_source(seed, "f", &words, &options)
             .unwrap_or_else(|e| panic!("{seed}: {}", e.render()));
     }
-    let (tried, accepted) = run(PROGRAMS, 0x9e3779b97f4a7c15, |text| {
+    let (tried, accepted) = run(seeds, start, |text| {
         match load_source(text, "f", &words, &options) {
             Ok(loaded) => {
                 if let Ok(config) = domain_config(&loaded.settings) {

@@ -4,8 +4,10 @@ use crate::cli::context::Context;
 use crate::cli::failure::{reason, Failure};
 use crate::cli::getopt::Parsed;
 use noxen_xend_api::DomainConfig;
+use noxen_xm_config::error::ErrorKind;
 use noxen_xm_config::load::read_bounded;
 use noxen_xm_config::{ConfigError, Limits, Options};
+use std::io::Write;
 use std::path::Path;
 
 const DEFAULT_PATH: &str = ".:/etc/xen";
@@ -23,6 +25,12 @@ pub(super) fn configuration(
     // Device texts that mean nothing are found before xend is bothered.
     noxen_xm_config::to_sxp(&config).map_err(|error| Failure::message(error.to_string()))?;
     Ok(config)
+}
+
+/// A reader that has gone is no reason to stop in the middle of the file.
+fn printed(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    let _ = std::io::stdout().flush();
 }
 
 fn from_sxp_file(file: &str) -> Result<DomainConfig, Failure> {
@@ -54,10 +62,25 @@ fn from_program(context: &mut Context, parsed: &Parsed) -> Result<DomainConfig, 
     }
     let options = Options {
         lenient: parsed.has("lenient"),
+        output: Some(printed),
         ..Options::default()
     };
+    // What the file prints comes after what we have said.
+    context.out.flush()?;
     let failed = |error: ConfigError| Failure::message(error.render());
-    let loaded = noxen_xm_config::load_file(&path, &variables, &options).map_err(failed)?;
+    let loaded = match noxen_xm_config::load_file(&path, &variables, &options) {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            // sys.exit: the file ends the whole command, as it did with xm.
+            let ErrorKind::Exit(status) = error.kind else {
+                return Err(failed(error));
+            };
+            if !error.message.is_empty() {
+                context.note(&error.message);
+            }
+            return Err(Failure::Status(status));
+        }
+    };
     for warning in &loaded.warnings {
         let place = warning.at.map(|at| format!(":{at}")).unwrap_or_default();
         context.note(format!(

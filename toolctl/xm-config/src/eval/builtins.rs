@@ -1,17 +1,87 @@
 //! The built-in functions that configs use to compute values from `vmid` and its like.
 
-use super::{ops, Evaluator, MEMBER};
-use crate::ast::CompareOp;
-use crate::error::{ConfigError, Pos, Result};
+use super::{ops, Evaluator};
+use crate::ast::BinOp;
+use crate::error::{ConfigError, ErrorKind, Pos, Result};
 use crate::value::Value;
 
 const NAMES: &[&str] = &[
-    "abs", "bool", "float", "hex", "int", "len", "list", "long", "max", "min", "oct", "range",
-    "repr", "str", "sum", "tuple",
+    "abs",
+    "bool",
+    "callable",
+    "chr",
+    "float",
+    "hasattr",
+    "hex",
+    "int",
+    "isinstance",
+    "len",
+    "long",
+    "oct",
+    "ord",
+    "pow",
+    "repr",
+    "round",
+    "str",
+    "type",
+    "unicode",
 ];
 
-pub(super) fn exists(name: &str) -> bool {
-    NAMES.contains(&name)
+/// What reaches files or evaluates text, and modules without a name of their own.
+const REFUSED: &[(&str, &str)] = &[
+    ("open", "files are"),
+    ("file", "files are"),
+    ("execfile", "files are"),
+    ("raw_input", "the terminal is"),
+    ("input", "the terminal is"),
+    ("__import__", "the host's Python is"),
+    ("eval", "the evaluator itself is"),
+    ("compile", "the evaluator itself is"),
+];
+
+/// The function of that name.
+pub(super) fn find(name: &str) -> Option<&'static str> {
+    NAMES
+        .iter()
+        .chain(super::sequences::NAMES)
+        .find(|known| **known == name)
+        .copied()
+}
+
+/// The error for a function that is known and kept away.
+pub(super) fn refused(name: &str, at: Pos) -> Option<ConfigError> {
+    const NOT_YET: &[&str] = &[
+        "apply",
+        "basestring",
+        "cmp",
+        "complex",
+        "dir",
+        "divmod",
+        "frozenset",
+        "getattr",
+        "globals",
+        "id",
+        "iter",
+        "locals",
+        "next",
+        "object",
+        "property",
+        "set",
+        "setattr",
+        "slice",
+        "super",
+        "unichr",
+        "vars",
+    ];
+    if NOT_YET.contains(&name) {
+        return Some(ConfigError::not_supported(
+            at,
+            &format!("function '{name}'"),
+        ));
+    }
+    let (_, what) = REFUSED.iter().find(|(refused, _)| *refused == name)?;
+    let message = format!("function '{name}': {what} out of a configuration's reach");
+    Some(ConfigError::at(ErrorKind::NotSupported, at, message))
 }
 
 pub(super) fn call(
@@ -20,11 +90,11 @@ pub(super) fn call(
     args: &[Value],
     at: Pos,
 ) -> Result<Value> {
-    if !exists(name) {
-        return Err(ConfigError::not_supported(
-            at,
-            &format!("function '{name}'"),
-        ));
+    if super::sequences::NAMES.contains(&name) {
+        return super::sequences::call(evaluator, name, args, at)?.ok_or_else(|| {
+            let message = format!("{name}() cannot take these {} arguments", args.len());
+            ConfigError::runtime("TypeError", at, message)
+        });
     }
     match (name, args) {
         ("abs", [value]) => match value {
@@ -46,6 +116,7 @@ pub(super) fn call(
                     int(&Value::Str(text.clone(), false), base, at).map(|n| sized(name, n))
                 }
                 _ => Err(ConfigError::runtime(
+                    "ValueError",
                     at,
                     "int() base must be >= 2 and <= 36",
                 )),
@@ -59,14 +130,11 @@ pub(super) fn call(
                 other => {
                     let kind = other.type_name();
                     let message = format!("object of type '{kind}' has no len()");
-                    return Err(ConfigError::runtime(at, message));
+                    return Err(ConfigError::runtime("TypeError", at, message));
                 }
             };
             Ok(Value::whole(length as i128))
         }
-        ("list", []) => Ok(Value::list(Vec::new())),
-        ("list", [value]) => ops::members(evaluator, value, at).map(Value::list),
-        ("tuple", [value]) => ops::members(evaluator, value, at).map(Value::tuple),
         ("str", [value]) => {
             let text = value.to_text(32);
             evaluator.budget.bytes(at, text.len())?;
@@ -77,20 +145,68 @@ pub(super) fn call(
             evaluator.budget.bytes(at, text.len())?;
             Ok(Value::text(&text))
         }
-        ("max" | "min", [only]) => {
-            let members = ops::members(evaluator, only, at)?;
-            extreme(evaluator, name, &members, at)
+        ("chr", [value]) => value
+            .as_whole()
+            .and_then(|code| u8::try_from(code).ok())
+            .map(|code| Value::text(&char::from(code).to_string()))
+            .ok_or_else(|| ConfigError::runtime("ValueError", at, "chr() arg not in range(256)")),
+        ("ord", [Value::Str(text, _)]) if text.chars().count() == 1 => Ok(Value::whole(
+            text.chars().next().map_or(0, |c| i128::from(u32::from(c))),
+        )),
+        ("unicode", [value]) => {
+            let text = value.to_text(32);
+            evaluator.budget.bytes(at, text.len())?;
+            Ok(Value::Str(text.into(), true))
         }
-        ("max" | "min", [_, _, ..]) => extreme(evaluator, name, args, at),
-        ("sum", [value]) => {
-            let mut total = Value::Int(0);
-            for member in ops::members(evaluator, value, at)? {
-                total = ops::binary(evaluator, crate::ast::BinOp::Add, &total, &member, at)?;
+        ("pow", [base, exponent]) => ops::binary(evaluator, BinOp::Pow, base, exponent, at),
+        ("round", [value] | [value, _]) => {
+            let digits = args
+                .get(1)
+                .map_or(Some(0), Value::as_whole)
+                .map(|digits| digits.clamp(-30, 30));
+            match (value.as_float(), digits) {
+                (Some(value), Some(digits)) => {
+                    let scale = 10f64.powi(digits as i32);
+                    Ok(Value::Float((value * scale).round() / scale))
+                }
+                _ => Err(ConfigError::runtime("TypeError", at, "a float is required")),
             }
-            Ok(total)
         }
-        ("range", [_] | [_, _] | [_, _, _]) => range(evaluator, args, at),
+        ("type", [value]) => Ok(match find(value.type_name()) {
+            Some(name) => Value::Builtin(name),
+            None => Value::text(value.type_name()),
+        }),
+        ("callable", [value]) => Ok(Value::Bool(matches!(
+            value,
+            Value::Function(_) | Value::Builtin(_)
+        ))),
+        ("hasattr", [object, Value::Str(name, _)]) => Ok(Value::Bool(match object {
+            Value::Module(_) => super::modules::attribute(evaluator, object, name, at).is_ok(),
+            other => super::methods::exists(other, name),
+        })),
+        ("isinstance", [value, kind]) => {
+            let kinds = match kind {
+                Value::Tuple(items) => items.snapshot(),
+                other => vec![other.clone()],
+            };
+            let mut any = false;
+            for kind in kinds {
+                let Value::Builtin(kind) = kind else {
+                    let message =
+                        "isinstance() arg 2 must be a class, type, or tuple of classes and types";
+                    return Err(ConfigError::runtime("TypeError", at, message));
+                };
+                any |= match value {
+                    Value::Exception(class, _) => super::exceptions::is_kind(class, kind),
+                    // A bool is an int.
+                    Value::Bool(_) => kind == "bool" || kind == "int",
+                    other => other.type_name() == kind,
+                };
+            }
+            Ok(Value::Bool(any))
+        }
         _ => Err(ConfigError::runtime(
+            "TypeError",
             at,
             format!("{name}() cannot take {} arguments", args.len()),
         )),
@@ -99,7 +215,11 @@ pub(super) fn call(
 
 fn bad_operand(what: &str, value: &Value, at: Pos) -> ConfigError {
     let kind = value.type_name();
-    ConfigError::runtime(at, format!("bad operand type for {what}: '{kind}'"))
+    ConfigError::runtime(
+        "TypeError",
+        at,
+        format!("bad operand type for {what}: '{kind}'"),
+    )
 }
 
 fn sized(name: &str, value: i128) -> Value {
@@ -122,13 +242,20 @@ fn float(value: &Value, at: Pos) -> Result<Value> {
         let parsed = text.trim().parse::<f64>().ok();
         return parsed.map(Value::Float).ok_or_else(|| {
             let shown: String = text.chars().take(40).collect();
-            ConfigError::runtime(at, format!("could not convert string to float: {shown}"))
+            ConfigError::runtime(
+                "ValueError",
+                at,
+                format!("could not convert string to float: {shown}"),
+            )
         });
     }
-    value
-        .as_float()
-        .map(Value::Float)
-        .ok_or_else(|| ConfigError::runtime(at, "float() argument must be a string or a number"))
+    value.as_float().map(Value::Float).ok_or_else(|| {
+        ConfigError::runtime(
+            "TypeError",
+            at,
+            "float() argument must be a string or a number",
+        )
+    })
 }
 
 fn int(value: &Value, base: u32, at: Pos) -> Result<i128> {
@@ -136,6 +263,7 @@ fn int(value: &Value, base: u32, at: Pos) -> Result<i128> {
         Value::Str(text, _) => parse_int(text, base).ok_or_else(|| {
             let shown: String = text.chars().take(40).collect();
             ConfigError::runtime(
+                "ValueError",
                 at,
                 format!(
                     "invalid literal for int() with base {base}: {}",
@@ -145,11 +273,13 @@ fn int(value: &Value, base: u32, at: Pos) -> Result<i128> {
         }),
         Value::Float(value) if value.is_finite() && value.abs() < 1e37 => Ok(*value as i128),
         Value::Float(value) => Err(ConfigError::runtime(
+            "OverflowError",
             at,
             format!("cannot convert float {value} to integer"),
         )),
         other => other.as_whole().ok_or_else(|| {
             ConfigError::runtime(
+                "TypeError",
                 at,
                 format!(
                     "int() argument must be a string or a number, not '{}'",
@@ -201,58 +331,4 @@ fn radix(value: &Value, at: Pos, prefix: &str, digits: fn(u128) -> String) -> Re
         prefix
     };
     Ok(Value::text(&format!("{sign}{prefix}{body}{long}")))
-}
-
-fn extreme(evaluator: &mut Evaluator<'_>, name: &str, members: &[Value], at: Pos) -> Result<Value> {
-    let op = if name == "max" {
-        CompareOp::Gt
-    } else {
-        CompareOp::Lt
-    };
-    let mut rest = members.iter();
-    let mut best = rest
-        .next()
-        .ok_or_else(|| ConfigError::runtime(at, format!("{name}() arg is an empty sequence")))?;
-    for member in rest {
-        if ops::compare(evaluator, op, member, best, at)? {
-            best = member;
-        }
-    }
-    Ok(best.clone())
-}
-
-fn range(evaluator: &mut Evaluator<'_>, args: &[Value], at: Pos) -> Result<Value> {
-    let mut numbers = Vec::new();
-    for arg in args {
-        numbers.push(arg.as_whole().ok_or_else(|| {
-            let kind = arg.type_name();
-            ConfigError::runtime(
-                at,
-                format!("range() integer argument expected, got {kind}."),
-            )
-        })?);
-    }
-    let (start, end, step) = match numbers[..] {
-        [end] => (0, end, 1),
-        [start, end] => (start, end, 1),
-        [start, end, step] => (start, end, step),
-        _ => return Ok(Value::list(Vec::new())),
-    };
-    if step == 0 {
-        return Err(ConfigError::runtime(
-            at,
-            "range() step argument must not be zero",
-        ));
-    }
-    let mut members = Vec::new();
-    let mut next = start;
-    while (step > 0 && next < end) || (step < 0 && next > end) {
-        evaluator.budget.bytes(at, MEMBER)?;
-        members.push(Value::whole(next));
-        match next.checked_add(step) {
-            Some(value) => next = value,
-            None => break,
-        }
-    }
-    Ok(Value::list(members))
 }

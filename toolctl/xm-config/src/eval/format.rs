@@ -31,10 +31,9 @@ struct Arguments {
 
 impl Arguments {
     fn take(&mut self, at: Pos) -> Result<Value> {
-        let value =
-            self.positional.get(self.next).cloned().ok_or_else(|| {
-                ConfigError::runtime(at, "not enough arguments for format string")
-            })?;
+        let value = self.positional.get(self.next).cloned().ok_or_else(|| {
+            ConfigError::runtime("TypeError", at, "not enough arguments for format string")
+        })?;
         self.next += 1;
         Ok(value)
     }
@@ -44,14 +43,14 @@ impl Arguments {
         let pairs = self
             .mapping
             .as_ref()
-            .ok_or_else(|| ConfigError::runtime(at, "format requires a mapping"))?;
+            .ok_or_else(|| ConfigError::runtime("TypeError", at, "format requires a mapping"))?;
         pairs
             .chunks(2)
             .find_map(|pair| match pair {
                 [Value::Str(key, _), value] if &**key == name => Some(value.clone()),
                 _ => None,
             })
-            .ok_or_else(|| ConfigError::runtime(at, crate::value::quote(name)))
+            .ok_or_else(|| ConfigError::runtime("KeyError", at, crate::value::quote(name)))
     }
 }
 
@@ -96,6 +95,7 @@ pub(super) fn percent(
         args.next >= args.positional.len() || args.used_mapping || args.mapping.is_some();
     if !all_used {
         return Err(ConfigError::runtime(
+            "TypeError",
             at,
             "not all arguments converted during string formatting",
         ));
@@ -104,7 +104,7 @@ pub(super) fn percent(
 }
 
 fn incomplete(at: Pos) -> ConfigError {
-    ConfigError::runtime(at, "incomplete format")
+    ConfigError::runtime("ValueError", at, "incomplete format")
 }
 
 fn conversion(
@@ -121,7 +121,13 @@ fn conversion(
             match chars.next() {
                 Some(')') => break,
                 Some(c) => name.push(c),
-                None => return Err(ConfigError::runtime(at, "incomplete format key")),
+                None => {
+                    return Err(ConfigError::runtime(
+                        "ValueError",
+                        at,
+                        "incomplete format key",
+                    ))
+                }
             }
         }
         named = Some(args.named(&name, at)?);
@@ -164,7 +170,7 @@ fn size(
     let mut value: Option<usize> = None;
     if chars.next_if_eq(&'*').is_some() {
         let Some(number) = args.take(at)?.as_whole() else {
-            return Err(ConfigError::runtime(at, "* wants int"));
+            return Err(ConfigError::runtime("TypeError", at, "* wants int"));
         };
         *left |= number < 0;
         value = Some(usize::try_from(number.unsigned_abs()).unwrap_or(usize::MAX));
@@ -198,7 +204,7 @@ fn convert(kind: char, value: &Value, spec: &Spec, at: Pos) -> Result<String> {
                 .filter(|&code| code < 256)
                 .and_then(char::from_u32)
                 .map(String::from)
-                .ok_or_else(|| ConfigError::runtime(at, "%c requires int or char")),
+                .ok_or_else(|| ConfigError::runtime("TypeError", at, "%c requires int or char")),
         },
         'd' | 'i' | 'u' | 'o' | 'x' | 'X' => {
             let number = match value {
@@ -210,7 +216,7 @@ fn convert(kind: char, value: &Value, spec: &Spec, at: Pos) -> Result<String> {
                     "%{kind} format: a number is required, not {}",
                     value.type_name()
                 );
-                ConfigError::runtime(at, wanted)
+                ConfigError::runtime("TypeError", at, wanted)
             })?;
             let size = number.unsigned_abs();
             let (prefix, mut digits) = match kind {
@@ -228,6 +234,7 @@ fn convert(kind: char, value: &Value, spec: &Spec, at: Pos) -> Result<String> {
         'e' | 'E' | 'f' | 'F' | 'g' | 'G' => {
             let number = value.as_float().ok_or_else(|| {
                 ConfigError::runtime(
+                    "TypeError",
                     at,
                     format!("float argument required, not {}", value.type_name()),
                 )
@@ -257,6 +264,7 @@ fn convert(kind: char, value: &Value, spec: &Spec, at: Pos) -> Result<String> {
             })
         }
         other => Err(ConfigError::runtime(
+            "ValueError",
             at,
             format!(
                 "unsupported format character '{}' (0x{:x})",

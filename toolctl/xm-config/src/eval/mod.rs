@@ -1,24 +1,33 @@
 //! Runs a parsed program.
 //!
 //! ```text
-//!   given (command line) ----> names ----> expressions --ops/format/builtins--> values
-//!   [Stmt] -- assign --------> locals --^                    |
-//!                                |                        Budget: steps, bytes
-//!                                v
-//!                               Run: every variable, where it was assigned, which names were read
+//!   globals: command line's variables, xm_*, modules        functions see these and their own names only, as with xm
+//!   locals:  what the file assigns ------------------------> Run: every variable and where it was assigned
+//!      stmt --> expr --> ops, compare, format, call --> builtins, methods, modules, xm_vars
+//!                              each takes from the Budget: steps, bytes, depth
 //! ```
-//! Nothing here touches the host: there is no import, no file, no process, no clock.
+//! Nothing here touches the host: there are no files, processes or sockets to reach.
 
 mod builtins;
-pub(crate) use builtins::parse_int;
+mod call;
+mod compare;
+mod exceptions;
 pub(crate) mod format;
+mod methods;
+mod modules;
 mod ops;
+mod sequences;
+mod stmt;
+mod xm_vars;
 
-use crate::ast::{Expr, ExprKind, Stmt, StmtKind, Target, UnaryOp};
+pub(crate) use builtins::parse_int;
+
+use crate::ast::{Expr, ExprKind, Function, Program, UnaryOp};
 use crate::error::{ConfigError, Pos, Result};
 use crate::limits::{Budget, Limits};
 use crate::value::{Items, Value};
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 /// A variable that the program assigned.
 #[derive(Clone, Debug)]
@@ -34,93 +43,87 @@ pub struct Variable {
 pub struct Run {
     /// Variables in order of their names.
     pub variables: BTreeMap<String, Variable>,
-    /// Names that some expression read.
-    pub read: BTreeSet<String>,
+    /// Names declared by `xm_vars.var`.
+    pub declared: BTreeSet<String>,
 }
 
-/// Runs `program`. `given` are the names it finds (`xm_file`, the command line's variables).
-pub fn run(program: &[Stmt], given: &BTreeMap<String, Value>, limits: &Limits) -> Result<Run> {
+/// What a program starts with.
+#[derive(Clone, Debug, Default)]
+pub struct Given {
+    /// Names that it finds.
+    pub names: BTreeMap<String, Value>,
+    /// The words of the command line, for `xm_vars`.
+    pub words: BTreeMap<String, String>,
+}
+
+/// Runs `program`; `output` gets what it prints.
+pub fn run(
+    program: &Program,
+    given: &Given,
+    output: &mut dyn FnMut(&str),
+    limits: &Limits,
+) -> Result<Run> {
+    let mut globals = given.names.clone();
+    for name in ["os", "re", "socket", "sys", "xm_vars"] {
+        globals.insert(name.to_owned(), modules::find(name, Pos::default())?);
+    }
     let mut evaluator = Evaluator {
         given,
-        run: Run::default(),
+        globals,
+        variables: BTreeMap::new(),
+        frames: Vec::new(),
+        handled: Vec::new(),
+        xm_vars: Vec::new(),
+        output,
         budget: Budget::new(limits),
+        depth: 0,
     };
-    for stmt in program {
-        evaluator.statement(stmt)?;
-    }
-    Ok(evaluator.run)
+    evaluator.block(&program.body)?;
+    Ok(Run {
+        variables: evaluator.variables,
+        declared: evaluator
+            .xm_vars
+            .into_iter()
+            .map(|declared| declared.name)
+            .collect(),
+    })
+}
+
+/// A running call.
+struct Frame {
+    locals: BTreeMap<String, Value>,
+    function: Rc<Function>,
 }
 
 struct Evaluator<'a> {
-    given: &'a BTreeMap<String, Value>,
-    run: Run,
+    given: &'a Given,
+    globals: BTreeMap<String, Value>,
+    variables: BTreeMap<String, Variable>,
+    frames: Vec<Frame>,
+    /// Exceptions whose handlers run, for a bare `raise`.
+    handled: Vec<ConfigError>,
+    xm_vars: Vec<xm_vars::Declared>,
+    output: &'a mut dyn FnMut(&str),
     budget: Budget,
+    depth: usize,
 }
 
 /// Bytes charged for each member of a container, about what it takes here.
 const MEMBER: usize = std::mem::size_of::<Value>();
 
-impl Evaluator<'_> {
-    fn statement(&mut self, stmt: &Stmt) -> Result<()> {
-        self.budget.step(stmt.at)?;
-        match &stmt.kind {
-            StmtKind::Pass => Ok(()),
-            StmtKind::Expr(expr) => self.expr(expr).map(drop),
-            StmtKind::Assign(targets, value) => {
-                let value = self.expr(value)?;
-                targets
-                    .iter()
-                    .try_for_each(|target| self.assign(target, value.clone()))
-            }
-            StmtKind::Augmented(target, op, value) => {
-                let current = match target {
-                    Target::Name(name, at) => self.name(name, *at)?,
-                    Target::Item(object, index, at) => {
-                        let object = self.expr(object)?;
-                        let index = self.expr(index)?;
-                        ops::item(self, &object, &index, *at)?
-                    }
-                    Target::Hyphenated(_, at) | Target::Unpack(_, at) => {
-                        return Err(ConfigError::syntax(*at, "cannot assign to this"))
-                    }
-                };
-                let value = self.expr(value)?;
-                let result = ops::binary(self, *op, &current, &value, stmt.at)?;
-                self.assign(target, result)
-            }
-        }
-    }
+/// Statements, expressions and calls inside one another. The stack that `load` runs us on is sized for it.
+const MAX_DEPTH: usize = 400;
 
-    fn assign(&mut self, target: &Target, value: Value) -> Result<()> {
-        match target {
-            Target::Name(name, at) | Target::Hyphenated(name, at) => {
-                self.budget.bytes(*at, name.len() + MEMBER)?;
-                let variable = Variable { value, at: *at };
-                self.run.variables.insert(name.clone(), variable);
-                Ok(())
-            }
-            Target::Unpack(targets, at) => {
-                let members = ops::members(self, &value, *at)?;
-                if members.len() != targets.len() {
-                    let relation = if members.len() > targets.len() {
-                        "too many values to unpack".to_owned()
-                    } else {
-                        let (has, s) = (members.len(), if members.len() == 1 { "" } else { "s" });
-                        format!("need more than {has} value{s} to unpack")
-                    };
-                    return Err(ConfigError::runtime(*at, relation));
-                }
-                targets
-                    .iter()
-                    .zip(members)
-                    .try_for_each(|(target, member)| self.assign(target, member))
-            }
-            Target::Item(object, index, at) => {
-                let object = self.expr(object)?;
-                let index = self.expr(index)?;
-                ops::set_item(self, &object, index, value, *at)
-            }
+impl Evaluator<'_> {
+    /// Runs `inner` one level deeper.
+    fn deeper<T>(&mut self, at: Pos, inner: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        if self.depth >= MAX_DEPTH {
+            return Err(ConfigError::limit(at, "calls nested too deeply"));
         }
+        self.depth += 1;
+        let result = inner(self);
+        self.depth -= 1;
+        result
     }
 
     fn name(&mut self, name: &str, at: Pos) -> Result<Value> {
@@ -130,29 +133,25 @@ impl Evaluator<'_> {
             "False" => return Ok(Value::Bool(false)),
             _ => {}
         }
-        if !self.run.read.contains(name) {
-            self.budget.bytes(at, name.len())?;
-            self.run.read.insert(name.to_owned());
-        }
-        if let Some(variable) = self.run.variables.get(name) {
-            return Ok(variable.value.clone());
-        }
-        if let Some(value) = self.given.get(name) {
+        let local = match self.frames.last() {
+            Some(frame) => frame.locals.get(name),
+            None => self.variables.get(name).map(|variable| &variable.value),
+        };
+        if let Some(value) = local.or_else(|| self.globals.get(name)) {
             return Ok(value.clone());
         }
-        if name == "xm_vars" {
-            return Err(ConfigError::not_supported(at, "'xm_vars'"));
+        if let Some(name) = builtins::find(name).or_else(|| exceptions::class(name)) {
+            return Ok(Value::Builtin(name));
         }
-        if builtins::exists(name) {
-            return Err(ConfigError::not_supported(
-                at,
-                &format!("'{name}' other than as a call"),
-            ));
+        if let Some(refused) = builtins::refused(name, at) {
+            return Err(refused);
         }
-        Err(ConfigError::runtime(
-            at,
-            format!("name '{name}' is not defined"),
-        ))
+        let hint = match !self.frames.is_empty() && self.variables.contains_key(name) {
+            true => "; a function does not see the file's own variables, give it as an argument",
+            false => "",
+        };
+        let message = format!("name '{name}' is not defined{hint}");
+        Err(ConfigError::runtime("NameError", at, message))
     }
 
     fn exprs(&mut self, exprs: &[Expr]) -> Result<Vec<Value>> {
@@ -163,8 +162,12 @@ impl Evaluator<'_> {
     }
 
     fn expr(&mut self, expr: &Expr) -> Result<Value> {
+        self.budget.step(expr.at)?;
+        self.deeper(expr.at, |this| this.evaluate(expr))
+    }
+
+    fn evaluate(&mut self, expr: &Expr) -> Result<Value> {
         let at = expr.at;
-        self.budget.step(at)?;
         match &expr.kind {
             ExprKind::Int(value, true) => Ok(Value::Long(*value)),
             ExprKind::Int(value, false) => Ok(Value::whole(*value)),
@@ -208,17 +211,7 @@ impl Evaluator<'_> {
                 }
                 Ok(last)
             }
-            ExprKind::Compare(first, rest) => {
-                let mut left = self.expr(first)?;
-                for (op, right) in rest {
-                    let right = self.expr(right)?;
-                    if !ops::compare(self, *op, &left, &right, at)? {
-                        return Ok(Value::Bool(false));
-                    }
-                    left = right;
-                }
-                Ok(Value::Bool(true))
-            }
+            ExprKind::Compare(first, rest) => self.chain(first, rest, at).map(Value::Bool),
             ExprKind::Choice(test, yes, no) => {
                 let chosen = if self.expr(test)?.truth() { yes } else { no };
                 self.expr(chosen)
@@ -238,21 +231,17 @@ impl Evaluator<'_> {
                 }
                 ops::slice(self, &object, &bounds, at)
             }
-            ExprKind::Call(callee, args) => {
-                let ExprKind::Name(name) = &callee.kind else {
-                    return Err(ConfigError::not_supported(at, "this kind of call"));
-                };
-                // A variable of that name hides the builtin, and no variable can be called.
-                if let Some(variable) = self.run.variables.get(name) {
-                    let kind = variable.value.type_name();
-                    return Err(ConfigError::runtime(
-                        at,
-                        format!("'{kind}' object is not callable"),
-                    ));
-                }
-                let args = self.exprs(args)?;
-                builtins::call(self, name, &args, callee.at)
+            ExprKind::Call(callee, args, named) => self.call_expr(callee, args, named, at),
+            ExprKind::Attribute(object, name) => {
+                let object = self.expr(object)?;
+                self.attribute(&object, name, at)
             }
+            ExprKind::Comprehension(value, clauses) => {
+                let mut out = Vec::new();
+                self.comprehension(value, clauses, &mut out)?;
+                Ok(Value::list(out))
+            }
+            ExprKind::Lambda(function) => self.closure(function),
         }
     }
 }

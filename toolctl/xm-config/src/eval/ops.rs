@@ -1,22 +1,19 @@
-//! Operators, subscripts and comparisons with Python 2's rules.
+//! Operators and subscripts with Python 2's rules.
 
+use super::compare::equal;
 use super::{format, Evaluator, MEMBER};
-use crate::ast::{BinOp, CompareOp, UnaryOp};
+use crate::ast::{BinOp, UnaryOp};
 use crate::error::{ConfigError, Pos, Result};
 use crate::value::Value;
-use std::cmp::Ordering;
-use std::rc::Rc;
-
-/// Nesting that comparisons follow.
-const COMPARE_DEPTH: usize = 64;
 
 fn type_error(op: BinOp, left: &Value, right: &Value, at: Pos) -> ConfigError {
     if let (BinOp::Add, Value::Str(..)) = (op, left) {
         let kind = right.type_name();
         let message = format!("cannot concatenate 'str' and '{kind}' objects");
-        return ConfigError::runtime(at, message);
+        return ConfigError::runtime("TypeError", at, message);
     }
     ConfigError::runtime(
+        "TypeError",
         at,
         format!(
             "unsupported operand type(s) for {}: '{}' and '{}'",
@@ -75,6 +72,68 @@ pub(super) fn binary(
     Err(type_error(op, left, right, at))
 }
 
+/// `a += b`: a list grows in place, so that every name of it sees that.
+pub(super) fn in_place(
+    evaluator: &mut Evaluator<'_>,
+    op: BinOp,
+    left: &Value,
+    right: &Value,
+    at: Pos,
+) -> Result<Value> {
+    match (op, left) {
+        (BinOp::Add, Value::List(items)) => {
+            let more = members(evaluator, right, at)?;
+            items.0.borrow_mut().extend(more);
+            Ok(left.clone())
+        }
+        _ => binary(evaluator, op, left, right, at),
+    }
+}
+
+/// `del object[index]`.
+pub(super) fn delete_item(
+    evaluator: &mut Evaluator<'_>,
+    object: &Value,
+    index: &Value,
+    at: Pos,
+) -> Result<()> {
+    match object {
+        Value::List(items) => {
+            let mut items = items.0.borrow_mut();
+            match index
+                .as_whole()
+                .and_then(|number| position(number, items.len()))
+            {
+                Some(index) => drop(items.remove(index)),
+                None => {
+                    return Err(ConfigError::runtime(
+                        "IndexError",
+                        at,
+                        "list assignment index out of range",
+                    ))
+                }
+            }
+            Ok(())
+        }
+        Value::Dict(items) => {
+            let found = find_key(evaluator, &items.0.borrow(), index, at)?;
+            match found {
+                Some(found) => drop(items.0.borrow_mut().drain(found..found + 2)),
+                None => return Err(ConfigError::runtime("KeyError", at, index.repr(4))),
+            }
+            Ok(())
+        }
+        other => {
+            let kind = other.type_name();
+            Err(ConfigError::runtime(
+                "TypeError",
+                at,
+                format!("'{kind}' object does not support item deletion"),
+            ))
+        }
+    }
+}
+
 fn repeat(evaluator: &mut Evaluator<'_>, value: &Value, count: i128, at: Pos) -> Result<Value> {
     let count = usize::try_from(count.max(0)).unwrap_or(usize::MAX);
     let size = match value {
@@ -103,7 +162,13 @@ fn too_large(at: Pos) -> ConfigError {
 }
 
 fn whole(op: BinOp, a: i128, b: i128, long: bool, at: Pos) -> Result<Value> {
-    let zero = || ConfigError::runtime(at, "integer division or modulo by zero");
+    let zero = || {
+        ConfigError::runtime(
+            "ZeroDivisionError",
+            at,
+            "integer division or modulo by zero",
+        )
+    };
     let result = match op {
         BinOp::Add => a.checked_add(b),
         BinOp::Sub => a.checked_sub(b),
@@ -124,6 +189,7 @@ fn whole(op: BinOp, a: i128, b: i128, long: bool, at: Pos) -> Result<Value> {
         BinOp::Pow if b < 0 => {
             if a == 0 {
                 return Err(ConfigError::runtime(
+                    "ValueError",
                     at,
                     "0.0 cannot be raised to a negative power",
                 ));
@@ -136,7 +202,11 @@ fn whole(op: BinOp, a: i128, b: i128, long: bool, at: Pos) -> Result<Value> {
             (_, Ok(exponent)) => a.checked_pow(exponent),
         },
         BinOp::Shl | BinOp::Shr if b < 0 => {
-            return Err(ConfigError::runtime(at, "negative shift count"))
+            return Err(ConfigError::runtime(
+                "ValueError",
+                at,
+                "negative shift count",
+            ))
         }
         BinOp::Shl => match u32::try_from(b) {
             _ if a == 0 => Some(0),
@@ -157,7 +227,7 @@ fn whole(op: BinOp, a: i128, b: i128, long: bool, at: Pos) -> Result<Value> {
 }
 
 fn real(op: BinOp, a: f64, b: f64, at: Pos) -> Option<Result<Value>> {
-    let by_zero = |what: &str| Some(Err(ConfigError::runtime(at, what)));
+    let by_zero = |what: &str| Some(Err(ConfigError::runtime("ZeroDivisionError", at, what)));
     Some(Ok(Value::Float(match op {
         BinOp::Add => a + b,
         BinOp::Sub => a - b,
@@ -189,6 +259,7 @@ pub(super) fn unary(op: UnaryOp, value: &Value, at: Pos) -> Result<Value> {
         (UnaryOp::Invert, _, Some(number)) => wrap(Some(!number)),
         (UnaryOp::Not, ..) => Ok(Value::Bool(!value.truth())),
         _ => Err(ConfigError::runtime(
+            "TypeError",
             at,
             format!(
                 "bad operand type for unary operator: '{}'",
@@ -212,7 +283,7 @@ pub(super) fn members(evaluator: &mut Evaluator<'_>, value: &Value, at: Pos) -> 
         other => {
             let kind = other.type_name();
             let message = format!("'{kind}' object is not iterable");
-            return Err(ConfigError::runtime(at, message));
+            return Err(ConfigError::runtime("TypeError", at, message));
         }
     };
     evaluator.budget.bytes(at, members.len() * MEMBER)?;
@@ -220,7 +291,7 @@ pub(super) fn members(evaluator: &mut Evaluator<'_>, value: &Value, at: Pos) -> 
 }
 
 /// Index from the end when negative; None when out of range.
-fn position(index: i128, length: usize) -> Option<usize> {
+pub(super) fn position(index: i128, length: usize) -> Option<usize> {
     let index = if index < 0 {
         index.checked_add(length as i128)?
     } else {
@@ -229,7 +300,7 @@ fn position(index: i128, length: usize) -> Option<usize> {
     usize::try_from(index).ok().filter(|&index| index < length)
 }
 
-fn find_key(
+pub(super) fn find_key(
     evaluator: &mut Evaluator<'_>,
     pairs: &[Value],
     key: &Value,
@@ -238,7 +309,7 @@ fn find_key(
     for (index, pair) in pairs.chunks(2).enumerate() {
         evaluator.budget.step(at)?;
         if let Some(found) = pair.first() {
-            if equal(evaluator, found, key, at, COMPARE_DEPTH)? {
+            if equal(evaluator, found, key, at)? {
                 return Ok(Some(index * 2));
             }
         }
@@ -252,7 +323,8 @@ pub(super) fn item(
     index: &Value,
     at: Pos,
 ) -> Result<Value> {
-    let out_of_range = |kind: &str| ConfigError::runtime(at, format!("{kind} index out of range"));
+    let out_of_range =
+        |kind: &str| ConfigError::runtime("IndexError", at, format!("{kind} index out of range"));
     match (object, index.as_whole()) {
         (Value::List(items) | Value::Tuple(items), Some(number)) => {
             let items = items.0.borrow();
@@ -272,9 +344,10 @@ pub(super) fn item(
             let pairs = items.0.borrow();
             find_key(evaluator, &pairs, index, at)?
                 .and_then(|found| pairs.get(found + 1).cloned())
-                .ok_or_else(|| ConfigError::runtime(at, index.repr(4)))
+                .ok_or_else(|| ConfigError::runtime("KeyError", at, index.repr(4)))
         }
         (Value::List(_) | Value::Tuple(_) | Value::Str(..), None) => Err(ConfigError::runtime(
+            "TypeError",
             at,
             format!(
                 "{} indices must be integers, not {}",
@@ -283,6 +356,7 @@ pub(super) fn item(
             ),
         )),
         _ => Err(ConfigError::runtime(
+            "TypeError",
             at,
             format!("'{}' object is not subscriptable", object.type_name()),
         )),
@@ -309,6 +383,7 @@ pub(super) fn set_item(
                     Ok(())
                 }
                 None => Err(ConfigError::runtime(
+                    "IndexError",
                     at,
                     "list assignment index out of range",
                 )),
@@ -318,6 +393,7 @@ pub(super) fn set_item(
             if matches!(index, Value::List(_) | Value::Dict(_)) {
                 let kind = index.type_name();
                 return Err(ConfigError::runtime(
+                    "TypeError",
                     at,
                     format!("unhashable type: '{kind}'"),
                 ));
@@ -336,6 +412,7 @@ pub(super) fn set_item(
             Ok(())
         }
         other => Err(ConfigError::runtime(
+            "TypeError",
             at,
             format!(
                 "'{}' object does not support item assignment",
@@ -354,6 +431,7 @@ pub(super) fn slice(
     if !matches!(object, Value::Str(..) | Value::List(_) | Value::Tuple(_)) {
         let kind = object.type_name();
         return Err(ConfigError::runtime(
+            "TypeError",
             at,
             format!("'{kind}' object cannot be sliced"),
         ));
@@ -361,15 +439,18 @@ pub(super) fn slice(
     let members = members(evaluator, object, at)?;
     let bound = |value: &Option<Value>| match value {
         None | Some(Value::None) => Ok(None),
-        Some(value) => value
-            .as_whole()
-            .map(Some)
-            .ok_or_else(|| ConfigError::runtime(at, "slice indices must be integers or None")),
+        Some(value) => value.as_whole().map(Some).ok_or_else(|| {
+            ConfigError::runtime("TypeError", at, "slice indices must be integers or None")
+        }),
     };
     let (start, stop) = (bound(&bounds[0])?, bound(&bounds[1])?);
     let step = bound(&bounds[2])?.unwrap_or(1);
     if step == 0 {
-        return Err(ConfigError::runtime(at, "slice step cannot be zero"));
+        return Err(ConfigError::runtime(
+            "ValueError",
+            at,
+            "slice step cannot be zero",
+        ));
     }
     let length = members.len() as i128;
     let (low, high) = if step > 0 {
@@ -399,125 +480,4 @@ pub(super) fn slice(
         Value::Tuple(_) => Value::tuple(picked),
         _ => Value::list(picked),
     })
-}
-
-fn equal(
-    evaluator: &mut Evaluator<'_>,
-    left: &Value,
-    right: &Value,
-    at: Pos,
-    depth: usize,
-) -> Result<bool> {
-    order(evaluator, left, right, at, depth).map(|order| order == Ordering::Equal)
-}
-
-/// Python 2 orders anything: numbers first, then by the type's name.
-fn order(
-    evaluator: &mut Evaluator<'_>,
-    left: &Value,
-    right: &Value,
-    at: Pos,
-    depth: usize,
-) -> Result<Ordering> {
-    evaluator.budget.step(at)?;
-    if depth == 0 {
-        return Err(ConfigError::limit(
-            at,
-            "values nested too deeply to compare",
-        ));
-    }
-    Ok(match (left, right) {
-        (Value::Str(a, _), Value::Str(b, _)) => {
-            evaluator.budget.work(at, a.len().min(b.len()))?;
-            a.cmp(b)
-        }
-        (Value::List(a), Value::List(b))
-        | (Value::Tuple(a), Value::Tuple(b))
-        | (Value::Dict(a), Value::Dict(b)) => {
-            if Rc::ptr_eq(a, b) {
-                return Ok(Ordering::Equal);
-            }
-            let (a, b) = (a.snapshot(), b.snapshot());
-            evaluator.budget.bytes(at, (a.len() + b.len()) * MEMBER)?;
-            for (a, b) in a.iter().zip(&b) {
-                let found = order(evaluator, a, b, at, depth - 1)?;
-                if found != Ordering::Equal {
-                    return Ok(found);
-                }
-            }
-            a.len().cmp(&b.len())
-        }
-        _ => match (
-            left.as_whole(),
-            right.as_whole(),
-            left.as_float(),
-            right.as_float(),
-        ) {
-            (Some(a), Some(b), ..) => a.cmp(&b),
-            (_, _, Some(a), Some(b)) => a.partial_cmp(&b).unwrap_or(Ordering::Less),
-            _ => rank(left).cmp(rank(right)),
-        },
-    })
-}
-
-fn rank(value: &Value) -> &'static str {
-    match value {
-        Value::None => "",
-        Value::Bool(_) | Value::Int(_) | Value::Long(_) | Value::Float(_) => " ",
-        other => other.type_name(),
-    }
-}
-
-pub(super) fn compare(
-    evaluator: &mut Evaluator<'_>,
-    op: CompareOp,
-    left: &Value,
-    right: &Value,
-    at: Pos,
-) -> Result<bool> {
-    if matches!(op, CompareOp::In | CompareOp::NotIn) {
-        let found = match (left, right) {
-            (Value::Str(part, _), Value::Str(text, _)) => {
-                evaluator.budget.work(at, text.len())?;
-                text.contains(&**part)
-            }
-            (_, container) => {
-                let mut found = false;
-                for member in members(evaluator, container, at)? {
-                    if equal(evaluator, &member, left, at, COMPARE_DEPTH)? {
-                        found = true;
-                        break;
-                    }
-                }
-                found
-            }
-        };
-        return Ok(found == (op == CompareOp::In));
-    }
-    if matches!(op, CompareOp::Is | CompareOp::IsNot) {
-        return Ok(same(left, right) == (op == CompareOp::Is));
-    }
-    let found = order(evaluator, left, right, at, COMPARE_DEPTH)?;
-    Ok(match op {
-        CompareOp::Eq => found == Ordering::Equal,
-        CompareOp::Ne => found != Ordering::Equal,
-        CompareOp::Lt => found == Ordering::Less,
-        CompareOp::Le => found != Ordering::Greater,
-        CompareOp::Gt => found == Ordering::Greater,
-        _ => found != Ordering::Less,
-    })
-}
-
-/// `is`: the same object; small values are interned, as scripts came to rely on.
-fn same(left: &Value, right: &Value) -> bool {
-    match (left, right) {
-        (Value::None, Value::None) => true,
-        (Value::Bool(a), Value::Bool(b)) => a == b,
-        (Value::Int(a), Value::Int(b)) => a == b,
-        (Value::Str(a, ua), Value::Str(b, ub)) => a == b && ua == ub,
-        (Value::List(a), Value::List(b))
-        | (Value::Tuple(a), Value::Tuple(b))
-        | (Value::Dict(a), Value::Dict(b)) => Rc::ptr_eq(a, b),
-        _ => false,
-    }
 }

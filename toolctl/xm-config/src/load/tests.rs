@@ -184,3 +184,34 @@ fn file_in_latin_1_is_read() {
         "{error}"
     );
 }
+
+#[test]
+fn helpers_of_loops_imports_and_branches_are_no_unknown_keys() {
+    let source = "import os, re\narch = os.uname()[4]\nif re.search('64', arch):\n    arch_libdir = 'lib64'\nelse:\n    arch_libdir = 'lib'\n\
+        vif = []\nfor i in range(2):\n    vif.append('bridge=xenbr0')\ndef helper(a):\n    return a\n\
+        kernel = '/usr/' + arch_libdir + '/xen/boot/hvmloader'\ntry:\n    pass\nexcept Exception, e:\n    pass\n\
+        unused = 1\nif 0: memory = unused\n";
+    let loaded = load(source, &[]).unwrap();
+    assert_eq!(loaded.settings.list("vif").len(), 2);
+    assert!(loaded
+        .settings
+        .text("kernel")
+        .unwrap()
+        .ends_with("/xen/boot/hvmloader"));
+    assert_eq!(loaded.warnings, []);
+}
+
+#[test]
+fn declared_variable_may_be_given_without_being_read() {
+    assert!(load("xm_vars.var('slot')\nmemory = 1\n", &["slot=2"]).is_ok());
+    assert!(load("memory = 1\n", &["slot=2"]).is_err());
+}
+
+#[test]
+fn exit_of_the_file_is_an_error_of_its_own_kind() {
+    let error = load("import sys\nsys.exit('no such slot')\n", &[]).unwrap_err();
+    assert_eq!(
+        (error.kind, error.message.as_str()),
+        (ErrorKind::Exit(1), "no such slot")
+    );
+}

@@ -7,8 +7,8 @@
 //!   binary   | ^ & <<>> +- * / // % left, by the table below
 //!   unary    - + ~
 //!   power    **                     right
-//!   postfix  a[i] a[i:j] f(x)
-//!   atom     name number string ( ) [ ] { }
+//!   postfix  a[i] a[i:j] f(x) a.b         see `trailer`
+//!   atom     name number string ( ) [ ] { } lambda
 //! ```
 
 use super::{is_keyword, Parser};
@@ -31,7 +31,7 @@ const BINARY: &[(&str, BinOp, u8)] = &[
     ("%", BinOp::Mod, 6),
 ];
 
-fn node(at: Pos, kind: ExprKind) -> Expr {
+pub(super) fn node(at: Pos, kind: ExprKind) -> Expr {
     Expr { at, kind }
 }
 
@@ -53,7 +53,7 @@ impl Parser<'_> {
         Ok(node(at, ExprKind::Tuple(items)))
     }
 
-    fn starts_expression(&self) -> bool {
+    pub(super) fn starts_expression(&self) -> bool {
         match self.peek() {
             Tok::Op(op) => matches!(*op, "(" | "[" | "{" | "-" | "+" | "~" | "`"),
             Tok::Name(name) => !is_keyword(name) || matches!(name.as_str(), "not" | "lambda"),
@@ -80,7 +80,7 @@ impl Parser<'_> {
     }
 
     /// `or` chains of `and` chains.
-    fn boolean(&mut self, and: bool) -> Result<Expr> {
+    pub(super) fn boolean(&mut self, and: bool) -> Result<Expr> {
         let at = self.at();
         let word = if and { "and" } else { "or" };
         let operand = |parser: &mut Self| {
@@ -209,105 +209,22 @@ impl Parser<'_> {
         Ok(node(at, kind))
     }
 
-    fn postfix(&mut self) -> Result<Expr> {
-        let mut value = self.atom()?;
-        for _ in 0..self.max_depth {
-            let at = self.at();
-            if self.take_op("[") {
-                value = self.subscript(value, at)?;
-            } else if self.take_op("(") {
-                let args = self.arguments()?;
-                value = node(at, ExprKind::Call(Box::new(value), args));
-            } else if self.take_op(".") {
-                let name = match self.peek() {
-                    Tok::Name(name) => format!("attribute access ('.{name}')"),
-                    _ => return Err(self.unexpected("a name after '.'")),
-                };
-                return Err(ConfigError::not_supported(at, &name));
-            } else {
-                return Ok(value);
-            }
-        }
-        Err(ConfigError::limit(
-            self.at(),
-            "too many subscripts in a row",
-        ))
-    }
-
-    fn subscript(&mut self, object: Expr, at: Pos) -> Result<Expr> {
-        let mut parts = [None, None, None];
-        let mut colons = 0;
-        loop {
-            if self.starts_expression() {
-                let part = self.expressions()?;
-                if let Some(slot) = parts.get_mut(colons) {
-                    *slot = Some(Box::new(part));
-                }
-            }
-            if colons < 2 && self.take_op(":") {
-                colons += 1;
-                continue;
-            }
-            break;
-        }
-        let empty = colons == 0 && parts[0].is_none();
-        if empty || !self.take_op("]") {
-            return Err(self.unexpected(if empty { "an index" } else { "']'" }));
-        }
-        let object = Box::new(object);
-        let [first, second, third] = parts;
-        Ok(match (colons, first) {
-            (0, Some(index)) => node(at, ExprKind::Item(object, index)),
-            (_, first) => node(at, ExprKind::Slice(object, [first, second, third])),
-        })
-    }
-
-    fn arguments(&mut self) -> Result<Vec<Expr>> {
-        let mut args = Vec::new();
-        while !self.take_op(")") {
-            let at = self.at();
-            if self.take_op("*") || self.take_op("**") {
-                return Err(ConfigError::not_supported(at, "'*' in a call"));
-            }
-            args.push(self.expression()?);
-            self.no_comprehension()?;
-            if matches!(self.peek(), Tok::Op("=")) {
-                return Err(ConfigError::not_supported(at, "argument by name"));
-            }
-            if !self.take_op(",") {
-                self.expect_op(")")?;
-                break;
-            }
-        }
-        Ok(args)
-    }
-
-    fn no_comprehension(&self) -> Result<()> {
-        match self.peek() {
-            Tok::Name(word) if word == "for" => Err(ConfigError::not_supported(
-                self.at(),
-                "comprehension ('for')",
-            )),
-            _ => Ok(()),
-        }
-    }
-
-    fn atom(&mut self) -> Result<Expr> {
+    pub(super) fn atom(&mut self) -> Result<Expr> {
         let at = self.at();
         let kind = match self.peek().clone() {
             Tok::Int { value, long } => ExprKind::Int(value, long),
             Tok::Float(value) => ExprKind::Float(value),
             Tok::Str { .. } => return self.strings(at),
-            Tok::Name(name) if name == "lambda" => {
-                return Err(ConfigError::not_supported(at, "'lambda'"))
-            }
+            Tok::Name(name) if name == "lambda" => return self.lambda(at),
             Tok::Name(name) if is_keyword(&name) => return Err(self.unexpected("a value")),
-            Tok::Name(name) => ExprKind::Name(name),
+            Tok::Name(name) => {
+                *self.reads.entry(name.clone()).or_default() += 1;
+                ExprKind::Name(name)
+            }
             Tok::Op("(") => return self.parenthesis(at),
             Tok::Op("[") => {
                 self.advance();
-                let items = self.items("]")?;
-                return Ok(node(at, ExprKind::List(items)));
+                return self.list(at);
             }
             Tok::Op("{") => return self.dict(at),
             Tok::Op("`") => return Err(ConfigError::not_supported(at, "backquotes (`...`)")),
@@ -334,24 +251,35 @@ impl Parser<'_> {
             return Ok(node(at, ExprKind::Tuple(Vec::new())));
         }
         let inner = self.expressions()?;
-        self.no_comprehension()?;
+        if self.at_word("for") {
+            // A generator is run at once and becomes a list, which its readers cannot tell apart.
+            let clauses = self.clauses()?;
+            self.expect_op(")")?;
+            return Ok(node(at, ExprKind::Comprehension(Box::new(inner), clauses)));
+        }
         self.expect_op(")")?;
         Ok(inner)
     }
 
-    fn items(&mut self, close: &str) -> Result<Vec<Expr>> {
+    /// After `[`: members, or a comprehension.
+    fn list(&mut self, at: Pos) -> Result<Expr> {
         let mut items = Vec::new();
-        while !self.take_op(close) {
+        while !self.take_op("]") {
             items.push(self.expression()?);
-            self.no_comprehension()?;
+            if items.len() == 1 && self.at_word("for") {
+                let clauses = self.clauses()?;
+                self.expect_op("]")?;
+                let value = Box::new(items.remove(0));
+                return Ok(node(at, ExprKind::Comprehension(value, clauses)));
+            }
             if !self.take_op(",") {
-                if !self.take_op(close) {
-                    return Err(self.unexpected(&format!("',' or '{close}'")));
+                if !self.take_op("]") {
+                    return Err(self.unexpected("',' or ']'"));
                 }
                 break;
             }
         }
-        Ok(items)
+        Ok(node(at, ExprKind::List(items)))
     }
 
     fn dict(&mut self, at: Pos) -> Result<Expr> {
@@ -366,7 +294,9 @@ impl Parser<'_> {
                 };
             }
             let value = self.expression()?;
-            self.no_comprehension()?;
+            if self.at_word("for") {
+                return Err(ConfigError::not_supported(self.at(), "dict comprehension"));
+            }
             items.push((key, value));
             if !self.take_op(",") {
                 if !self.take_op("}") {

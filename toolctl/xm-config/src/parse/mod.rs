@@ -1,51 +1,41 @@
-//! Tokens to [`Stmt`]s: the statement level.
+//! Tokens to a [`Program`]: statements of one line.
 //!
 //! ```text
-//!   line  := simple (';' simple)* NEWLINE
-//!   simple:= target ('=' target)* '=' value | target OP'=' value | expression | 'pass'
+//!   file     := (simple-line | compound)*          compound: see `compound`
+//!   line     := simple (';' simple)* NEWLINE
+//!   simple   := target ('=' target)* '=' value | target OP'=' value | expression
+//!             | pass break continue return raise print import from del global assert
 //! ```
-//! Every other Python statement is recognised by its first word and refused by name.
+//! What is Python and not run here (`class`, `with`, `yield`, ..) is recognised by its first word and refused by name.
 
+mod compound;
 mod expr;
+mod trailer;
 
-use crate::ast::{BinOp, Expr, ExprKind, Stmt, StmtKind, Target};
+use crate::ast::{BinOp, Expr, ExprKind, Program, Stmt, StmtKind, Target};
 use crate::error::{ConfigError, Pos, Result};
 use crate::lex::{Tok, Token};
 use crate::limits::Limits;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// Statements that begin with a word of their own, and how an error names them.
-const STATEMENTS: &[(&str, &str)] = &[
-    ("assert", "'assert' statement"),
+/// Statements that are not run here, and how an error names them.
+const REFUSED: &[(&str, &str)] = &[
     ("async", "'async' statement"),
-    ("break", "'break' statement"),
     ("class", "class definition"),
-    ("continue", "'continue' statement"),
-    ("def", "function definition ('def')"),
-    ("del", "'del' statement"),
-    ("elif", "'elif' statement"),
-    ("else", "'else' statement"),
-    ("except", "'except' statement"),
     ("exec", "'exec' statement"),
-    ("finally", "'finally' statement"),
-    ("for", "'for' loop"),
-    ("from", "'from ... import' statement"),
-    ("global", "'global' statement"),
-    ("if", "'if' statement"),
-    ("import", "'import' statement"),
-    ("print", "'print' statement"),
-    ("raise", "'raise' statement"),
-    ("return", "'return' statement"),
-    ("try", "'try' statement"),
-    ("while", "'while' loop"),
     ("with", "'with' statement"),
     ("yield", "'yield' statement"),
 ];
 
-/// Words that cannot be variables though no statement begins with them.
-const OTHER_KEYWORDS: &[&str] = &["and", "as", "in", "is", "lambda", "not", "or", "pass"];
+/// Words that cannot be variables.
+const KEYWORDS: &[&str] = &[
+    "and", "as", "assert", "break", "continue", "def", "del", "elif", "else", "except", "finally",
+    "for", "from", "global", "if", "import", "in", "is", "lambda", "not", "or", "pass", "print",
+    "raise", "return", "try", "while",
+];
 
 fn is_keyword(name: &str) -> bool {
-    OTHER_KEYWORDS.contains(&name) || STATEMENTS.iter().any(|(word, _)| *word == name)
+    KEYWORDS.contains(&name) || REFUSED.iter().any(|(word, _)| *word == name)
 }
 
 pub(crate) struct Parser<'a> {
@@ -53,17 +43,39 @@ pub(crate) struct Parser<'a> {
     next: usize,
     depth: usize,
     max_depth: usize,
+    /// How often a name stands where it is read.
+    reads: BTreeMap<String, usize>,
+    bound: BTreeSet<String>,
+    /// Loops around this place, in this function.
+    loops: usize,
+    /// Inside a function: the names that it declared `global`.
+    function: Option<BTreeSet<String>>,
 }
 
 /// Parses a whole file.
-pub fn parse(tokens: &[Token], limits: &Limits) -> Result<Vec<Stmt>> {
+pub fn parse(tokens: &[Token], limits: &Limits) -> Result<Program> {
     let mut parser = Parser {
         tokens,
         next: 0,
         depth: 0,
         max_depth: limits.depth,
+        reads: BTreeMap::new(),
+        bound: BTreeSet::new(),
+        loops: 0,
+        function: None,
     };
-    parser.file()
+    let body = parser.file()?;
+    let reads = parser
+        .reads
+        .into_iter()
+        .filter(|(_, times)| *times > 0)
+        .map(|(name, _)| name)
+        .collect();
+    Ok(Program {
+        body,
+        reads,
+        bound: parser.bound,
+    })
 }
 
 const END: Tok = Tok::End;
@@ -140,7 +152,7 @@ impl Parser<'_> {
                         "this line is indented for no reason",
                     ))
                 }
-                _ => self.line(&mut statements)?,
+                _ => self.statement(&mut statements)?,
             }
         }
     }
@@ -161,18 +173,183 @@ impl Parser<'_> {
 
     fn simple(&mut self) -> Result<Stmt> {
         let at = self.at();
-        if let Tok::Name(word) = self.peek() {
-            if word == "pass" {
+        let word = match self.peek() {
+            Tok::Name(word) => word.clone(),
+            _ => String::new(),
+        };
+        if let Some((_, construct)) = REFUSED.iter().find(|(first, _)| *first == word) {
+            return Err(ConfigError::not_supported(at, construct));
+        }
+        let kind = match word.as_str() {
+            "pass" | "break" | "continue" | "return" | "raise" | "print" | "import" | "from"
+            | "del" | "global" | "assert" => {
                 self.advance();
-                return Ok(Stmt {
-                    at,
-                    kind: StmtKind::Pass,
-                });
+                self.keyword(&word, at)?
             }
-            if let Some((_, construct)) = STATEMENTS.iter().find(|(first, _)| first == word) {
-                return Err(ConfigError::not_supported(at, construct));
+            _ => self.assignment(at)?,
+        };
+        Ok(Stmt { at, kind })
+    }
+
+    fn at_end_of_simple(&self) -> bool {
+        matches!(self.peek(), Tok::Newline | Tok::End | Tok::Op(";"))
+    }
+
+    /// A statement that begins with `word`, which has been taken.
+    fn keyword(&mut self, word: &str, at: Pos) -> Result<StmtKind> {
+        Ok(match word {
+            "pass" => StmtKind::Pass,
+            "break" | "continue" if self.loops == 0 => {
+                return Err(ConfigError::syntax(
+                    at,
+                    format!("'{word}' outside of a loop"),
+                ))
+            }
+            "break" => StmtKind::Break,
+            "continue" => StmtKind::Continue,
+            "return" if self.function.is_none() => {
+                return Err(ConfigError::syntax(at, "'return' outside of a function"))
+            }
+            "return" if self.at_end_of_simple() => StmtKind::Return(None),
+            "return" => StmtKind::Return(Some(self.expressions()?)),
+            "raise" if self.at_end_of_simple() => StmtKind::Raise(None, None),
+            "raise" => {
+                let class = self.expression()?;
+                let value = match self.take_op(",") {
+                    true => Some(self.expression()?),
+                    false => None,
+                };
+                StmtKind::Raise(Some(class), value)
+            }
+            "assert" => {
+                let test = self.expression()?;
+                let message = match self.take_op(",") {
+                    true => Some(self.expression()?),
+                    false => None,
+                };
+                StmtKind::Assert(test, message)
+            }
+            "print" => self.print()?,
+            "del" => {
+                let expr = self.expressions()?;
+                let targets = match expr.kind {
+                    ExprKind::Tuple(items) => items,
+                    _ => vec![expr],
+                };
+                StmtKind::Del(
+                    targets
+                        .into_iter()
+                        .map(|item| self.target(item))
+                        .collect::<Result<_>>()?,
+                )
+            }
+            "global" => {
+                let mut names = vec![self.name("a name")?];
+                while self.take_op(",") {
+                    names.push(self.name("a name")?);
+                }
+                match &mut self.function {
+                    Some(globals) => {
+                        globals.extend(names.iter().cloned());
+                        StmtKind::Global(names)
+                    }
+                    None => StmtKind::Pass,
+                }
+            }
+            "import" => self.import()?,
+            _ => self.from_import()?,
+        })
+    }
+
+    fn print(&mut self) -> Result<StmtKind> {
+        let mut stream = None;
+        if self.take_op(">>") {
+            stream = Some(self.expression()?);
+            if !self.take_op(",") {
+                return Ok(StmtKind::Print(stream, Vec::new(), true));
             }
         }
+        let mut values = Vec::new();
+        let mut ends = true;
+        while !self.at_end_of_simple() {
+            values.push(self.expression()?);
+            ends = !self.take_op(",");
+            if ends {
+                break;
+            }
+        }
+        Ok(StmtKind::Print(stream, values, ends))
+    }
+
+    fn name(&mut self, wanted: &str) -> Result<String> {
+        match self.peek() {
+            Tok::Name(name) if !is_keyword(name) => {
+                let name = name.clone();
+                self.advance();
+                Ok(name)
+            }
+            _ => Err(self.unexpected(wanted)),
+        }
+    }
+
+    fn dotted(&mut self) -> Result<String> {
+        let mut path = self.name("a module's name")?;
+        while self.take_op(".") {
+            path.push('.');
+            path.push_str(&self.name("a module's name")?);
+        }
+        Ok(path)
+    }
+
+    fn alias(&mut self, default: &str) -> Result<String> {
+        let name = match self.take_word("as") {
+            true => self.name("a name after 'as'")?,
+            false => default.to_owned(),
+        };
+        self.bound.insert(name.clone());
+        Ok(name)
+    }
+
+    fn import(&mut self) -> Result<StmtKind> {
+        let mut modules = Vec::new();
+        loop {
+            let path = self.dotted()?;
+            let first = path.split('.').next().unwrap_or_default().to_owned();
+            let name = self.alias(&first)?;
+            // `import os.path` binds `os`, `import os.path as p` the inner module.
+            let module = if name == first { first } else { path };
+            modules.push((module, name));
+            if !self.take_op(",") {
+                return Ok(StmtKind::Import(modules));
+            }
+        }
+    }
+
+    fn from_import(&mut self) -> Result<StmtKind> {
+        let module = self.dotted()?;
+        if !self.take_word("import") {
+            return Err(self.unexpected("'import'"));
+        }
+        if self.take_op("*") {
+            return Ok(StmtKind::FromImport(module, vec![("*".into(), "*".into())]));
+        }
+        let open = self.take_op("(");
+        let mut names = Vec::new();
+        loop {
+            let name = self.name("a name")?;
+            let bound = self.alias(&name)?;
+            names.push((name, bound));
+            if !self.take_op(",") || (open && matches!(self.peek(), Tok::Op(")"))) {
+                break;
+            }
+        }
+        if open {
+            self.expect_op(")")?;
+        }
+        Ok(StmtKind::FromImport(module, names))
+    }
+
+    fn assignment(&mut self, at: Pos) -> Result<StmtKind> {
         if self.take_op("@") {
             return Err(ConfigError::not_supported(at, "decorator ('@')"));
         }
@@ -180,31 +357,30 @@ impl Parser<'_> {
         if let Some(op) = self.augmented() {
             self.advance();
             let value = self.expressions()?;
-            let target = target(first)?;
+            let target = self.target(first)?;
             if let Target::Unpack(_, at) = target {
                 return Err(ConfigError::syntax(
                     at,
                     "cannot assign to several names here",
                 ));
             }
-            return Ok(Stmt {
-                at,
-                kind: StmtKind::Augmented(target, op, value),
-            });
+            return Ok(StmtKind::Augmented(target, op, value));
         }
         let mut parts = vec![first];
         while self.take_op("=") {
             parts.push(self.expressions()?);
         }
-        let kind = match parts.pop() {
+        Ok(match parts.pop() {
             Some(value) if !parts.is_empty() => {
-                let targets = parts.into_iter().map(target).collect::<Result<_>>()?;
+                let targets = parts
+                    .into_iter()
+                    .map(|part| self.target(part))
+                    .collect::<Result<_>>()?;
                 StmtKind::Assign(targets, value)
             }
             Some(value) => StmtKind::Expr(value),
             None => StmtKind::Pass,
-        };
-        Ok(Stmt { at, kind })
+        })
     }
 
     fn augmented(&self) -> Option<BinOp> {
@@ -229,24 +405,62 @@ impl Parser<'_> {
     }
 }
 
-/// Reads an expression as the left side of an assignment.
-fn target(expr: Expr) -> Result<Target> {
-    let at = expr.at;
-    match expr.kind {
-        ExprKind::Name(name) if matches!(name.as_str(), "None" | "True" | "False") => {
-            Err(ConfigError::syntax(at, format!("cannot assign to {name}")))
+impl Parser<'_> {
+    /// Reads an expression as the left side of an assignment.
+    fn target(&mut self, expr: Expr) -> Result<Target> {
+        let at = expr.at;
+        match expr.kind {
+            ExprKind::Name(name) if matches!(name.as_str(), "None" | "True" | "False") => {
+                Err(ConfigError::syntax(at, format!("cannot assign to {name}")))
+            }
+            ExprKind::Name(name) => {
+                self.unread(&name);
+                Ok(Target::Name(name, at))
+            }
+            ExprKind::List(items) | ExprKind::Tuple(items) if !items.is_empty() => {
+                let targets = items
+                    .into_iter()
+                    .map(|item| self.target(item))
+                    .collect::<Result<_>>()?;
+                Ok(Target::Unpack(targets, at))
+            }
+            ExprKind::Item(object, index) => Ok(Target::Item(object, index, at)),
+            ExprKind::Binary(first, rest) => match hyphenated(&first, &rest) {
+                Some(name) => {
+                    name.split('-').for_each(|part| self.unread(part));
+                    Ok(Target::Hyphenated(name, at))
+                }
+                None => Err(cannot(at)),
+            },
+            ExprKind::Slice(..) => Err(ConfigError::not_supported(at, "assignment to a slice")),
+            ExprKind::Attribute(..) => {
+                Err(ConfigError::not_supported(at, "assignment to an attribute"))
+            }
+            _ => Err(cannot(at)),
         }
-        ExprKind::Name(name) => Ok(Target::Name(name, at)),
-        ExprKind::List(items) | ExprKind::Tuple(items) if !items.is_empty() => {
-            let targets = items.into_iter().map(target).collect::<Result<_>>()?;
-            Ok(Target::Unpack(targets, at))
+    }
+
+    /// The name was taken for one that is read; it is assigned.
+    fn unread(&mut self, name: &str) {
+        if let Some(times) = self.reads.get_mut(name) {
+            *times = times.saturating_sub(1);
         }
-        ExprKind::Item(object, index) => Ok(Target::Item(object, index, at)),
-        ExprKind::Binary(first, rest) => hyphenated(&first, &rest)
-            .map(|name| Target::Hyphenated(name, at))
-            .ok_or_else(|| cannot(at)),
-        ExprKind::Slice(..) => Err(ConfigError::not_supported(at, "assignment to a slice")),
-        _ => Err(cannot(at)),
+    }
+
+    /// A target that a loop or handler binds.
+    fn binding(&mut self, expr: Expr) -> Result<Target> {
+        let target = self.target(expr)?;
+        let mut all = vec![&target];
+        while let Some(one) = all.pop() {
+            match one {
+                Target::Name(name, _) => {
+                    self.bound.insert(name.clone());
+                }
+                Target::Unpack(inner, _) => all.extend(inner),
+                Target::Hyphenated(..) | Target::Item(..) => {}
+            }
+        }
+        Ok(target)
     }
 }
 

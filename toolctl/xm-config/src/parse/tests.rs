@@ -1,7 +1,7 @@
 use super::*;
 use crate::lex::tokenize;
 
-fn parse_text(source: &str) -> Result<Vec<Stmt>> {
+fn parse_text(source: &str) -> Result<Program> {
     let limits = Limits::default();
     parse(&tokenize(source, &limits)?, &limits)
 }
@@ -14,45 +14,79 @@ fn error(source: &str) -> String {
 }
 
 #[test]
-fn statements_beyond_assignment_are_named_with_their_place() {
+fn python_that_is_not_run_is_named_with_its_place() {
     for (source, wanted) in [
         (
-            "a = 1\nimport os, re\n",
-            "2:1: 'import' statement: not supported yet",
+            "a = 1\nclass A:\n    pass\n",
+            "2:1: class definition: not supported yet",
         ),
         (
-            "def f(x):\n    return x\n",
-            "1:1: function definition ('def'): not supported yet",
-        ),
-        ("if x:\n  a = 1\n", "1:1: 'if' statement: not supported yet"),
-        (
-            "for i in [1]:\n  a = i\n",
-            "1:1: 'for' loop: not supported yet",
+            "a = 1; exec 'b'\n",
+            "1:8: 'exec' statement: not supported yet",
         ),
         (
-            "a = 1; print \"x\"\n",
-            "1:8: 'print' statement: not supported yet",
+            "with x:\n    pass\n",
+            "1:1: 'with' statement: not supported yet",
         ),
-        (
-            "from os import path\n",
-            "1:1: 'from ... import' statement: not supported yet",
-        ),
-        (
-            "a = os.uname()[4]\n",
-            "1:7: attribute access ('.uname'): not supported yet",
-        ),
-        (
-            "a = [x for x in b]\n",
-            "1:8: comprehension ('for'): not supported yet",
-        ),
-        ("a = lambda x: x\n", "1:5: 'lambda': not supported yet"),
         ("a = `b`\n", "1:5: backquotes (`...`): not supported yet"),
-        ("a = f(x=1)\n", "1:7: argument by name: not supported yet"),
+        ("a = f(*x)\n", "1:7: '*' in a call: not supported yet"),
+        (
+            "def f(*a):\n    pass\n",
+            "1:7: '*' in a definition: not supported yet",
+        ),
         ("a = {1, 2}\n", "1:5: set ('{a, b}'): not supported yet"),
+        (
+            "a = {1: 2 for b in c}\n",
+            "1:11: dict comprehension: not supported yet",
+        ),
         ("@x\n", "1:1: decorator ('@'): not supported yet"),
+        (
+            "a.b = 1\n",
+            "1:2: assignment to an attribute: not supported yet",
+        ),
     ] {
         assert_eq!(error(source), wanted, "{source}");
     }
+}
+
+#[test]
+fn blocks_need_their_indentation() {
+    for (source, wanted) in [
+        (
+            "if x:\na = 1\n",
+            "2:1: expected an indented line, found 'a'",
+        ),
+        (
+            "if x:\n    a = 1\n  b = 2\n",
+            "3:3: indentation matches no line above it",
+        ),
+        (
+            "else:\n    a = 1\n",
+            "1:1: 'else' belongs to nothing above it",
+        ),
+        ("for x:\n    pass\n", "1:6: expected 'in', found ':'"),
+        (
+            "try:\n    a = 1\nb = 2\n",
+            "1:1: 'try' has neither 'except' nor 'finally'",
+        ),
+        (
+            "def f(a, a):\n    pass\n",
+            "1:10: parameter 'a' stands twice",
+        ),
+        ("if x\n", "1:5: expected ':', found end of line"),
+    ] {
+        assert_eq!(error(source), wanted, "{source}");
+    }
+}
+
+#[test]
+fn names_read_and_bound_are_told_from_names_assigned() {
+    let program =
+        parse_text("a = b\nc += 1\nfor i in d: e = 1\nimport os.path\nf(g=h)\nif 0: k = l\n")
+            .unwrap();
+    let names = |set: &BTreeSet<String>| set.iter().cloned().collect::<Vec<_>>().join(" ");
+    assert_eq!(names(&program.reads), "b d f h l");
+    assert_eq!(names(&program.bound), "i os");
 }
 
 #[test]
@@ -92,7 +126,7 @@ fn depth_and_chain_bounds_hold() {
 fn hyphenated_name_left_of_an_assignment_is_one_name() {
     let tree = parse_text("full-screen = 1\n").unwrap();
     assert_eq!(
-        tree[0].kind,
+        tree.body[0].kind,
         StmtKind::Assign(
             vec![Target::Hyphenated(
                 "full-screen".into(),
@@ -114,6 +148,7 @@ fn semicolons_and_continuations_separate_and_join() {
     assert_eq!(
         parse_text("a = 1; b = 2;\nc = (1 +\n 2)\n\nd = \\\n3")
             .unwrap()
+            .body
             .len(),
         4
     );
