@@ -14,6 +14,13 @@
 //!   Sink.send(conn, message)                    what the transport must send
 //! ```
 //!
+//! Where it differs from Xen 4.17's C daemon, knowingly: children are listed
+//! in byte order, not in order of creation; transactions conflict by path, so
+//! two that add children to one parent both commit; domain numbers must be
+//! numbers (`x` is no domain 0); the permissions of the special watches can be
+//! read before they were ever set; a watch event that waits for a slow reader
+//! is kept once, however often it fired.
+//!
 //! No sockets, no clock, no files: what the core does follows from the calls
 //! alone, so tests drive it whole and its state can be dumped and restored.
 
