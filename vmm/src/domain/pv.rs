@@ -22,13 +22,13 @@ use crate::vstate::vm::{Vm, VmError};
 use kvm_bindings::KVM_MAX_CPUID_ENTRIES;
 use kvm_ioctls::Kvm;
 use noxen_domain_builder::{BuildError, OutsideMemory, PvLayout, Ramdisk};
-use noxen_kernel_image::{Kernel, KernelError};
+use noxen_kernel_image::KernelError;
 use noxen_monitor_abi::layout::{
     mfn_of_pfn, ABI_VERSION, DIRECT_MAP_VA, MAGIC, MAX_VCPUS, PAGE_SIZE,
 };
 use noxen_monitor_abi::{CpuidEntry, MonInfo};
 use std::fs::File;
-use std::io::{self, Read, Seek};
+use std::io::{self, Seek};
 use std::sync::mpsc::channel;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -88,8 +88,8 @@ pub enum PvError {
     HostMemory { asked: u64, host: u64 },
     #[error("kernel {path}: {source}")]
     Kernel { path: String, source: KernelError },
-    #[error("cannot read {what}: {source}")]
-    Read { what: String, source: io::Error },
+    #[error("cannot use the ramdisk: {0}")]
+    Ramdisk(io::Error),
     #[error("kernel {path}: {source}")]
     Build { path: String, source: BuildError },
     #[error(transparent)]
@@ -341,27 +341,13 @@ fn load_guest(
     max_pages: u64,
 ) -> Result<PvLayout, PvError> {
     let path = || config.kernel_path.clone();
-    let mut bytes = Vec::new();
-    files
-        .kernel
-        .read_to_end(&mut bytes)
-        .map_err(|source| PvError::Read {
-            what: format!("kernel {}", path()),
-            source,
-        })?;
-    let kernel: Kernel<'_> =
-        noxen_kernel_image::load(&bytes).map_err(|source| PvError::Kernel {
+    let kernel =
+        noxen_kernel_image::load_file(&files.kernel).map_err(|source| PvError::Kernel {
             path: path(),
             source,
         })?;
     let ramdisk_len = match &mut files.ramdisk {
-        Some(file) => file
-            .seek(io::SeekFrom::End(0))
-            .and_then(|len| file.rewind().map(|()| len))
-            .map_err(|source| PvError::Read {
-                what: "the ramdisk".into(),
-                source,
-            })?,
+        Some(file) => ramdisk_len(file).map_err(PvError::Ramdisk)?,
         None => 0,
     };
     let spec = noxen_domain_builder::DomainSpec {
@@ -395,6 +381,17 @@ fn load_guest(
         )
         .map_err(failed)?;
     Ok(layout)
+}
+
+/// Bytes of a ramdisk, whose position is then at its start.
+fn ramdisk_len(file: &mut File) -> io::Result<u64> {
+    let about = file.metadata()?;
+    if !about.is_file() {
+        // A device or a pipe may never end.
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    file.rewind()?;
+    Ok(about.len())
 }
 
 /// Machine frame -> pseudo-physical frame; all ones where there is none.

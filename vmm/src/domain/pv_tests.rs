@@ -121,3 +121,11 @@ fn info_page_reads_back_field_by_field() {
     assert_eq!(word(std::mem::offset_of!(MonInfo, wc_sec)), 77);
     assert_eq!(word(std::mem::offset_of!(MonInfo, m2p_entries)), 1000);
 }
+
+#[test]
+fn ramdisk_must_be_a_regular_file() {
+    let mut null = File::open("/dev/zero").unwrap();
+    assert!(ramdisk_len(&mut null).is_err());
+    let mut directory = File::open("/").unwrap();
+    assert!(ramdisk_len(&mut directory).is_err());
+}
