@@ -257,7 +257,7 @@ impl Parser<'_> {
                 }
             }
             "import" => self.import()?,
-            _ => self.from_import()?,
+            _ => self.import_names()?,
         })
     }
 
@@ -325,7 +325,7 @@ impl Parser<'_> {
         }
     }
 
-    fn from_import(&mut self) -> Result<StmtKind> {
+    fn import_names(&mut self) -> Result<StmtKind> {
         let module = self.dotted()?;
         if !self.take_word("import") {
             return Err(self.unexpected("'import'"));
