@@ -294,3 +294,21 @@ fn compat_form_takes_command_and_argument_in_one_structure() {
         error(Errno::ENOSYS)
     );
 }
+
+#[test]
+fn masked_port_wakes_a_vcpu_that_may_be_polling_it() {
+    let world = World::new(2);
+    let mut seat = world.running();
+    let port = bind_ipi(&mut seat, 1);
+    Bits(&world).mask(port);
+    for (place, told) in [(place::HALTED, true), (place::RUNNING, false)] {
+        world.dom.vcpus[1].place.store(place, Ordering::SeqCst);
+        world
+            .memory
+            .set_u64(world.dom.info.shared_info_gpa + 0x800, 0);
+        seat.m.take_effects();
+        assert_eq!(on_port(&mut seat, EvtchnOp::SEND, port), 0);
+        assert_eq!(seat.m.take_effects().contains(&Effect::Ipi(1)), told);
+        assert_eq!(world.info_byte(1, 0), 0, "no upcall");
+    }
+}

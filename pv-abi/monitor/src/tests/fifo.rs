@@ -383,3 +383,19 @@ fn hostile_event_words_do_not_hold_the_monitor() {
         }
     }
 }
+
+#[test]
+fn masked_port_wakes_a_vcpu_that_may_be_polling_it() {
+    use crate::domain::place;
+    use core::sync::atomic::Ordering;
+    let world = World::new(2);
+    let (mut seat, _) = setup(&world, 0);
+    let port = bind_ipi(&mut seat, 1);
+    for (place, told) in [(place::HALTED, true), (place::RUNNING, false)] {
+        world.dom.vcpus[1].place.store(place, Ordering::SeqCst);
+        Queue::new(&world).set_word(port, MASKED);
+        seat.m.take_effects();
+        assert_eq!(on_port(&mut seat, EvtchnOp::SEND, port), 0);
+        assert_eq!(seat.m.take_effects().contains(&Effect::Ipi(1)), told);
+    }
+}
