@@ -379,7 +379,7 @@ fn hostile_piece(numbers: &mut Numbers) -> Vec<u8> {
             &[&payload],
         );
     }
-    if numbers.next() % 4 == 0 {
+    if numbers.next().is_multiple_of(4) {
         let noise = numbers.next() % 50;
         piece.extend((0..noise).map(|_| numbers.next() as u8));
     }
