@@ -134,6 +134,12 @@ fn fault_prints_usage_except_for_an_unknown_domain() {
     root.run(&["pause", "x"])
         .is(3, "", "Error: Domain 'x' does not exist.\n");
     root.run(&["destroy", "x"]).is(0, "", "");
+    let ran = root.run(&["reset", "x"]);
+    assert!(
+        ran.err
+            .starts_with("Error: xend answered a request with something else"),
+        "{ran:?}"
+    );
 }
 
 #[test]

@@ -2,8 +2,8 @@
 
 use super::command::Command;
 use crate::commands::{
-    console, create, destroy, dmesg, domid, domname, gen, help, info, list, log, pause, planned,
-    reboot, shutdown, unpause, uptime, vcpu_list,
+    console, create, destroy, dmesg, domid, domname, domstate, gen, help, info, list, log, pause,
+    planned, reboot, reset, shutdown, unpause, uptime, vcpu_list,
 };
 
 /// A command, built or planned.
@@ -22,7 +22,7 @@ const ENTRIES: &[Entry] = &[
     Built(&destroy::COMMAND),
     Built(&domid::COMMAND),
     Built(&domname::COMMAND),
-    Planned("domstate"),
+    Built(&domstate::COMMAND),
     Planned("dump-core"),
     Built(&list::COMMAND),
     Planned("mem-max"),
@@ -31,7 +31,7 @@ const ENTRIES: &[Entry] = &[
     Built(&pause::COMMAND),
     Built(&reboot::COMMAND),
     Planned("rename"),
-    Planned("reset"),
+    Built(&reset::COMMAND),
     Planned("restore"),
     Planned("resume"),
     Planned("save"),
