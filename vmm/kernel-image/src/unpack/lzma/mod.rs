@@ -1,7 +1,7 @@
 //! LZMA: the "alone" format here, the decoder in [`model`], shared with xz.
 //!
 //! The decoder is our own, because a kernel's start waits for it: no window to copy out of, no filter buffers. For Debian's
-//! kernel (8 MB to 66 MB) `load` takes 2.5e9 instructions; with lzma-rust2 0.25 it took 4.2e9, with liblzma 5.8 3.3e9.
+//! kernel (8 MB to 66 MB) `load` takes 2.4e9 instructions; with lzma-rust2 0.25 it took 4.2e9, with liblzma 5.8 3.3e9.
 //!
 //! ```text
 //! parameters u8 | dictionary size u32 | unpacked size u64, all ones = unknown (then an end marker follows) | stream

@@ -280,7 +280,7 @@ impl Model {
 fn literal(range: &mut Range<'_>, tree: &mut [u16; LITERAL_TREE]) -> u8 {
     let mut node = 1;
     for _ in 0..8 {
-        node = node << 1 | usize::from(range.bit(&mut tree[node & 0xff]));
+        node = range.step(&mut tree[node & 0xff], node);
     }
     node as u8
 }
@@ -295,13 +295,9 @@ fn guided_literal(range: &mut Range<'_>, tree: &mut [u16; LITERAL_TREE], guide: 
     for _ in 0..8 {
         guide <<= 1;
         let guide_bit = guide & agree;
-        if range.bit(&mut tree[agree + guide_bit + (node & 0xff)]) {
-            node = node << 1 | 1;
-            agree = guide_bit;
-        } else {
-            node <<= 1;
-            agree ^= guide_bit;
-        }
+        node = range.step(&mut tree[agree + guide_bit + (node & 0xff)], node);
+        // Agreement ends for good where the new bit differs from the guide's.
+        agree &= guide ^ (node & 1).wrapping_sub(1);
     }
     node as u8
 }
