@@ -293,3 +293,49 @@ fn file_that_exits_gives_the_command_its_status() {
     root.file("x", "import sys\nsys.exit('not here')\n");
     root.run(&["create", "-q", "x"]).is(1, "", "not here\n");
 }
+
+#[test]
+fn config_check_and_show_say_what_a_file_holds() {
+    let root = Root::new();
+    root.file(
+        "x",
+        "kernel = '/k'\nmemory = 2 * 32\ncpu_weight = 512\nvif = ['']\nvhpt = 1\n",
+    );
+    root.run(&["config", "show", "x"]).is(
+        0,
+        "cpu_weight = 512\nkernel = '/k'\nmemory = 64\nname = 'x'\nvhpt = 1\nvif = ['']\n",
+        "",
+    );
+    let ran = root.run(&["config", "show", "--json", "x", "memory=7"]);
+    let value: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(
+        (&value["memory"], &value["vif"]),
+        (&serde_json::json!(7), &serde_json::json!([""]))
+    );
+    root.run(&["config", "check", "x"]).is(
+        0,
+        "./x: cpu_weight: no effect yet\n./x: vhpt: no effect: for ia64 only\n\
+         ./x: vif: not built yet; create refuses it unless it is empty\n./x: no errors\n",
+        "",
+    );
+    root.file("bad", "memory = 64\nmemmory = 65\n");
+    root.run(&["config", "check", "bad"]).is(
+        1,
+        "",
+        "Error: unknown key 'memmory': did you mean 'memory'? (--lenient goes on without it)\n\tmemmory = 65\n\t^ ./bad:2:1\n",
+    );
+    assert!(root
+        .run(&["config"])
+        .err
+        .starts_with("Error: say check or show"));
+}
+
+#[test]
+fn missing_file_prints_usage_without_the_list_of_variables() {
+    let ran = Root::new().run(&["create", "absent"]);
+    assert!(
+        ran.out.starts_with("Usage: xm create ") && !ran.out.contains("memory=MIB"),
+        "{}",
+        ran.out
+    );
+}

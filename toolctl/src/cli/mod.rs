@@ -80,7 +80,7 @@ fn run(context: &mut Context, args: &[String]) -> Result<i32, Failure> {
         }
     };
     if wants_help {
-        context.out.write_all(usage::command(command).as_bytes())?;
+        context.out.write_all(usage::help(command).as_bytes())?;
         return Ok(1);
     }
     match execute(context, command, rest) {
@@ -133,7 +133,7 @@ fn help(context: &mut Context, rest: &[String]) -> Result<i32, Failure> {
     let page = match rest.first().map(String::as_str) {
         Some("--long" | "-l") => usage::long(true),
         Some(name) if !name.starts_with('-') => match registry::find(name) {
-            Found::Exact(command) | Found::Deprecated(command) => usage::command(command),
+            Found::Exact(command) | Found::Deprecated(command) => usage::help(command),
             // xm ignored further words.
             Found::Nothing => usage::long(false),
         },

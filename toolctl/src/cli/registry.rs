@@ -1,9 +1,9 @@
 //! All subcommands, in the order of the long help; one line each.
 
-use super::command::Command;
+use super::command::{Command, Group};
 use crate::commands::{
-    console, create, destroy, dmesg, domid, domname, domstate, gen, help, info, list, log, pause,
-    planned, reboot, reset, shutdown, unpause, uptime, vcpu_list,
+    config, console, create, destroy, dmesg, domid, domname, domstate, gen, help, info, list, log,
+    pause, planned, reboot, reset, shutdown, unpause, uptime, vcpu_list,
 };
 
 /// A command, built or planned.
@@ -116,6 +116,7 @@ const ENTRIES: &[Entry] = &[
     Planned("network-new"),
     Planned("network-del"),
     Planned("network-show"),
+    Built(&config::COMMAND),
     Built(&gen::COMMAND),
 ];
 
@@ -210,7 +211,10 @@ pub fn find(word: &str) -> Found {
     if let Some((_, new)) = DEPRECATED.iter().find(|(old, _)| *old == word) {
         return by_name(new).map_or(Found::Nothing, Found::Deprecated);
     }
-    let mut matching = all().filter(|command| word.len() >= 2 && command.name.starts_with(word));
+    let mut matching = all().filter(|command| {
+        // Our own commands shorten none of xm's prefixes.
+        word.len() >= 2 && command.group != Group::Hidden && command.name.starts_with(word)
+    });
     match (matching.next(), matching.next()) {
         (Some(command), None) => Found::Exact(command),
         _ => Found::Nothing,
@@ -266,6 +270,7 @@ mod tests {
         };
         assert_eq!(name("list"), "list");
         assert_eq!(name("unp"), "unpause");
+        assert_eq!(name("con"), "console");
         assert_eq!(name("desc"), "none");
         assert_eq!(name("re"), "none");
         assert_eq!(name("u"), "none");

@@ -58,7 +58,16 @@ pub fn long(grouped: bool) -> String {
     page
 }
 
-/// `Usage: xm CMD ARGS`, what it does, its options.
+/// What `xm CMD --help` prints: usage and what else the command has to say.
+pub fn help(command: &Command) -> String {
+    let mut page = self::command(command);
+    if let Some(more) = command.more_help {
+        page.push_str(&more());
+    }
+    page
+}
+
+/// `Usage: xm CMD ARGS`, what it does, its options; follows errors.
 pub fn command(command: &Command) -> String {
     let mut page = format!("{}\n\n{}\n\n", usage_line(command), summary(command));
     if !command.options.is_empty() {
@@ -66,9 +75,6 @@ pub fn command(command: &Command) -> String {
             page.push_str(&row(2, &option.shown(), 30, option.help, 43));
         }
         page.push('\n');
-    }
-    if let Some(more) = command.more_help {
-        page.push_str(&more());
     }
     page
 }

@@ -1,5 +1,6 @@
 //! The subcommands, a module each; `cli::registry` lists them.
 
+pub mod config;
 pub mod console;
 pub mod create;
 pub mod destroy;

@@ -11,7 +11,7 @@
 
 pub(crate) mod help;
 mod progress;
-mod source;
+pub(crate) mod source;
 
 use super::console;
 use crate::cli::command::{Command, Opt};

@@ -6,9 +6,9 @@ use crate::cli::getopt::Parsed;
 use noxen_xend_api::DomainConfig;
 use noxen_xm_config::error::ErrorKind;
 use noxen_xm_config::load::read_bounded;
-use noxen_xm_config::{ConfigError, Limits, Options};
+use noxen_xm_config::{ConfigError, Limits, Loaded, Options};
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const DEFAULT_PATH: &str = ".:/etc/xen";
 const DEFAULT_NAME: &str = "xmdefconfig";
@@ -44,12 +44,26 @@ fn from_sxp_file(file: &str) -> Result<DomainConfig, Failure> {
 }
 
 fn from_program(context: &mut Context, parsed: &Parsed) -> Result<DomainConfig, Failure> {
+    let quiet = parsed.has("quiet") || parsed.has("json");
+    let (_, loaded) = load(context, parsed, &parsed.words, quiet)?;
+    noxen_xm_config::domain_config(&loaded.settings).map_err(failed)
+}
+
+/// An error of the configuration with its place.
+pub(crate) fn failed(error: ConfigError) -> Failure {
+    Failure::message(error.render())
+}
+
+/// Finds and runs the program that `words` and the options name; `quiet` leaves out its path. Warnings have been told.
+pub(crate) fn load(
+    context: &mut Context,
+    parsed: &Parsed,
+    words: &[String],
+    quiet: bool,
+) -> Result<(PathBuf, Loaded), Failure> {
     // The first word without "=" names the file unless -f does; later ones are ignored, as xm did.
-    let (variables, names): (Vec<String>, Vec<String>) = parsed
-        .words
-        .iter()
-        .cloned()
-        .partition(|word| word.contains('='));
+    let (variables, names): (Vec<String>, Vec<String>) =
+        words.iter().cloned().partition(|word| word.contains('='));
     let name = parsed
         .value("defconfig")
         .or(names.first().map(String::as_str))
@@ -57,7 +71,7 @@ fn from_program(context: &mut Context, parsed: &Parsed) -> Result<DomainConfig, 
     let search = parsed.value("path").unwrap_or(DEFAULT_PATH);
     let path = noxen_xm_config::find_config(name, search)
         .ok_or_else(|| Failure::usage(format!("Unable to open config file: {name}")))?;
-    if !parsed.has("quiet") && !parsed.has("json") {
+    if !quiet {
         context.line(format!("Using config file \"{}\".", path.display()))?;
     }
     let options = Options {
@@ -67,7 +81,6 @@ fn from_program(context: &mut Context, parsed: &Parsed) -> Result<DomainConfig, 
     };
     // What the file prints comes after what we have said.
     context.out.flush()?;
-    let failed = |error: ConfigError| Failure::message(error.render());
     let loaded = match noxen_xm_config::load_file(&path, &variables, &options) {
         Ok(loaded) => loaded,
         Err(error) => {
@@ -89,5 +102,5 @@ fn from_program(context: &mut Context, parsed: &Parsed) -> Result<DomainConfig, 
             warning.message
         ));
     }
-    noxen_xm_config::domain_config(&loaded.settings).map_err(failed)
+    Ok((path, loaded))
 }
