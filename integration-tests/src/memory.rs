@@ -1,10 +1,11 @@
 //! The memory cop: what a process has for itself.
 //!
 //! ```text
-//!   /proc/PID/smaps ── per mapping: name, Private_Clean + Private_Dirty ── guest RAM (memfd) | everything else
+//!   /proc/PID/smaps ── per mapping: rights, Private_Clean + Private_Dirty ── guest RAM (shared mapping) | everything else
 //! ```
-//! A domain's RAM is a memfd that mostly only one process maps, so /proc counts it as private: it is
-//! told apart by name. Huge mappings of no file (Noxen makes none) count as the process's own.
+//! A domain's RAM is a shared mapping of a file without a name (a memfd, or a file of a detached tmpfs)
+//! that mostly only one process maps, so /proc counts it as private: it is told apart by its rights
+//! (`rw-s`; proc(5)). What a process keeps for itself it maps privately.
 
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use std::time::Duration;
 pub struct Usage {
     /// Pages that only this process has, without guest RAM.
     pub private_kib: u64,
-    /// Resident pages of memfds: guest RAM and pages shared with the monitor.
+    /// Resident pages of shared mappings: guest RAM, the monitor's pages, KVM's run pages.
     pub guest_kib: u64,
 }
 
@@ -25,12 +26,15 @@ pub fn usage(pid: u32) -> Option<Usage> {
 
 fn parse(smaps: &str) -> Usage {
     let mut usage = Usage::default();
-    let mut in_memfd = false;
+    let mut shared = false;
     for line in smaps.lines() {
         let first = line.split_whitespace().next().unwrap_or("");
         if !first.ends_with(':') {
             // A mapping's own line: address, rights, offset, device, inode, name.
-            in_memfd = line.contains("/memfd:");
+            shared = line
+                .split_whitespace()
+                .nth(1)
+                .is_some_and(|rights| rights.ends_with('s'));
             continue;
         }
         let kib = || -> u64 {
@@ -39,7 +43,7 @@ fn parse(smaps: &str) -> Usage {
                 .and_then(|number| number.parse().ok())
                 .unwrap_or(0)
         };
-        match (first, in_memfd) {
+        match (first, shared) {
             ("Rss:", true) => usage.guest_kib += kib(),
             ("Private_Clean:" | "Private_Dirty:" | "Private_Hugetlb:", false) => {
                 usage.private_kib += kib()

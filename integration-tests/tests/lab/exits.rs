@@ -7,8 +7,8 @@ use noxen_integration_tests::node::Node;
 use std::path::Path;
 use std::process::Command;
 
-/// KVM's own count for a process's VM (Linux, Documentation/virt/kvm/api.rst, statistics; debugfs).
-fn exits(pid: u32) -> u64 {
+/// KVM's own counts for a process's VM: all exits, and those of them that an interrupt of the host made (Linux, Documentation/virt/kvm/api.rst, statistics; debugfs).
+fn exits(pid: u32) -> (u64, u64) {
     let debugfs = Path::new("/sys/kernel/debug");
     if !debugfs.join("kvm").exists() {
         let mounted = Command::new("mount")
@@ -21,8 +21,11 @@ fn exits(pid: u32) -> u64 {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
         if name.starts_with(&format!("{pid}-")) {
-            let text = std::fs::read_to_string(path.join("exits")).unwrap();
-            count = Some(count.unwrap_or(0) + text.trim().parse::<u64>().unwrap());
+            let figure = |name: &str| -> u64 {
+                let text = std::fs::read_to_string(path.join(name)).unwrap();
+                text.trim().parse().unwrap()
+            };
+            count = Some((figure("exits"), figure("irq_exits")));
         }
     }
     count.unwrap_or_else(|| panic!("KVM keeps no statistics for process {pid}"))
@@ -40,8 +43,16 @@ fn boot_with_two_vcpus_takes_fewer_than_three_thousand_exits() {
     let before = exits(vmm);
     node.toolctl(&["unpause", "exits"]).ok();
     console.expect("login: ", LIMIT).unwrap();
-    let taken = exits(vmm) - before;
-    println!("exits from kernel entry to login: {taken}");
-    assert!(taken < 3000, "{taken} exits");
+    let after = exits(vmm);
+    let all = after.0 - before.0;
+    // The host's own ticks come 250 times a second for as long as the boot takes, which says more about
+    // the machine under the lab than about us; `cargo xtask bench boot` has them in virtual time.
+    let ticks = after.1 - before.1;
+    println!("exits from kernel entry to login: {all}, of these interrupts of the host: {ticks}");
+    assert!(
+        all - ticks < 3000,
+        "{} exits of the guest's own making",
+        all - ticks
+    );
     node.toolctl(&["destroy", "exits"]).ok();
 }

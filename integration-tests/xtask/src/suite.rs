@@ -69,7 +69,9 @@ pub fn command(args: &[String]) -> Result<u8> {
         "--verbose",
         "--",
     ]);
-    lab.arg(&binary).args(["--test-threads=1"]).args(args);
+    lab.arg(&binary)
+        .args(["--test-threads=1", "--nocapture"])
+        .args(args);
     lab.env("NOXEN_BIN", layout::bin_dir())
         .env("RUST_BACKTRACE", "0");
     run_counted(&mut lab, &mut totals)?;
