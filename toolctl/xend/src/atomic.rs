@@ -13,15 +13,15 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
-/// Replaces `path` by `bytes`, readable by its owner only.
-pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// Replaces `path` by `bytes`; a new file has `mode`.
+pub fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".new");
     let mut file = OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(true)
-        .mode(0o600)
+        .mode(mode)
         .open(&temporary)?;
     file.write_all(bytes)?;
     fs::rename(&temporary, path)
@@ -52,8 +52,8 @@ mod tests {
     fn write_replaces_and_leaves_nothing_else() {
         let dir = TempDir::new("atomic");
         let path = dir.path().join("a");
-        write(&path, b"one").unwrap();
-        write(&path, b"two").unwrap();
+        write(&path, b"one", 0o600).unwrap();
+        write(&path, b"two", 0o600).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }

@@ -121,7 +121,8 @@ fn set_up(options: Options, echo: bool) -> Result<Parts, Failure> {
     atomic::make_directory(&paths.log_dir(), 0o755)?;
     log::init(&paths.xend_log(), echo)
         .map_err(|e| format!("cannot open {}: {e}", paths.xend_log().display()))?;
-    std::fs::write(paths.xend_pid(), format!("{}\n", std::process::id()))
+    let pid = format!("{}\n", std::process::id());
+    atomic::write(&paths.xend_pid(), pid.as_bytes(), 0o644)
         .map_err(|e| format!("cannot write {}: {e}", paths.xend_pid().display()))?;
     // Before anything is started, so that a signal from now on is not lost.
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;

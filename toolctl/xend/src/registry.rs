@@ -173,10 +173,25 @@ impl Registry {
             counter_path,
             boot_id: boot_id.to_owned(),
         };
+        registry.sweep();
         for domid in registry.ids()? {
             registry.pass_over(domid);
         }
         Ok(registry)
+    }
+
+    /// Removes what a xend that was killed between writing and renaming has left; only one xend runs.
+    fn sweep(&self) {
+        let entries = fs::read_dir(&self.directory)
+            .into_iter()
+            .flatten()
+            .flatten();
+        for path in entries.map(|entry| entry.path()) {
+            if path.extension().is_some_and(|e| e == "new") {
+                // What stays is never read; it is tried again at the next start.
+                let _ = fs::remove_file(path);
+            }
+        }
     }
 
     /// Makes sure that `domid` is not given to another domain.
@@ -208,7 +223,7 @@ impl Registry {
             next: domid + 1,
         };
         let bytes = serde_json::to_vec(&used).map_err(|e| self.counter_error(e.into()))?;
-        atomic::write(&self.counter_path, &bytes).map_err(|e| self.counter_error(e))?;
+        atomic::write(&self.counter_path, &bytes, 0o600).map_err(|e| self.counter_error(e))?;
         *counter = used;
         Ok(domid)
     }
@@ -226,7 +241,7 @@ impl Registry {
         let path = self.path(record.domid);
         let bytes =
             serde_json::to_vec_pretty(record).map_err(|e| io_error("write", &path)(e.into()))?;
-        atomic::write(&path, &bytes).map_err(io_error("write", &path))
+        atomic::write(&path, &bytes, 0o600).map_err(io_error("write", &path))
     }
 
     /// Forgets a domain.
@@ -314,6 +329,17 @@ mod tests {
         r.counter().next = LAST_DOMID;
         assert_eq!(r.next_domid().unwrap(), LAST_DOMID);
         assert!(matches!(r.next_domid(), Err(RegistryError::NoDomid)));
+    }
+
+    #[test]
+    fn open_sweeps_away_what_was_never_renamed() {
+        let dir = TempDir::new("registry");
+        drop(registry(&dir, "boot-a"));
+        let half = dir.path().join("var/lib/xend/domains-running/4.json.new");
+        fs::write(&half, "{").unwrap();
+        let r = registry(&dir, "boot-a");
+        assert!(!half.exists());
+        assert_eq!(r.next_domid().unwrap(), 1);
     }
 
     #[test]
