@@ -254,7 +254,8 @@ mod tests {
         let (_other_reader, other) = io::pipe().unwrap();
         // A descriptor that xend itself might have inherited without close-on-exec.
         rustix::io::fcntl_setfd(&other, rustix::io::FdFlags::empty()).unwrap();
-        let script = format!("ls /proc/$$/fd >&{}", writer.as_raw_fd());
+        // By path, since shells take one-digit numbers only behind ">&".
+        let script = format!("ls /proc/$$/fd >/proc/self/fd/{}", writer.as_raw_fd());
         let process = spawn(&script, &[writer.as_raw_fd()]);
         let mine = writer.as_raw_fd().to_string();
         drop(writer);
