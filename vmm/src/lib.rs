@@ -24,6 +24,7 @@ pub mod private_store;
 pub mod run;
 pub mod service;
 pub mod spec;
+pub mod store;
 pub mod vstate;
 
 /// The monitor that this build carries.

@@ -9,7 +9,8 @@ use crate::control::server::Server;
 use crate::domain::pv::{self, Config, Files};
 use crate::log::Log;
 use crate::private_store;
-use crate::service::{set_nonblocking, ConsoleEnd, Service, Until};
+use crate::service::{ConsoleEnd, Service, Until};
+use crate::store::Connection;
 use anyhow::{bail, Context, Result};
 use noxen_control::kvm::{self, HostCpu};
 use noxen_control::ram::huge_page_file_if_possible;
@@ -41,7 +42,7 @@ pub struct Options {
     pub control: Option<PathBuf>,
     /// Print counters at the end.
     pub counters: bool,
-    /// Judge the host before use (off only for tests of the judgement itself).
+    /// Domain id.
     pub domid: u32,
 }
 
@@ -99,8 +100,11 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let stdin = File::from(std::io::stdin().as_fd().try_clone_to_owned()?);
     let log = Log::new(Some(stderr), config.domid, "run");
     let domain = pv::build(&config, files, log, Some(stdout.try_clone()?))?;
-    let store = private_store::start(options.domid, &config)?;
-    store.set_nonblocking(true)?;
+    let store = Connection {
+        stream: private_store::start(options.domid, &config)?,
+        domid: options.domid,
+        door: None,
+    };
     let console = ConsoleEnd::Stream {
         output: stdout,
         input: Some(stdin),
@@ -146,11 +150,6 @@ pub fn kvm_from(node: File) -> kvm_ioctls::Kvm {
     // SAFETY: the descriptor was owned by `node`, which is given up; `Kvm` owns it from here.
     // kvm-ioctls has no constructor from an owned descriptor.
     unsafe { kvm_ioctls::Kvm::from_raw_fd(node.into_raw_fd()) }
-}
-
-/// Makes standard input readable without blocking; kept for callers that poll it themselves.
-pub fn unblock(file: &File) -> std::io::Result<()> {
-    set_nonblocking(file)
 }
 
 /// Parses the arguments after `run`.

@@ -18,20 +18,17 @@ use crate::domain::calls::{lock, Shared};
 use crate::domain::machine::Machine;
 use crate::domain::pv::Domain;
 use crate::log::Level;
+use crate::store::{Connection, Store};
 use crate::vstate::irq::{Channel, Doorbell};
 use crate::vstate::vm::Vm;
 use noxen_control::ShutdownReason;
 use noxen_devices::pv::console::Console;
 use noxen_devices::pv::pty::Pty;
-use noxen_devices::pv::ring::RingError;
-use noxen_devices::pv::xenstore::Pump;
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
-use rustix::fs::{fcntl_getfl, fcntl_setfl, OFlags};
 use rustix::io::Errno;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::BorrowedFd;
-use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -74,6 +71,7 @@ enum Source {
     ConsoleOutput,
     StorePort,
     Store,
+    StoreArrival,
     Listener,
     Connection(usize),
 }
@@ -100,7 +98,7 @@ pub struct Service {
     /// The guest does not notify; the console is polled.
     console_quiet: bool,
     console_polled: Instant,
-    store: Option<Store>,
+    store: Option<StorePort>,
     control: Option<Server>,
 }
 
@@ -111,10 +109,9 @@ const CONSOLE_TIMEOUT: Timespec = Timespec {
     tv_nsec: CONSOLE_PERIOD.as_nanos() as i64,
 };
 
-struct Store {
-    pump: Pump,
+struct StorePort {
+    store: Store,
     port: Channel,
-    stream: Option<UnixStream>,
 }
 
 impl Service {
@@ -122,20 +119,20 @@ impl Service {
     pub fn new(
         domain: Domain,
         console_end: ConsoleEnd,
-        store: Option<UnixStream>,
+        store: Option<Connection>,
         control: Option<Server>,
-    ) -> Result<Service, RingError> {
+    ) -> io::Result<Service> {
         let shared = domain.machine.shared().clone();
         let mut machine = domain.machine;
         if let ConsoleEnd::Pty(pty) = &console_end {
             machine.set_console_tty(&pty.path);
         }
-        let console = Console::new(&shared.memory, domain.console_page)?;
+        let console = Console::new(&shared.memory, domain.console_page)
+            .map_err(|error| io::Error::other(error.to_string()))?;
         let store = match store {
-            Some(stream) => Some(Store {
-                pump: Pump::new(&shared.memory, domain.store_page)?,
+            Some(connection) => Some(StorePort {
+                store: Store::new(&shared.memory, domain.store_page, connection)?,
                 port: domain.store,
-                stream: Some(stream),
             }),
             None => None,
         };
@@ -222,16 +219,17 @@ impl Service {
             let output = self.console_end.output().as_fd();
             set.push((Source::ConsoleOutput, output, PollFlags::OUT));
         }
-        if let Some(store) = &self.store {
+        if let Some(StorePort { store, port }) = &self.store {
+            set.push((Source::StorePort, event_fd(port.event()), PollFlags::IN));
             set.push((
-                Source::StorePort,
-                event_fd(store.port.event()),
+                Source::StoreArrival,
+                event_fd(store.arrival()),
                 PollFlags::IN,
             ));
-            if let Some(stream) = &store.stream {
+            if let Some(stream) = store.stream() {
                 let mut flags = PollFlags::empty();
-                flags.set(PollFlags::IN, store.pump.store_room() > 0);
-                flags.set(PollFlags::OUT, store.pump.has_for_store());
+                flags.set(PollFlags::IN, store.wants_read());
+                flags.set(PollFlags::OUT, store.wants_write());
                 set.push((Source::Store, stream.as_fd(), flags));
             }
         }
@@ -269,13 +267,9 @@ impl Service {
             }
             Source::ConsoleInput => self.read_console(),
             Source::ConsoleOutput => self.write_console(),
-            Source::StorePort => {
-                if let Some(store) = &self.store {
-                    store.port.acknowledge();
-                }
-                self.serve_store();
+            Source::StorePort | Source::Store | Source::StoreArrival => {
+                self.serve_store(source, flags);
             }
-            Source::Store => self.store_ready(flags),
             Source::Listener => {
                 if let Some(control) = &mut self.control {
                     control.accept();
@@ -371,69 +365,25 @@ impl Service {
         }
     }
 
-    fn serve_store(&mut self) {
-        let Some(store) = &mut self.store else {
+    fn serve_store(&mut self, source: Source, flags: PollFlags) {
+        let Some(StorePort { store, port }) = &mut self.store else {
             return;
         };
-        let effect = store.pump.service(&self.shared.memory);
-        if effect.notify {
-            store.port.kick();
-        }
-        if let Some(error) = effect.broken {
-            store.stream = None;
-            self.shared.log.guest_line(
-                Level::Warning,
-                format_args!("xenstore ring closed: {error}"),
-            );
-        }
-        self.write_store();
-    }
-
-    fn write_store(&mut self) {
-        let Some(store) = &mut self.store else {
-            return;
-        };
-        let Some(stream) = &mut store.stream else {
-            return;
-        };
-        while store.pump.has_for_store() {
-            match stream.write(store.pump.for_store()) {
-                Ok(n) => store.pump.consume_for_store(n),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return self.store_lost(&error.to_string()),
+        let (memory, log) = (&self.shared.memory, &self.shared.log);
+        let notify = match source {
+            Source::StorePort => {
+                port.acknowledge();
+                store.service(memory, log)
             }
-        }
-    }
-
-    fn store_ready(&mut self, flags: PollFlags) {
-        if flags.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
-            let mut buffer = [0u8; 4096];
-            let Some(store) = &mut self.store else {
-                return;
-            };
-            let room = store.pump.store_room().min(buffer.len());
-            let Some(stream) = store.stream.as_mut().filter(|_| room > 0) else {
-                return;
-            };
-            match stream.read(&mut buffer[..room]) {
-                Ok(0) => return self.store_lost("it closed the connection"),
-                Ok(n) => store.pump.push_from_store(&buffer[..n]),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return self.store_lost(&error.to_string()),
+            Source::StoreArrival => store.arrived(memory, log),
+            _ if flags.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) => {
+                store.readable(memory, log)
             }
+            _ => store.service(memory, log),
+        };
+        if notify {
+            port.kick();
         }
-        self.serve_store();
-    }
-
-    fn store_lost(&mut self, why: &str) {
-        if let Some(store) = &mut self.store {
-            store.stream = None;
-        }
-        self.shared
-            .log
-            .line(Level::Error, format_args!("lost xenstored: {why}"));
     }
 }
 
@@ -446,11 +396,4 @@ fn borrow<T: std::os::fd::AsRawFd>(owner: &T) -> BorrowedFd<'_> {
     // SAFETY: the descriptor stays open while its owner is borrowed. vmm-sys-util's EventFd has only
     // the raw accessor.
     unsafe { BorrowedFd::borrow_raw(owner.as_raw_fd()) }
-}
-
-/// Makes a descriptor non-blocking.
-pub fn set_nonblocking(fd: impl std::os::fd::AsFd) -> io::Result<()> {
-    let flags = fcntl_getfl(&fd)?;
-    fcntl_setfl(&fd, flags | OFlags::NONBLOCK)?;
-    Ok(())
 }

@@ -10,6 +10,7 @@ use crate::domain::pv::{self, Config, Files};
 use crate::log::{Level, Log};
 use crate::run::kvm_from;
 use crate::service::{ConsoleEnd, Service, Until};
+use crate::store::Connection;
 use anyhow::{bail, Context, Result};
 use noxen_control::kvm::{self, HostCpu};
 use noxen_control::spec::SPEC_VERSION;
@@ -88,11 +89,13 @@ fn prepare(spec: &DomainSpec, descriptors: &mut Descriptors) -> Result<Service> 
     let log = descriptors.take_if("log_fd", spec.log_fd)?;
     let log = Log::new(log.map(File::from), spec.domid, &spec.name);
     let control = UnixListener::from(descriptors.take("control_fd", spec.control_fd)?);
-    let store = descriptors.take_if("store_fd", spec.store_fd)?;
-    let store = store.map(UnixStream::from);
-    if let Some(stream) = &store {
-        stream.set_nonblocking(true).context("store_fd")?;
-    }
+    let store = descriptors
+        .take_if("store_fd", spec.store_fd)?
+        .map(|fd| Connection {
+            stream: UnixStream::from(fd),
+            domid: spec.domid,
+            door: Some(noxen_xenstore::locations::domains_socket()),
+        });
     let node = File::from(descriptors.take("kvm_fd", spec.kvm_fd)?);
     kvm::check(&node, HostCpu::read())?;
     let kvm = kvm_from(node);
