@@ -185,7 +185,7 @@ impl<'a> KernelFile<'a> {
         }
         // Bounded by MAX_UNPACKED. A zeroed Vec comes lazily from the kernel: nothing is touched before it is written.
         let mut out = vec![0; self.unpacked_size as usize];
-        self.unpack_into(&mut out)?;
+        self.fill(&mut out, true)?;
         Ok(Cow::Owned(out))
     }
 
@@ -194,13 +194,18 @@ impl<'a> KernelFile<'a> {
     /// # Errors
     /// `Unpack` with the compression's name: on damage, and when the stream holds more or less than it declares.
     pub fn unpack_into(&self, out: &mut [u8]) -> Result<(), KernelError> {
+        self.fill(out, false)
+    }
+
+    /// Unpacks into a buffer that is known to be zero, or not.
+    fn fill(&self, out: &mut [u8], zeroed: bool) -> Result<(), KernelError> {
         match self.compression() {
             None if out.len() == self.payload.len() => {
                 out.copy_from_slice(self.payload);
                 Ok(())
             }
             None => Err(KernelError::elf("the buffer given for it has another size")),
-            Some(compression) => unpack::unpack(compression, self.payload, out),
+            Some(compression) => unpack::unpack(compression, self.payload, out, zeroed),
         }
     }
 

@@ -36,7 +36,7 @@ pub use container::{Container, KernelFile, MAX_UNPACKED};
 pub use error::KernelError;
 pub use features::{Feature, Features};
 pub use image::{Class, KernelImage, NoteSource, PaeMode, Segment};
-pub use source::{ElfBytes, Source};
+pub use source::{ElfBytes, Room, Source};
 pub use unpack::Compression;
 
 /// A kernel ready for a domain builder: the checked description and the ELF bytes that it points into.
@@ -71,6 +71,19 @@ pub fn load(file: &[u8]) -> Result<Kernel<'_>, KernelError> {
 /// # Errors
 /// Any [`KernelError`].
 pub fn load_file(file: &File) -> Result<Kernel<'_>, KernelError> {
+    load_file_into(file, |_| None)
+}
+
+/// The same, but a packed kernel is unpacked into what `room` gives for so many bytes (which are exactly as many; at
+/// most [`MAX_UNPACKED`]). Without room it goes into a buffer, as with [`load_file`]. After an error the room's
+/// content means nothing.
+///
+/// # Errors
+/// Any [`KernelError`].
+pub fn load_file_into(
+    file: &File,
+    room: impl FnOnce(u64) -> Option<Box<dyn Room>>,
+) -> Result<Kernel<'_>, KernelError> {
     let failed = |e: std::io::Error| KernelError::Read(e.to_string());
     let about = file.metadata().map_err(failed)?;
     if !about.is_file() {
@@ -103,11 +116,31 @@ pub fn load_file(file: &File) -> Result<Kernel<'_>, KernelError> {
     let mut packed = vec![0; size as usize];
     file.read_exact_at(&mut packed, 0).map_err(failed)?;
     let opened = KernelFile::open(&packed)?;
-    let elf = ElfBytes::Memory(opened.unpack()?.into_owned().into());
+    let elf = match place(&opened, room) {
+        Some(mut room) => {
+            opened.unpack_into(room.bytes_mut())?;
+            ElfBytes::Room(room)
+        }
+        None => ElfBytes::Memory(opened.unpack()?.into_owned().into()),
+    };
     let image = KernelImage::parse_source(&elf)?;
     Ok(Kernel {
         image,
         elf,
         container: opened.container(),
     })
+}
+
+/// Room of the right size, if the kernel has to be unpacked.
+fn place(
+    opened: &KernelFile<'_>,
+    room: impl FnOnce(u64) -> Option<Box<dyn Room>>,
+) -> Option<Box<dyn Room>> {
+    match opened.container() {
+        Container::Elf | Container::BzImage(None) => None,
+        Container::Packed(_) | Container::BzImage(Some(_)) => {
+            let size = opened.unpacked_size();
+            room(size).filter(|room| room.bytes().len() as u64 == size)
+        }
+    }
 }

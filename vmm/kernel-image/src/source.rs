@@ -4,6 +4,7 @@
 //! Reading it whole first would double the memory traffic and cost more than all of the rest of the build.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -67,6 +68,17 @@ pub enum ElfBytes<'a> {
     Memory(Cow<'a, [u8]>),
     /// A plain ELF file and its size when it was opened.
     File(&'a File, u64),
+    /// Unpacked into memory of the caller's choice.
+    Room(Box<dyn Room>),
+}
+
+/// Memory of the caller's choice that a kernel is unpacked into, say a mapped file.
+pub trait Room: fmt::Debug {
+    /// All of it.
+    fn bytes(&self) -> &[u8];
+
+    /// All of it, to be written.
+    fn bytes_mut(&mut self) -> &mut [u8];
 }
 
 impl Source for ElfBytes<'_> {
@@ -74,6 +86,7 @@ impl Source for ElfBytes<'_> {
         match self {
             ElfBytes::Memory(bytes) => bytes.len() as u64,
             ElfBytes::File(_, size) => *size,
+            ElfBytes::Room(room) => room.bytes().len() as u64,
         }
     }
 
@@ -81,6 +94,7 @@ impl Source for ElfBytes<'_> {
         match self {
             ElfBytes::Memory(bytes) => (&**bytes).read_at(offset, buffer),
             ElfBytes::File(file, _) => file.read_exact_at(buffer, offset),
+            ElfBytes::Room(room) => room.bytes().read_at(offset, buffer),
         }
     }
 
@@ -88,6 +102,7 @@ impl Source for ElfBytes<'_> {
         match self {
             ElfBytes::Memory(bytes) => inside(bytes, offset, len),
             ElfBytes::File(..) => None,
+            ElfBytes::Room(room) => inside(room.bytes(), offset, len),
         }
     }
 }

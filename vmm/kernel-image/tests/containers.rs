@@ -5,13 +5,13 @@ mod support;
 use noxen_kernel_image::{load, Compression, Container, KernelError, KernelFile};
 use support::{bzimage, code, elf_bytes, pack, Load, Random, TestKernel};
 
-/// A kernel of some 400 KiB, so that every packer makes several blocks or a good many symbols of it.
+/// A kernel of some 200 KB, so that every packer makes several blocks or a good many symbols of it.
 fn kernel() -> Vec<u8> {
     TestKernel {
         loads: vec![Load {
             paddr: 0x10_0000,
-            data: code(400_000),
-            memsz: 500_000,
+            data: code(200_000),
+            memsz: 300_000,
         }],
         ..TestKernel::default()
     }
@@ -55,7 +55,7 @@ fn truncated_payload_each_compression_is_one_clear_error() {
         let packed = pack(compression, &elf);
         let suffix = usize::from(compression != Compression::Gzip) * 4;
         let stream = &packed[..packed.len() - suffix];
-        let step = (stream.len() / 150).max(1);
+        let step = (stream.len() / 60).max(1);
         let cuts = (compression.magic().len()..stream.len() - 1)
             .step_by(step)
             .chain(stream.len().saturating_sub(40)..stream.len() - 1);

@@ -10,8 +10,16 @@ fn round_trip(options: &[&str], bytes: &[u8]) -> Result<Vec<u8>, String> {
     let mut packed = run(&[&["xz", "-T1"], options].concat(), bytes);
     packed.extend((bytes.len() as u32).to_le_bytes());
     let file = bzimage(&packed);
-    let unpacked = KernelFile::open(&file).and_then(|k| k.unpack().map(|u| u.into_owned()));
-    unpacked.map_err(|e| e.to_string())
+    let opened = KernelFile::open(&file).map_err(|e| e.to_string())?;
+    let unpacked = opened.unpack().map_err(|e| e.to_string())?.into_owned();
+    // A buffer that is not known to be zero takes other ways through the decoder.
+    let mut dirty = vec![0x5a; bytes.len()];
+    opened.unpack_into(&mut dirty).map_err(|e| e.to_string())?;
+    assert!(
+        unpacked == dirty,
+        "{options:?}: a dirty buffer gives other bytes"
+    );
+    Ok(unpacked)
 }
 
 fn same(options: &[&str], bytes: &[u8]) {

@@ -11,6 +11,7 @@
 //! Bytes after the end of the stream are ignored, as Linux and libxc do.
 
 mod bzip2;
+mod copy;
 mod gzip;
 mod lz4;
 mod lzma;
@@ -103,19 +104,20 @@ impl fmt::Display for Compression {
     }
 }
 
-/// Unpacks `packed` into the whole of `out`.
+/// Unpacks `packed` into the whole of `out`, which the caller knows to be `zeroed` or not.
 pub(crate) fn unpack(
     compression: Compression,
     packed: &[u8],
     out: &mut [u8],
+    zeroed: bool,
 ) -> Result<(), KernelError> {
     let done = match compression {
         Compression::Gzip => gzip::unpack(packed, out),
         Compression::Bzip2 => bzip2::unpack(packed, out),
-        Compression::Xz => xz::unpack(packed, out),
-        Compression::Lzma => lzma::unpack(packed, out),
+        Compression::Xz => xz::unpack(packed, out, zeroed),
+        Compression::Lzma => lzma::unpack(packed, out, zeroed),
         Compression::Lzo => lzo::unpack(packed, out),
-        Compression::Lz4 => lz4::unpack(packed, out),
+        Compression::Lz4 => lz4::unpack(packed, out, zeroed),
         Compression::Zstd => zstd::unpack(packed, out),
     };
     done.map_err(|reason| KernelError::unpack(compression, reason))

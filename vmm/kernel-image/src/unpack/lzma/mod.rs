@@ -7,7 +7,6 @@
 //! parameters u8 | dictionary size u32 | unpacked size u64, all ones = unknown (then an end marker follows) | stream
 //! ```
 
-mod copy;
 mod model;
 mod range;
 
@@ -19,7 +18,7 @@ use super::{cut, too_long, too_short, Outcome};
 /// Length of the header.
 const HEADER: usize = 13;
 
-pub(super) fn unpack(packed: &[u8], out: &mut [u8]) -> Outcome {
+pub(super) fn unpack(packed: &[u8], out: &mut [u8], zeroed: bool) -> Outcome {
     let (header, stream) = packed
         .split_first_chunk::<HEADER>()
         .ok_or("its header is cut short")?;
@@ -34,7 +33,7 @@ pub(super) fn unpack(packed: &[u8], out: &mut [u8]) -> Outcome {
     let mut range = Range::new(stream).ok_or("its stream has no start")?;
     let mut model = Model::new(parameters);
     let declared = out.len();
-    match model.decode(&mut range, out, 0, declared) {
+    match model.decode(&mut range, out, 0..declared, zeroed) {
         Ok(()) => {}
         Err((Stop::Marker, got)) => return Err(too_short(declared, got)),
         Err((stop, got)) => return Err(describe(stop, got, declared)),

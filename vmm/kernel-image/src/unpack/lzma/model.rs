@@ -8,8 +8,8 @@
 //! The output buffer is the dictionary: a distance reaches back to the last dictionary reset, however large the
 //! dictionary is declared. Source: LZMA specification (Igor Pavlov, public domain).
 
-use super::copy;
 use super::range::{Range, HALF};
+use crate::unpack::copy::Ahead;
 
 /// Kinds of recent history; below this one the last symbol was a literal.
 const FIRST_AFTER_MATCH: usize = 7;
@@ -140,15 +140,15 @@ impl Model {
         self.parameters
     }
 
-    /// Decodes into `out[from..to]`; the dictionary starts at `out[0]`.
+    /// Decodes into `out[place]`; the dictionary starts at `out[0]`. The place is `zeroed` or unknown.
     ///
-    /// `Ok` if exactly `to` was reached. On `Stop` the number of bytes is where it happened.
+    /// `Ok` if exactly its end was reached. On `Stop` the number of bytes is where it happened.
     pub(in crate::unpack) fn decode(
         &mut self,
         range_in: &mut Range<'_>,
         out: &mut [u8],
-        from: usize,
-        to: usize,
+        place: std::ops::Range<usize>,
+        zeroed: bool,
     ) -> Result<(), (Stop, usize)> {
         let Parameters {
             literal_context,
@@ -157,8 +157,9 @@ impl Model {
         } = self.parameters;
         let position_mask = (1 << position) - 1;
         let literal_mask = (1 << literal_position) - 1;
+        let (to, mut at) = (place.end, place.start);
         let out = &mut out[..to];
-        let mut at = from;
+        let mut ahead = Ahead::new(zeroed, at);
         // Locals, so that they stay in registers.
         let mut range = range_in.clone();
         let mut state = self.state;
@@ -237,7 +238,7 @@ impl Model {
             if length > to - at {
                 break Some(Stop::TooLong);
             }
-            copy::within(out, at, back, length);
+            ahead.repeat(out, at, back, length);
             at += length;
             previous = out[at - 1];
         };

@@ -12,7 +12,7 @@ use super::{too_long, Input};
 use crate::unpack::lzma::{describe, Model, Parameters, Range};
 
 /// Unpacks chunks up to the end mark; gives the number of bytes.
-pub(super) fn unpack(input: &mut Input<'_>, out: &mut [u8]) -> Result<usize, String> {
+pub(super) fn unpack(input: &mut Input<'_>, out: &mut [u8], zeroed: bool) -> Result<usize, String> {
     let mut done = 0;
     // Where the dictionary starts; None before the first reset, which the first chunk must bring.
     let mut dictionary = None;
@@ -58,7 +58,7 @@ pub(super) fn unpack(input: &mut Input<'_>, out: &mut [u8]) -> Result<usize, Str
         let (from, to) = (done - start, target.len());
         let mut range = Range::new(input.take(packed)?).ok_or("a chunk has no start")?;
         model
-            .decode(&mut range, target, from, to)
+            .decode(&mut range, target, from..to, zeroed)
             .map_err(|(stop, got)| {
                 format!("{} in a chunk", describe(stop, start + got, start + to))
             })?;

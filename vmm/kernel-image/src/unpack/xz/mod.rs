@@ -27,7 +27,7 @@ enum Check {
     Crc64,
 }
 
-pub(super) fn unpack(packed: &[u8], out: &mut [u8]) -> Outcome {
+pub(super) fn unpack(packed: &[u8], out: &mut [u8], zeroed: bool) -> Outcome {
     let mut input = Input {
         bytes: packed,
         at: 0,
@@ -49,7 +49,7 @@ pub(super) fn unpack(packed: &[u8], out: &mut [u8]) -> Outcome {
     let mut done = 0;
     let mut sizes = Vec::new();
     while input.peek()? != 0 {
-        let (unpadded, unpacked) = block(&mut input, check, &mut out[done..])?;
+        let (unpadded, unpacked) = block(&mut input, check, &mut out[done..], zeroed)?;
         sizes.push((unpadded, unpacked));
         done += unpacked as usize;
     }
@@ -62,7 +62,12 @@ pub(super) fn unpack(packed: &[u8], out: &mut [u8]) -> Outcome {
 }
 
 /// One block; gives its unpadded and its unpacked size.
-fn block(input: &mut Input<'_>, check: Check, out: &mut [u8]) -> Result<(u64, u64), String> {
+fn block(
+    input: &mut Input<'_>,
+    check: Check,
+    out: &mut [u8],
+    zeroed: bool,
+) -> Result<(u64, u64), String> {
     let start = input.at;
     let header_size = (usize::from(input.take(1)?[0]) + 1) * 4;
     let mut header = Input {
@@ -112,7 +117,7 @@ fn block(input: &mut Input<'_>, check: Check, out: &mut [u8]) -> Result<(u64, u6
     input.crc32(start)?;
 
     let body = input.at;
-    let unpacked = lzma2::unpack(input, out)?;
+    let unpacked = lzma2::unpack(input, out, zeroed)?;
     if packed_size.is_some_and(|s| s != (input.at - body) as u64)
         || unpacked_size.is_some_and(|s| s != unpacked as u64)
     {
