@@ -91,6 +91,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let files = Files {
         kvm: &kvm,
         kernel: open(&options.kernel)?,
+        unpacked: None,
         ramdisk: options.ramdisk.as_deref().map(open).transpose()?,
         ram: huge_page_file_if_possible(),
         monitor,

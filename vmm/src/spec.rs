@@ -105,6 +105,9 @@ fn prepare(spec: &DomainSpec, descriptors: &mut Descriptors) -> Result<Service> 
     let files = Files {
         kvm: &kvm,
         kernel: File::from(descriptors.take("kernel_fd", spec.kernel_fd)?),
+        unpacked: descriptors
+            .take_if("unpacked_fd", spec.unpacked_fd)?
+            .map(File::from),
         ramdisk: descriptors
             .take_if("ramdisk_fd", spec.ramdisk_fd)?
             .map(File::from),
@@ -184,6 +187,7 @@ mod tests {
             vcpus: 1,
             kernel_path: "k".into(),
             kernel_fd: 900,
+            unpacked_fd: None,
             ramdisk_fd: None,
             cmdline: String::new(),
             tune_kernel: true,

@@ -132,6 +132,7 @@ fn build(
         vcpus: plan.vcpus,
         kernel_path: record.config.kernel.clone(),
         kernel_fd: fd(&resources.kernel),
+        unpacked_fd: None,
         ramdisk_fd: resources.ramdisk.as_ref().map(|f| fd(f)),
         cmdline: plan.cmdline.clone(),
         tune_kernel: true,

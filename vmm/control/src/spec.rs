@@ -27,6 +27,10 @@ pub struct DomainSpec {
     pub kernel_path: String,
     /// Inherited fd of the kernel image.
     pub kernel_fd: i32,
+    /// Inherited fd of an empty, writable regular file for the ELF of a packed kernel. Its content is whole, and
+    /// means something, only once "ready" was said; it stays empty when the kernel is not packed.
+    #[serde(default)]
+    pub unpacked_fd: Option<i32>,
     /// Inherited fd of the ramdisk.
     pub ramdisk_fd: Option<i32>,
     /// Kernel command line, at most 1023 bytes.

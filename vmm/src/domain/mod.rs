@@ -5,6 +5,7 @@
 //!   image.rs   the monitor's image               time.rs    pvclock constants
 //!   pv.rs      builds a PV domain from a config  machine.rs the running domain
 //!   calls.rs   synchronous calls of the monitor  runner.rs  a vCPU's thread
+//!   unpacked.rs  a packed kernel, kept for other domains
 //! ```
 
 pub mod calls;
@@ -15,3 +16,4 @@ pub mod pv;
 pub mod region;
 pub mod runner;
 pub mod time;
+pub mod unpacked;

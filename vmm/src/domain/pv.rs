@@ -13,6 +13,7 @@ use crate::domain::paging::{self, PagingError};
 use crate::domain::region::{self, Needs, Region};
 use crate::domain::runner;
 use crate::domain::time::{scale, Scale};
+use crate::domain::unpacked;
 use crate::log::Log;
 use crate::vstate::cpuid::{HostCpuid, PvParameters};
 use crate::vstate::irq::{Channel, ChannelError, Doorbell};
@@ -70,6 +71,8 @@ pub struct Files<'a> {
     pub kvm: &'a Kvm,
     /// Kernel image.
     pub kernel: File,
+    /// Empty file that is to hold the ELF of a packed kernel.
+    pub unpacked: Option<File>,
     /// Ramdisk.
     pub ramdisk: Option<File>,
     /// Empty file with huge pages, if there is one.
@@ -176,6 +179,7 @@ pub fn build(
     let layout = load_guest(
         config,
         &mut files,
+        &log,
         &memory.map,
         &region,
         nr_pages,
@@ -335,17 +339,19 @@ fn load_monitor(
 fn load_guest(
     config: &Config,
     files: &mut Files<'_>,
+    log: &Log,
     memory: &GuestMemory,
     region: &Region,
     nr_pages: u64,
     max_pages: u64,
 ) -> Result<PvLayout, PvError> {
     let path = || config.kernel_path.clone();
-    let kernel =
-        noxen_kernel_image::load_file(&files.kernel).map_err(|source| PvError::Kernel {
+    let kernel = unpacked::load(&files.kernel, files.unpacked.take(), log).map_err(|source| {
+        PvError::Kernel {
             path: path(),
             source,
-        })?;
+        }
+    })?;
     let ramdisk_len = match &mut files.ramdisk {
         Some(file) => ramdisk_len(file).map_err(PvError::Ramdisk)?,
         None => 0,

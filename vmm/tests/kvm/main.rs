@@ -43,6 +43,7 @@ fn domain(program: Program, vcpus: u32) -> (Domain, File) {
     let files = Files {
         kvm: &kvm_from(node),
         kernel: kernel::file_of(&kernel::tiny()),
+        unpacked: None,
         ramdisk: None,
         ram: None,
         monitor: &monitor,

@@ -61,6 +61,7 @@ fn start(kernel: &[u8], edit: impl FnOnce(&mut DomainSpec)) -> Started {
         vcpus: 2,
         kernel_path: "/boot/tiny".into(),
         kernel_fd: kernel.as_raw_fd(),
+        unpacked_fd: None,
         ramdisk_fd: None,
         cmdline: "console=hvc0".into(),
         tune_kernel: true,
