@@ -58,11 +58,10 @@ pub fn add_monitor_pages(groups: &mut Groups, memory: &GuestMemory, gpa: u64, vc
 
 fn add_page(groups: &mut Groups, words: &[u64; page::WORDS]) {
     let mut range = |group: &str, start: usize, end: usize, name: &dyn Fn(usize) -> String| {
-        for index in start..end {
-            if words[index] != 0 {
-                let kinds = groups.entry(group.into()).or_default();
-                add(kinds, &name(index - start), words[index]);
-            }
+        let counted = words[start..end].iter().enumerate();
+        for (index, count) in counted.filter(|(_, count)| **count != 0) {
+            let kinds = groups.entry(group.into()).or_default();
+            add(kinds, &name(index), *count);
         }
     };
     let hypercall = |number: usize| match Hypercall(number as u32).name() {

@@ -24,7 +24,7 @@ fn walk(memory: &GuestMemory, cr3: u64, va: u64) -> Option<Found> {
     for shift in [39u32, 30, 21, 12] {
         let at = found.gpa + (va >> shift) % 512 * 8;
         let entry: u64 = memory.read_obj(GuestAddress(at)).unwrap();
-        if entry % 2 == 0 {
+        if entry & 1 == 0 {
             return None;
         }
         assert_eq!(entry & 0x60, 0x60, "A and D of {va:#x} at shift {shift}");

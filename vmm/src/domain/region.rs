@@ -40,7 +40,7 @@ pub struct Needs {
 
 /// A domain too large to be laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("memory of {0} MiB is more than a domain can have ({max} MiB)", max = layout::DIRECT_MAP_MAX / 2 >> 20)]
+#[error("memory of {0} MiB is more than a domain can have ({max} MiB)", max = (layout::DIRECT_MAP_MAX / 2) >> 20)]
 pub struct TooLarge(pub u64);
 
 /// Where everything is; addresses are guest-physical bytes.

@@ -39,7 +39,7 @@ mod tests {
         } else {
             u128::from(tsc) << scale.shift
         };
-        (shifted * u128::from(scale.mul) >> 32) as u64
+        ((shifted * u128::from(scale.mul)) >> 32) as u64
     }
 
     #[test]
