@@ -148,7 +148,10 @@ impl Store {
     pub fn arrived(&mut self, memory: &GuestMemory, log: &Log) -> bool {
         // Reading clears the counter; the news itself is in the channel.
         let _ = self.arrival.read();
-        let news = self.returning.as_ref().and_then(|news| news.try_recv().ok());
+        let news = self
+            .returning
+            .as_ref()
+            .and_then(|news| news.try_recv().ok());
         let (stream, resumed) = match news {
             None => return false,
             Some(Arrival::Resumed(stream, answered)) => {

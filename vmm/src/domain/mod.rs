@@ -5,10 +5,11 @@
 //!   image.rs   the monitor's image               time.rs    pvclock constants
 //!   pv.rs      builds a PV domain from a config  machine.rs the running domain
 //!   calls.rs   synchronous calls of the monitor  runner.rs  a vCPU's thread
-//!   unpacked.rs  a packed kernel, kept for other domains
+//!   handover.rs  what the monitor is given       unpacked.rs  a packed kernel, kept for other domains
 //! ```
 
 pub mod calls;
+pub mod handover;
 pub mod image;
 pub mod machine;
 pub mod paging;

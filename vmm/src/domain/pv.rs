@@ -7,12 +7,13 @@
 //! ```
 
 use crate::domain::calls::Shared;
+use crate::domain::handover::{self, BuilderMemory, Facts};
 use crate::domain::image::{Image, ImageError};
 use crate::domain::machine::{Identity, Machine};
 use crate::domain::paging::{self, PagingError};
 use crate::domain::region::{self, Needs, Region};
 use crate::domain::runner;
-use crate::domain::time::{scale, Scale};
+use crate::domain::time::scale;
 use crate::domain::unpacked;
 use crate::log::Log;
 use crate::vstate::cpuid::{HostCpuid, PvParameters};
@@ -21,19 +22,16 @@ use crate::vstate::memory::{DomainMemory, GuestMemory, MemoryError};
 use crate::vstate::vcpu::{install_kick_handler, StartState, Vcpu, VcpuError};
 use crate::vstate::vm::{Vm, VmError};
 use kvm_bindings::KVM_MAX_CPUID_ENTRIES;
-use kvm_ioctls::Kvm;
+use kvm_ioctls::{Kvm, VcpuFd};
 use noxen_domain_builder::{BuildError, OutsideMemory, PvLayout, Ramdisk};
 use noxen_kernel_image::KernelError;
-use noxen_monitor_abi::layout::{
-    mfn_of_pfn, ABI_VERSION, DIRECT_MAP_VA, MAGIC, MAX_VCPUS, PAGE_SIZE,
-};
-use noxen_monitor_abi::{CpuidEntry, MonInfo};
+use noxen_monitor_abi::layout::{DIRECT_MAP_VA, MAX_VCPUS, PAGE_SIZE};
 use std::fs::File;
 use std::io::{self, Seek};
 use std::sync::mpsc::channel;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use vm_memory::{Bytes, GuestAddress};
+use vm_memory::GuestAddress;
 use vmm_sys_util::eventfd::{EventFd, EFD_NONBLOCK};
 
 /// Event-channel ports that every domain starts with, bound to domain 0.
@@ -142,20 +140,6 @@ pub struct Domain {
     pub store_page: GuestAddress,
 }
 
-/// noxen-vmm's memory as the builder wants it.
-struct BuilderMemory<'a>(&'a GuestMemory);
-
-impl noxen_domain_builder::GuestMemory for BuilderMemory<'_> {
-    fn write(&mut self, gpa: u64, bytes: &[u8]) -> Result<(), OutsideMemory> {
-        self.0
-            .write_slice(bytes, GuestAddress(gpa))
-            .map_err(|_| OutsideMemory {
-                gpa,
-                len: bytes.len(),
-            })
-    }
-}
-
 /// Builds the domain; nothing is left behind on failure but this process' own memory.
 pub fn build(
     config: &Config,
@@ -174,7 +158,7 @@ pub fn build(
     })?;
     let ram = region::ram_pieces(max_pages);
     let memory = DomainMemory::new(files.ram.take(), &ram, region.piece())?;
-    load_monitor(&memory.map, &region, &image)?;
+    handover::load_monitor(&memory.map, &region, &image)?;
     paging::build(&memory.map, &region, &image, config.vcpus, &ram)?;
     let layout = load_guest(
         config,
@@ -185,30 +169,14 @@ pub fn build(
         nr_pages,
         max_pages,
     )?;
-    fill_m2p(&memory.map, &region, nr_pages)?;
+    handover::fill_m2p(&memory.map, &region, nr_pages)?;
 
     let vm = Vm::create(files.kvm, &memory)?;
-    let supported = files
-        .kvm
-        .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
-        .map_err(|source| PvError::Kvm {
-            what: "tell its CPUID",
-            source,
-        })?;
-    let host = HostCpuid::new(&supported);
+    let host = host_cpuid(files.kvm)?;
     let fds = (0..config.vcpus)
         .map(|id| vm.create_vcpu(id))
         .collect::<Result<Vec<_>, _>>()?;
-    let tsc_khz = match fds.first().map(|fd| fd.get_tsc_khz()) {
-        Some(Ok(khz)) if khz > 0 => khz,
-        other => {
-            let source = other.and_then(Result::err);
-            return Err(PvError::Kvm {
-                what: "tell the TSC frequency",
-                source: source.unwrap_or(kvm_ioctls::Error::new(libc::EINVAL)),
-            });
-        }
-    };
+    let tsc_khz = tsc_khz(&fds)?;
     let clock = scale(u64::from(tsc_khz));
     let boot_time = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -219,8 +187,8 @@ pub fn build(
         tsc_mul: clock.mul,
         tsc_shift: clock.shift,
     });
-    write_cpuid(&memory.map, &region, &table)?;
-    init_shared_pages(&memory.map, &region, &layout, boot_time)?;
+    handover::write_cpuid(&memory.map, &region, &table)?;
+    handover::init_shared_pages(&memory.map, &region, &layout, boot_time)?;
     let info = Facts {
         config,
         region: &region,
@@ -234,7 +202,7 @@ pub fn build(
         host: &host,
     }
     .mon_info();
-    write_info(&memory.map, region.info, &info)?;
+    handover::write_info(&memory.map, region.info, &info)?;
 
     let line = eventfd()?;
     vm.doorbell_by(&line)?;
@@ -253,31 +221,7 @@ pub fn build(
         sender,
         eventfd()?,
     ));
-    install_kick_handler().map_err(|source| PvError::Os {
-        what: "install the handler of the kick signal",
-        source,
-    })?;
-    let mut vcpus = Vec::new();
-    for (id, fd) in (0..).zip(fds) {
-        let cpuid = host.for_kvm(id).ok_or(PvError::Kvm {
-            what: "take so many CPUID leaves",
-            source: kvm_ioctls::Error::new(libc::E2BIG),
-        })?;
-        let start = StartState {
-            id,
-            rip: image.entry,
-            cr3: region.tables.l4,
-            cr4: host.cr4(),
-            xcr0: host.xcr0_mask(),
-            mon_info: DIRECT_MAP_VA + region.info,
-        };
-        let vcpu = Vcpu::new(fd, &cpuid, start)?;
-        let handle = runner::spawn(vcpu, shared.clone()).map_err(|source| PvError::Os {
-            what: "start a vCPU thread",
-            source,
-        })?;
-        vcpus.push(handle);
-    }
+    let vcpus = start_vcpus(fds, &host, image.entry, &shared)?;
     let identity = Identity {
         domid: config.domid,
         memory_kib: config.memory_mib << 10,
@@ -313,26 +257,69 @@ fn check(config: &Config) -> Result<(), PvError> {
     Ok(())
 }
 
+fn host_cpuid(kvm: &Kvm) -> Result<HostCpuid, PvError> {
+    let supported = kvm
+        .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
+        .map_err(|source| PvError::Kvm {
+            what: "tell its CPUID",
+            source,
+        })?;
+    Ok(HostCpuid::new(&supported))
+}
+
+fn tsc_khz(fds: &[VcpuFd]) -> Result<u32, PvError> {
+    match fds.first().map(VcpuFd::get_tsc_khz) {
+        Some(Ok(khz)) if khz > 0 => Ok(khz),
+        other => {
+            let source = other.and_then(Result::err);
+            Err(PvError::Kvm {
+                what: "tell the TSC frequency",
+                source: source.unwrap_or(kvm_ioctls::Error::new(libc::EINVAL)),
+            })
+        }
+    }
+}
+
+/// Gives the vCPUs their start state and each a thread, paused.
+fn start_vcpus(
+    fds: Vec<VcpuFd>,
+    host: &HostCpuid,
+    entry: u64,
+    shared: &Arc<Shared>,
+) -> Result<Vec<runner::Handle>, PvError> {
+    install_kick_handler().map_err(|source| PvError::Os {
+        what: "install the handler of the kick signal",
+        source,
+    })?;
+    let mut vcpus = Vec::new();
+    for (id, fd) in (0..).zip(fds) {
+        let cpuid = host.for_kvm(id).ok_or(PvError::Kvm {
+            what: "take so many CPUID leaves",
+            source: kvm_ioctls::Error::new(libc::E2BIG),
+        })?;
+        let start = StartState {
+            id,
+            rip: entry,
+            cr3: shared.region.tables.l4,
+            cr4: host.cr4(),
+            xcr0: host.xcr0_mask(),
+            mon_info: DIRECT_MAP_VA + shared.region.info,
+        };
+        let vcpu = Vcpu::new(fd, &cpuid, start)?;
+        let handle = runner::spawn(vcpu, shared.clone()).map_err(|source| PvError::Os {
+            what: "start a vCPU thread",
+            source,
+        })?;
+        vcpus.push(handle);
+    }
+    Ok(vcpus)
+}
+
 fn eventfd() -> Result<EventFd, PvError> {
     EventFd::new(EFD_NONBLOCK).map_err(|source| PvError::Os {
         what: "make an eventfd",
         source,
     })
-}
-
-fn write(memory: &GuestMemory, gpa: u64, bytes: &[u8]) -> Result<(), OutsideMemory> {
-    noxen_domain_builder::GuestMemory::write(&mut BuilderMemory(memory), gpa, bytes)
-}
-
-fn load_monitor(
-    memory: &GuestMemory,
-    region: &Region,
-    image: &Image<'_>,
-) -> Result<(), OutsideMemory> {
-    for part in &image.parts {
-        write(memory, region.image + part.offset, part.bytes)?;
-    }
-    Ok(())
 }
 
 /// Reads kernel and ramdisk into the guest; their buffers are gone when this returns.
@@ -399,142 +386,6 @@ fn ramdisk_len(file: &mut File) -> io::Result<u64> {
     file.rewind()?;
     Ok(about.len())
 }
-
-/// Machine frame -> pseudo-physical frame; all ones where there is none.
-fn fill_m2p(memory: &GuestMemory, region: &Region, nr_pages: u64) -> Result<(), OutsideMemory> {
-    const CHUNK: u64 = 512;
-    let mut bytes = Vec::new();
-    for first in (0..region.ram_end_mfn).step_by(CHUNK as usize) {
-        bytes.clear();
-        for mfn in first..(first + CHUNK).min(region.ram_end_mfn) {
-            let pfn = noxen_monitor_abi::layout::pfn_of_mfn(mfn).filter(|pfn| *pfn < nr_pages);
-            debug_assert!(pfn.is_none_or(|pfn| mfn_of_pfn(pfn) == mfn));
-            bytes.extend_from_slice(&pfn.unwrap_or(u64::MAX).to_le_bytes());
-        }
-        write(memory, region.m2p + first * 8, &bytes)?;
-    }
-    Ok(())
-}
-
-fn write_cpuid(
-    memory: &GuestMemory,
-    region: &Region,
-    table: &[CpuidEntry],
-) -> Result<(), OutsideMemory> {
-    let bytes: Vec<u8> = table
-        .iter()
-        .flat_map(|row| {
-            [
-                row.leaf,
-                row.subleaf,
-                row.indexed,
-                row.eax,
-                row.ebx,
-                row.ecx,
-                row.edx,
-            ]
-        })
-        .flat_map(u32::to_le_bytes)
-        .collect();
-    write(memory, region.cpuid, &bytes)
-}
-
-fn init_shared_pages(
-    memory: &GuestMemory,
-    region: &Region,
-    layout: &PvLayout,
-    boot_time: Duration,
-) -> Result<(), OutsideMemory> {
-    let shared_info = region.shared_info;
-    noxen_domain_builder::init_shared_info(&mut BuilderMemory(memory), shared_info, boot_time)?;
-    let seeds = noxen_domain_builder::grant_seeds(layout.console_mfn(), layout.store_mfn(), 0);
-    write(memory, region.grants, &seeds)
-}
-
-/// All that goes into MonInfo.
-struct Facts<'a> {
-    config: &'a Config,
-    region: &'a Region,
-    layout: &'a PvLayout,
-    nr_pages: u64,
-    max_pages: u64,
-    tsc_khz: u32,
-    clock: Scale,
-    boot_time: Duration,
-    nr_cpuid: u32,
-    host: &'a HostCpuid,
-}
-
-impl Facts<'_> {
-    fn mon_info(&self) -> MonInfo {
-        let (region, layout) = (self.region, self.layout);
-        MonInfo {
-            magic: MAGIC,
-            abi_version: ABI_VERSION,
-            nr_vcpus: self.config.vcpus,
-            domid: self.config.domid,
-            flags: 0,
-            nr_pages: self.nr_pages,
-            max_pages: self.max_pages,
-            ram_end_mfn: region.ram_end_mfn,
-            region_gpa: region.base,
-            region_size: region.size,
-            l4_gpa: region.tables.l4,
-            window_l1_gpa: region.tables.window_l1(),
-            zero_gpa: region.zero,
-            m2p_gpa: region.m2p,
-            m2p_entries: region.ram_end_mfn,
-            shared_info_gpa: region.shared_info,
-            grant_gpa: region.grants,
-            nr_grant_frames: region::GRANT_FRAMES,
-            nr_evtchns: region::EVTCHN_PORTS,
-            frame_table_gpa: region.frame_table,
-            evtchn_gpa: region.evtchn,
-            domain_gpa: region.domain,
-            domain_size: region::DOMAIN_SIZE,
-            doorbell_gpa: region.doorbell,
-            call_gpa: region.call,
-            counters_gpa: region.counters,
-            crash_gpa: region.crash,
-            public_gpa: region.public,
-            cpuid_gpa: region.cpuid,
-            nr_cpuid: self.nr_cpuid,
-            xen_version: XEN_VERSION,
-            uuid: self.config.uuid,
-            start_rip: layout.entry.rip,
-            start_rsp: layout.entry.rsp,
-            start_rsi: layout.entry.rsi,
-            start_cr3: layout.entry.cr3,
-            store_port: STORE_PORT,
-            console_port: CONSOLE_PORT,
-            tsc_khz: u64::from(self.tsc_khz),
-            tsc_mul: self.clock.mul,
-            tsc_shift: self.clock.shift,
-            // The TSC is written 0 on every vCPU when it is made.
-            base_tsc: 0,
-            base_ns: 0,
-            wc_sec: self.boot_time.as_secs(),
-            wc_nsec: self.boot_time.subsec_nanos(),
-            reserved0: 0,
-            xcr0_mask: self.host.xcr0_mask(),
-            cr4: self.host.cr4(),
-        }
-    }
-}
-
-/// MonInfo as bytes: its fields in order, as `repr(C)` lays them out.
-#[allow(unsafe_code)]
-fn write_info(memory: &GuestMemory, gpa: u64, info: &MonInfo) -> Result<(), OutsideMemory> {
-    let pointer = std::ptr::from_ref(info).cast::<u8>();
-    // SAFETY: MonInfo is repr(C), holds integers only and has no padding (checked below), so all its
-    // bytes are initialised; the slice lives within this function. The ABI crate is no_std without
-    // dependencies and offers no byte view.
-    let bytes = unsafe { std::slice::from_raw_parts(pointer, size_of::<MonInfo>()) };
-    write(memory, gpa, bytes)
-}
-
-/// 33 fields of 8 bytes, 14 of 4, one of 16: no padding.
-const _: () = assert!(size_of::<MonInfo>() == 33 * 8 + 14 * 4 + 16);
 
 #[cfg(test)]
 #[path = "pv_tests.rs"]
