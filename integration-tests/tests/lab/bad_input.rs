@@ -8,7 +8,7 @@ use noxen_integration_tests::wait;
 use std::path::PathBuf;
 
 fn debian(name: &str) -> Domain {
-    Domain::debian(name, Flavour::Generic).unwrap().memory(160)
+    Domain::debian(name, Flavour::Cloud).unwrap().memory(160)
 }
 
 /// `create` must fail with status 1 and one line that holds one of `words`; afterwards nothing is there.

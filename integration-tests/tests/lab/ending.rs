@@ -8,7 +8,7 @@ use noxen_integration_tests::node::Node;
 use noxen_integration_tests::wait;
 
 fn debian(name: &str) -> Domain {
-    Domain::debian(name, Flavour::Generic).unwrap().memory(160)
+    Domain::debian(name, Flavour::Cloud).unwrap().memory(160)
 }
 
 /// xend refuses to restart what ran for less than a minute; lets the guest get older than that.
@@ -69,6 +69,12 @@ fn guest_that_reboots_starts_again_under_its_name() {
     let second = wait::until("a new domain of that name", LIMIT, || {
         let said = node.toolctl(&["domid", "again"]);
         (said.status == 0 && said.stdout != first).then_some(said.stdout)
+    });
+    // It has an id as soon as it is being built, and a console when that is done.
+    wait::until("the new domain's start", LIMIT, || {
+        let table = node.toolctl(&["list", "again"]).ok();
+        let state = table.lines().nth(1)?.split_whitespace().nth(4)?.to_owned();
+        ["r-----", "-b----"].contains(&state.as_str()).then_some(())
     });
     assert_ne!(first, second);
     let mut console = node.console("again").unwrap();

@@ -65,7 +65,7 @@ fn four_vcpus_are_seen_and_survive_a_storm_on_all_of_them() {
 fn thousand_pauses_do_no_harm_to_a_busy_guest() {
     in_lab();
     let node = Node::new().unwrap();
-    let domain = Domain::debian("pauses", Flavour::Generic).unwrap().vcpus(4);
+    let domain = Domain::debian("pauses", Flavour::Cloud).unwrap().vcpus(4);
     let mut console = node.create_on_console(&domain).unwrap();
     console.login(LIMIT).unwrap();
     console.send("storm 4 1000000 & \n").unwrap();

@@ -21,7 +21,7 @@ fn debian_xenstore_tools_list_read_and_write_a_guests_nodes() {
     in_lab();
     let node = Node::new().unwrap();
     let mut console = node
-        .create_on_console(&Domain::debian("store", Flavour::Generic).unwrap())
+        .create_on_console(&Domain::debian("store", Flavour::Cloud).unwrap())
         .unwrap();
     console.login(LIMIT).unwrap();
     let id = node.toolctl(&["domid", "store"]).ok().trim().to_owned();

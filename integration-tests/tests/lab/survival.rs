@@ -11,7 +11,7 @@ use rustix::process::Signal;
 fn domain_runs_on_and_is_adopted_after_xend_was_killed() {
     in_lab();
     let node = Node::new().unwrap();
-    node.create(&Domain::debian("stays", Flavour::Generic).unwrap());
+    node.create(&Domain::debian("stays", Flavour::Cloud).unwrap());
     let mut console = node.console("stays").unwrap();
     console.login(LIMIT).unwrap();
     let id = node.toolctl(&["domid", "stays"]).ok();
