@@ -1,7 +1,7 @@
 //! `cargo xtask test`: every test, in the order in which failures are cheapest to find.
 //!
 //! ```text
-//!   assets ── release binaries ── cargo test --workspace (host) ── lab test binary, in the lab ── totals
+//!   assets ── release binaries ── cargo test --workspace (host) ── lab test binaries, in the lab ── totals
 //! ```
 //! The closing lines of every test binary (`test result: ...`) pass through; the last line is
 //! `N passed, N failed`. A binary that ends without its closing line counts as one failure.
@@ -13,6 +13,9 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Instant;
+
+/// The test binaries that need the lab (feature "lab"), cheapest first.
+const LAB_TESTS: [(&str, &str); 2] = [("noxen-vmm", "kvm"), ("noxen-integration-tests", "lab")];
 
 /// Sum over test binaries.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -56,25 +59,24 @@ pub fn command(args: &[String]) -> Result<u8> {
         run_counted(&mut cargo, &mut totals)?;
     }
     step("tests in the lab");
-    let binary = lab_binary()?;
-    let mut lab = Command::new(std::env::current_exe()?);
-    lab.args([
-        "lab",
-        "--vcpus",
-        "4",
-        "--mem",
-        "6144",
-        "--timeout",
-        "2700",
-        "--verbose",
-        "--",
-    ]);
-    lab.arg(&binary)
-        .args(["--test-threads=1", "--nocapture"])
-        .args(args);
-    lab.env("NOXEN_BIN", layout::bin_dir())
-        .env("RUST_BACKTRACE", "0");
-    run_counted(&mut lab, &mut totals)?;
+    for (package, test) in LAB_TESTS {
+        let binary = lab_binary(package, test)?;
+        let mut lab = Command::new(std::env::current_exe()?);
+        lab.args([
+            "lab",
+            "--vcpus=4",
+            "--mem=6144",
+            "--timeout=2700",
+            "--verbose",
+            "--",
+        ]);
+        lab.arg(&binary)
+            .args(["--test-threads=1", "--nocapture"])
+            .args(args);
+        lab.env("NOXEN_BIN", layout::bin_dir())
+            .env("RUST_BACKTRACE", "0");
+        run_counted(&mut lab, &mut totals)?;
+    }
     eprintln!(
         "xtask: all tests took {:.0} s",
         start.elapsed().as_secs_f64()
@@ -123,34 +125,34 @@ pub fn build_binaries() -> Result<()> {
     Ok(())
 }
 
-/// Builds the lab test binary and finds it through cargo's messages.
-fn lab_binary() -> Result<PathBuf> {
+/// Builds a lab test binary and finds it through cargo's messages.
+fn lab_binary(package: &str, test: &str) -> Result<PathBuf> {
     let out = cargo()
         .args([
             "test",
             "--no-run",
             "-p",
-            "noxen-integration-tests",
+            package,
             "--features",
             "lab",
             "--test",
-            "lab",
+            test,
         ])
         .arg("--message-format=json-render-diagnostics")
         .stderr(Stdio::inherit())
         .output()
         .context("cargo does not run")?;
     if !out.status.success() {
-        bail!("the lab tests do not build");
+        bail!("the lab tests of {package} do not build");
     }
     String::from_utf8_lossy(&out.stdout)
         .lines()
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
         .filter(|message| {
-            message["reason"] == "compiler-artifact" && message["target"]["name"] == "lab"
+            message["reason"] == "compiler-artifact" && message["target"]["name"] == test
         })
         .find_map(|message| message["executable"].as_str().map(PathBuf::from))
-        .context("cargo names no lab test binary")
+        .with_context(|| format!("cargo names no test binary {test} of {package}"))
 }
 
 /// Runs a command whose output passes through and is counted.

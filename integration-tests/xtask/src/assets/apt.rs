@@ -13,12 +13,15 @@ const NEEDED: &[&str] = &[
     "util-linux",
     // programs and the C probe of the ABI tests
     "gcc",
+    "binutils",
     "libc6-dev",
     "gcc-multilib",
     "libxen-dev",
     // the store's real clients
     "xenstore-utils",
     "libxenstore4",
+    "python3",
+    "python3-pyxs",
     // packers that make kernel payloads for the tests
     "bzip2",
     "xz-utils",
