@@ -97,6 +97,11 @@ impl Paths {
         self.at("var/lib/xend")
     }
 
+    /// Kernels that were unpacked once.
+    pub fn kernel_cache_dir(&self) -> PathBuf {
+        self.at("var/cache/noxen/kernels")
+    }
+
     /// Registry of running domains.
     pub fn running_dir(&self) -> PathBuf {
         self.at("var/lib/xend/domains-running")

@@ -9,6 +9,7 @@
 //! The domain is left paused.
 
 use crate::domain::Domain;
+use crate::kernel_cache::Kernel;
 use crate::node::{internal, Node};
 use crate::process::{Launch, Process};
 use crate::registry::{Phase, Record};
@@ -50,35 +51,69 @@ pub fn create(
     heritage: Heritage,
 ) -> Result<Arc<Domain>, Fault> {
     let plan = validate::check(&config, host::cpus())?;
-    let resources = Resources::open(&node.options, &config, &plan)?;
+    let unapplied = validate::unapplied(&config);
+    if !unapplied.is_empty() {
+        warning!(
+            "domain {}: {} recorded but not applied yet",
+            config.name,
+            unapplied.join(", ")
+        );
+    }
+    match attempt(node, &config, &heritage, &plan, false) {
+        Err(failure) if failure.of_cached_kernel => {
+            warning!(
+                "the unpacked kernel of domain {} made no domain; unpacking {} anew",
+                config.name,
+                config.kernel
+            );
+            attempt(node, &config, &heritage, &plan, true)
+        }
+        other => other,
+    }
+    .map_err(|failure| failure.fault)
+}
+
+/// Why an attempt made no domain.
+struct Failure {
+    fault: Fault,
+    /// It may be for the unpacked kernel in the cache.
+    of_cached_kernel: bool,
+}
+
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Failure {
+        Failure {
+            fault,
+            of_cached_kernel: false,
+        }
+    }
+}
+
+fn attempt(
+    node: &Arc<Node>,
+    config: &DomainConfig,
+    heritage: &Heritage,
+    plan: &Plan,
+    unpack_anew: bool,
+) -> Result<Arc<Domain>, Failure> {
+    let resources = Resources::open(&node.options, config, plan)?;
+    let kernel = Kernel::look(&node.options.paths, &resources.kernel, unpack_anew);
+    let cached = kernel.is_cached();
     let uuid = match &config.uuid {
         Some(uuid) => uuid.to_ascii_lowercase(),
         None => random_uuid()?,
     };
-    let name = config.name.clone();
-    let unapplied = validate::unapplied(&config);
-    if !unapplied.is_empty() {
-        warning!(
-            "domain {name}: {} recorded but not applied yet",
-            unapplied.join(", ")
-        );
-    }
-    let mut draft = Record::new(
-        0,
-        node.registry.boot_id(),
-        &name,
-        &uuid,
-        config,
-        clock::now(),
-    );
+    let name = &config.name;
+    let (boot_id, now) = (node.registry.boot_id(), clock::now());
+    let mut draft = Record::new(0, boot_id, name, &uuid, config.clone(), now);
     draft.replaces = heritage.replaces;
     draft.restart_count = heritage.restart_count;
     let domain = node.admit(draft, plan.memory_mib)?;
+    let domid = domain.domid();
     // Whoever wants to end the domain meanwhile kills its monitor and waits here.
     let mut life = domain.enter();
-    match build(node, &domain, &plan, resources) {
+    match build(node, &domain, plan, resources, kernel) {
         Ok(()) => {
-            let domid = domain.domid();
             info!(
                 "domain {name} (id={domid}, uuid={uuid}) built: {} MiB, {} vCPUs",
                 plan.memory_mib, plan.vcpus
@@ -89,18 +124,19 @@ pub fn create(
         }
         Err(fault) => {
             info!(
-                "domain {name} (id={}) could not be built: {}",
-                domain.domid(),
+                "domain {name} (id={domid}) could not be built: {}",
                 fault.message
             );
             let cancelled = domain.is_dying();
             teardown::teardown(node, &domain, &mut life, false);
             if cancelled {
-                return Err(Fault::generic(format!(
-                    "Domain '{name}' was destroyed while it was being created"
-                )));
+                let text = format!("Domain '{name}' was destroyed while it was being created");
+                return Err(Fault::generic(text).into());
             }
-            Err(fault)
+            Err(Failure {
+                fault,
+                of_cached_kernel: cached,
+            })
         }
     }
 }
@@ -110,6 +146,7 @@ fn build(
     domain: &Arc<Domain>,
     plan: &Plan,
     resources: Resources,
+    kernel: Kernel,
 ) -> Result<(), Fault> {
     let record = domain.record();
     let domid = record.domid;
@@ -131,8 +168,8 @@ fn build(
         maxmem_mib: plan.maxmem_mib,
         vcpus: plan.vcpus,
         kernel_path: record.config.kernel.clone(),
-        kernel_fd: fd(&resources.kernel),
-        unpacked_fd: None,
+        kernel_fd: kernel.fd(&resources.kernel),
+        unpacked_fd: kernel.unpacked_fd(),
         ramdisk_fd: resources.ramdisk.as_ref().map(|f| fd(f)),
         cmdline: plan.cmdline.clone(),
         tune_kernel: true,
@@ -151,7 +188,13 @@ fn build(
         spec.ready_fd,
         spec_file.as_raw_fd(),
     ];
-    let optional: [Option<RawFd>; 4] = [spec.ramdisk_fd, spec.ram_fd, spec.store_fd, spec.log_fd];
+    let optional: [Option<RawFd>; 5] = [
+        spec.unpacked_fd,
+        spec.ramdisk_fd,
+        spec.ram_fd,
+        spec.store_fd,
+        spec.log_fd,
+    ];
     inherit.extend(optional.into_iter().flatten());
 
     let pid_file = File::create(node.options.paths.pid_file(domid)).map_err(internal)?;
@@ -186,6 +229,7 @@ fn build(
         .map_err(internal)?;
     let log_path = resources::log_path(&node.options, &record.name);
     wait_ready(&ready, &process, &log_path)?;
+    kernel.keep();
     pinning::apply(process.pid(), &plan.pinning)
         .map_err(|e| Fault::internal(format!("the vCPUs cannot be pinned to host CPUs: {e}")))?;
     let status = domain.monitor().status().map_err(internal)?;

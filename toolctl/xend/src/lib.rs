@@ -22,6 +22,7 @@ pub mod dmesg;
 pub mod domain;
 pub mod host;
 pub mod housekeeper;
+pub mod kernel_cache;
 pub mod lifecycle;
 pub mod listing;
 pub mod log;

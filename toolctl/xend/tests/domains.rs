@@ -312,3 +312,66 @@ fn cpus_pin_the_vcpus_as_configured() {
     let first = Cpus::PerVcpu(vec!["0".into()]);
     assert_eq!(make("first", first), [vec![0], host]);
 }
+
+/// Unpacked kernels that are kept, once there are as many.
+fn kept(lab: &Lab, count: usize) {
+    let directory = lab.paths().kernel_cache_dir();
+    eventually("the unpacked kernels are kept", || {
+        let found = std::fs::read_dir(&directory).map_or(0, Iterator::count);
+        (found == count).then_some(())
+    });
+}
+
+/// Creates domain `name` of `kernel`; returns what its monitor says that it was built of.
+fn built_of(lab: &Lab, name: &str, kernel: &str) -> String {
+    let mut config = lab.config(name);
+    config.kernel = kernel.into();
+    lab.create(config).unwrap();
+    let log = lab.root().join(format!("var/log/xen/domains/{name}.log"));
+    let text = std::fs::read_to_string(log).unwrap();
+    let line = text.lines().last().unwrap();
+    line.split_once(" built of ").unwrap().1.to_owned()
+}
+
+/// A kernel file whose last change is so old that it may be cached.
+fn settled_kernel(lab: &Lab, text: &str) -> String {
+    let path = lab.kernel("packed", text);
+    let changed = || std::fs::metadata(&path).unwrap().modified().unwrap();
+    eventually("the file system's clock goes on", || {
+        let age = std::time::SystemTime::now()
+            .duration_since(changed())
+            .ok()?;
+        (age > std::time::Duration::from_millis(50)).then_some(())
+    });
+    path
+}
+
+#[test]
+fn packed_kernel_is_unpacked_for_the_first_domain_only() {
+    let lab = Lab::new();
+    let kernel = settled_kernel(&lab, "packed ok");
+    assert_eq!(built_of(&lab, "first", &kernel), "packed ok");
+    kept(&lab, 1);
+    assert_eq!(built_of(&lab, "second", &kernel), "\x7fELF ok");
+    let kernel = settled_kernel(&lab, "packed anew");
+    assert_eq!(built_of(&lab, "third", &kernel), "packed anew");
+    kept(&lab, 2);
+    assert_eq!(built_of(&lab, "plain", &lab.kernel("plain", "ok")), "ok");
+    kept(&lab, 2);
+}
+
+#[test]
+fn kept_kernel_that_makes_no_domain_is_unpacked_again() {
+    let lab = Lab::new();
+    // What is unpacked of this one is refused.
+    let kernel = settled_kernel(&lab, "packed error: damaged");
+    assert_eq!(built_of(&lab, "first", &kernel), "packed error: damaged");
+    kept(&lab, 1);
+    assert_eq!(built_of(&lab, "second", &kernel), "packed error: damaged");
+    assert!(lab
+        .log()
+        .contains("the unpacked kernel of domain second made no domain"));
+    lab.destroy("first");
+    lab.destroy("second");
+    assert!(lab.traces().is_empty(), "{:?}", lab.traces());
+}

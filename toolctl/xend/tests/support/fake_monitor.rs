@@ -3,6 +3,8 @@
 //!
 //! ```text
 //!   kernel image (a text): ok | error: TEXT | die | wait PATH (build until PATH exists)
+//!                          packed TEXT (\x7fELF TEXT is written to the file for the unpacked kernel)
+//!                          \x7fELF [error: TEXT]
 //!   guest: control/shutdown = poweroff|halt|reboot -> Shutdown event    data/fault = crash|exit
 //! ```
 #![allow(unsafe_code)] // Descriptors arrive as numbers in the spec.
@@ -56,6 +58,17 @@ fn main() {
             writeln!(ready, "error: {rest}").unwrap();
             return;
         }
+        "packed" => {
+            let mut unpacked: File = take(spec.unpacked_fd.unwrap());
+            write!(unpacked, "\x7fELF {rest}").unwrap();
+        }
+        "\x7fELF" => match rest.strip_prefix("error: ") {
+            None => {}
+            Some(rest) => {
+                writeln!(ready, "error: {rest}").unwrap();
+                return;
+            }
+        },
         "wait" => {
             while !std::path::Path::new(rest).exists() {
                 std::thread::sleep(Duration::from_millis(5));
@@ -65,7 +78,7 @@ fn main() {
     }
     let store: UnixStream = take(spec.store_fd.unwrap());
     let mut log: File = take(spec.log_fd.unwrap());
-    writeln!(log, "domain {} built", spec.domid).unwrap();
+    writeln!(log, "domain {} built of {}", spec.domid, image.trim()).unwrap();
     let machine = Arc::new(Machine {
         guest: Mutex::new(Guest {
             paused: true,
