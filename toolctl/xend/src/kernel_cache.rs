@@ -216,7 +216,7 @@ impl Entry {
         let size = fstat(&self.file)?.st_size as u64;
         let mut magic = [0; 4];
         // noxen-vmm writes nothing where there is nothing to unpack.
-        let wanted = size >= 4 && size <= MAX_BYTES && {
+        let wanted = (4..=MAX_BYTES).contains(&size) && {
             self.file.read_exact_at(&mut magic, 0)?;
             magic == ELF_MAGIC
         };
