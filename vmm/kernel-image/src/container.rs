@@ -198,7 +198,7 @@ impl<'a> KernelFile<'a> {
     }
 
     /// Unpacks into a buffer that is known to be zero, or not.
-    fn fill(&self, out: &mut [u8], zeroed: bool) -> Result<(), KernelError> {
+    pub(crate) fn fill(&self, out: &mut [u8], zeroed: bool) -> Result<(), KernelError> {
         match self.compression() {
             None if out.len() == self.payload.len() => {
                 out.copy_from_slice(self.payload);

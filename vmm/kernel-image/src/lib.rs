@@ -118,7 +118,8 @@ pub fn load_file_into(
     let opened = KernelFile::open(&packed)?;
     let elf = match place(&opened, room) {
         Some(mut room) => {
-            opened.unpack_into(room.bytes_mut())?;
+            let zeroed = room.is_zeroed();
+            opened.fill(room.bytes_mut(), zeroed)?;
             ElfBytes::Room(room)
         }
         None => ElfBytes::Memory(opened.unpack()?.into_owned().into()),

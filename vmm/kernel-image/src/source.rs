@@ -79,6 +79,11 @@ pub trait Room: fmt::Debug {
 
     /// All of it, to be written.
     fn bytes_mut(&mut self) -> &mut [u8];
+
+    /// Whether it is known to read as zero before it is used: the third of a kernel that is zeros is then not written.
+    fn is_zeroed(&self) -> bool {
+        false
+    }
 }
 
 impl Source for ElfBytes<'_> {

@@ -5,8 +5,8 @@ mod support;
 use std::fs::File;
 
 use noxen_kernel_image::{
-    load, load_file, Class, Compression, Container, Feature, KernelError, NoteSource, PaeMode,
-    Source,
+    load, load_file, load_file_into, Class, Compression, Container, ElfBytes, Feature, Kernel,
+    KernelError, NoteSource, PaeMode, Room, Source,
 };
 use support::{asset, asset_path};
 
@@ -168,4 +168,41 @@ fn packed_kernel_from_its_file_is_the_same() {
         load(&asset("gnumach-amd64.gz")).expect("the same").image
     );
     assert_eq!(kernel.container, Container::Packed(Compression::Gzip));
+}
+
+#[test]
+fn packed_kernel_is_unpacked_into_room_that_fits() {
+    #[derive(Debug)]
+    struct Given(Vec<u8>, bool);
+    impl Room for Given {
+        fn bytes(&self) -> &[u8] {
+            &self.0
+        }
+        fn bytes_mut(&mut self) -> &mut [u8] {
+            &mut self.0
+        }
+        fn is_zeroed(&self) -> bool {
+            self.1
+        }
+    }
+    let file = File::open(asset_path("linux-cloud/vmlinuz")).expect("Debian's cloud kernel");
+    let plain = load_file(&file).expect("Debian's cloud kernel");
+    let all = |kernel: &Kernel<'_>| {
+        kernel
+            .elf
+            .slice(0, kernel.elf.size() as usize)
+            .expect("in memory")
+            .to_vec()
+    };
+    for (fill, zeroed) in [(0, true), (0x5a, false)] {
+        let kernel = load_file_into(&file, |size| {
+            Some(Box::new(Given(vec![fill; size as usize], zeroed)))
+        });
+        let kernel = kernel.expect("there is room");
+        assert!(matches!(kernel.elf, ElfBytes::Room(_)));
+        assert!(all(&kernel) == all(&plain) && kernel.image == plain.image);
+    }
+    let small = load_file_into(&file, |_| Some(Box::new(Given(vec![0; 100], true))))
+        .expect("it does without");
+    assert!(matches!(small.elf, ElfBytes::Memory(_)));
 }
