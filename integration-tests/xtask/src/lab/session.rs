@@ -131,6 +131,9 @@ fn order(spec: &Spec, run_dir: &RunDir, terminal: Option<(u16, u16)>) -> Result<
     env.extend(spec.env.iter().cloned());
     env.push(("NOXEN_LAB".to_owned(), "1".to_owned()));
     env.push(("NOXEN_LAB_OUT".to_owned(), out.clone()));
+    if spec.icount {
+        env.push(("NOXEN_LAB_ICOUNT".to_owned(), "1".to_owned()));
+    }
     Ok(Run {
         argv: spec.argv.clone(),
         env,
