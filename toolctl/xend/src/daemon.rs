@@ -9,7 +9,7 @@
 use crate::node::{Node, Options};
 use crate::registry::{self, Registry};
 use crate::store::StoreLink;
-use crate::{adopt, atomic, clock, error, housekeeper, info, log, server};
+use crate::{adopt, atomic, clock, error, housekeeper, info, kernel_cache, log, server};
 use rustix::fs::{flock, FlockOperation};
 use rustix::process::{getrlimit, setrlimit, Resource, Rlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -134,6 +134,7 @@ fn set_up(options: Options, echo: bool) -> Result<Parts, Failure> {
         options.xenstored.display()
     );
     atomic::make_directory(&paths.domains_run_dir(), 0o700)?;
+    kernel_cache::sweep(paths);
     let boot_id = registry::boot_id()?;
     let registry = Registry::open(paths, &boot_id)?;
     let store = StoreLink::new(options.xenstored.clone());

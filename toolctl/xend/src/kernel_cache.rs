@@ -27,6 +27,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// Most kernels that are kept.
@@ -35,6 +36,10 @@ const MAX_KERNELS: usize = 8;
 const MAX_BYTES: u64 = 1 << 30;
 /// What a kernel begins with.
 const ELF_MAGIC: [u8; 4] = *b"\x7fELF";
+
+/// What the name of a file ends with that is not whole yet.
+const UNFINISHED: &str = ".new";
+static TEMPORARY: AtomicU32 = AtomicU32::new(0);
 
 /// Held while room is made and a kernel gets its name.
 static TURN: Mutex<()> = Mutex::new(());
@@ -53,8 +58,10 @@ pub enum Kernel {
 pub struct Entry {
     directory: OwnedFd,
     name: String,
-    /// Without a name; noxen-vmm writes it.
+    /// noxen-vmm writes it.
     file: File,
+    /// Its name meanwhile, where the file system knows no files without one (overlayfs before Linux 6.3).
+    temporary: Option<String>,
     /// What has the name now is no good.
     replaces: bool,
 }
@@ -132,14 +139,53 @@ fn look(path: &Path, kernel: &File, anew: bool) -> io::Result<Kernel> {
             }
         }
     }
-    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-    let file = openat(&directory, ".", flags, Mode::RUSR | Mode::WUSR)?;
+    let (file, temporary) = empty_file(&directory, &name)?;
     Ok(Kernel::New(Entry {
         directory,
         name,
-        file: file.into(),
+        file,
+        temporary,
         replaces,
     }))
+}
+
+/// An empty file in `directory`, without a name if that can be had.
+fn empty_file(directory: &OwnedFd, name: &str) -> io::Result<(File, Option<String>)> {
+    let mode = Mode::RUSR | Mode::WUSR;
+    let flags = OFlags::RDWR | OFlags::CLOEXEC;
+    match openat(directory, ".", flags | OFlags::TMPFILE, mode) {
+        Ok(file) => Ok((file.into(), None)),
+        Err(Errno::OPNOTSUPP | Errno::ISDIR) => named_file(directory, name),
+        Err(e) => Err(e.into()),
+    }
+}
+
+fn named_file(directory: &OwnedFd, name: &str) -> io::Result<(File, Option<String>)> {
+    let number = TEMPORARY.fetch_add(1, Ordering::Relaxed);
+    let temporary = format!("{name}.{}.{number}{UNFINISHED}", std::process::id());
+    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::CREATE | OFlags::EXCL;
+    let file = openat(directory, &temporary, flags, Mode::RUSR | Mode::WUSR)?;
+    Ok((file.into(), Some(temporary)))
+}
+
+/// Removes the files that a xend which was killed has not finished.
+pub fn sweep(paths: &Paths) {
+    let entries = std::fs::read_dir(paths.kernel_cache_dir());
+    for entry in entries.into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().ends_with(UNFINISHED) {
+            // What stays takes room until the next start, nothing else.
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        if let Some(temporary) = &self.temporary {
+            // It has its right name by now, or was not kept; `sweep` tries again.
+            let _ = unlinkat(&self.directory, temporary, AtFlags::empty());
+        }
+    }
 }
 
 /// Opens the cache's directory; makes it if need be.
@@ -231,9 +277,24 @@ impl Entry {
             return Ok(false);
         }
         make_room(&self.directory, size)?;
-        let nameless = format!("/proc/self/fd/{}", self.file.as_fd().as_raw_fd());
-        let flags = AtFlags::SYMLINK_FOLLOW;
-        match linkat(CWD, nameless, &self.directory, &self.name, flags) {
+        let linked = match &self.temporary {
+            Some(temporary) => {
+                let flags = AtFlags::empty();
+                linkat(
+                    &self.directory,
+                    temporary,
+                    &self.directory,
+                    &self.name,
+                    flags,
+                )
+            }
+            None => {
+                let nameless = format!("/proc/self/fd/{}", self.file.as_fd().as_raw_fd());
+                let flags = AtFlags::SYMLINK_FOLLOW;
+                linkat(CWD, nameless, &self.directory, &self.name, flags)
+            }
+        };
+        match linked {
             Ok(()) => Ok(true),
             Err(Errno::EXIST) => Ok(false),
             Err(e) => Err(e.into()),

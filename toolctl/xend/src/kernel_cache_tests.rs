@@ -267,3 +267,37 @@ fn kernel_looked_for_anew_replaces_the_cached_one() {
     assert!(anew.keep().unwrap());
     assert_eq!(content(cache.look(&kernel)).len(), 9);
 }
+
+#[test]
+fn file_with_a_temporary_name_is_kept_under_its_own_or_removed() {
+    let cache = Cache::new();
+    let kernel = cache.kernel("vmlinuz", "packed");
+    let named = || {
+        let Kernel::New(mut entry) = cache.look(&kernel) else {
+            panic!("not a new kernel");
+        };
+        (entry.file, entry.temporary) = named_file(&entry.directory, &entry.name).unwrap();
+        entry
+    };
+    drop(named());
+    assert!(cache.names().is_empty());
+    let entry = filled(Kernel::New(named()), 100);
+    assert!(entry.keep().unwrap());
+    drop(entry);
+    assert_eq!(cache.names(), [name(&kernel)]);
+    assert_eq!(content(cache.look(&kernel)).len(), 100);
+}
+
+#[test]
+fn sweep_removes_unfinished_files_only() {
+    let place = TempDir::new("kernels");
+    let paths = Paths::under(place.path());
+    let directory = paths.kernel_cache_dir();
+    fs::create_dir_all(&directory).unwrap();
+    for file in ["1-2-3-4-5-6-7.elf", "1-2-3-4-5-6-7.elf.8.9.new"] {
+        fs::write(directory.join(file), "x").unwrap();
+    }
+    sweep(&paths);
+    assert!(directory.join("1-2-3-4-5-6-7.elf").exists());
+    assert_eq!(fs::read_dir(&directory).unwrap().count(), 1);
+}
