@@ -140,6 +140,10 @@ pub fn registers_text(vcpu: u32, registers: &Registers) -> String {
         segment("gs", &s.gs),
         segment("tr", &s.tr)
     );
+    if s.cr0 >> 31 == 0 {
+        // SVM leaves no state behind a triple fault, so KVM resets the vCPU.
+        out.push_str("  (paging is off: this vCPU was reset, what it did before is lost)\n");
+    }
     let _ = writeln!(
         out,
         "  gdt {:016x}+{:x}  idt {:016x}+{:x}",

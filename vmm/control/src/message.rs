@@ -104,7 +104,7 @@ pub enum Reply {
     Status(Box<Status>),
     /// Answer to [`Request::Counters`]: group -> kind -> count.
     Counters {
-        /// `exit`, `hypercall`, `refused`, `trap`, `emulated`, `other`.
+        /// `exit` (to noxen-vmm), `kvm` (KVM's own), `hypercall`, `refused`, `trap`, `emulated`, `other`.
         groups: BTreeMap<String, BTreeMap<String, u64>>,
     },
     /// Text.

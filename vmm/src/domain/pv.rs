@@ -181,12 +181,13 @@ pub fn build(
     let boot_time = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or(Duration::ZERO);
-    let table = host.pv_table(PvParameters {
+    let parameters = PvParameters {
         xen_version: XEN_VERSION,
         tsc_khz,
         tsc_mul: clock.mul,
         tsc_shift: clock.shift,
-    });
+    };
+    let table = host.pv_table(parameters);
     handover::write_cpuid(&memory.map, &region, &table)?;
     handover::init_shared_pages(&memory.map, &region, &layout, boot_time)?;
     let info = Facts {
@@ -221,7 +222,7 @@ pub fn build(
         sender,
         eventfd()?,
     ));
-    let vcpus = start_vcpus(fds, &host, image.entry, &shared)?;
+    let vcpus = start_vcpus(fds, &host, parameters, image.entry, &shared)?;
     let identity = Identity {
         domid: config.domid,
         memory_kib: config.memory_mib << 10,
@@ -284,6 +285,7 @@ fn tsc_khz(fds: &[VcpuFd]) -> Result<u32, PvError> {
 fn start_vcpus(
     fds: Vec<VcpuFd>,
     host: &HostCpuid,
+    parameters: PvParameters,
     entry: u64,
     shared: &Arc<Shared>,
 ) -> Result<Vec<runner::Handle>, PvError> {
@@ -293,7 +295,7 @@ fn start_vcpus(
     })?;
     let mut vcpus = Vec::new();
     for (id, fd) in (0..).zip(fds) {
-        let cpuid = host.for_kvm(id).ok_or(PvError::Kvm {
+        let cpuid = host.for_kvm(id, parameters).ok_or(PvError::Kvm {
             what: "take so many CPUID leaves",
             source: kvm_ioctls::Error::new(libc::E2BIG),
         })?;

@@ -124,8 +124,18 @@ impl HostCpuid {
     }
 
     /// The set for KVM_SET_CPUID2 of vCPU `id`. Fails (`None`) only when there are too many entries.
-    pub fn for_kvm(&self, id: u32) -> Option<CpuId> {
-        let mut entries = self.supported.clone();
+    ///
+    /// User space of the guest executes CPUID without the monitor: it finds Xen's leaves here too, in
+    /// place of KVM's, whose features the monitor uses without asking.
+    pub fn for_kvm(&self, id: u32, parameters: PvParameters) -> Option<CpuId> {
+        let hypervisor = XEN_BASE..XEN_BASE + 0x1_0000;
+        let mut entries: Vec<kvm_cpuid_entry2> = self
+            .supported
+            .iter()
+            .filter(|entry| !hypervisor.contains(&entry.function))
+            .copied()
+            .collect();
+        entries.extend(xen_leaves(parameters).iter().map(kvm_entry));
         for entry in &mut entries {
             match entry.function {
                 1 => {
@@ -251,6 +261,24 @@ impl HostCpuid {
         (2..64u32)
             .filter(move |n| mask >> n & 1 == 1)
             .filter_map(|n| self.leaf(0xd, n))
+    }
+}
+
+/// A row as KVM takes it.
+fn kvm_entry(row: &CpuidEntry) -> kvm_cpuid_entry2 {
+    kvm_cpuid_entry2 {
+        function: row.leaf,
+        index: row.subleaf,
+        flags: if row.indexed != 0 {
+            KVM_CPUID_FLAG_SIGNIFCANT_INDEX
+        } else {
+            0
+        },
+        eax: row.eax,
+        ebx: row.ebx,
+        ecx: row.ecx,
+        edx: row.edx,
+        ..Default::default()
     }
 }
 

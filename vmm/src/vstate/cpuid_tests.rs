@@ -43,13 +43,15 @@ fn host() -> HostCpuid {
 }
 
 fn table() -> Vec<CpuidEntry> {
-    host().pv_table(PvParameters {
-        xen_version: 4 << 16 | 17,
-        tsc_khz: 2_000_000,
-        tsc_mul: 0x8000_0000,
-        tsc_shift: 0,
-    })
+    host().pv_table(PARAMETERS)
 }
+
+const PARAMETERS: PvParameters = PvParameters {
+    xen_version: 4 << 16 | 17,
+    tsc_khz: 2_000_000,
+    tsc_mul: 0x8000_0000,
+    tsc_shift: 0,
+};
 
 fn row(leaf: u32, subleaf: u32) -> Option<CpuidEntry> {
     table()
@@ -140,7 +142,7 @@ fn xen_leaves_replace_those_of_kvm() {
 
 #[test]
 fn kvm_gets_the_vcpus_apic_id_and_the_timer() {
-    let cpuid = host().for_kvm(5).unwrap();
+    let cpuid = host().for_kvm(5, PARAMETERS).unwrap();
     let find = |leaf| {
         *cpuid
             .as_slice()
@@ -157,18 +159,24 @@ fn kvm_gets_the_vcpus_apic_id_and_the_timer() {
 }
 
 #[test]
+fn user_space_finds_xen_and_not_kvm() {
+    let cpuid = host().for_kvm(0, PARAMETERS).unwrap();
+    let bases: Vec<_> = cpuid
+        .as_slice()
+        .iter()
+        .filter(|entry| entry.function == XEN_BASE)
+        .collect();
+    assert_eq!(bases.len(), 1);
+    assert_eq!((bases[0].eax, bases[0].ebx), (XEN_BASE + 5, 0x566e_6558));
+}
+
+#[test]
 fn host_without_xsave_has_neither_cr4_bit_nor_leaf() {
     let mut host = host();
     host.supported[1].ecx &= !ECX1_XSAVE;
     assert_eq!(host.cr4() & CR4_OSXSAVE, 0);
     assert_eq!(host.xcr0_mask(), 0);
-    let parameters = PvParameters {
-        xen_version: 0,
-        tsc_khz: 1,
-        tsc_mul: 1,
-        tsc_shift: 0,
-    };
-    assert!(host.pv_table(parameters).iter().all(|r| r.leaf != 0xd));
+    assert!(host.pv_table(PARAMETERS).iter().all(|r| r.leaf != 0xd));
 }
 
 #[test]
@@ -177,11 +185,5 @@ fn table_fits_its_pages_however_many_leaves_the_host_has() {
     for index in 0..300 {
         host.supported.push(entry(4, Some(index), [1; 4]));
     }
-    let parameters = PvParameters {
-        xen_version: 0,
-        tsc_khz: 1,
-        tsc_mul: 1,
-        tsc_shift: 0,
-    };
-    assert_eq!(host.pv_table(parameters).len(), MAX_CPUID);
+    assert_eq!(host.pv_table(PARAMETERS).len(), MAX_CPUID);
 }
