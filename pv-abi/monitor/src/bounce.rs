@@ -25,26 +25,27 @@ pub struct Entry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BadStack;
 
+/// The part that all frames share.
+struct Saved {
+    /// Where the frame ends, aligned.
+    top: u64,
+    /// Selector as the guest sees it, event mask in the upper half.
+    cs: u64,
+    /// Flags as the guest sees them: IF stands for unmasked events.
+    rflags: u64,
+    /// Events were masked.
+    masked: bool,
+}
+
 impl<M: Machine> Cpu<'_, M> {
     /// Builds the frame for `regs` and points them at the handler. On error nothing but the mode changed.
     pub fn bounce(&mut self, regs: &mut Regs, entry: Entry) -> Result<(), BadStack> {
-        let from_user = !self.v.kernel_mode;
-        let top = if from_user {
-            self.to_kernel();
-            self.v.kernel_sp
-        } else {
-            regs.rsp
-        } & !15;
-        let masked = self.events_masked();
-        let mut rflags = regs.rflags & !(flags::IF | flags::IOPL);
-        if !masked {
-            rflags |= flags::IF;
-        }
-        let cs = if from_user {
-            regs.cs & 0xffff
-        } else {
-            regs.cs & 0xfffc
-        } | u64::from(masked) << 32;
+        let Saved {
+            top,
+            cs,
+            rflags,
+            masked,
+        } = self.save(regs);
         // Lowest address first; without an error code the frame starts one word later.
         let words = [
             regs.rcx,
@@ -81,6 +82,29 @@ impl<M: Machine> Cpu<'_, M> {
     ///                                                    because the faulting ones are already gone)
     /// ```
     pub fn bounce_failsafe(&mut self, regs: &mut Regs) -> Result<(), BadStack> {
+        let Saved {
+            top, cs, rflags, ..
+        } = self.save(regs);
+        let words = [
+            regs.rcx, regs.r11, 0, 0, 0, 0, regs.rip, cs, rflags, regs.rsp, regs.ss,
+        ];
+        let mut bytes = [0u8; 88];
+        for (slot, word) in bytes.chunks_exact_mut(8).zip(words) {
+            slot.copy_from_slice(&word.to_le_bytes());
+        }
+        let sp = top.wrapping_sub(88);
+        self.write(sp, &bytes).map_err(|_| BadStack)?;
+        self.m.null_segments();
+        let failsafe = self.v.callbacks.failsafe;
+        if failsafe.mask {
+            self.mask_events(true);
+        }
+        self.enter_kernel_at(regs, failsafe.address, sp);
+        Ok(())
+    }
+
+    /// Turns to the guest kernel and works out what every frame says of `regs`.
+    fn save(&mut self, regs: &Regs) -> Saved {
         let from_user = !self.v.kernel_mode;
         self.to_kernel();
         let top = if from_user {
@@ -98,22 +122,12 @@ impl<M: Machine> Cpu<'_, M> {
         } else {
             regs.cs & 0xfffc
         } | u64::from(masked) << 32;
-        let words = [
-            regs.rcx, regs.r11, 0, 0, 0, 0, regs.rip, cs, rflags, regs.rsp, regs.ss,
-        ];
-        let mut bytes = [0u8; 88];
-        for (slot, word) in bytes.chunks_exact_mut(8).zip(words) {
-            slot.copy_from_slice(&word.to_le_bytes());
+        Saved {
+            top,
+            cs,
+            rflags,
+            masked,
         }
-        let sp = top.wrapping_sub(88);
-        self.write(sp, &bytes).map_err(|_| BadStack)?;
-        self.m.null_segments();
-        let failsafe = self.v.callbacks.failsafe;
-        if failsafe.mask {
-            self.mask_events(true);
-        }
-        self.enter_kernel_at(regs, failsafe.address, sp);
-        Ok(())
     }
 
     fn enter_kernel_at(&mut self, regs: &mut Regs, rip: u64, rsp: u64) {
