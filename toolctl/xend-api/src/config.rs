@@ -56,6 +56,8 @@ pub struct DomainConfig {
     pub bootloader: String,
     /// Its arguments.
     pub bootargs: String,
+    /// Shorten the start of kernels that are known, in the domain's own copy.
+    pub kernel_tuning: bool,
     /// What happens when the guest powers off: destroy, restart, preserve, rename-restart, coredump-destroy,
     /// coredump-restart.
     pub on_poweroff: String,
@@ -132,6 +134,7 @@ impl Default for DomainConfig {
             cpu_cap: None,
             bootloader: String::new(),
             bootargs: String::new(),
+            kernel_tuning: true,
             on_poweroff: "destroy".into(),
             on_reboot: "restart".into(),
             on_crash: "restart".into(),

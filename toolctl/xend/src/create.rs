@@ -172,7 +172,7 @@ fn build(
         unpacked_fd: kernel.unpacked_fd(),
         ramdisk_fd: resources.ramdisk.as_ref().map(|f| fd(f)),
         cmdline: plan.cmdline.clone(),
-        tune_kernel: true,
+        tune_kernel: record.config.kernel_tuning,
         kvm_fd: fd(&resources.kvm),
         ram_fd: resources.ram.as_ref().map(|f| fd(f)),
         control_fd: fd(&control),

@@ -313,6 +313,21 @@ fn cpus_pin_the_vcpus_as_configured() {
     assert_eq!(make("first", first), [vec![0], host]);
 }
 
+#[test]
+fn kernel_is_left_as_its_file_has_it_only_when_asked() {
+    let lab = Lab::new();
+    let untouched = |name: &str, kernel_tuning: bool| {
+        let mut config = lab.config(name);
+        config.kernel_tuning = kernel_tuning;
+        lab.create(config).unwrap();
+        let log = lab.root().join(format!("var/log/xen/domains/{name}.log"));
+        let text = std::fs::read_to_string(log).unwrap();
+        text.contains("kernel as its file has it")
+    };
+    assert!(untouched("plain", false));
+    assert!(!untouched("tuned", true));
+}
+
 /// Unpacked kernels that are kept, once there are as many.
 fn kept(lab: &Lab, count: usize) {
     let directory = lab.paths().kernel_cache_dir();

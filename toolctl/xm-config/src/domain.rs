@@ -39,6 +39,7 @@ pub fn domain_config(settings: &Settings) -> Result<DomainConfig> {
             other => other.to_owned(),
         },
         bootargs: text("bootargs", ""),
+        kernel_tuning: settings.whole("kernel_tuning")?.unwrap_or(1) != 0,
         on_poweroff: text("on_poweroff", &defaults.on_poweroff),
         on_reboot: text("on_reboot", &defaults.on_reboot),
         on_crash: text("on_crash", &defaults.on_crash),

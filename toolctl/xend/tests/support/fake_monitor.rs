@@ -79,6 +79,9 @@ fn main() {
     let store: UnixStream = take(spec.store_fd.unwrap());
     let mut log: File = take(spec.log_fd.unwrap());
     writeln!(log, "domain {} built of {}", spec.domid, image.trim()).unwrap();
+    if !spec.tune_kernel {
+        writeln!(log, "kernel as its file has it").unwrap();
+    }
     let machine = Arc::new(Machine {
         guest: Mutex::new(Guest {
             paused: true,

@@ -82,6 +82,7 @@ fn image(node: &Node, config: &mut DomainConfig) {
     config.ramdisk = text("ramdisk");
     config.root = text("root");
     config.extra = text("args");
+    config.kernel_tuning = text("kernel_tuning") != "0";
     let ip = text("ip");
     let parts: Vec<&str> = ip.split(':').collect();
     match parts.as_slice() {

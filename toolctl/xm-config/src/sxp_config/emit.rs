@@ -85,5 +85,6 @@ fn image(config: &DomainConfig) -> Result<Node> {
     put("ip", &cmdline::ip_value(config).unwrap_or_default());
     put("root", &config.root);
     put("args", &args);
+    put("kernel_tuning", if config.kernel_tuning { "" } else { "0" });
     Ok(image)
 }

@@ -70,6 +70,18 @@ fn printed_configuration_reads_back_to_the_same_domain() {
 }
 
 #[test]
+fn kernel_tuning_off_survives_printing_and_is_absent_otherwise() {
+    let off = config("name='a'\nkernel='/k'\nkernel_tuning=0\n");
+    assert!(!off.kernel_tuning);
+    let text = to_sxp(&off).unwrap().pretty();
+    let again = from_sxp(&parse(&text, &Limits::default()).unwrap()).unwrap();
+    assert!(!again.kernel_tuning, "{text}");
+    let plain = config("name='a'\nkernel='/k'\n");
+    assert!(plain.kernel_tuning);
+    assert!(!to_sxp(&plain).unwrap().pretty().contains("kernel_tuning"));
+}
+
+#[test]
 fn device_texts_that_mean_nothing_have_xms_errors() {
     for (source, wanted) in [
         ("disk=['phy:a,b']", "Invalid disk specifier: phy:a,b"),
