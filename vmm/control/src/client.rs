@@ -1,7 +1,9 @@
 //! A blocking client of a domain's control socket.
 
+use crate::fds::send_with_fds;
 use crate::message::{Event, Reply, Request};
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -69,6 +71,26 @@ impl Client {
     /// Sends `request` and waits for its reply; events that arrive before it are dropped.
     pub fn ask(&mut self, request: &Request) -> Result<Reply, ClientError> {
         self.send(request)?;
+        self.reply()
+    }
+
+    /// [`Self::ask`] with descriptors sent along; the request states their count.
+    pub fn ask_with(
+        &mut self,
+        request: &Request,
+        fds: &[BorrowedFd<'_>],
+    ) -> Result<Reply, ClientError> {
+        let text = line(request);
+        let sent = send_with_fds(self.stream(), text.as_bytes(), fds);
+        let sent = sent.map_err(|source| self.io(source))?;
+        self.reader
+            .get_mut()
+            .write_all(&text.as_bytes()[sent..])
+            .map_err(|source| self.io(source))?;
+        self.reply()
+    }
+
+    fn reply(&mut self) -> Result<Reply, ClientError> {
         loop {
             if let Line::Reply(reply) = self.next_line()? {
                 return Ok(reply);
@@ -78,11 +100,9 @@ impl Client {
 
     /// Sends `request` without waiting.
     pub fn send(&mut self, request: &Request) -> Result<(), ClientError> {
-        let mut text = serde_json::to_string(request).unwrap_or_default();
-        text.push('\n');
         self.reader
             .get_mut()
-            .write_all(text.as_bytes())
+            .write_all(line(request).as_bytes())
             .map_err(|source| self.io(source))
     }
 
@@ -119,4 +139,10 @@ impl Client {
             source,
         }
     }
+}
+
+fn line(request: &Request) -> String {
+    let mut text = serde_json::to_string(request).unwrap_or_default();
+    text.push('\n');
+    text
 }

@@ -10,6 +10,8 @@
 #![deny(unsafe_code)]
 
 pub mod client;
+pub mod device;
+pub mod fds;
 pub mod framing;
 #[cfg(feature = "kvm")]
 pub mod kvm;
@@ -18,5 +20,6 @@ pub mod message;
 pub mod ram;
 pub mod spec;
 
+pub use device::{DeviceClass, DeviceId, DeviceSpec, DeviceState, DeviceStatus};
 pub use message::{Event, Reply, Request, ShutdownReason, Status};
 pub use spec::DomainSpec;

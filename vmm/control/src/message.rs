@@ -1,5 +1,6 @@
 //! Requests, replies and events of the control socket.
 
+use crate::device::{DeviceClass, DeviceSpec, DeviceState, DeviceStatus};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -23,6 +24,27 @@ pub enum Request {
     Registers,
     /// From now on this connection also carries [`Event`] lines.
     Subscribe,
+    /// Serve one more device, in a paused or a running domain. Answered once its back end is set up and
+    /// waits for the front end; an error leaves nothing behind.
+    AttachDevice {
+        /// The device.
+        device: DeviceSpec,
+        /// Descriptors sent along (SCM_RIGHTS, in the message that carries the start of this line).
+        fds: u32,
+    },
+    /// Let go of a device: asks the front end by its xenbus state, then [`Event::DeviceState`] tells when it
+    /// is closed. `force` does not wait for the front end.
+    DetachDevice {
+        /// Kind.
+        class: DeviceClass,
+        /// Number.
+        devid: u32,
+        /// Without asking.
+        #[serde(default)]
+        force: bool,
+    },
+    /// What is attached: answered by [`Reply::Devices`].
+    Devices,
 }
 
 /// Why a guest stopped (public/sched.h SHUTDOWN_*).
@@ -112,6 +134,11 @@ pub enum Reply {
         /// The text.
         text: String,
     },
+    /// Answer to [`Request::Devices`], by class and number.
+    Devices {
+        /// All there are.
+        devices: Vec<DeviceStatus>,
+    },
 }
 
 /// One line from noxen-vmm that nobody asked for; only on a subscribed connection.
@@ -131,5 +158,16 @@ pub enum Event {
         vcpu: u32,
         /// Up.
         online: bool,
+    },
+    /// A device came to another state.
+    DeviceState {
+        /// Kind.
+        class: DeviceClass,
+        /// Number.
+        devid: u32,
+        /// Now.
+        state: DeviceState,
+        /// One line: why it is closed or broken.
+        reason: Option<String>,
     },
 }

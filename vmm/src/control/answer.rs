@@ -2,7 +2,8 @@
 
 use crate::domain::calls::lock;
 use crate::domain::machine::Machine;
-use noxen_control::{Reply, Request};
+use noxen_control::fds::FdQueue;
+use noxen_control::{DeviceId, DeviceSpec, Reply, Request};
 
 /// What the connection is to do besides sending the reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,10 +16,10 @@ pub enum After {
     End,
 }
 
-/// Carries out one line.
-pub fn answer(machine: &mut Machine, line: &[u8]) -> (Reply, After) {
+/// Carries out one line; `fds` came along with it or with a later one.
+pub fn answer(machine: &mut Machine, line: &[u8], fds: &mut FdQueue) -> (Reply, After) {
     match serde_json::from_slice::<Request>(line) {
-        Ok(request) => carry_out(machine, request),
+        Ok(request) => carry_out(machine, request, fds),
         Err(error) => {
             let message = format!("not a control request: {error}");
             (Reply::Error { message }, After::Nothing)
@@ -26,7 +27,7 @@ pub fn answer(machine: &mut Machine, line: &[u8]) -> (Reply, After) {
     }
 }
 
-fn carry_out(machine: &mut Machine, request: Request) -> (Reply, After) {
+fn carry_out(machine: &mut Machine, request: Request, queue: &mut FdQueue) -> (Reply, After) {
     let reply = match request {
         Request::Status => Reply::Status(Box::new(machine.status())),
         Request::Pause => {
@@ -47,7 +48,34 @@ fn carry_out(machine: &mut Machine, request: Request) -> (Reply, After) {
             text: machine.registers(),
         },
         Request::Subscribe => return (Reply::Ok, After::Subscribe),
+        Request::AttachDevice { device, fds } => match attach(&device, fds, queue) {
+            Ok(()) => Reply::Ok,
+            Err(message) => Reply::Error { message },
+        },
+        Request::DetachDevice { class, devid, .. } => {
+            let id = DeviceId { class, devid };
+            let message = format!("{id} is not attached");
+            Reply::Error { message }
+        }
+        Request::Devices => Reply::Devices {
+            devices: Vec::new(),
+        },
         Request::Destroy => return (Reply::Ok, After::End),
     };
     (reply, After::Nothing)
+}
+
+fn attach(device: &DeviceSpec, fds: u32, queue: &mut FdQueue) -> Result<(), String> {
+    let _fds = queue.take(fds).map_err(|there| {
+        format!(
+            "{}: the request states {fds} descriptors, {there} came along",
+            device.id()
+        )
+    })?;
+    device.check()?;
+    Err(format!(
+        "{}: this noxen-vmm has no back end for class {}",
+        device.id(),
+        device.id().class
+    ))
 }

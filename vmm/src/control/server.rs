@@ -3,10 +3,11 @@
 use crate::control::answer::{answer, After};
 use crate::domain::machine::Machine;
 use noxen_control::client::MAX_LINE;
+use noxen_control::fds::{receive, FdQueue};
 use noxen_control::framing::LineBuffer;
 use noxen_control::Event;
 use serde::Serialize;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 
 /// Connections at a time; xend needs two or three.
@@ -19,6 +20,7 @@ const MAX_UNREAD: usize = 4 << 20;
 pub struct Connection {
     stream: UnixStream,
     input: LineBuffer,
+    fds: FdQueue,
     output: Vec<u8>,
     subscribed: bool,
     end_after_output: bool,
@@ -96,6 +98,7 @@ impl Connection {
         Connection {
             stream,
             input: LineBuffer::new(MAX_LINE as usize),
+            fds: FdQueue::default(),
             output: Vec::new(),
             subscribed: false,
             end_after_output: false,
@@ -115,7 +118,7 @@ impl Connection {
 
     fn serve(&mut self, machine: &mut Machine) {
         let mut buffer = [0u8; 4096];
-        match self.stream.read(&mut buffer) {
+        match receive(&self.stream, &mut buffer, &mut self.fds) {
             Ok(0) => self.dead = true,
             Ok(n) => {
                 if self.input.push(&buffer[..n]).is_err() {
@@ -126,7 +129,7 @@ impl Connection {
             Err(_) => self.dead = true,
         }
         while let Some(line) = self.input.next_line() {
-            let (reply, after) = answer(machine, &line);
+            let (reply, after) = answer(machine, &line, &mut self.fds);
             self.send(&reply);
             match after {
                 After::Nothing => {}

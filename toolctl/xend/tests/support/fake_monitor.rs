@@ -199,7 +199,11 @@ fn control(machine: &Machine, stream: UnixStream) {
                 }
                 guest.subscribers.push(stream.try_clone().unwrap());
             }
-            Request::Counters | Request::Registers => {
+            Request::Counters
+            | Request::Registers
+            | Request::AttachDevice { .. }
+            | Request::DetachDevice { .. }
+            | Request::Devices => {
                 let message = "the fake monitor has none".into();
                 tell(&stream, &Reply::Error { message });
             }

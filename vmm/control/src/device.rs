@@ -1,0 +1,273 @@
+//! Devices of a domain as noxen-vmm is asked to attach them.
+//!
+//! ```text
+//!   xend: nodes in the store, scripts, open(2) --AttachDevice + fds--> noxen-vmm: back end
+//!   noxen-vmm --DeviceState--> subscribers         xend: removes the nodes once it is closed
+//! ```
+//! A device is known by its class and its number ([`DeviceId`]). noxen-vmm opens nothing by itself: what
+//! paths stand here are names for messages and, for `frontend` and `backend`, directories of the store.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Most devices of a domain.
+pub const MAX_DEVICES: usize = 256;
+/// Longest string in a [`DeviceSpec`], bytes.
+pub const MAX_STRING: usize = 4096;
+
+/// What kind of device, by Xen's name.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeviceClass {
+    /// Block device (io/blkif.h).
+    Vbd,
+    /// Network interface (io/netif.h).
+    Vif,
+}
+
+impl fmt::Display for DeviceClass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            DeviceClass::Vbd => "vbd",
+            DeviceClass::Vif => "vif",
+        })
+    }
+}
+
+/// One device of a domain.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[serde(deny_unknown_fields)]
+pub struct DeviceId {
+    /// Kind.
+    pub class: DeviceClass,
+    /// Number within the kind (vbd: Xen's device number, e.g. 51712 for xvda; vif: index).
+    pub devid: u32,
+}
+
+impl fmt::Display for DeviceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.class, self.devid)
+    }
+}
+
+/// How the bytes of a disk are kept.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum ImageFormat {
+    /// As they are: a file or a block device.
+    #[default]
+    Raw,
+    /// QEMU's copy-on-write format, version 2 or 3.
+    Qcow2,
+    /// VMware's.
+    Vmdk,
+    /// Connectix', Microsoft's (Xen's `tap:vhd`).
+    Vhd,
+    /// Its successor.
+    Vhdx,
+    /// A connected socket of an NBD server, nothing said on it yet.
+    Nbd,
+}
+
+/// Who moves the bytes between guest and host file.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Engine {
+    /// io_uring where the kernel offers it, else threads.
+    #[default]
+    Auto,
+    /// io_uring or an error.
+    IoUring,
+    /// Threads that call preadv and pwritev.
+    Threads,
+}
+
+/// The host's side of a disk.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct DiskImage {
+    /// As given by the administrator (messages only).
+    pub path: String,
+    /// Format.
+    #[serde(default)]
+    pub format: ImageFormat,
+    /// Past the page cache (O_DIRECT).
+    #[serde(default)]
+    pub direct: bool,
+    /// Engine.
+    #[serde(default)]
+    pub engine: Engine,
+    /// Export name of an NBD server; empty for its default.
+    #[serde(default)]
+    pub export: String,
+}
+
+/// One device to attach. `frontend` and `backend` are absolute store paths without a slash at the end,
+/// whose first nodes xend has written.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(tag = "class", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum DeviceSpec {
+    /// A disk. Descriptors: 0 the image (or NBD socket).
+    Vbd {
+        /// Xen's device number.
+        devid: u32,
+        /// `/local/domain/N/device/vbd/DEVID`.
+        frontend: String,
+        /// `/local/domain/0/backend/vbd/N/DEVID`.
+        backend: String,
+        /// Where the bytes are.
+        image: DiskImage,
+        /// Writes are refused.
+        readonly: bool,
+        /// A CD-ROM (VDISK_CDROM).
+        #[serde(default)]
+        cdrom: bool,
+        /// Bytes of a logical sector, 512 or 4096; default 512.
+        #[serde(default)]
+        sector_size: Option<u32>,
+        /// Bytes of a physical sector; default: what the host says, else the logical one.
+        #[serde(default)]
+        physical_sector_size: Option<u32>,
+    },
+    /// A network interface. Descriptors: one tap queue each.
+    Vif {
+        /// Index.
+        devid: u32,
+        /// `/local/domain/N/device/vif/DEVID`.
+        frontend: String,
+        /// `/local/domain/0/backend/vif/N/DEVID`.
+        backend: String,
+        /// `aa:bb:cc:dd:ee:ff`.
+        mac: String,
+        /// Limit on what the guest sends.
+        #[serde(default)]
+        rate: Option<VifRate>,
+    },
+}
+
+/// netback's credit scheduler: so many bytes per so many microseconds.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct VifRate {
+    /// Bytes of credit per period.
+    pub bytes: u64,
+    /// Period, microseconds.
+    pub interval_us: u64,
+}
+
+impl DeviceSpec {
+    /// Which device it is.
+    pub fn id(&self) -> DeviceId {
+        let (class, devid) = match self {
+            DeviceSpec::Vbd { devid, .. } => (DeviceClass::Vbd, *devid),
+            DeviceSpec::Vif { devid, .. } => (DeviceClass::Vif, *devid),
+        };
+        DeviceId { class, devid }
+    }
+
+    /// Store directories: front end's, back end's.
+    pub fn paths(&self) -> (&str, &str) {
+        match self {
+            DeviceSpec::Vbd {
+                frontend, backend, ..
+            }
+            | DeviceSpec::Vif {
+                frontend, backend, ..
+            } => (frontend, backend),
+        }
+    }
+
+    /// Whether the strings are of sane length and the paths absolute; the line says what is not.
+    pub fn check(&self) -> Result<(), String> {
+        let (frontend, backend) = self.paths();
+        for path in [frontend, backend] {
+            if !path.starts_with('/') || path.ends_with('/') {
+                return Err(format!(
+                    "{}: store path {path:?} is not absolute or ends with a slash",
+                    self.id()
+                ));
+            }
+        }
+        let long = match self {
+            DeviceSpec::Vbd { image, .. } => {
+                image.path.len() > MAX_STRING || image.export.len() > MAX_STRING
+            }
+            DeviceSpec::Vif { mac, .. } => mac.len() > MAX_STRING,
+        };
+        if long || frontend.len() > MAX_STRING || backend.len() > MAX_STRING {
+            return Err(format!(
+                "{}: a string is longer than {MAX_STRING} bytes",
+                self.id()
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// How far a device is.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeviceState {
+    /// Attached; the front end has not connected yet.
+    Waiting,
+    /// In use by the front end.
+    Connected,
+    /// Being shut down.
+    Closing,
+    /// Let go of: noxen-vmm has forgotten it and closed its descriptors.
+    Closed,
+    /// Given up because the front end broke the rules; stays in the list until it is detached.
+    Broken,
+}
+
+/// One device in [`crate::Reply::Devices`].
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct DeviceStatus {
+    /// Which.
+    #[serde(flatten)]
+    pub id: DeviceId,
+    /// How far.
+    pub state: DeviceState,
+    /// Why it is broken.
+    pub reason: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vif(frontend: &str) -> DeviceSpec {
+        DeviceSpec::Vif {
+            devid: 0,
+            frontend: frontend.into(),
+            backend: "/local/domain/0/backend/vif/1/0".into(),
+            mac: "00:16:3e:00:00:01".into(),
+            rate: None,
+        }
+    }
+
+    #[test]
+    fn spec_with_an_unknown_field_is_refused() {
+        let text =
+            r#"{"class":"vif","devid":0,"frontend":"/f","backend":"/b","mac":"","colour":1}"#;
+        let error = serde_json::from_str::<DeviceSpec>(text).unwrap_err();
+        assert!(error.to_string().contains("colour"), "{error}");
+    }
+
+    #[test]
+    fn spec_comes_back_from_its_own_text() {
+        let spec = vif("/local/domain/1/device/vif/0");
+        let text = serde_json::to_string(&spec).unwrap();
+        assert_eq!(serde_json::from_str::<DeviceSpec>(&text).unwrap(), spec);
+    }
+
+    #[test]
+    fn spec_with_a_wild_path_is_named() {
+        assert!(vif("/f").check().is_ok());
+        for path in ["", "relative", "/f/"] {
+            assert!(vif(path).check().unwrap_err().starts_with("vif 0:"));
+        }
+        let long = format!("/{}", "x".repeat(MAX_STRING));
+        assert!(vif(&long).check().is_err());
+    }
+}
