@@ -1,5 +1,6 @@
 //! [`DomainConfig`]: the configuration variables of a domain, typed, as `xm create` understands them.
 
+use crate::device::{Disk, Vif};
 use serde::{Deserialize, Serialize};
 
 /// Which host CPUs the vCPUs may use (variable `cpus`).
@@ -17,8 +18,8 @@ pub enum Cpus {
 
 /// Everything a configuration says about one domain (xm-reference: "Variables").
 ///
-/// Numbers are wide and signed so that a wrong one reaches xend, which names it in its error. Devices are
-/// kept as the strings that were written.
+/// Numbers are wide and signed so that a wrong one reaches xend, which names it in its error. Devices that no
+/// class is built for yet are kept as the strings that were written.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub struct DomainConfig {
@@ -89,10 +90,10 @@ pub struct DomainConfig {
     pub nfs_server: Option<String>,
     /// Directory of the NFS root.
     pub nfs_root: Option<String>,
-    /// Disks, as written.
-    pub disk: Vec<String>,
-    /// Network interfaces, as written.
-    pub vif: Vec<String>,
+    /// Disks; the first is the one that a boot loader looks at.
+    pub disk: Vec<Disk>,
+    /// Network interfaces.
+    pub vif: Vec<Vif>,
     /// Frame buffers, as written.
     pub vfb: Vec<String>,
     /// Virtual TPMs, as written.

@@ -11,11 +11,13 @@
 pub mod client;
 pub mod cmdline;
 pub mod config;
+pub mod device;
 pub mod info;
 pub mod message;
 pub mod paths;
 
 pub use client::{Client, ClientError};
 pub use config::{Cpus, DomainConfig};
+pub use device::{DeviceClass, DeviceConfig, Disk, Vif};
 pub use info::{DomainInfo, DomainState, DomainVcpus, NodeInfo, StateFilter, VcpuInfo};
 pub use message::{Answer, Fault, Request, Response, ShutdownKind};

@@ -112,9 +112,15 @@ fn check_built(config: &DomainConfig) -> Result<(), Fault> {
             "Invalid Configuration: bootloader is not supported yet; name the kernel by kernel = and ramdisk =",
         ));
     }
+    for (key, none) in [
+        ("disk", config.disk.is_empty()),
+        ("vif", config.vif.is_empty()),
+    ] {
+        if !none {
+            return Err(not_built(key));
+        }
+    }
     for (key, values) in [
-        ("disk", &config.disk),
-        ("vif", &config.vif),
         ("vfb", &config.vfb),
         ("vtpm", &config.vtpm),
         ("pci", &config.pci),
@@ -124,12 +130,16 @@ fn check_built(config: &DomainConfig) -> Result<(), Fault> {
         ("access_control", &config.access_control),
     ] {
         if !values.is_empty() {
-            return Err(Fault::generic(format!(
-                "Invalid Configuration: {key} is not supported yet; remove {key} from the configuration"
-            )));
+            return Err(not_built(key));
         }
     }
     Ok(())
+}
+
+fn not_built(key: &str) -> Fault {
+    Fault::generic(format!(
+        "Invalid Configuration: {key} is not supported yet; remove {key} from the configuration"
+    ))
 }
 
 /// Variables of `config` that are set, do no harm and have no effect yet.

@@ -1,5 +1,5 @@
 use super::*;
-use noxen_xend_api::Cpus;
+use noxen_xend_api::{Cpus, Disk, Vif};
 
 fn config() -> DomainConfig {
     DomainConfig {
@@ -86,8 +86,8 @@ fn check_event_values() {
 fn check_refuses_what_is_not_built() {
     assert!(refusal(|c| c.builder = "hvm".into()).contains("HVM"));
     assert!(refusal(|c| c.bootloader = "pygrub".into()).contains("bootloader"));
-    assert!(refusal(|c| c.disk = vec!["phy:a,xvda,w".into()]).contains("disk"));
-    assert!(refusal(|c| c.vif = vec![String::new()]).contains("vif"));
+    assert!(refusal(|c| c.disk.extend(Disk::parse("phy:a,xvda,w"))).contains("disk"));
+    assert!(refusal(|c| c.vif.push(Vif::default())).contains("vif"));
     assert!(refusal(|c| {
         c.vcpus = 2;
         c.vcpu_avail = Some(1);

@@ -4,7 +4,8 @@
 
 use crate::error::{ConfigError, Result};
 use crate::settings::{Setting, Settings};
-use noxen_xend_api::{Cpus, DomainConfig};
+use noxen_xend_api::device::DeviceError;
+use noxen_xend_api::{Cpus, Disk, DomainConfig, Vif};
 
 /// The configuration that `settings` describe. File names become absolute.
 pub fn domain_config(settings: &Settings) -> Result<DomainConfig> {
@@ -55,8 +56,8 @@ pub fn domain_config(settings: &Settings) -> Result<DomainConfig> {
         dhcp: text("dhcp", "off"),
         nfs_server: some("nfs_server"),
         nfs_root: some("nfs_root"),
-        disk: settings.list("disk"),
-        vif: settings.list("vif"),
+        disk: devices(settings, "disk", Disk::parse)?,
+        vif: devices(settings, "vif", Vif::parse)?,
         vfb: settings.list("vfb"),
         vtpm: settings.list("vtpm"),
         pci: settings.list("pci"),
@@ -91,6 +92,19 @@ pub fn domain_config(settings: &Settings) -> Result<DomainConfig> {
         config.on_crash = crash.into();
     }
     Ok(config)
+}
+
+/// The texts of `name`, each made a device.
+fn devices<T>(
+    settings: &Settings,
+    name: &str,
+    parse: fn(&str) -> std::result::Result<T, DeviceError>,
+) -> Result<Vec<T>> {
+    let texts = settings.list(name);
+    let parsed = texts.iter().map(|text| parse(text));
+    parsed
+        .collect::<std::result::Result<_, _>>()
+        .map_err(|error| ConfigError::config(error.to_string()))
 }
 
 /// `builder`, or what xl's `type` says in its place.
@@ -152,7 +166,7 @@ mod tests {
             (config.on_poweroff.as_str(), config.on_crash.as_str()),
             ("destroy", "preserve")
         );
-        assert_eq!(config.vif, [""]);
+        assert_eq!(config.vif, [Vif::default()]);
         assert_eq!(config.name, "d");
     }
 

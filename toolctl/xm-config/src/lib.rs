@@ -36,4 +36,4 @@ pub use limits::Limits;
 pub use load::{find_config, load_file, load_source, Loaded, Options, Warning};
 pub use settings::Settings;
 pub use sxp::Node;
-pub use sxp_config::{from_sxp, to_sxp};
+pub use sxp_config::{disk_node, from_sxp, to_sxp, vif_node};

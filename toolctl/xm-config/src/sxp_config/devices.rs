@@ -2,12 +2,8 @@
 
 use crate::error::{ConfigError, Result};
 use crate::sxp::Node;
-use noxen_xend_api::DomainConfig;
+use noxen_xend_api::{Disk, DomainConfig, Vif};
 
-const VIF_KEYS: &[&str] = &[
-    "type", "mac", "bridge", "ip", "script", "backend", "vifname", "rate", "model", "accel",
-    "policy", "label",
-];
 const VFB_KEYS: &[&str] = &[
     "type",
     "vnc",
@@ -22,6 +18,8 @@ const VFB_KEYS: &[&str] = &[
     "keymap",
     "videoram",
 ];
+/// Members of `(vif ..)` that a running domain's listing has and a configuration has not.
+const NOT_OF_A_CONFIG: &[&str] = &["uuid", "handle", "security_label", "devid"];
 const VTPM_KEYS: &[&str] = &["instance", "backend", "type"];
 const PCI_OPTIONS: &[&str] = &["msitranslate", "power_mgmt"];
 
@@ -32,9 +30,7 @@ fn error<T>(message: String) -> Result<T> {
 /// All devices of `config` in xm's order.
 pub(super) fn emit(config: &DomainConfig) -> Result<Vec<Node>> {
     let mut all = Vec::new();
-    for text in &config.disk {
-        all.push(disk(text)?);
-    }
+    all.extend(config.disk.iter().map(disk_node));
     let pci: Vec<Node> = config
         .pci
         .iter()
@@ -52,11 +48,7 @@ pub(super) fn emit(config: &DomainConfig) -> Result<Vec<Node>> {
     for text in &config.irq {
         all.push(Node::list("irq", vec![Node::pair("irq", text.as_str())]));
     }
-    for text in &config.vif {
-        all.push(options("vif", text, VIF_KEYS, |key| {
-            format!("Invalid vif option: {key}")
-        })?);
-    }
+    all.extend(config.vif.iter().map(vif_node));
     // Only the first TPM counted, and its instance has another name on the wire.
     if let Some(text) = config.vtpm.first() {
         let vtpm = options("vtpm", text, VTPM_KEYS, |key| {
@@ -81,45 +73,31 @@ pub(super) fn emit(config: &DomainConfig) -> Result<Vec<Node>> {
     Ok(all)
 }
 
-/// `UNAME,DEV,MODE[,BACKEND[,PROTOCOL]]`.
-fn disk(text: &str) -> Result<Node> {
-    let parts: Vec<&str> = text.split(',').map(str::trim).collect();
-    let invalid = || error(format!("Invalid disk specifier: {text}"));
-    let (uname, dev, mode, rest) = match parts.as_slice() {
-        [uname, dev, mode, rest @ ..] if rest.len() <= 2 => (*uname, *dev, *mode, rest),
-        _ => return invalid(),
-    };
-    let cdrom = dev.ends_with(":cdrom");
-    if dev.is_empty() || (uname.is_empty() && !cdrom) {
-        return invalid();
-    }
-    if !matches!(mode, "r" | "w" | "w!") {
-        return error(format!(
-            "Invalid mode '{mode}' in disk {text}; it is r, w or w!"
-        ));
-    }
-    if !uname.is_empty() && !uname.contains(':') {
-        return invalid();
-    }
-    let class = if uname.starts_with("tap:") {
-        "tap"
-    } else {
-        "vbd"
-    };
+/// `(vbd (uname ..)(dev ..)(mode ..))`, or `tap`.
+pub fn disk_node(disk: &Disk) -> Node {
     let mut node = Node::list(
-        class,
+        disk.class(),
         vec![
-            Node::pair("uname", uname),
-            Node::pair("dev", dev),
-            Node::pair("mode", mode),
+            Node::pair("uname", disk.uname.as_str()),
+            Node::pair("dev", disk.dev_text()),
+            Node::pair("mode", disk.mode.text()),
         ],
     );
-    for (key, value) in ["backend", "protocol"].iter().zip(rest) {
-        if !value.is_empty() {
-            node.push(Node::pair(key, *value));
+    for (key, value) in [("backend", &disk.backend), ("protocol", &disk.protocol)] {
+        if let Some(value) = value {
+            node.push(Node::pair(key, value.as_str()));
         }
     }
-    Ok(node)
+    node
+}
+
+/// `(vif (mac ..)(bridge ..)..)`.
+pub fn vif_node(vif: &Vif) -> Node {
+    let pairs = vif.pairs().into_iter();
+    Node::list(
+        "vif",
+        pairs.map(|(key, value)| Node::pair(key, value)).collect(),
+    )
 }
 
 /// `key=value,key=value` into `(name (key value)...)`.
@@ -273,18 +251,27 @@ pub(super) fn accept(node: &Node, config: &mut DomainConfig) -> Result<()> {
     match node.key().unwrap_or("") {
         "vbd" | "tap" => {
             let mut text = format!("{},{},{}", get("uname"), get("dev"), get("mode"));
-            let (backend, protocol) = (get("backend"), get("protocol"));
-            if !backend.is_empty() || !protocol.is_empty() {
-                text.push_str(&format!(",{backend}"));
+            for key in ["backend", "protocol"] {
+                text.push_str(&format!(",{}", get(key)));
             }
-            if !protocol.is_empty() {
-                text.push_str(&format!(",{protocol}"));
-            }
-            config.disk.push(text);
+            let text = text.trim_end_matches(',');
+            config
+                .disk
+                .push(Disk::parse(text).map_err(|e| ConfigError::config(e.to_string()))?);
         }
-        "vif" => config
-            .vif
-            .push(pairs(&["uuid", "handle", "security_label"])),
+        "vif" => {
+            let mut vif = Vif::default();
+            for member in node.members() {
+                let value = member.members().first().and_then(Node::text);
+                if let (Some(key), Some(value)) = (member.key(), value) {
+                    if !NOT_OF_A_CONFIG.contains(&key) {
+                        vif.set(key, value)
+                            .map_err(|e| ConfigError::config(e.to_string()))?;
+                    }
+                }
+            }
+            config.vif.push(vif);
+        }
         "vfb" => config
             .vfb
             .push(pairs(&["uuid", "location", "other_config"])),

@@ -11,7 +11,11 @@ fn config(source: &str) -> DomainConfig {
 }
 
 fn emit_error(source: &str) -> String {
-    to_sxp(&config(source)).unwrap_err().to_string()
+    let loaded = load_source(source, "./d", &[], &Options::default()).unwrap();
+    domain_config(&loaded.settings)
+        .and_then(|config| to_sxp(&config))
+        .unwrap_err()
+        .to_string()
 }
 
 const FULL: &str = "name='tenant03'\nmemory=192\nmaxmem=256\nvcpus=2\non_crash='preserve'\nkernel='/boot/vmlinuz-guest'\n\
