@@ -19,6 +19,7 @@ pub mod message;
 #[cfg(feature = "kvm")]
 pub mod ram;
 pub mod spec;
+pub mod tap;
 
 pub use device::{DeviceClass, DeviceId, DeviceSpec, DeviceState, DeviceStatus};
 pub use message::{Event, Reply, Request, ShutdownReason, Status};
