@@ -4,9 +4,15 @@
 //!   console.rs   ring page <-> buffers        pty.rs   buffers <-> pseudo-terminal
 //!   xenstore.rs  ring page <-> store connection
 //!   ring.rs      the byte ring that both pages are made of
+//!
+//!   xenbus.rs    store states of a device's two ends -> what its back end does
+//!   grant.rs     pages that a guest grants            sring.rs   the request rings on them
 //! ```
 
 pub mod console;
+pub mod grant;
 pub mod pty;
 pub mod ring;
+pub mod sring;
+pub mod xenbus;
 pub mod xenstore;
