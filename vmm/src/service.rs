@@ -14,13 +14,13 @@
 //! are (flow control); there are a dozen descriptors at most, so a registered set would save nothing.
 
 use crate::control::server::Server;
-use crate::devices::{Context, Devices, Door};
 use crate::domain::calls::{lock, Shared};
 use crate::domain::machine::Machine;
 use crate::domain::pv::Domain;
 use crate::log::Level;
 use crate::store::{Connection, Store};
-use crate::vstate::irq::Channel;
+use crate::vstate::irq::{Channel, Doorbell};
+use crate::vstate::vm::Vm;
 use noxen_control::ShutdownReason;
 use noxen_devices::pv::console::Console;
 use noxen_devices::pv::pty::Pty;
@@ -89,7 +89,9 @@ pub enum Until {
 pub struct Service {
     machine: Machine,
     shared: Arc<Shared>,
-    devices: Devices,
+    // Kept for ports bound later; dropping them would not unbind anything.
+    _vm: Vm,
+    _doorbell: Doorbell,
     console: Console,
     console_port: Channel,
     console_end: ConsoleEnd,
@@ -118,7 +120,6 @@ impl Service {
         domain: Domain,
         console_end: ConsoleEnd,
         store: Option<Connection>,
-        door: Door,
         control: Option<Server>,
     ) -> io::Result<Service> {
         let shared = domain.machine.shared().clone();
@@ -128,8 +129,6 @@ impl Service {
         }
         let console = Console::new(&shared.memory, domain.console_page)
             .map_err(|error| io::Error::other(error.to_string()))?;
-        let context = Context::new(shared.clone(), domain.vm, domain.doorbell);
-        let devices = Devices::new(context, door)?;
         let store = match store {
             Some(connection) => Some(StorePort {
                 store: Store::new(&shared.memory, domain.store_page, connection)?,
@@ -140,7 +139,8 @@ impl Service {
         Ok(Service {
             machine,
             shared,
-            devices,
+            _vm: domain.vm,
+            _doorbell: domain.doorbell,
             console,
             console_port: domain.console,
             console_end,
@@ -278,7 +278,7 @@ impl Service {
             Source::Connection(index) => {
                 let readable = flags.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR);
                 if let Some(control) = self.control.as_mut().filter(|_| readable) {
-                    control.serve(index, &mut self.machine, &self.devices);
+                    control.serve(index, &mut self.machine);
                 }
             }
         }

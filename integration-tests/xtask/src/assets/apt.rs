@@ -31,6 +31,8 @@ const NEEDED: &[&str] = &[
     "cpio",
     "busybox-static",
     "iproute2",
+    // hotplug scripts
+    "nftables",
 ];
 
 /// Which of the needed packages are not installed.

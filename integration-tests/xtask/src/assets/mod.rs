@@ -70,6 +70,7 @@ pub fn ensure_all() -> Result<()> {
     }
     cache.guests()?;
     cache.grub()?;
+    cache.xen_scripts()?;
     cache.gnumach()
 }
 
@@ -187,6 +188,15 @@ impl Cache {
             })?;
         }
         Ok(())
+    }
+
+    /// Debian's hotplug scripts, which must run unchanged.
+    fn xen_scripts(&self) -> Result<()> {
+        self.once("xen-scripts", |new| {
+            let tree = apt::fetch("xen-utils-common", self.scratch()?)?;
+            fs::rename(tree.join("etc/xen/scripts"), new)?;
+            Ok(())
+        })
     }
 
     fn gnumach(&self) -> Result<()> {
