@@ -7,8 +7,10 @@
 //!
 //!   xenbus.rs    store states of a device's two ends -> what its back end does
 //!   grant.rs     pages that a guest grants            sring.rs   the request rings on them
+//!   block/       disks on such rings
 //! ```
 
+pub mod block;
 pub mod console;
 pub mod grant;
 pub mod pty;
