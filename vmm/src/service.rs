@@ -98,6 +98,7 @@ pub struct Service {
     /// The guest does not notify; the console is polled.
     console_quiet: bool,
     console_polled: Instant,
+    reservation_seen: Instant,
     store: Option<StorePort>,
     control: Option<Server>,
 }
@@ -107,6 +108,13 @@ const CONSOLE_PERIOD: Duration = Duration::from_millis(1);
 const CONSOLE_TIMEOUT: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: CONSOLE_PERIOD.as_nanos() as i64,
+};
+
+/// How often the memory of a domain that gave some back is compared with its reservation.
+const RESERVATION_PERIOD: Duration = Duration::from_secs(5);
+const RESERVATION_TIMEOUT: Timespec = Timespec {
+    tv_sec: RESERVATION_PERIOD.as_secs() as i64,
+    tv_nsec: 0,
 };
 
 struct StorePort {
@@ -146,6 +154,7 @@ impl Service {
             console_end,
             console_quiet: false,
             console_polled: Instant::now(),
+            reservation_seen: Instant::now(),
             store,
             control,
         })
@@ -166,6 +175,10 @@ impl Service {
             if self.console_quiet && self.console_polled.elapsed() >= CONSOLE_PERIOD {
                 self.poll_console();
             }
+            if self.reservation_seen.elapsed() >= RESERVATION_PERIOD {
+                self.reservation_seen = Instant::now();
+                self.machine.hold_to_reservation();
+            }
             for (source, flags) in ready {
                 self.serve(source, flags);
             }
@@ -185,7 +198,11 @@ impl Service {
             sources.push(source);
             fds.push(PollFd::from_borrowed_fd(fd, flags));
         }
-        let timeout = self.console_quiet.then_some(&CONSOLE_TIMEOUT);
+        let timeout = match (self.console_quiet, self.machine.may_overrun()) {
+            (true, _) => Some(&CONSOLE_TIMEOUT),
+            (false, true) => Some(&RESERVATION_TIMEOUT),
+            (false, false) => None,
+        };
         match poll(&mut fds, timeout) {
             Ok(_) => {}
             Err(Errno::INTR) => return Ok(Vec::new()),

@@ -7,6 +7,7 @@ mod exits;
 mod host;
 mod kernels;
 mod lifecycle;
+mod resources;
 mod smp;
 mod store;
 mod survival;

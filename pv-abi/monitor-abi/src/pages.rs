@@ -115,3 +115,28 @@ pub struct VcpuPublic {
     pub reserved: [u64; 6],
 }
 const _: () = assert!(core::mem::size_of::<VcpuPublic>() == 64);
+
+/// Where [`DomainPublic`] is on the public page, behind the vCPUs.
+pub const DOMAIN_PUBLIC: u64 = 2048;
+const _: () = assert!(crate::layout::MAX_VCPUS * core::mem::size_of::<VcpuPublic>() <= 2048);
+
+/// What the tools read of the whole domain and set for it; on the public page at [`DOMAIN_PUBLIC`].
+#[repr(C)]
+pub struct DomainPublic {
+    /// Frames that the domain has now; written by the monitor.
+    pub pages: AtomicU64,
+    /// Most frames that it may have from now on; written by noxen-vmm. 0: `MonInfo::max_pages`.
+    pub ceiling: AtomicU64,
+    /// A bit for each vCPU that is to get an NMI; set by noxen-vmm, which then signals the doorbell interrupt, and
+    /// taken by the monitor.
+    pub nmi: AtomicU64,
+    /// Reserved.
+    pub reserved: [u64; 5],
+}
+const _: () = assert!(core::mem::size_of::<DomainPublic>() == 64);
+
+/// Flag in a frame's byte of the frame table: the frame is not in the state it had at boot, when the first
+/// `MonInfo::nr_pages` pseudo-physical frames were the domain's and the others were not.
+pub const FRAME_BALLOONED: u8 = 4;
+/// Flag in a frame's byte of the frame table: noxen-vmm is taking the memory.
+pub const FRAME_LEAVING: u8 = 8;

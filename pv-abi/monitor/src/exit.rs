@@ -14,8 +14,10 @@ use crate::cpu::Cpu;
 use crate::domain::{attention, place};
 use crate::machine::Machine;
 use crate::regs::Regs;
+use core::mem::offset_of;
 use core::sync::atomic::Ordering;
 use noxen_monitor_abi::counters::other;
+use noxen_monitor_abi::pages::DomainPublic;
 use noxen_pv_abi::vcpu::Runstate;
 
 impl<M: Machine> Cpu<'_, M> {
@@ -90,6 +92,7 @@ impl<M: Machine> Cpu<'_, M> {
         }
         if bits & attention::DOORBELL != 0 {
             self.drain_doorbell();
+            self.take_outside_nmis();
         }
         if bits & attention::TIMER != 0 {
             self.run_timers();
@@ -99,6 +102,20 @@ impl<M: Machine> Cpu<'_, M> {
         }
         if bits & attention::DOWN != 0 {
             self.park(place::DOWN);
+        }
+    }
+
+    /// Passes on the NMIs that noxen-vmm has asked for.
+    fn take_outside_nmis(&mut self) {
+        let asked = self
+            .domain_public(offset_of!(DomainPublic, nmi))
+            .map_or(0, |word| word.swap(0, Ordering::SeqCst));
+        for id in crate::cpu::bits(asked) {
+            if id == self.v.id {
+                self.v.nmi_pending = true;
+            } else {
+                self.poke(id, attention::NMI);
+            }
         }
     }
 
@@ -113,6 +130,7 @@ impl<M: Machine> Cpu<'_, M> {
             }
             if bits & attention::DOORBELL != 0 {
                 self.drain_doorbell();
+                self.take_outside_nmis();
             }
             if bits & attention::NMI != 0 {
                 self.v.nmi_pending = true;

@@ -10,8 +10,10 @@ use crate::domain::place;
 use crate::machine::{Base, Machine};
 use crate::regs::{flags, Regs};
 use crate::vcpu::FirstEntry;
+use core::mem::offset_of;
 use core::sync::atomic::Ordering;
 use noxen_monitor_abi::layout::selector;
+use noxen_monitor_abi::pages::DomainPublic;
 use noxen_pv_abi::vcpu::Runstate;
 
 /// Xen starts every vCPU with a 100 Hz timer until the guest stops it.
@@ -48,6 +50,9 @@ impl<M: Machine> Cpu<'_, M> {
         me.place.store(place::RUNNING, Ordering::SeqCst);
         if let Some(online) = self.m.word32(info.public_gpa + 4) {
             online.store(1, Ordering::Relaxed);
+        }
+        if let Some(pages) = self.domain_public(offset_of!(DomainPublic, pages)) {
+            pages.store(info.nr_pages, Ordering::Relaxed);
         }
         self.boot_ports();
         self.publish_wallclock();

@@ -112,10 +112,6 @@ pub enum Arity {
     /// Just so many.
     Exact(usize),
     /// From .. to.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "no command built so far takes a range")
-    )]
     Between(usize, usize),
 }
 

@@ -3,6 +3,7 @@
 pub mod config;
 pub mod console;
 pub mod create;
+pub mod debug_keys;
 pub mod destroy;
 pub mod dmesg;
 pub mod domid;
@@ -13,15 +14,24 @@ pub mod help;
 pub mod info;
 pub mod list;
 pub mod log;
+pub mod mem_max;
+pub mod mem_set;
+mod memory_size;
 pub mod pause;
 pub mod planned;
 pub mod reboot;
+pub mod rename;
 pub mod reset;
+pub mod sched_credit;
 pub mod shutdown;
 mod shutdown_wait;
+pub mod sysrq;
+pub mod trigger;
 pub mod unpause;
 pub mod uptime;
 pub mod vcpu_list;
+pub mod vcpu_pin;
+pub mod vcpu_set;
 
 #[cfg(test)]
 pub(crate) mod fake;

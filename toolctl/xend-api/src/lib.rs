@@ -8,6 +8,7 @@
 //! or a [`Fault`] whose text is what `xm` prints after `Error: `.
 #![forbid(unsafe_code)]
 
+pub mod change;
 pub mod client;
 pub mod cmdline;
 pub mod config;
@@ -16,6 +17,7 @@ pub mod info;
 pub mod message;
 pub mod paths;
 
+pub use change::{Change, Share};
 pub use client::{Client, ClientError};
 pub use config::{Cpus, DomainConfig};
 pub use device::{DeviceClass, DeviceConfig, Disk, Vif};

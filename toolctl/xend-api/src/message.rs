@@ -1,5 +1,6 @@
 //! Requests, answers and faults.
 
+use crate::change::{Change, Share};
 use crate::config::DomainConfig;
 use crate::info::{DomainInfo, DomainVcpus, NodeInfo, StateFilter};
 use serde::{Deserialize, Serialize};
@@ -100,6 +101,24 @@ pub enum Request {
         /// Which.
         domain: String,
     },
+    /// Change something of a domain: [`Response::Ok`].
+    Change {
+        /// Which.
+        domain: String,
+        /// What.
+        change: Change,
+    },
+    /// Shares of the host's CPUs, of the domains named or of all: [`Response::Shares`].
+    Shares {
+        /// Empty: all of them.
+        #[serde(default)]
+        domains: Vec<String>,
+    },
+    /// Write what the keys ask for to where [`Request::Dmesg`] reads: [`Response::Ok`].
+    DebugKeys {
+        /// Keys of the hypervisor's console.
+        keys: String,
+    },
     /// vCPUs of the domains named, or of all: [`Response::Vcpus`].
     VcpuList {
         /// Empty: all of them.
@@ -153,6 +172,11 @@ pub enum Response {
     Vcpus {
         /// They.
         domains: Vec<DomainVcpus>,
+    },
+    /// Shares of the host's CPUs.
+    Shares {
+        /// They.
+        domains: Vec<Share>,
     },
     /// The host.
     Node {

@@ -15,7 +15,7 @@ use crate::process::{Launch, Process};
 use crate::registry::{Phase, Record};
 use crate::resources::{self, Resources};
 use crate::validate::{self, Plan};
-use crate::{atomic, clock, host, info, pinning, store_nodes, teardown, warning, watch};
+use crate::{atomic, clock, host, info, pinning, share, store_nodes, teardown, warning, watch};
 use noxen_control::spec::SPEC_VERSION;
 use noxen_control::{DomainSpec, Status};
 use noxen_xend_api::{DomainConfig, Fault};
@@ -219,6 +219,7 @@ fn build(
         r.pid = Some(process.pid());
         r.pid_start = Some(process.start());
     })?;
+    share::at_build(node, domid, process.pid(), &record.config)?;
     // Ours are to be closed: the monitor's end of the pipe must be the only one, or its death is not seen.
     drop(ready_writer);
     drop((control, store, resources));

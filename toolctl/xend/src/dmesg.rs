@@ -17,6 +17,7 @@ const ANCHOR: usize = 256;
 /// What xend itself remembers.
 #[derive(Debug, Default)]
 pub struct Dmesg {
+    /// What domains that are gone had said, and xend itself.
     gone: String,
     /// The end of each domain's text when it was cleared last.
     cleared: BTreeMap<u32, String>,
@@ -44,6 +45,18 @@ impl Dmesg {
         let unread = self.unread(domid, text).to_owned();
         append(&mut self.gone, domid, &unread);
         self.cleared.remove(&domid);
+        self.trim();
+    }
+
+    /// Adds what xend itself has to say, as a hypervisor says it.
+    pub fn say(&mut self, text: &str) {
+        for line in text.lines() {
+            self.gone.push_str(&format!("(XEN) {line}\n"));
+        }
+        self.trim();
+    }
+
+    fn trim(&mut self) {
         if self.gone.len() > KEPT {
             let cut = tail(&self.gone, KEPT);
             self.gone = cut

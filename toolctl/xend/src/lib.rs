@@ -13,11 +13,14 @@
 
 pub mod adopt;
 pub mod atomic;
+pub mod cgroup;
+pub mod change;
 pub mod clock;
 pub mod commands;
 pub mod cpuset;
 pub mod create;
 pub mod daemon;
+pub mod debug_keys;
 pub mod dmesg;
 pub mod domain;
 pub mod host;
@@ -35,6 +38,7 @@ pub mod requests;
 pub mod resources;
 pub mod restore;
 pub mod server;
+pub mod share;
 pub mod store;
 pub mod store_nodes;
 pub mod teardown;

@@ -98,6 +98,16 @@ impl Monitor {
         self.act(&Request::Unpause, "unpause")
     }
 
+    /// Bounds the memory that the guest may populate, KiB.
+    pub fn set_max_memory(&self, kib: u64) -> Result<(), MonitorError> {
+        self.act(&Request::SetMaxMemory { kib }, "set-max-memory")
+    }
+
+    /// Gives a vCPU a non-maskable interrupt.
+    pub fn nmi(&self, vcpu: u32) -> Result<(), MonitorError> {
+        self.act(&Request::Nmi { vcpu }, "nmi")
+    }
+
     /// Ends it. One that takes long is killed by the caller: there is nothing in it to lose any more.
     pub fn destroy(&self) -> Result<(), MonitorError> {
         match self.ask(&Request::Destroy, ANSWER)? {

@@ -203,6 +203,37 @@ impl Node {
         Ok(domain)
     }
 
+    /// Sets aside memory for a domain that is asked to have `mib`: its record says so when this returns.
+    pub fn promise_memory(&self, domain: &Domain, mib: i64) -> Result<Record, Fault> {
+        let table = self.table();
+        let all: Vec<Arc<Domain>> = table.values().cloned().collect();
+        let more = mib.saturating_sub(domain.record().config.memory);
+        let free_mib = host::free_memory_mib(&all);
+        if more > 0 && more.unsigned_abs() > free_mib {
+            return Err(Fault::generic(format!(
+                "Not enough memory: domain '{}' would need {more} MiB more but the host has {free_mib} MiB left; \
+                 end or shrink another domain",
+                domain.name()
+            )));
+        }
+        self.save(domain, |r| r.config.memory = mib)
+    }
+
+    /// Gives a domain another name that nobody has.
+    pub fn take_name(&self, domain: &Domain, name: &str) -> Result<Record, Fault> {
+        let table = self.table();
+        let taken = |domid: u32| {
+            Fault::generic(format!("VM name '{name}' already exists as domain {domid}"))
+        };
+        if name == DOMAIN_0_NAME {
+            return Err(taken(0));
+        }
+        if let Some(other) = table.values().find(|d| d.name() == name) {
+            return Err(taken(other.domid()));
+        }
+        self.save(domain, |r| r.name = name.to_owned())
+    }
+
     /// Puts a domain found at start into the table.
     pub fn insert(&self, domain: Arc<Domain>) {
         self.table().insert(domain.domid(), domain);

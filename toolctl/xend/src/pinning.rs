@@ -106,6 +106,22 @@ pub fn apply(pid: u32, pinning: &Pinning) -> io::Result<()> {
     Ok(())
 }
 
+/// Sets the threads of some vCPUs of monitor `pid`.
+pub fn set(pid: u32, vcpus: std::ops::Range<u32>, cpus: &[u32]) -> io::Result<()> {
+    let threads = vcpu_threads(pid)?;
+    let of = |vcpu: u32| threads.iter().find(|(n, _)| *n == vcpu as usize);
+    for vcpu in vcpus {
+        let (_, thread) = of(vcpu).ok_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::NotFound,
+                format!("VCPU {vcpu} has no thread"),
+            )
+        })?;
+        sched_setaffinity(Some(*thread), &cpu_set(cpus))?;
+    }
+    Ok(())
+}
+
 /// Host CPUs that vCPU `vcpu` of monitor `pid` may use at the moment, of the first `host_cpus`.
 pub fn actual(threads: &[(usize, Pid)], vcpu: usize, host_cpus: u32) -> Option<Vec<u32>> {
     let (_, thread) = threads.iter().find(|(n, _)| *n == vcpu)?;

@@ -6,7 +6,7 @@ use crate::monitor::MonitorError;
 use crate::node::{internal, Node, Target};
 use crate::registry::Phase;
 use crate::store::StoreOp;
-use crate::{clock, host, info, listing, store_nodes, teardown, watch};
+use crate::{change, clock, debug_keys, host, info, listing, share, store_nodes, teardown, watch};
 use noxen_xend_api::{Fault, Request, Response, ShutdownKind, StateFilter};
 use std::sync::{Arc, PoisonError};
 
@@ -90,6 +90,11 @@ pub fn handle(node: &Arc<Node>, request: Request) -> Result<Response, Fault> {
             let fresh = watch::restart(node, &found, &mut life, false)?;
             Ok(one(&fresh))
         }
+        Request::Change { domain, change } => change::change(node, &domain, change),
+        Request::Shares { domains } => Ok(Response::Shares {
+            domains: share::list(&selected(node, &domains)?),
+        }),
+        Request::DebugKeys { keys } => debug_keys::press(node, &keys).map(|()| Response::Ok),
         Request::VcpuList { domains } => Ok(Response::Vcpus {
             domains: selected(node, &domains)?
                 .iter()
@@ -126,7 +131,8 @@ fn one(domain: &Domain) -> Response {
     }
 }
 
-fn refused(e: MonitorError) -> Fault {
+/// A monitor's refusal as a fault.
+pub fn refused(e: MonitorError) -> Fault {
     match e {
         MonitorError::Refused(message) => Fault::generic(message.replace(char::is_control, " ")),
         other => internal(other),

@@ -151,6 +151,7 @@ mod tests {
             memory_mib: 128,
             maxmem_mib: 128,
             vcpus: 1,
+            vcpu_avail: 1,
             cmdline: String::new(),
             pinning: vec![None],
         };

@@ -42,7 +42,7 @@ pub fn before_build(record: &Record, plan: &Plan) -> Vec<StoreOp> {
         write(format!("{vm}/uuid"), &record.uuid),
         write(format!("{vm}/name"), &record.name),
         write(format!("{vm}/vcpus"), plan.vcpus),
-        write(format!("{vm}/vcpu_avail"), u64::MAX >> (64 - plan.vcpus)),
+        write(format!("{vm}/vcpu_avail"), plan.vcpu_avail),
         write(format!("{vm}/memory"), plan.memory_mib),
         write(format!("{vm}/maxmem"), plan.maxmem_mib),
         write(format!("{vm}/shadow_memory"), 0),
@@ -67,9 +67,7 @@ pub fn before_build(record: &Record, plan: &Plan) -> Vec<StoreOp> {
         write(format!("{home}/memory/target"), plan.memory_mib * 1024),
         write(format!("{home}/memory/static-max"), plan.maxmem_mib * 1024),
     ];
-    for vcpu in 0..plan.vcpus {
-        ops.push(write(format!("{home}/cpu/{vcpu}/availability"), "online"));
-    }
+    ops.extend(availability(domid, plan.vcpus, plan.vcpu_avail));
     for directory in GUEST_DIRECTORIES {
         let path = format!("{home}/{directory}");
         ops.push(StoreOp::Mkdir(path.clone()));
@@ -79,6 +77,19 @@ pub fn before_build(record: &Record, plan: &Plan) -> Vec<StoreOp> {
     ops.push(write(feature.clone(), 1));
     ops.push(readable(feature));
     ops
+}
+
+/// Which of a domain's vCPUs are to be online: what the guest's kernel watches.
+pub fn availability(domid: u32, vcpus: u32, avail: u64) -> Vec<StoreOp> {
+    let node = |vcpu: u32| {
+        let word = if avail >> vcpu & 1 == 1 {
+            "online"
+        } else {
+            "offline"
+        };
+        write(format!("{}/cpu/{vcpu}/availability", home(domid)), word)
+    };
+    (0..vcpus).map(node).collect()
 }
 
 /// What is known once the monitor has built the domain.

@@ -6,6 +6,7 @@
 //!     -> run directory -> record on disk -> table
 //! ```
 
+use crate::cgroup::Groups;
 use crate::domain::{Domain, Life};
 use crate::monitor::MonitorError;
 use crate::node::Node;
@@ -37,6 +38,7 @@ pub fn teardown(node: &Node, domain: &Domain, life: &mut Life, successor: bool) 
         warning!("domain {domid}: its store nodes could not be removed: {e}");
     }
     remove_run_dir(node, domid);
+    Groups::of(&node.options.paths).remove(domid);
     if !successor {
         node.erase(domain);
         node.forget(domid);

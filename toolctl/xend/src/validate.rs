@@ -25,6 +25,8 @@ pub struct Plan {
     pub maxmem_mib: u64,
     /// vCPUs.
     pub vcpus: u32,
+    /// Bit mask of those that are online at boot.
+    pub vcpu_avail: u64,
     /// Whole command line.
     pub cmdline: String,
     /// Host CPUs of each vCPU.
@@ -63,13 +65,15 @@ pub fn check(config: &DomainConfig, host_cpus: u32) -> Result<Plan, Fault> {
         memory_mib,
         maxmem_mib,
         vcpus,
+        vcpu_avail: config.vcpu_avail.unwrap_or(u64::MAX) & (u64::MAX >> (64 - vcpus)),
         cmdline,
         pinning: pinning::configured(config, vcpus, host_cpus)
             .map_err(|e| Fault::generic(e.to_string()))?,
     })
 }
 
-fn check_name(name: &str) -> Result<(), Fault> {
+/// May a domain be called `name`?
+pub fn check_name(name: &str) -> Result<(), Fault> {
     if name.is_empty() {
         return Err(Fault::generic("Missing VM Name"));
     }
@@ -145,8 +149,6 @@ fn not_built(key: &str) -> Fault {
 /// Variables of `config` that are set, do no harm and have no effect yet.
 pub fn unapplied(config: &DomainConfig) -> Vec<&'static str> {
     [
-        ("cpu_weight", config.cpu_weight.is_some_and(|w| w != 256)),
-        ("cpu_cap", config.cpu_cap.is_some_and(|c| c != 0)),
         ("features", !config.features.is_empty()),
         ("localtime", config.localtime),
         ("rtc_timeoffset", config.rtc_timeoffset != 0),
@@ -193,14 +195,11 @@ fn check_vcpus(config: &DomainConfig) -> Result<u32, Fault> {
             "Invalid Configuration: vcpus = {vcpus}: a domain has 1 to {MAX_VCPUS} vCPUs"
         )));
     }
-    if let Some(avail) = config.vcpu_avail {
-        let all = u64::MAX >> (64 - vcpus);
-        if avail & all != all {
-            return Err(Fault::generic(format!(
-                "Invalid Configuration: vcpu_avail = {avail:#x}: booting with some of {vcpus} vCPUs offline \
-                 is not supported yet; remove vcpu_avail"
-            )));
-        }
+    if config.vcpu_avail.is_some_and(|avail| avail & 1 == 0) {
+        return Err(Fault::generic(format!(
+            "Invalid Configuration: vcpu_avail = {:#x}: vCPU 0, which boots, must be among them (bit 0)",
+            config.vcpu_avail.unwrap_or(0)
+        )));
     }
     Ok(vcpus.unsigned_abs() as u32)
 }

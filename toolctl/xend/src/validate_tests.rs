@@ -88,11 +88,6 @@ fn check_refuses_what_is_not_built() {
     assert!(refusal(|c| c.bootloader = "pygrub".into()).contains("bootloader"));
     assert!(refusal(|c| c.disk.extend(Disk::parse("phy:a,xvda,w"))).contains("disk"));
     assert!(refusal(|c| c.vif.push(Vif::default())).contains("vif"));
-    assert!(refusal(|c| {
-        c.vcpus = 2;
-        c.vcpu_avail = Some(1);
-    })
-    .contains("vcpu_avail"));
 }
 
 #[test]
@@ -118,7 +113,17 @@ fn unapplied_names_what_is_set_without_effect() {
     let mut c = config();
     assert!(unapplied(&c).is_empty());
     (c.cpu_weight, c.localtime) = (Some(512), true);
-    assert_eq!(unapplied(&c), ["cpu_weight", "localtime"]);
-    c.cpu_weight = Some(256);
     assert_eq!(unapplied(&c), ["localtime"]);
+    c.features = "x".into();
+    assert_eq!(unapplied(&c), ["features", "localtime"]);
+}
+
+#[test]
+fn check_vcpu_avail_is_a_mask_of_the_vcpus_that_has_the_first() {
+    let mut config = config();
+    config.vcpus = 4;
+    assert_eq!(check(&config, 8).unwrap().vcpu_avail, 0b1111);
+    config.vcpu_avail = Some(0b1_0101);
+    assert_eq!(check(&config, 8).unwrap().vcpu_avail, 0b0101);
+    assert!(refusal(|c| c.vcpu_avail = Some(2)).contains("vCPU 0, which boots"));
 }

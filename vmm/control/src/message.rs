@@ -22,6 +22,16 @@ pub enum Request {
     ConsoleLog,
     /// Registers of every vCPU as text (paused for the moment): [`Reply::Text`].
     Registers,
+    /// Bound the memory that the guest may populate from now on; what it has stays.
+    SetMaxMemory {
+        /// KiB, at most the domain's `maxmem_mib`.
+        kib: u64,
+    },
+    /// Give a vCPU a non-maskable interrupt.
+    Nmi {
+        /// Index.
+        vcpu: u32,
+    },
     /// From now on this connection also carries [`Event`] lines.
     Subscribe,
     /// Serve one more device, in a paused or a running domain. Answered once its back end is set up and

@@ -34,10 +34,7 @@ fn carry_out(machine: &mut Machine, request: Request, queue: &mut FdQueue) -> (R
             machine.pause();
             Reply::Ok
         }
-        Request::Unpause => match machine.unpause() {
-            Ok(()) => Reply::Ok,
-            Err(message) => Reply::Error { message },
-        },
+        Request::Unpause => done(machine.unpause()),
         Request::Counters => Reply::Counters {
             groups: machine.counters(),
         },
@@ -47,6 +44,8 @@ fn carry_out(machine: &mut Machine, request: Request, queue: &mut FdQueue) -> (R
         Request::Registers => Reply::Text {
             text: machine.registers(),
         },
+        Request::SetMaxMemory { kib } => done(machine.set_max_memory(kib)),
+        Request::Nmi { vcpu } => done(machine.nmi(vcpu)),
         Request::Subscribe => return (Reply::Ok, After::Subscribe),
         Request::AttachDevice { device, fds } => match attach(&device, fds, queue) {
             Ok(()) => Reply::Ok,
@@ -63,6 +62,13 @@ fn carry_out(machine: &mut Machine, request: Request, queue: &mut FdQueue) -> (R
         Request::Destroy => return (Reply::Ok, After::End),
     };
     (reply, After::Nothing)
+}
+
+fn done(result: Result<(), String>) -> Reply {
+    match result {
+        Ok(()) => Reply::Ok,
+        Err(message) => Reply::Error { message },
+    }
 }
 
 fn attach(device: &DeviceSpec, fds: u32, queue: &mut FdQueue) -> Result<(), String> {

@@ -8,12 +8,12 @@
 
 use crate::crash::{printable, CrashPage, Tail};
 use crate::domain::region::Region;
+use crate::domain::reservation;
 use crate::log::{Level, Log};
 use crate::vstate::memory::GuestMemory;
 use noxen_control::ShutdownReason;
-use noxen_monitor_abi::layout::{pfn_of_mfn, PAGE_SIZE};
+use noxen_monitor_abi::layout::PAGE_SIZE;
 use noxen_monitor_abi::pages::{call, Call, CALL_DATA};
-use rustix::fs::{fallocate, FallocateFlags};
 use std::fs::File;
 use std::io::Write;
 use std::mem::offset_of;
@@ -251,22 +251,12 @@ fn shutdown(shared: &Shared, vcpu: u32, reason: u64) -> Served {
     }
 }
 
-/// Gives frames back to the host: holes in the RAM file.
+/// Gives frames back to the host.
 fn release(shared: &Shared, list: &[u8]) -> i64 {
-    let mut result = 0;
-    for bytes in list.chunks_exact(8) {
-        let mfn = bytes.try_into().map_or(u64::MAX, u64::from_le_bytes);
-        let hole = pfn_of_mfn(mfn)
-            .filter(|pfn| *pfn < shared.max_pages)
-            .map(|pfn| {
-                let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-                fallocate(&*shared.ram_file, flags, pfn * PAGE_SIZE, PAGE_SIZE)
-            });
-        if !matches!(hole, Some(Ok(()))) {
-            result = EINVAL;
-        }
+    match reservation::release(&shared.ram_file, shared.max_pages, list) {
+        true => 0,
+        false => EINVAL,
     }
-    result
 }
 
 #[cfg(test)]

@@ -7,12 +7,16 @@
 
 use crate::counters::{self, Groups};
 use crate::domain::calls::{lock, Report, Shared};
+use crate::domain::reservation;
 use crate::domain::runner::{Command, Handle};
 use crate::log::Level;
+use crate::vstate::irq::Doorbell;
 use noxen_control::message::VcpuStatus;
 use noxen_control::{Event, ShutdownReason, Status};
-use noxen_monitor_abi::pages::VcpuPublic;
+use noxen_monitor_abi::layout::PAGE_SIZE;
+use noxen_monitor_abi::pages::{DomainPublic, VcpuPublic};
 use std::mem::offset_of;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{channel, Receiver};
 use std::sync::Arc;
 use std::time::Instant;
@@ -26,7 +30,7 @@ const RUNSTATE_BLOCKED: u32 = 2;
 pub struct Identity {
     /// Domain id.
     pub domid: u32,
-    /// Memory at start, KiB.
+    /// Memory at boot, KiB.
     pub memory_kib: u64,
     /// Slave path of the console's pty, "" without one.
     pub console_tty: String,
@@ -47,6 +51,7 @@ pub struct Machine {
     vcpus: Vec<Handle>,
     shared: Arc<Shared>,
     reports: Receiver<Report>,
+    doorbell: Doorbell,
     built: Instant,
     paused: bool,
     over: Option<(ShutdownReason, Option<String>)>,
@@ -59,12 +64,14 @@ impl Machine {
         vcpus: Vec<Handle>,
         shared: Arc<Shared>,
         reports: Receiver<Report>,
+        doorbell: Doorbell,
     ) -> Machine {
         Machine {
             identity,
             vcpus,
             shared,
             reports,
+            doorbell,
             built: Instant::now(),
             paused: true,
             over: None,
@@ -140,6 +147,54 @@ impl Machine {
             self.run_vcpus();
         }
         text
+    }
+
+    /// Gives vCPU `vcpu` a non-maskable interrupt; an error line if there is none to be had.
+    pub fn nmi(&self, vcpu: u32) -> Result<(), String> {
+        if vcpu as usize >= self.vcpus.len() {
+            return Err(format!(
+                "there is no vCPU {vcpu}; the domain has vCPUs 0 to {}",
+                self.vcpus.len().saturating_sub(1)
+            ));
+        }
+        if self.over.is_some() {
+            return Err("the domain has shut down".into());
+        }
+        let _ = reservation::with_public(&self.shared, offset_of!(DomainPublic, nmi), |word| {
+            word.fetch_or(1 << vcpu, Ordering::SeqCst)
+        });
+        self.doorbell.interrupt();
+        Ok(())
+    }
+
+    /// Bounds the domain's memory from now on, KiB.
+    pub fn set_max_memory(&self, kib: u64) -> Result<(), String> {
+        reservation::set_ceiling(&self.shared, kib)
+    }
+
+    /// May the guest hold memory that it gave back, so that it is worth a look now and then?
+    pub fn may_overrun(&self) -> bool {
+        reservation::pages(&self.shared).is_some_and(|pages| pages < self.shared.max_pages)
+    }
+
+    /// Takes back what the guest holds beyond its reservation.
+    pub fn hold_to_reservation(&mut self) {
+        if !reservation::overrun(&self.shared) {
+            return;
+        }
+        self.stop_vcpus();
+        let freed =
+            reservation::reclaim(&self.shared, self.identity.memory_kib / (PAGE_SIZE >> 10));
+        if !self.paused && self.over.is_none() {
+            self.run_vcpus();
+        }
+        self.shared.log.guest_line(
+            Level::Warning,
+            format_args!(
+                "the guest used memory that it had given back; {} MiB of it were taken away",
+                freed >> 20
+            ),
+        );
     }
 
     /// Takes the news of the vCPU threads; returns them as events.
@@ -227,7 +282,8 @@ impl Machine {
             },
             cpu_ns: vcpus.iter().map(|vcpu| vcpu.cpu_ns).sum(),
             vcpus,
-            memory_kib: identity.memory_kib,
+            memory_kib: reservation::pages(&self.shared)
+                .map_or(identity.memory_kib, |pages| pages * (PAGE_SIZE >> 10)),
             uptime_s: self.built.elapsed().as_secs(),
             console_tty: identity.console_tty,
             store_mfn: identity.store_mfn,

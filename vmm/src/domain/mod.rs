@@ -15,6 +15,7 @@ pub mod machine;
 pub mod paging;
 pub mod pv;
 pub mod region;
+pub mod reservation;
 pub mod runner;
 pub mod time;
 pub mod unpacked;

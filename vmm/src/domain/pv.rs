@@ -233,7 +233,7 @@ pub fn build(
         console_port: CONSOLE_PORT,
     };
     Ok(Domain {
-        machine: Machine::new(identity, vcpus, shared, reports),
+        machine: Machine::new(identity, vcpus, shared, reports, doorbell.clone()),
         vm,
         doorbell,
         console,

@@ -89,6 +89,12 @@ impl Doorbell {
             let _ = self.line.write(1);
         }
     }
+
+    /// Interrupts the guest so that its monitor looks at what is wanted of it.
+    pub fn interrupt(&self) {
+        // Only a counter at its limit refuses, and then the interrupt is already on its way.
+        let _ = self.line.write(1);
+    }
 }
 
 /// One event channel, seen from a back end.

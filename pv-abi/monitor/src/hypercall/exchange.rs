@@ -8,7 +8,6 @@ use super::memory::{Batch, MAX_ORDER};
 use super::{efault, Answer};
 use crate::cpu::Cpu;
 use crate::machine::Machine;
-use core::sync::atomic::Ordering;
 use noxen_pv_abi::errno::Errno;
 use noxen_pv_abi::memory::{MemoryExchange64, MemoryReservation64};
 
@@ -119,7 +118,7 @@ impl<M: Machine> Cpu<'_, M> {
             }
         }
         if !run {
-            self.dom.pages.fetch_add(count, Ordering::Relaxed);
+            self.count_taken(count);
             for i in 0..count {
                 // The list may have changed meanwhile: what is not ours any more just stays.
                 if !given(i).is_ok_and(|mfn| self.begin_release(mfn, batch)) {

@@ -15,9 +15,13 @@ use super::{efault, Answer};
 use crate::cpu::Cpu;
 use crate::machine::Machine;
 use crate::pagetable::frame;
-use core::sync::atomic::{AtomicU8, Ordering};
+use core::mem::offset_of;
+use core::sync::atomic::{AtomicU64, AtomicU8, Ordering};
 use noxen_monitor_abi::layout::{mfn_of_pfn, pfn_of_mfn, M2P_VA};
-use noxen_monitor_abi::pages::{call, CALL_DATA};
+use noxen_monitor_abi::pages::{
+    call, DomainPublic, CALL_DATA, DOMAIN_PUBLIC, FRAME_BALLOONED as BALLOONED,
+    FRAME_LEAVING as LEAVING,
+};
 use noxen_pv_abi::domid::DomId;
 use noxen_pv_abi::errno::Errno;
 use noxen_pv_abi::memory::{
@@ -25,10 +29,6 @@ use noxen_pv_abi::memory::{
 };
 use noxen_pv_abi::segment::MACH2PHYS_VIRT_END_64;
 
-/// Frame-table flag: the frame is not in the state it had at boot (owned below `nr_pages`, free above).
-const BALLOONED: u8 = 4;
-/// Frame-table flag: noxen-vmm is taking the memory.
-const LEAVING: u8 = 8;
 /// M2P entry of a frame that the domain does not have.
 pub const INVALID_M2P: u64 = !0;
 /// Largest extent, 2^9 frames (Xen's limit for unprivileged domains).
@@ -87,7 +87,7 @@ impl<M: Machine> Cpu<'_, M> {
             }
             MemoryOp::MAXIMUM_RESERVATION => {
                 self.own_domain(at)?;
-                Ok(info.max_pages.max(info.nr_pages))
+                Ok(self.ceiling())
             }
             MemoryOp::MAXIMUM_RAM_PAGE => Ok(info.ram_end_mfn.saturating_sub(1)),
             MemoryOp::MAXIMUM_GPFN => {
@@ -238,12 +238,12 @@ impl<M: Machine> Cpu<'_, M> {
             _ => self.claim_any(count, self.dom.info.ram_end_mfn),
         };
         let Some(first) = run else {
-            self.dom.pages.fetch_sub(count, Ordering::Relaxed);
+            self.count_given(count);
             return false;
         };
         if slot != 0 && self.write(slot, &first.to_le_bytes()).is_err() {
             self.unclaim_run(first, count);
-            self.dom.pages.fetch_sub(count, Ordering::Relaxed);
+            self.count_given(count);
             return false;
         }
         for i in 0..count {
@@ -255,14 +255,57 @@ impl<M: Machine> Cpu<'_, M> {
         true
     }
 
+    /// A word of [`DomainPublic`], which noxen-vmm shares.
+    pub(crate) fn domain_public(&self, offset: usize) -> Option<&AtomicU64> {
+        self.m
+            .word(self.dom.info.public_gpa + DOMAIN_PUBLIC + offset as u64)
+    }
+
+    /// Most frames that the domain may have: as many as there is room for, or less if noxen-vmm says so.
+    fn ceiling(&self) -> u64 {
+        let room = self.dom.info.max_pages.max(self.dom.info.nr_pages);
+        let said = self
+            .domain_public(offset_of!(DomainPublic, ceiling))
+            .map_or(0, |word| word.load(Ordering::Relaxed));
+        match said {
+            0 => room,
+            said => said.min(room),
+        }
+    }
+
     /// Accounts `count` more frames; false at the domain's ceiling.
     fn reserve(&self, count: u64) -> bool {
-        let ceiling = self.dom.info.max_pages.max(self.dom.info.nr_pages);
+        let ceiling = self.ceiling();
         let more = |have: u64| have.checked_add(count).filter(|sum| *sum <= ceiling);
-        self.dom
+        let done = self
+            .dom
             .pages
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
-            .is_ok()
+            .is_ok();
+        if done {
+            self.publish_taken(count);
+        }
+        done
+    }
+
+    /// Accounts `count` more frames that are there whatever the ceiling says.
+    pub(super) fn count_taken(&self, count: u64) {
+        self.dom.pages.fetch_add(count, Ordering::Relaxed);
+        self.publish_taken(count);
+    }
+
+    fn publish_taken(&self, count: u64) {
+        if let Some(word) = self.domain_public(offset_of!(DomainPublic, pages)) {
+            word.fetch_add(count, Ordering::Relaxed);
+        }
+    }
+
+    /// Accounts `count` frames less.
+    fn count_given(&self, count: u64) {
+        self.dom.pages.fetch_sub(count, Ordering::Relaxed);
+        if let Some(word) = self.domain_public(offset_of!(DomainPublic, pages)) {
+            word.fetch_sub(count, Ordering::Relaxed);
+        }
     }
 
     /// Frame-table byte of a frame that can be guest RAM, and whether it was the domain's at boot.
@@ -385,7 +428,7 @@ impl<M: Machine> Cpu<'_, M> {
             }
         }
         batch.count = 0;
-        self.dom.pages.fetch_sub(count, Ordering::Relaxed);
+        self.count_given(count);
         count
     }
 

@@ -1,7 +1,7 @@
 use super::error;
 use crate::mock::*;
 use core::sync::atomic::Ordering;
-use noxen_monitor_abi::pages::call;
+use noxen_monitor_abi::pages::{call, DomainPublic, DOMAIN_PUBLIC};
 use noxen_pv_abi::errno::Errno;
 use noxen_pv_abi::memory::*;
 use noxen_pv_abi::Hypercall;
@@ -374,4 +374,49 @@ fn increase_reservation_answers_frames_without_numbers() {
         126
     );
     assert_eq!(pages(&world), MAX_PAGES);
+}
+
+fn public(offset: usize, world: &World) -> u64 {
+    world.dom.info.public_gpa + DOMAIN_PUBLIC + offset as u64
+}
+
+#[test]
+fn reservation_is_published_for_the_tools() {
+    let world = World::new(1);
+    let mut seat = world.running();
+    let at = public(core::mem::offset_of!(DomainPublic, pages), &world);
+    let before = world.memory.u64(at);
+    assert_eq!(decrease(&mut seat, &[40, 41]), 2);
+    assert_eq!(world.memory.u64(at), before.wrapping_sub(2));
+    assert_eq!(populate(&mut seat, &[40]), 1);
+    assert_eq!(world.memory.u64(at), before.wrapping_sub(1));
+}
+
+#[test]
+fn ceiling_set_from_outside_bounds_the_domain() {
+    let world = World::new(1);
+    let mut seat = world.running();
+    let at = public(core::mem::offset_of!(DomainPublic, ceiling), &world);
+    world.memory.set_u64(at, BOOT_PAGES);
+    assert_eq!(
+        op(
+            &mut seat,
+            MemoryOp::MAXIMUM_RESERVATION,
+            &SELF.to_le_bytes()
+        ),
+        BOOT_PAGES as i64
+    );
+    assert_eq!(populate(&mut seat, &[BOOT_PAGES]), 0, "no frame more");
+    assert_eq!(decrease(&mut seat, &[40]), 1);
+    assert_eq!(populate(&mut seat, &[BOOT_PAGES]), 1, "one for one");
+    world.memory.set_u64(at, u64::MAX);
+    assert_eq!(
+        op(
+            &mut seat,
+            MemoryOp::MAXIMUM_RESERVATION,
+            &SELF.to_le_bytes()
+        ),
+        MAX_PAGES as i64,
+        "never more than there is room for"
+    );
 }

@@ -8,7 +8,7 @@ use crate::mock::*;
 use crate::regs::flags;
 use core::mem::offset_of;
 use core::sync::atomic::Ordering;
-use noxen_monitor_abi::pages::call;
+use noxen_monitor_abi::pages::{call, DomainPublic, DOMAIN_PUBLIC};
 use noxen_pv_abi::errno::Errno;
 use noxen_pv_abi::event_channel::EvtchnOp;
 use noxen_pv_abi::trap::TrapInfo64;
@@ -408,4 +408,22 @@ fn nmi_to_another_vcpu_and_to_itself() {
     assert_eq!(op(&mut seat, VcpuOp::SEND_NMI, 0), 0);
     seat.enter(0xf2, 0, 0);
     assert_eq!(seat.regs.rip, handler(2));
+}
+
+#[test]
+fn nmi_from_outside_reaches_each_vcpu_asked_for() {
+    let world = World::new(3);
+    let mut seat = world.running();
+    let mut second = world.running_vcpu(1);
+    let word = world.dom.info.public_gpa + DOMAIN_PUBLIC + offset_of!(DomainPublic, nmi) as u64;
+    world.memory.set_u64(word, 0b011 | 1 << 40);
+    world.dom.vcpus[0]
+        .attention
+        .fetch_or(attention::DOORBELL, Ordering::SeqCst);
+    seat.enter(0xf0, 0, 0);
+    assert_eq!(seat.regs.rip, handler(2));
+    assert_eq!(seat.m.take_effects(), [Effect::Ipi(1)], "and no vCPU 40");
+    second.enter(0xf2, 0, 0);
+    assert_eq!(second.regs.rip, handler(2));
+    assert_eq!(world.memory.u64(word), 0);
 }

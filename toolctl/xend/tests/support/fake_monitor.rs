@@ -184,6 +184,20 @@ fn control(machine: &Machine, stream: UnixStream) {
                 machine.changed.notify_all();
                 tell(&stream, &Reply::Ok);
             }
+            Request::SetMaxMemory { kib } => {
+                let most = machine.spec.maxmem_mib * 1024;
+                let reply = match kib <= most {
+                    true => Reply::Ok,
+                    false => Reply::Error {
+                        message: format!("at most {most} KiB"),
+                    },
+                };
+                tell(&stream, &reply);
+            }
+            Request::Nmi { vcpu } => {
+                let message = format!("no NMI for vCPU {vcpu}");
+                tell(&stream, &Reply::Error { message });
+            }
             Request::Destroy => {
                 tell(&stream, &Reply::Ok);
                 std::process::exit(0);

@@ -17,7 +17,7 @@ pub(super) const GENERAL: &[KeyDef] = &[
     key("memory_sharing", Bool, "no|yes", "no", Hvm, Later, "Share equal pages with other domains."),
     key("superpages", Int, "0|1", "0", Pv, Later, "Back the domain with large pages only."),
     key("vcpus", Int, "N", "1", All, Used, "Number of virtual CPUs."),
-    key("vcpu_avail", Hex, "MASK", "all", All, Refused, "Bit mask of the virtual CPUs that are online at boot."),
+    key("vcpu_avail", Hex, "MASK", "all", All, Used, "Bit mask of the virtual CPUs that are online at boot."),
     key("features", Str, "LIST", "", Pv, Later, "Features that the kernel must support, NAME or !NAME joined by |."),
     key("target", Int, "DOMID", "0", All, Later, "Domain that this stub domain serves."),
 ];
@@ -50,8 +50,8 @@ pub(super) const LIFE_CYCLE: &[KeyDef] = &[
 pub(super) const CPU: &[KeyDef] = &[
     key("cpu", Int, "CPU", "", All, Used, "Host CPU of virtual CPU 0."),
     key("cpus", StrOrList, "LIST", "any", All, Used, "Host CPUs that may be used, such as 0-3,5,^1; a list gives one set for each virtual CPU."),
-    key("cpu_weight", Int, "N", "256", All, Later, "Share of CPU time against other domains, 1 to 65535."),
-    key("cpu_cap", Int, "PERCENT", "0", All, Later, "Most CPU time in per cent of one CPU; 0 is no limit."),
+    key("cpu_weight", Int, "N", "256", All, Used, "Share of CPU time against other domains, 1 to 65535."),
+    key("cpu_cap", Int, "PERCENT", "0", All, Used, "Most CPU time in per cent of one CPU; 0 is no limit."),
     key("pool", Str, "NAME", "", All, Later, "CPU pool."),
     key("tsc_mode", Int, "0..3", "0", All, Later, "How the time stamp counter is virtualised."),
     key("nomigrate", Int, "0|1", "0", All, Later, "The domain may not migrate."),

@@ -1,0 +1,31 @@
+//! `mem-set DOM MEM`.
+
+use super::memory_size;
+use crate::cli::command::{Arity, Command};
+use crate::cli::context::Context;
+use crate::cli::failure::Failure;
+use crate::cli::getopt::Parsed;
+use noxen_xend_api::{Change, Request};
+
+/// The definition.
+pub const COMMAND: Command = Command {
+    name: "mem-set",
+    args: "<Domain> <Mem>",
+    summary: "Set the current memory usage for a domain.",
+    details: "The guest's balloon driver gives memory back to the host, or takes it, up to maxmem. MEM is in MiB unless it ends in k, m or g.",
+    arity: Arity::Exact(2),
+    run: Some(run),
+    ..Command::DEFAULT
+};
+
+fn run(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
+    let [domain, size] = parsed.words.as_slice() else {
+        return Err(Failure::usage("Invalid argument."));
+    };
+    let mib = memory_size::mib(context, size)?;
+    context.ask_ok(&Request::Change {
+        domain: domain.clone(),
+        change: Change::Memory { mib },
+    })?;
+    Ok(0)
+}
