@@ -9,6 +9,7 @@
 //!               |                                                             |
 //!        control/  domain/machine.rs (pause, status, ...)  <--channels-->  dispatch.rs, domain/calls.rs
 //!               |
+//!        devices/      PV devices: bus thread, back ends
 //!        vstate/       what wraps a KVM object
 //! ```
 //! The monitor (crate noxen-monitor) runs inside the VM; what it shares with this process is defined in
@@ -17,6 +18,7 @@
 pub mod control;
 pub mod counters;
 pub mod crash;
+pub mod devices;
 pub mod dispatch;
 pub mod domain;
 pub mod log;

@@ -6,6 +6,7 @@
 //! console_io text goes to standard output too; log, crash records and counters to standard error.
 
 use crate::control::server::Server;
+use crate::devices::Door;
 use crate::domain::pv::{self, Config, Files};
 use crate::log::Log;
 use crate::private_store;
@@ -111,7 +112,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         input: Some(stdin),
     };
     let control = options.control.as_deref().map(listen).transpose()?;
-    let mut service = Service::new(domain, console, Some(store), control)?;
+    let mut service = Service::new(domain, console, Some(store), Door::Stream(None), control)?;
     service
         .machine()
         .unpause()

@@ -14,13 +14,13 @@
 //! are (flow control); there are a dozen descriptors at most, so a registered set would save nothing.
 
 use crate::control::server::Server;
+use crate::devices::{Context, Devices, Door};
 use crate::domain::calls::{lock, Shared};
 use crate::domain::machine::Machine;
 use crate::domain::pv::Domain;
 use crate::log::Level;
 use crate::store::{Connection, Store};
-use crate::vstate::irq::{Channel, Doorbell};
-use crate::vstate::vm::Vm;
+use crate::vstate::irq::Channel;
 use noxen_control::ShutdownReason;
 use noxen_devices::pv::console::Console;
 use noxen_devices::pv::pty::Pty;
@@ -89,9 +89,7 @@ pub enum Until {
 pub struct Service {
     machine: Machine,
     shared: Arc<Shared>,
-    // Kept for ports bound later; dropping them would not unbind anything.
-    _vm: Vm,
-    _doorbell: Doorbell,
+    devices: Devices,
     console: Console,
     console_port: Channel,
     console_end: ConsoleEnd,
@@ -128,6 +126,7 @@ impl Service {
         domain: Domain,
         console_end: ConsoleEnd,
         store: Option<Connection>,
+        door: Door,
         control: Option<Server>,
     ) -> io::Result<Service> {
         let shared = domain.machine.shared().clone();
@@ -137,6 +136,8 @@ impl Service {
         }
         let console = Console::new(&shared.memory, domain.console_page)
             .map_err(|error| io::Error::other(error.to_string()))?;
+        let context = Context::new(shared.clone(), domain.vm, domain.doorbell);
+        let devices = Devices::new(context, door)?;
         let store = match store {
             Some(connection) => Some(StorePort {
                 store: Store::new(&shared.memory, domain.store_page, connection)?,
@@ -147,8 +148,7 @@ impl Service {
         Ok(Service {
             machine,
             shared,
-            _vm: domain.vm,
-            _doorbell: domain.doorbell,
+            devices,
             console,
             console_port: domain.console,
             console_end,
@@ -295,7 +295,7 @@ impl Service {
             Source::Connection(index) => {
                 let readable = flags.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR);
                 if let Some(control) = self.control.as_mut().filter(|_| readable) {
-                    control.serve(index, &mut self.machine);
+                    control.serve(index, &mut self.machine, &self.devices);
                 }
             }
         }

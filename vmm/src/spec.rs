@@ -6,6 +6,7 @@
 //! ```
 
 use crate::control::server::Server;
+use crate::devices::Door;
 use crate::domain::pv::{self, Config, Files};
 use crate::log::{Level, Log};
 use crate::run::kvm_from;
@@ -128,6 +129,7 @@ fn prepare(spec: &DomainSpec, descriptors: &mut Descriptors) -> Result<Service> 
         domain,
         ConsoleEnd::Pty(pty),
         store,
+        Door::Socket(noxen_xenstore::locations::socket()),
         Some(control),
     )?)
 }

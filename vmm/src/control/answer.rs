@@ -1,5 +1,6 @@
 //! From a request to its reply.
 
+use crate::devices::Devices;
 use crate::domain::calls::lock;
 use crate::domain::machine::Machine;
 use noxen_control::fds::FdQueue;
@@ -17,9 +18,14 @@ pub enum After {
 }
 
 /// Carries out one line; `fds` came along with it or with a later one.
-pub fn answer(machine: &mut Machine, line: &[u8], fds: &mut FdQueue) -> (Reply, After) {
+pub fn answer(
+    machine: &mut Machine,
+    devices: &Devices,
+    line: &[u8],
+    fds: &mut FdQueue,
+) -> (Reply, After) {
     match serde_json::from_slice::<Request>(line) {
-        Ok(request) => carry_out(machine, request, fds),
+        Ok(request) => carry_out(machine, devices, request, fds),
         Err(error) => {
             let message = format!("not a control request: {error}");
             (Reply::Error { message }, After::Nothing)
@@ -27,7 +33,12 @@ pub fn answer(machine: &mut Machine, line: &[u8], fds: &mut FdQueue) -> (Reply, 
     }
 }
 
-fn carry_out(machine: &mut Machine, request: Request, queue: &mut FdQueue) -> (Reply, After) {
+fn carry_out(
+    machine: &mut Machine,
+    devices: &Devices,
+    request: Request,
+    queue: &mut FdQueue,
+) -> (Reply, After) {
     let reply = match request {
         Request::Status => Reply::Status(Box::new(machine.status())),
         Request::Pause => {
@@ -47,21 +58,33 @@ fn carry_out(machine: &mut Machine, request: Request, queue: &mut FdQueue) -> (R
         Request::SetMaxMemory { kib } => done(machine.set_max_memory(kib)),
         Request::Nmi { vcpu } => done(machine.nmi(vcpu)),
         Request::Subscribe => return (Reply::Ok, After::Subscribe),
-        Request::AttachDevice { device, fds } => match attach(&device, fds, queue) {
-            Ok(()) => Reply::Ok,
-            Err(message) => Reply::Error { message },
-        },
-        Request::DetachDevice { class, devid, .. } => {
-            let id = DeviceId { class, devid };
-            let message = format!("{id} is not attached");
-            Reply::Error { message }
-        }
+        Request::AttachDevice { device, fds } => done(attach(devices, &device, fds, queue)),
+        Request::DetachDevice {
+            class,
+            devid,
+            force,
+        } => done(devices.detach(DeviceId { class, devid }, force)),
         Request::Devices => Reply::Devices {
-            devices: Vec::new(),
+            devices: devices.list(),
         },
         Request::Destroy => return (Reply::Ok, After::End),
     };
     (reply, After::Nothing)
+}
+
+fn attach(
+    devices: &Devices,
+    device: &DeviceSpec,
+    fds: u32,
+    queue: &mut FdQueue,
+) -> Result<(), String> {
+    let fds = queue.take(fds).map_err(|there| {
+        format!(
+            "{}: the request states {fds} descriptors, {there} came along",
+            device.id()
+        )
+    })?;
+    devices.attach(device, fds)
 }
 
 fn done(result: Result<(), String>) -> Reply {
@@ -69,19 +92,4 @@ fn done(result: Result<(), String>) -> Reply {
         Ok(()) => Reply::Ok,
         Err(message) => Reply::Error { message },
     }
-}
-
-fn attach(device: &DeviceSpec, fds: u32, queue: &mut FdQueue) -> Result<(), String> {
-    let _fds = queue.take(fds).map_err(|there| {
-        format!(
-            "{}: the request states {fds} descriptors, {there} came along",
-            device.id()
-        )
-    })?;
-    device.check()?;
-    Err(format!(
-        "{}: this noxen-vmm has no back end for class {}",
-        device.id(),
-        device.id().class
-    ))
 }

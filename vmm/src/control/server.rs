@@ -1,6 +1,7 @@
 //! Connections of the control socket, none of which can block or flood the others.
 
 use crate::control::answer::{answer, After};
+use crate::devices::Devices;
 use crate::domain::machine::Machine;
 use noxen_control::client::MAX_LINE;
 use noxen_control::fds::{receive, FdQueue};
@@ -65,9 +66,9 @@ impl Server {
     }
 
     /// Reads from and answers connection `index`.
-    pub fn serve(&mut self, index: usize, machine: &mut Machine) {
+    pub fn serve(&mut self, index: usize, machine: &mut Machine, devices: &Devices) {
         if let Some(connection) = self.connections.get_mut(index) {
-            connection.serve(machine);
+            connection.serve(machine, devices);
         }
     }
 
@@ -116,7 +117,7 @@ impl Connection {
         !self.output.is_empty()
     }
 
-    fn serve(&mut self, machine: &mut Machine) {
+    fn serve(&mut self, machine: &mut Machine, devices: &Devices) {
         let mut buffer = [0u8; 4096];
         match receive(&self.stream, &mut buffer, &mut self.fds) {
             Ok(0) => self.dead = true,
@@ -129,7 +130,7 @@ impl Connection {
             Err(_) => self.dead = true,
         }
         while let Some(line) = self.input.next_line() {
-            let (reply, after) = answer(machine, &line, &mut self.fds);
+            let (reply, after) = answer(machine, devices, &line, &mut self.fds);
             self.send(&reply);
             match after {
                 After::Nothing => {}

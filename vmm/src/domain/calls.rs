@@ -11,7 +11,7 @@ use crate::domain::region::Region;
 use crate::domain::reservation;
 use crate::log::{Level, Log};
 use crate::vstate::memory::GuestMemory;
-use noxen_control::ShutdownReason;
+use noxen_control::{DeviceStatus, ShutdownReason};
 use noxen_monitor_abi::layout::PAGE_SIZE;
 use noxen_monitor_abi::pages::{call, Call, CALL_DATA};
 use std::fs::File;
@@ -58,6 +58,8 @@ pub struct Shared {
 /// News from a vCPU thread.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Report {
+    /// A PV device came to another state.
+    Device(DeviceStatus),
     /// The domain is over; the reporting vCPU has stopped.
     Over {
         /// How.

@@ -197,13 +197,19 @@ impl Machine {
         );
     }
 
-    /// Takes the news of the vCPU threads; returns them as events.
+    /// Takes the news of the vCPU threads and the devices; returns them as events.
     pub fn take_reports(&mut self) -> Vec<Event> {
         // Reading clears the counter; WouldBlock means no news.
         let _ = self.shared.wake.read();
         let mut events = Vec::new();
         while let Ok(report) = self.reports.try_recv() {
             match report {
+                Report::Device(status) => events.push(Event::DeviceState {
+                    class: status.id.class,
+                    devid: status.id.devid,
+                    state: status.state,
+                    reason: status.reason,
+                }),
                 Report::Online { vcpu, online } => {
                     if (vcpu as usize) < self.vcpus.len() {
                         events.push(Event::VcpuOnline { vcpu, online });

@@ -127,7 +127,7 @@ pub struct Domain {
     /// The machine, paused.
     pub machine: Machine,
     /// The VM; ports are bound with it.
-    pub vm: Vm,
+    pub vm: Arc<Vm>,
     /// Rings the guest.
     pub doorbell: Doorbell,
     /// The console's port.
@@ -171,7 +171,7 @@ pub fn build(
     )?;
     handover::fill_m2p(&memory.map, &region, nr_pages)?;
 
-    let vm = Vm::create(files.kvm, &memory)?;
+    let vm = Arc::new(Vm::create(files.kvm, &memory)?);
     let host = host_cpuid(files.kvm)?;
     let fds = (0..config.vcpus)
         .map(|id| vm.create_vcpu(id))

@@ -11,6 +11,7 @@ use crate::vstate::vm::{Vm, VmError};
 use noxen_monitor_abi::layout::port;
 use noxen_monitor_abi::pages::MAX_EXTERNAL_PORTS;
 use std::mem::offset_of;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::atomic::{fence, AtomicU64, Ordering};
 use std::sync::Arc;
 use vm_memory::{GuestAddress, GuestMemoryBackend, VolatileMemory};
@@ -97,9 +98,10 @@ impl Doorbell {
     }
 }
 
-/// One event channel, seen from a back end.
+/// One event channel, seen from a back end; unbound when dropped.
 #[derive(Debug)]
 pub struct Channel {
+    vm: Arc<Vm>,
     port: u32,
     event: EventFd,
     doorbell: Doorbell,
@@ -107,13 +109,16 @@ pub struct Channel {
 
 impl Channel {
     /// Binds `port` of the guest to this process.
-    pub fn bind(vm: &Vm, doorbell: &Doorbell, port: u32) -> Result<Channel, ChannelError> {
+    pub fn bind(vm: &Arc<Vm>, doorbell: &Doorbell, port: u32) -> Result<Channel, ChannelError> {
         if port == 0 || port >= MAX_EXTERNAL_PORTS {
             return Err(ChannelError::Port(port));
         }
         let event = EventFd::new(EFD_NONBLOCK).map_err(ChannelError::EventFd)?;
         vm.notify_by(&event, port::NOTIFY, port)?;
+        // An earlier owner of the port may have left it quiet.
+        doorbell.set_quiet(port, false);
         Ok(Channel {
+            vm: vm.clone(),
             port,
             event,
             doorbell: doorbell.clone(),
@@ -145,6 +150,23 @@ impl Channel {
     /// Notifies the guest.
     pub fn kick(&self) {
         self.doorbell.ring(self.port);
+    }
+}
+
+impl Drop for Channel {
+    fn drop(&mut self) {
+        // Only a VM that is gone refuses, and then the port is too.
+        let _ = self.vm.forget_notify(&self.event, port::NOTIFY, self.port);
+    }
+}
+
+impl AsFd for Channel {
+    /// Readable when the guest has notified.
+    #[allow(unsafe_code)]
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the descriptor stays open while `self`, its owner, is borrowed. vmm-sys-util's EventFd
+        // has only the raw accessor.
+        unsafe { BorrowedFd::borrow_raw(self.event.as_raw_fd()) }
     }
 }
 

@@ -109,6 +109,13 @@ impl Vm {
             .map_err(refused("bind an event channel"))
     }
 
+    /// Ends what [`Self::notify_by`] began.
+    pub fn forget_notify(&self, event: &EventFd, io_port: u16, value: u32) -> Result<(), VmError> {
+        self.fd
+            .unregister_ioevent(event, &IoEventAddress::Pio(u64::from(io_port)), value)
+            .map_err(refused("let go of an event channel"))
+    }
+
     /// Creates vCPU `id`; its APIC id is `id` too.
     pub fn create_vcpu(&self, id: u32) -> Result<VcpuFd, VmError> {
         self.fd

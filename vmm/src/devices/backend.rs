@@ -1,0 +1,171 @@
+//! What a device class implements, and what it is given for that.
+
+use crate::devices::bus::{Command, Commands};
+use crate::domain::calls::Shared;
+use crate::log::Level;
+use crate::vstate::irq::{Channel, Doorbell};
+use crate::vstate::memory::GuestMemory;
+use crate::vstate::vm::Vm;
+use noxen_control::DeviceId;
+use noxen_devices::pv::grant::GrantTable;
+use noxen_xenstore::client::{Client, ClientError, Nodes};
+use std::fmt::Display;
+use std::sync::Arc;
+use vm_memory::GuestAddress;
+
+/// Longest value of a front end's node that is looked at, bytes.
+const MAX_VALUE: usize = 256;
+
+/// Nodes to be written below the back end's directory: (name, value).
+pub type Published = Vec<(&'static str, String)>;
+
+/// One device. Called on the bus thread only; `connect` and `disconnect` alternate.
+pub trait Backend: Send {
+    /// What the front end is to know before it sets up its rings.
+    fn features(&self) -> Published;
+
+    /// Takes the rings that the front end describes into use; returns nodes to be written before the
+    /// back end's state becomes Connected. On an error nothing stays in use.
+    fn connect(
+        &mut self,
+        frontend: &mut Frontend<'_>,
+        reporter: Reporter,
+    ) -> Result<Published, ConnectError>;
+
+    /// Lets go of the rings: ends the threads after what they have begun, gives grants and channels back.
+    fn disconnect(&mut self);
+}
+
+/// Why a front end could not be connected.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The store did not answer; it is tried again once it does.
+    #[error(transparent)]
+    Store(#[from] ClientError),
+    /// What the front end wrote cannot be used; one line.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl ConnectError {
+    /// Refused, because of `why`.
+    pub fn refused(why: impl Display) -> ConnectError {
+        ConnectError::Refused(why.to_string())
+    }
+}
+
+/// The front end's nodes. All of them are the guest's and may change while they are read.
+#[derive(Debug)]
+pub struct Frontend<'a> {
+    client: &'a mut Client,
+    base: &'a str,
+}
+
+impl<'a> Frontend<'a> {
+    pub(super) fn new(client: &'a mut Client, base: &'a str) -> Frontend<'a> {
+        Frontend { client, base }
+    }
+
+    /// Value of the node `key` (relative to the front end's directory), if it is there.
+    pub fn text(&mut self, key: &str) -> Result<Option<String>, ConnectError> {
+        let path = format!("{}/{key}", self.base);
+        match self.client.read_if_present(&path)? {
+            Some(value) if value.len() > MAX_VALUE => Err(ConnectError::Refused(format!(
+                "{key} is {} bytes long",
+                value.len()
+            ))),
+            value => Ok(value),
+        }
+    }
+
+    /// A number in the node `key`, if it is there.
+    pub fn number(&mut self, key: &str) -> Result<Option<u32>, ConnectError> {
+        let Some(text) = self.text(key)? else {
+            return Ok(None);
+        };
+        match text.trim().parse() {
+            Ok(number) => Ok(Some(number)),
+            Err(_) => Err(ConnectError::Refused(format!(
+                "{key} is {text:?}, which is not a number"
+            ))),
+        }
+    }
+
+    /// A number in the node `key`, which must be there.
+    pub fn needed(&mut self, key: &str) -> Result<u32, ConnectError> {
+        self.number(key)?
+            .ok_or_else(|| ConnectError::Refused(format!("{key} is missing")))
+    }
+}
+
+/// What a device may use of its domain; clones are the same domain.
+#[derive(Debug, Clone)]
+pub struct Context {
+    shared: Arc<Shared>,
+    vm: Arc<Vm>,
+    doorbell: Doorbell,
+    grants: GrantTable,
+}
+
+impl Context {
+    /// The domain around `shared`.
+    pub fn new(shared: Arc<Shared>, vm: Arc<Vm>, doorbell: Doorbell) -> Context {
+        let region = &shared.region;
+        let grants = GrantTable::new(
+            GuestAddress(region.grants),
+            crate::domain::region::GRANT_FRAMES,
+            region.ram_end_mfn,
+        );
+        Context {
+            shared,
+            vm,
+            doorbell,
+            grants,
+        }
+    }
+
+    /// Guest-physical memory.
+    pub fn memory(&self) -> &GuestMemory {
+        &self.shared.memory
+    }
+
+    /// What the guest grants.
+    pub fn grants(&self) -> &GrantTable {
+        &self.grants
+    }
+
+    /// Binds an event-channel port that the front end has allocated for domain 0. Look at the ring once
+    /// afterwards: earlier notifications are lost.
+    pub fn bind(&self, port: u32) -> Result<Channel, ConnectError> {
+        Channel::bind(&self.vm, &self.doorbell, port).map_err(ConnectError::refused)
+    }
+
+    /// Logs what a guest may cause as often as it likes.
+    pub fn guest_line(&self, id: DeviceId, text: impl Display) {
+        let line = format_args!("{id}: {text}");
+        self.shared.log.guest_line(Level::Warning, line);
+    }
+
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+}
+
+/// A connected device's way to say that its front end broke a rule.
+#[derive(Debug, Clone)]
+pub struct Reporter {
+    pub(super) id: DeviceId,
+    pub(super) generation: u64,
+    pub(super) commands: Commands,
+}
+
+impl Reporter {
+    /// The device cannot go on; it is disconnected soon (from the bus thread) and stays broken.
+    pub fn broken(&self, reason: impl Display) {
+        self.commands.send(Command::Broken {
+            id: self.id,
+            generation: self.generation,
+            reason: reason.to_string(),
+        });
+    }
+}

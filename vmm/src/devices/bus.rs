@@ -1,0 +1,240 @@
+//! The thread that runs all devices' state machines.
+//!
+//! ```text
+//!   commands (attach, detach, broken, stop) \
+//!   watch events (front ends' states)       -> poll --> Slot::feed --> store, back end, news to the main loop
+//!   retry timer (store lost)                /
+//! ```
+
+use crate::devices::backend::Backend;
+use crate::devices::list::Listing;
+use crate::devices::session::{Door, Session, RETRY};
+use crate::devices::slot::Slot;
+use crate::domain::calls::{lock, Report, Shared};
+use crate::log::Level;
+use noxen_control::{DeviceId, DeviceState, DeviceStatus};
+use noxen_devices::pv::xenbus::Input;
+use rustix::event::{eventfd, poll, EventfdFlags, PollFd, PollFlags, Timespec};
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::mpsc::{channel, Receiver, Sender};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+/// What the bus thread is asked.
+pub enum Command {
+    /// Serve one more device.
+    Attach {
+        /// Which.
+        id: DeviceId,
+        /// The front end's directory in the store.
+        frontend: String,
+        /// The back end's.
+        backend_path: String,
+        /// Its behaviour.
+        backend: Box<dyn Backend>,
+    },
+    /// Let one go.
+    Detach {
+        /// Which.
+        id: DeviceId,
+        /// Without asking the front end.
+        force: bool,
+    },
+    /// A device's front end broke a rule.
+    Broken {
+        /// Which.
+        id: DeviceId,
+        /// Of which rings.
+        generation: u64,
+        /// How.
+        reason: String,
+    },
+    /// Disconnect all and end.
+    Stop,
+}
+
+/// The way to the bus thread.
+#[derive(Debug, Clone)]
+pub struct Commands {
+    sender: Sender<Command>,
+    wake: Arc<OwnedFd>,
+}
+
+impl Commands {
+    /// Sends `command`; nobody waits for it.
+    pub fn send(&self, command: Command) {
+        // A bus that is gone has no devices.
+        let _ = self.sender.send(command);
+        let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
+    }
+}
+
+/// Starts the thread.
+pub fn start(
+    shared: Arc<Shared>,
+    door: Door,
+    listing: Arc<Listing>,
+) -> io::Result<(Commands, JoinHandle<()>)> {
+    let (sender, received) = channel();
+    let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+    let commands = Commands {
+        sender,
+        wake: Arc::new(wake),
+    };
+    let mut bus = Bus {
+        shared,
+        session: Session::new(door),
+        slots: BTreeMap::new(),
+        listing,
+        commands: commands.clone(),
+        received,
+    };
+    let thread = std::thread::Builder::new()
+        .name("devices".into())
+        .stack_size(256 << 10)
+        .spawn(move || bus.run())?;
+    Ok((commands, thread))
+}
+
+struct Bus {
+    shared: Arc<Shared>,
+    session: Session,
+    slots: BTreeMap<DeviceId, Slot>,
+    listing: Arc<Listing>,
+    commands: Commands,
+    received: Receiver<Command>,
+}
+
+impl Bus {
+    fn run(&mut self) {
+        loop {
+            self.wait();
+            if self.session.renew(Instant::now()) {
+                self.resume_all();
+            }
+            while let Ok(command) = self.received.try_recv() {
+                if !self.obey(command) {
+                    return;
+                }
+            }
+            while let Some(event) = self.session.event() {
+                if let Some(id) = self.find(&event.token) {
+                    self.with(id, |slot, session, log| slot.look(session, log));
+                }
+            }
+        }
+    }
+
+    /// Until there is a command or an event, or the store is to be looked for.
+    fn wait(&self) {
+        let mut fds = vec![PollFd::new(&*self.commands.wake, PollFlags::IN)];
+        fds.extend(
+            self.session
+                .connected()
+                .map(|client| PollFd::new(client, PollFlags::IN)),
+        );
+        let lost = self.session.connected().is_none() && !self.slots.is_empty();
+        let retry = Timespec {
+            tv_sec: 0,
+            tv_nsec: RETRY.as_nanos() as i64,
+        };
+        // An interrupted wait only looks earlier.
+        let _ = poll(&mut fds, lost.then_some(&retry));
+        let _ = rustix::io::read(&self.commands.wake, &mut [0u8; 8]);
+    }
+
+    fn obey(&mut self, command: Command) -> bool {
+        match command {
+            Command::Attach {
+                id,
+                frontend,
+                backend_path,
+                backend,
+            } => {
+                let commands = self.commands.clone();
+                let slot = Slot::new(id, frontend, backend_path, backend, commands);
+                self.slots.insert(id, slot);
+                if self.session.renew(Instant::now()) {
+                    self.resume_all();
+                } else if self.session.connected().is_some() {
+                    self.with(id, |slot, session, log| slot.resume(session, log));
+                }
+            }
+            Command::Detach { id, force } => self.with(id, |slot, session, log| {
+                slot.feed(Input::Detach { force }, session, log);
+            }),
+            Command::Broken {
+                id,
+                generation,
+                reason,
+            } => self.with(id, |slot, session, log| {
+                if slot.is_current(generation) {
+                    slot.feed(Input::Broken(reason), session, log);
+                }
+            }),
+            Command::Stop => {
+                self.slots.values_mut().for_each(Slot::stop);
+                return false;
+            }
+        }
+        true
+    }
+
+    fn find(&self, token: &str) -> Option<DeviceId> {
+        self.slots
+            .keys()
+            .find(|id| id.to_string() == token)
+            .copied()
+    }
+
+    fn resume_all(&mut self) {
+        let ids: Vec<DeviceId> = self.slots.keys().copied().collect();
+        for id in ids {
+            self.with(id, |slot, session, log| slot.resume(session, log));
+        }
+    }
+
+    /// Lets `work` loose on a device and tells what came of it.
+    fn with(&mut self, id: DeviceId, work: impl FnOnce(&mut Slot, &mut Session, &crate::log::Log)) {
+        let Some(slot) = self.slots.get_mut(&id) else {
+            return;
+        };
+        let was_there = self.session.connected().is_some();
+        let before = slot.state();
+        work(slot, &mut self.session, &self.shared.log);
+        let after = slot.state();
+        if was_there && self.session.connected().is_none() {
+            let log = &self.shared.log;
+            log.line(
+                Level::Warning,
+                "the back ends lost xenstored; they look for it",
+            );
+        }
+        if after == before {
+            return;
+        }
+        let (state, reason) = after;
+        let closed = state == DeviceState::Closed;
+        if closed {
+            slot.forget(&mut self.session);
+            self.slots.remove(&id);
+        }
+        self.tell(DeviceStatus { id, state, reason }, closed);
+    }
+
+    fn tell(&self, status: DeviceStatus, closed: bool) {
+        match closed {
+            true => lock(&self.listing.devices).remove(&status.id),
+            false => lock(&self.listing.devices).insert(status.id, status.clone()),
+        };
+        let log = &self.shared.log;
+        log.guest_line(
+            Level::Info,
+            format_args!("{} is {:?}", status.id, status.state),
+        );
+        self.shared.report(Report::Device(status));
+    }
+}

@@ -1,0 +1,98 @@
+//! The main loop's side of the devices: asks and lists, waits for nothing.
+
+use crate::devices::backend::Context;
+use crate::devices::bus::{self, Command, Commands};
+use crate::devices::registry;
+use crate::devices::session::Door;
+use crate::domain::calls::lock;
+use noxen_control::device::MAX_DEVICES;
+use noxen_control::{DeviceId, DeviceSpec, DeviceState, DeviceStatus};
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+/// What is attached, as last told.
+#[derive(Debug, Default)]
+pub struct Listing {
+    pub(super) devices: Mutex<BTreeMap<DeviceId, DeviceStatus>>,
+}
+
+/// All PV devices of a domain.
+#[derive(Debug)]
+pub struct Devices {
+    context: Context,
+    listing: Arc<Listing>,
+    commands: Commands,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Devices {
+    /// None yet; the store is reached through `door` once there is one.
+    pub fn new(context: Context, door: Door) -> io::Result<Devices> {
+        let listing = Arc::new(Listing::default());
+        let (commands, thread) = bus::start(context.shared().clone(), door, listing.clone())?;
+        Ok(Devices {
+            context,
+            listing,
+            commands,
+            thread: Some(thread),
+        })
+    }
+
+    /// Serves one more device with the descriptors that came along; an error line leaves nothing behind.
+    pub fn attach(&self, spec: &DeviceSpec, fds: Vec<OwnedFd>) -> Result<(), String> {
+        spec.check()?;
+        let id = spec.id();
+        let mut devices = lock(&self.listing.devices);
+        if devices.contains_key(&id) {
+            return Err(format!("{id} is attached already; detach it first"));
+        }
+        if devices.len() >= MAX_DEVICES {
+            return Err(format!("{id}: a domain has at most {MAX_DEVICES} devices"));
+        }
+        let backend =
+            registry::make(spec, fds, &self.context).map_err(|line| format!("{id}: {line}"))?;
+        let status = DeviceStatus {
+            id,
+            state: DeviceState::Waiting,
+            reason: None,
+        };
+        devices.insert(id, status);
+        drop(devices);
+        let (frontend, backend_path) = spec.paths();
+        self.commands.send(Command::Attach {
+            id,
+            frontend: frontend.into(),
+            backend_path: backend_path.into(),
+            backend,
+        });
+        Ok(())
+    }
+
+    /// Begins to let a device go; its event tells when that is done.
+    pub fn detach(&self, id: DeviceId, force: bool) -> Result<(), String> {
+        if !lock(&self.listing.devices).contains_key(&id) {
+            return Err(format!("{id} is not attached"));
+        }
+        self.commands.send(Command::Detach { id, force });
+        Ok(())
+    }
+
+    /// What is attached.
+    pub fn list(&self) -> Vec<DeviceStatus> {
+        lock(&self.listing.devices).values().cloned().collect()
+    }
+}
+
+impl Drop for Devices {
+    /// Finishes what the devices have begun, so that images are left whole.
+    fn drop(&mut self) {
+        self.commands.send(Command::Stop);
+        if let Some(thread) = self.thread.take() {
+            // A thread that panicked has nothing more to finish.
+            let _ = thread.join();
+        }
+    }
+}
