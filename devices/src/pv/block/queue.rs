@@ -414,7 +414,7 @@ impl Queue {
     fn range(&self, sector: u64, count: u64) -> Result<u64, BlkifStatus> {
         let end = sector.checked_add(count).ok_or(BlkifStatus::ERROR)?;
         let unit = (u64::from(self.disk.sector_size) / SECTOR).max(1);
-        if end > self.disk.sectors || sector % unit != 0 || count % unit != 0 {
+        if end > self.disk.sectors || !sector.is_multiple_of(unit) || !count.is_multiple_of(unit) {
             return Err(BlkifStatus::ERROR);
         }
         Ok(sector * SECTOR)

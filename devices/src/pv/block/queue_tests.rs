@@ -258,7 +258,8 @@ fn flush_and_barrier_order_the_engine() {
 #[test]
 fn request_beyond_the_disk_or_its_pages_is_an_error_and_touches_nothing() {
     let mut front = Front::new(DISK, false);
-    let bad: [(u64, &[(u32, u8, u8)]); 7] = [
+    type Bad = (u64, &'static [(u32, u8, u8)]);
+    let bad: [Bad; 7] = [
         (SECTORS, &[(9, 0, 0)]),
         (SECTORS - 1, &[(9, 0, 1)]),
         (u64::MAX, &[(9, 0, 0)]),
