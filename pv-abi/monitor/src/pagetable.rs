@@ -307,11 +307,15 @@ impl<M: Machine> Tables<'_, M> {
         Healed::Stale
     }
 
-    /// A kernel-half mapping of a page-table page becomes writable again.
+    /// The kernel's mapping of a page-table page becomes writable again.
+    ///
+    /// Below the hole that is only for kernels that live there themselves (GNU Mach): under another one these are a
+    /// process's pages, read-only for copy-on-write perhaps, and frames keep the mark of a table longer than its use.
     fn promote(&self, va: u64, walk: &Walk) -> Healed {
         let l1 = walk.value[3];
+        let processes = va < HOLE_END && self.dom.info.start_rip >= HOLE_END;
         if walk.depth != 4
-            || va < HOLE_END
+            || processes
             || walk.value[..3].iter().any(|value| value & pte::RW == 0)
             || self.frame_flags((l1 & pte::ADDRESS) >> 12) & frame::TABLE == 0
         {

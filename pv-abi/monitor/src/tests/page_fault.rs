@@ -116,6 +116,16 @@ fn user_mapping_of_a_table_page_is_not_promoted() {
 }
 
 #[test]
+fn table_page_of_a_kernel_that_lives_below_the_hole_is_promoted_there() {
+    let world = World::with(1, |info| info.start_rip = 0x4000_0000);
+    let mut seat = world.running();
+    let at = (8u64 << 12) + (USER >> 12 & 511) * 8;
+    world.memory.set_u64(at, L1 << 12 | 0x25);
+    assert!(fault(&mut seat, WRITE, USER));
+    assert_eq!(world.memory.u64(at) & 2, 2);
+}
+
+#[test]
 fn permitted_access_is_a_stale_translation() {
     let world = World::new(1);
     let mut seat = world.running();
