@@ -216,10 +216,26 @@ impl<M: Machine> Tables<'_, M> {
         true
     }
 
-    /// Marks the tables below the kernel half of an L4.
-    pub fn mark_kernel_half(&self, l4: u64) {
+    /// The kernel lives in the lower half, among what other guests use for processes (GNU Mach).
+    fn kernel_is_low(&self) -> bool {
+        self.dom.info.start_rip < HOLE_START
+    }
+
+    /// Marks the tables of an L4 that map the kernel: those of the upper half, or all where the kernel is in the
+    /// lower one.
+    pub fn mark_kernel_tables(&self, l4: u64) {
+        if self.kernel_is_low() {
+            return self.mark_boot_tables(l4);
+        }
         for index in (FIRST_SLOT + NR_SLOTS) as u64..512 {
             self.mark_below((l4 << 12) + index * 8, 3);
+        }
+    }
+
+    /// A table base that was never pinned: Linux pins each one, GNU Mach loads it right away.
+    pub fn mark_tables_of_low_kernel(&self, l4: u64) {
+        if self.kernel_is_low() {
+            self.mark_boot_tables(l4);
         }
     }
 
@@ -313,7 +329,7 @@ impl<M: Machine> Tables<'_, M> {
     /// process's pages, read-only for copy-on-write perhaps, and frames keep the mark of a table longer than its use.
     fn promote(&self, va: u64, walk: &Walk) -> Healed {
         let l1 = walk.value[3];
-        let processes = va < HOLE_END && self.dom.info.start_rip >= HOLE_END;
+        let processes = va < HOLE_END && !self.kernel_is_low();
         if walk.depth != 4
             || processes
             || walk.value[..3].iter().any(|value| value & pte::RW == 0)

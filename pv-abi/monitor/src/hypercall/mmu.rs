@@ -183,7 +183,7 @@ impl<M: Machine> Cpu<'_, M> {
                     return Err(Errno::EINVAL);
                 }
                 // Guests pin L4 and L1 tables; what lies between is found by walking the kernel half.
-                self.tables().mark_kernel_half(arg1);
+                self.tables().mark_kernel_tables(arg1);
                 Ok(())
             }
             MmuextCmd::UNPIN_TABLE => self
@@ -195,6 +195,7 @@ impl<M: Machine> Cpu<'_, M> {
                 if !self.tables().install_l4(arg1) {
                     return Err(Errno::EINVAL);
                 }
+                self.tables().mark_tables_of_low_kernel(arg1);
                 self.v.kernel_cr3 = arg1 << 12;
                 self.m.set_cr3(self.v.kernel_cr3);
                 Ok(())

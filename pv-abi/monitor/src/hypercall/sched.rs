@@ -58,7 +58,10 @@ impl<M: Machine> Cpu<'_, M> {
         }
     }
 
+    /// Only the low byte counts, as in Xen: GNU Mach passes an address to the call that takes the number itself.
+    /// A domain that gives a reason without a name ends all the same.
     fn shutdown_by_guest(&mut self, reason: u32, regs: &Regs) -> Answer {
+        let reason = reason & 0xff;
         match ShutdownReason(reason) {
             ShutdownReason::CRASH => {
                 self.crash(
@@ -79,7 +82,12 @@ impl<M: Machine> Cpu<'_, M> {
                 self.shut_down(reason);
                 Ok(0)
             }
-            _ => Err(Errno::EINVAL),
+            _ => {
+                let why =
+                    "it shut down for a reason that has no name (see SHUTDOWN_* in public/sched.h)";
+                self.crash(regs, 0xffff, u64::from(reason), self.cr2(), why);
+                Ok(0)
+            }
         }
     }
 

@@ -186,12 +186,17 @@ fn shutdown_reasons_reach_the_vmm() {
     }
     op(&mut seat, SchedOp::SHUTDOWN, &3u32.to_le_bytes());
     assert_eq!(seat.calls(call::CRASH).len(), 1);
-    assert_eq!(
-        op(&mut seat, SchedOp::SHUTDOWN, &6u32.to_le_bytes()),
-        error(Errno::EINVAL)
-    );
     seat.hypercall(Hypercall::SCHED_OP_COMPAT, &[2, 1]);
     assert_eq!(seat.calls(call::SHUTDOWN), [(vec![1], vec![])]);
+    seat.hypercall(Hypercall::SCHED_OP_COMPAT, &[2, 0x4000_1f01]);
+    assert_eq!(seat.calls(call::SHUTDOWN), [(vec![1], vec![])]);
+}
+
+#[test]
+fn shutdown_for_a_reason_without_a_name_ends_the_domain() {
+    let mut seat = World::new(1).running();
+    op(&mut seat, SchedOp::SHUTDOWN, &6u32.to_le_bytes());
+    assert_eq!(seat.calls(call::CRASH).len(), 1);
 }
 
 #[test]
