@@ -13,6 +13,7 @@
 pub mod block;
 pub mod console;
 pub mod grant;
+pub mod net;
 pub mod pty;
 pub mod ring;
 pub mod sring;

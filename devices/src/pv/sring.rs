@@ -153,10 +153,19 @@ impl BackRing {
 
     /// Asks to be notified of the next request; true: one has come already, look again.
     pub fn ask_for_more<M: GuestMemoryBackend>(&self, memory: &M) -> Result<bool, SringError> {
-        self.store(memory, REQ_EVENT, self.req_cons.wrapping_add(1))?;
+        self.ask_for(memory, 1)
+    }
+
+    /// Asks to be notified once `count` requests (at least one) wait; true: they have come already.
+    pub fn ask_for<M: GuestMemoryBackend>(
+        &self,
+        memory: &M,
+        count: u32,
+    ) -> Result<bool, SringError> {
+        self.store(memory, REQ_EVENT, self.req_cons.wrapping_add(count))?;
         // Either the front end sees the index just written, or its request is seen here.
         fence(Ordering::SeqCst);
-        Ok(self.unconsumed(memory)? > 0)
+        Ok(self.unconsumed(memory)? >= count)
     }
 
     /// Writes a response; the front end sees it after [`Self::publish`].
