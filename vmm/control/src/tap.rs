@@ -19,6 +19,9 @@ pub const MAX_QUEUES: u32 = 8;
 /// Longest name of an interface, bytes.
 pub const MAX_NAME: usize = libc::IFNAMSIZ - 1;
 
+/// `_IOW('T', 226, int)` of linux/if_tun.h, which libc does not have.
+const TUNSETCARRIER: libc::Ioctl = 0x4004_54e2 as libc::Ioctl;
+
 /// What the reader of a tap can finish by itself, so that the host need not.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Offloads {
@@ -81,6 +84,14 @@ pub fn set_offloads(queue: impl AsFd, offloads: Offloads) -> io::Result<()> {
     let fd = queue.as_fd().as_raw_fd();
     // SAFETY: TUNSETOFFLOAD takes its argument by value.
     check(unsafe { libc::ioctl(fd, libc::TUNSETOFFLOAD, libc::c_ulong::from(bits)) })
+}
+
+/// Switches the interface's carrier: without it, a bridge sends nothing here. It holds for all queues.
+pub fn set_carrier(queue: impl AsFd, on: bool) -> io::Result<()> {
+    let value = libc::c_int::from(on);
+    let fd = queue.as_fd().as_raw_fd();
+    // SAFETY: TUNSETCARRIER reads one int, which `value` is.
+    check(unsafe { libc::ioctl(fd, TUNSETCARRIER, &value) })
 }
 
 /// Makes the host put frames into this queue, or no longer. Only taps of several queues know this.
@@ -189,6 +200,8 @@ mod tests {
         };
         set_offloads(&queues[0], all).unwrap();
         set_offloads(&queues[0], Offloads::default()).unwrap();
+        set_carrier(&queues[0], false).unwrap();
+        set_carrier(&queues[0], true).unwrap();
         drop(queues);
         assert!(!std::path::Path::new(&path).exists());
     }

@@ -1,6 +1,7 @@
 //! The device classes, one line each.
 
 use crate::devices::backend::{Backend, Context};
+use crate::devices::vif;
 use noxen_control::DeviceSpec;
 use std::os::fd::OwnedFd;
 
@@ -10,9 +11,8 @@ pub fn make(
     fds: Vec<OwnedFd>,
     context: &Context,
 ) -> Result<Box<dyn Backend>, String> {
-    let _ = (fds, context);
     match spec {
         DeviceSpec::Vbd { .. } => Err("this noxen-vmm has no block back end".into()),
-        DeviceSpec::Vif { .. } => Err("this noxen-vmm has no network back end".into()),
+        DeviceSpec::Vif { rate, .. } => Ok(Box::new(vif::make(spec.id(), *rate, fds, context)?)),
     }
 }
