@@ -20,6 +20,6 @@ pub mod paths;
 pub use change::{Change, Share};
 pub use client::{Client, ClientError};
 pub use config::{Cpus, DomainConfig};
-pub use device::{DeviceClass, DeviceConfig, Disk, Vif};
+pub use device::{DeviceClass, DeviceConfig, DeviceInfo, Disk, Vif};
 pub use info::{DomainInfo, DomainState, DomainVcpus, NodeInfo, StateFilter, VcpuInfo};
 pub use message::{Answer, Fault, Request, Response, ShutdownKind};

@@ -2,6 +2,7 @@
 
 use crate::change::{Change, Share};
 use crate::config::DomainConfig;
+use crate::device::{DeviceClass, DeviceConfig, DeviceInfo};
 use crate::info::{DomainInfo, DomainVcpus, NodeInfo, StateFilter};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -150,6 +151,39 @@ pub enum Request {
         /// Which.
         domain: String,
     },
+    /// Give a running domain one more device; answered once its back end waits for the guest: [`Response::Ok`].
+    AttachDevice {
+        /// Which.
+        domain: String,
+        /// What.
+        device: DeviceConfig,
+    },
+    /// Take a device; answered once the guest has let go of it: [`Response::Ok`].
+    DetachDevice {
+        /// Which.
+        domain: String,
+        /// Kind of device.
+        class: DeviceClass,
+        /// Its number, name, `CLASS/NUMBER` or, of an interface, MAC address.
+        device: String,
+        /// Do not wait for the guest.
+        #[serde(default)]
+        force: bool,
+    },
+    /// Change the medium of a removable drive: [`Response::Ok`].
+    ConfigureDevice {
+        /// Which.
+        domain: String,
+        /// The drive, with its new medium.
+        device: DeviceConfig,
+    },
+    /// The devices of a class, by number: [`Response::Devices`].
+    Devices {
+        /// Which.
+        domain: String,
+        /// Kind of device.
+        class: DeviceClass,
+    },
 }
 
 /// What a request is answered with when it is done.
@@ -193,6 +227,11 @@ pub enum Response {
         /// They.
         texts: Vec<String>,
     },
+    /// Devices.
+    Devices {
+        /// They.
+        devices: Vec<DeviceInfo>,
+    },
     /// A console.
     Console {
         /// Domain id.
@@ -207,7 +246,8 @@ pub enum Response {
     },
 }
 
-/// A request that was not done. The text is one line and is shown to the user after `Error: `.
+/// A request that was not done. The text is shown to the user after `Error: `. It is one line, but for what xm said in
+/// two: why a disk is not shared.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Fault {

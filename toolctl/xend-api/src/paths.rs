@@ -92,6 +92,21 @@ impl Paths {
         self.at("var/log/xen/domains")
     }
 
+    /// Hotplug scripts.
+    pub fn scripts_dir(&self) -> PathBuf {
+        self.at("etc/xen/scripts")
+    }
+
+    /// What the hotplug scripts print.
+    pub fn hotplug_log(&self) -> PathBuf {
+        self.at("var/log/xen/xen-hotplug.log")
+    }
+
+    /// Where boot loaders write.
+    pub fn boot_dir(&self) -> PathBuf {
+        self.at("var/run/xend/boot")
+    }
+
     /// xend's durable state.
     pub fn state_dir(&self) -> PathBuf {
         self.at("var/lib/xend")

@@ -11,6 +11,7 @@
 //! ```
 
 use crate::create;
+use crate::devices::{self, Site};
 use crate::domain::Domain;
 use crate::monitor::Monitor;
 use crate::node::Node;
@@ -138,6 +139,10 @@ fn take_up(node: &Arc<Node>, record: &Record, all: &[Record]) -> Option<Arc<Doma
             info!("domain {name} (id={domid}) taken up again");
             node.insert(domain.clone());
             watch::start(node, &domain);
+            devices::adopt(Site {
+                node,
+                domain: &domain,
+            });
             None
         }
         Phase::Running | Phase::Preserved => {

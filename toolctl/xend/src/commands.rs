@@ -32,6 +32,8 @@ const PING: Duration = Duration::from_secs(5);
 const STOP: Duration = Duration::from_secs(150);
 /// A daemon that lived for less is started again only after this long.
 const RESPAWN: Duration = Duration::from_secs(1);
+/// xend-config's `vif-script` where nothing is said.
+const DEFAULT_VIF_SCRIPT: &str = "vif-bridge";
 
 /// A command line.
 #[derive(Clone, Debug, PartialEq)]
@@ -145,9 +147,21 @@ fn options(paths: Paths, invocation: &Invocation) -> Options {
         kvm: std::env::var_os("NOXEN_KVM")
             .filter(|v| !v.is_empty())
             .map_or_else(|| PathBuf::from("/dev/kvm"), PathBuf::from),
+        tun: std::env::var_os("NOXEN_TUN")
+            .filter(|v| !v.is_empty())
+            .map_or_else(|| PathBuf::from("/dev/net/tun"), PathBuf::from),
+        vif_script: DEFAULT_VIF_SCRIPT.into(),
+        device_timeout: device_timeout(),
         restart_guard_s: invocation.restart_guard_s,
         paths,
     }
+}
+
+/// How long a device may take to come or go, as xend had it; `NOXEN_DEVICE_TIMEOUT` (seconds) is for tests.
+fn device_timeout() -> Duration {
+    let asked = std::env::var("NOXEN_DEVICE_TIMEOUT");
+    let asked = asked.ok().and_then(|seconds| seconds.parse().ok());
+    Duration::from_secs(asked.unwrap_or(100))
 }
 
 fn serve(options: Options, announce: Announce, echo: bool) -> Result<(), String> {

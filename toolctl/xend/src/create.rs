@@ -3,11 +3,12 @@
 //! ```text
 //!   check config -> open files -> admit (id, name, memory; record Building)
 //!     -> control socket, store connection -> spawn noxen-vmm -> store nodes -> "ready"
-//!     -> status -> console and ring nodes, introduce -> record Running -> watcher
+//!     -> status -> console and ring nodes, introduce -> devices -> record Running -> watcher
 //!   any failure -> teardown: nothing stays
 //! ```
 //! The domain is left paused.
 
+use crate::devices::{self, Site};
 use crate::domain::Domain;
 use crate::kernel_cache::Kernel;
 use crate::node::{internal, Node};
@@ -50,6 +51,7 @@ pub fn create(
     config: DomainConfig,
     heritage: Heritage,
 ) -> Result<Arc<Domain>, Fault> {
+    let config = devices::complete(config)?;
     let plan = validate::check(&config, host::cpus())?;
     let unapplied = validate::unapplied(&config);
     if !unapplied.is_empty() {
@@ -235,6 +237,7 @@ fn build(
         .map_err(|e| Fault::internal(format!("the vCPUs cannot be pinned to host CPUs: {e}")))?;
     let status = domain.monitor().status().map_err(internal)?;
     connect(node, domain, &status)?;
+    devices::attach_configured(Site { node, domain })?;
     node.save(domain, |r| r.phase = Phase::Running)?;
     Ok(())
 }

@@ -3,6 +3,7 @@
 //! ```text
 //!   gate   held by whatever changes the domain's life: destroy, restart, reset, a shutdown event
 //!     gone   set under the gate once everything of the domain is gone; whoever waited must look
+//!   devices  held by whatever changes its devices; scripts may take long, so this is not the gate
 //!   record   what is on disk, too; saving is held from its change until it is on disk, so that the last change
 //!            is the last one written, and none is written after the file was removed
 //! ```
@@ -33,6 +34,7 @@ pub struct Domain {
     domid: u32,
     monitor: Monitor,
     gate: Mutex<Life>,
+    devices: Mutex<()>,
     record: Mutex<Record>,
     saving: Mutex<Saving>,
     process: Mutex<Option<Arc<Process>>>,
@@ -54,6 +56,7 @@ impl Domain {
             domid: record.domid,
             monitor,
             gate: Mutex::new(Life::default()),
+            devices: Mutex::new(()),
             record: Mutex::new(record),
             saving: Mutex::new(Saving::default()),
             process: Mutex::new(None),
@@ -91,6 +94,11 @@ impl Domain {
     /// Its name.
     pub fn name(&self) -> String {
         lock(&self.record).name.clone()
+    }
+
+    /// Waits for its devices to be at rest.
+    pub fn devices(&self) -> MutexGuard<'_, ()> {
+        lock(&self.devices)
     }
 
     /// Changes its record in memory and returns the new one, to be saved by the caller.

@@ -21,6 +21,7 @@ pub mod cpuset;
 pub mod create;
 pub mod daemon;
 pub mod debug_keys;
+pub mod devices;
 pub mod dmesg;
 pub mod domain;
 pub mod host;

@@ -6,6 +6,7 @@
 //!                                      -> Sxp -> text with exactly one line that has the word status
 //! ```
 
+use crate::devices;
 use crate::domain::Domain;
 use crate::node::Node;
 use crate::registry::{Phase, Record};
@@ -212,6 +213,7 @@ pub fn guest_sxp(domain: &Domain) -> Sxp {
     if let Some(status) = status {
         items.push(pair("store_mfn", status.store_mfn));
         items.push(pair("console_mfn", status.console_mfn));
+        items.extend(record.devices.iter().map(devices::sxp));
         items.push(list(
             "device",
             [list(

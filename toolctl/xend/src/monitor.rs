@@ -4,9 +4,11 @@
 //! and that for a bounded time. Only the watcher keeps one open.
 
 use noxen_control::client::{Client, ClientError, Line};
+use noxen_control::device::{DeviceId, DeviceSpec, DeviceState, DeviceStatus};
 use noxen_control::{Event, Reply, Request, Status};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a monitor may take to answer a question.
 const ANSWER: Duration = Duration::from_secs(2);
@@ -14,6 +16,9 @@ const ANSWER: Duration = Duration::from_secs(2);
 const ANSWER_AGAIN: Duration = Duration::from_millis(200);
 /// How long it may take to stop with many vCPUs on a busy host.
 const ACT: Duration = Duration::from_secs(10);
+
+/// Between two looks at whether a device has gone.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Why a monitor did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -136,6 +141,62 @@ impl Monitor {
         match self.ask(&Request::Counters, ANSWER)? {
             Reply::Counters { groups } => Ok(groups),
             _ => Err(MonitorError::Unexpected { asked: "counters" }),
+        }
+    }
+
+    /// Has it serve one more device, with `fds`.
+    pub fn attach(&self, device: DeviceSpec, fds: &[OwnedFd]) -> Result<(), MonitorError> {
+        let mut client = Client::connect(&self.socket, Some(ACT))?;
+        let request = Request::AttachDevice {
+            device,
+            fds: fds.len() as u32,
+        };
+        let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+        match client.ask_with(&request, &fds)? {
+            Reply::Ok => Ok(()),
+            Reply::Error { message } => Err(MonitorError::Refused(message)),
+            _ => Err(MonitorError::Unexpected {
+                asked: "attach-device",
+            }),
+        }
+    }
+
+    /// Has it let go of a device and waits until it has. False when the guest does not let go within `timeout`.
+    pub fn detach(
+        &self,
+        id: DeviceId,
+        force: bool,
+        timeout: Duration,
+    ) -> Result<bool, MonitorError> {
+        let has = |devices: Vec<DeviceStatus>| {
+            let there = |d: &DeviceStatus| d.id == id && d.state != DeviceState::Closed;
+            devices.iter().any(there)
+        };
+        if !has(self.devices()?) {
+            return Ok(true);
+        }
+        let (class, devid) = (id.class, id.devid);
+        let request = Request::DetachDevice {
+            class,
+            devid,
+            force,
+        };
+        self.act(&request, "detach-device")?;
+        let deadline = Instant::now() + timeout;
+        while has(self.devices()?) {
+            if Instant::now() >= deadline {
+                return Ok(false);
+            }
+            std::thread::sleep(LOOK);
+        }
+        Ok(true)
+    }
+
+    /// Its devices.
+    pub fn devices(&self) -> Result<Vec<DeviceStatus>, MonitorError> {
+        match self.ask(&Request::Devices, ANSWER)? {
+            Reply::Devices { devices } => Ok(devices),
+            _ => Err(MonitorError::Unexpected { asked: "devices" }),
         }
     }
 

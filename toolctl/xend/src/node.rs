@@ -31,6 +31,12 @@ pub struct Options {
     pub xenstored: PathBuf,
     /// KVM's device; /dev/null for a monitor that needs none.
     pub kvm: PathBuf,
+    /// The driver that makes taps; /dev/null for a monitor that needs none.
+    pub tun: PathBuf,
+    /// Hotplug script of network interfaces that name none.
+    pub vif_script: String,
+    /// How long a device may take to come or go.
+    pub device_timeout: Duration,
     /// A domain that ran for less is not restarted, seconds.
     pub restart_guard_s: f64,
 }
@@ -53,6 +59,8 @@ pub struct Node {
     pub store: StoreLink,
     /// Console text of domains that are gone, and what was cleared.
     pub dmesg: Mutex<Dmesg>,
+    /// Held while it is seen that nobody else has a disk, until its new holder can be seen.
+    pub sharing: Mutex<()>,
     domains: Mutex<BTreeMap<u32, Arc<Domain>>>,
     busy: Mutex<u32>,
     idle: Condvar,
@@ -76,6 +84,7 @@ impl Node {
             registry,
             store,
             dmesg: Mutex::new(Dmesg::default()),
+            sharing: Mutex::new(()),
             domains: Mutex::new(BTreeMap::new()),
             busy: Mutex::new(0),
             idle: Condvar::new(),

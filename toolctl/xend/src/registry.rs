@@ -11,6 +11,7 @@
 //! A new xend destroys what it finds `Building`, finishes what it finds `Restarting`, adopts the rest.
 
 use crate::atomic;
+use crate::devices::Device;
 use noxen_xend_api::paths::Paths;
 use noxen_xend_api::DomainConfig;
 use serde::{Deserialize, Serialize};
@@ -74,6 +75,12 @@ pub struct Record {
     pub shutdown_asked: Option<f64>,
     /// Renamed by rename-restart: the domain that is still to be started in its place.
     pub successor: Option<Successor>,
+    /// Its devices, also while they come and go.
+    #[serde(default)]
+    pub devices: Vec<Device>,
+    /// Number of its next network interface; none is used twice.
+    #[serde(default)]
+    pub next_vif: u32,
 }
 
 /// The domain that takes a renamed one's place.
@@ -115,6 +122,8 @@ impl Record {
             shutdown_reason: None,
             shutdown_asked: None,
             successor: None,
+            devices: Vec::new(),
+            next_vif: 0,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Each request of toolctl, done.
 
 use crate::create::{self, Heritage};
+use crate::devices::requests as devices;
 use crate::domain::Domain;
 use crate::monitor::MonitorError;
 use crate::node::{internal, Node, Target};
@@ -20,7 +21,7 @@ pub fn handle(node: &Arc<Node>, request: Request) -> Result<Response, Fault> {
             Ok(one(&domain))
         }
         Request::WaitForDevices { domain } => {
-            // The console and the store are all that a domain can have yet; both are there since it was built.
+            // Whoever built it has waited for them already; a domain that is there has its devices.
             node.find(&domain).map(|_| Response::Ok)
         }
         Request::List { domains, state } => Ok(Response::Domains {
@@ -121,6 +122,30 @@ pub fn handle(node: &Arc<Node>, request: Request) -> Result<Response, Fault> {
             let domain = node.find_guest(&domain, "inspect")?;
             let text = domain.monitor().registers().map_err(refused)?;
             Ok(Response::Text { text })
+        }
+        Request::AttachDevice { domain, device } => {
+            let _busy = node.begin();
+            let domain = node.find_guest(&domain, "attach a device to")?;
+            devices::attach_device(node, running(&domain)?, device)
+        }
+        Request::DetachDevice {
+            domain,
+            class,
+            device,
+            force,
+        } => {
+            let _busy = node.begin();
+            let domain = node.find_guest(&domain, "detach a device from")?;
+            devices::detach_device(node, running(&domain)?, class, &device, force)
+        }
+        Request::ConfigureDevice { domain, device } => {
+            let _busy = node.begin();
+            let domain = node.find_guest(&domain, "configure a device of")?;
+            devices::configure_device(node, running(&domain)?, device)
+        }
+        Request::Devices { domain, class } => {
+            let domain = node.find_guest(&domain, "list the devices of")?;
+            devices::list_devices(node, &domain, class)
         }
     }
 }

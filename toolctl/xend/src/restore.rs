@@ -1,19 +1,21 @@
 //! A record made again for a monitor that runs without one: the registry was lost, the domain shall not be.
 //!
 //! ```text
-//!   monitor's status (id, process, memory, vCPUs) + store (/local/domain/N/vm, /vm/UUID/..) -> Record
+//!   monitor's status (id, process, memory, vCPUs), its devices + store (/local/domain/N/vm, /vm/UUID/..) -> Record
 //! ```
 
+use crate::devices::relearn;
 use crate::monitor::Monitor;
 use crate::node::Node;
 use crate::process::Process;
 use crate::registry::{Phase, Record};
 use crate::{clock, error, info, store_nodes};
-use noxen_xend_api::DomainConfig;
+use noxen_xend_api::{DeviceClass, DeviceConfig, DomainConfig};
 
 /// The record of domain `domid`, saved; none when no monitor of that id runs.
 pub fn record_of(node: &Node, domid: u32) -> Option<Record> {
-    let status = Monitor::new(node.options.paths.control_socket(domid))
+    let monitor = Monitor::new(node.options.paths.control_socket(domid));
+    let status = monitor
         .status()
         .ok()
         .filter(|status| status.domid == domid)?;
@@ -43,6 +45,13 @@ pub fn record_of(node: &Node, domid: u32) -> Option<Record> {
             *value = found;
         }
     }
+    let devices = relearn::devices(node, &monitor, domid);
+    for device in &devices {
+        match &device.config {
+            DeviceConfig::Disk(disk) => config.disk.push(disk.clone()),
+            DeviceConfig::Vif(vif) => config.vif.push(vif.clone()),
+        }
+    }
     let started = clock::now() - status.uptime_s as f64;
     let mut record = Record::new(
         domid,
@@ -53,6 +62,9 @@ pub fn record_of(node: &Node, domid: u32) -> Option<Record> {
         started,
     );
     record.phase = Phase::Running;
+    let vifs = devices.iter().filter(|d| d.class() == DeviceClass::Vif);
+    record.next_vif = vifs.map(|d| d.devid + 1).max().unwrap_or(0);
+    record.devices = devices;
     record.pid = Some(status.pid);
     record.pid_start = Process::start_of(status.pid).ok();
     record.restart_count = of_vm("xend/restart_count")

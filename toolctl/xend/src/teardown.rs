@@ -2,11 +2,12 @@
 //! middle, or a domain built by half, is taken apart by the same code.
 //!
 //! ```text
-//!   console text -> monitor ends (asked, then killed) -> store released, nodes removed
+//!   console text -> monitor ends (asked, then killed) -> devices' scripts -> store released, nodes removed
 //!     -> run directory -> record on disk -> table
 //! ```
 
 use crate::cgroup::Groups;
+use crate::devices::{self, Site};
 use crate::domain::{Domain, Life};
 use crate::monitor::MonitorError;
 use crate::node::Node;
@@ -28,6 +29,7 @@ pub fn teardown(node: &Node, domain: &Domain, life: &mut Life, successor: bool) 
     }
     domain.set_dying();
     end_monitor(node, domain);
+    devices::domain_gone(Site { node, domain });
     let record = domain.record();
     let domid = record.domid;
     if let Err(e) = node

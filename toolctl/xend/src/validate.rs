@@ -116,14 +116,6 @@ fn check_built(config: &DomainConfig) -> Result<(), Fault> {
             "Invalid Configuration: bootloader is not supported yet; name the kernel by kernel = and ramdisk =",
         ));
     }
-    for (key, none) in [
-        ("disk", config.disk.is_empty()),
-        ("vif", config.vif.is_empty()),
-    ] {
-        if !none {
-            return Err(not_built(key));
-        }
-    }
     for (key, values) in [
         ("vfb", &config.vfb),
         ("vtpm", &config.vtpm),

@@ -1,5 +1,5 @@
 use super::*;
-use noxen_xend_api::{Cpus, Disk, Vif};
+use noxen_xend_api::Cpus;
 
 fn config() -> DomainConfig {
     DomainConfig {
@@ -86,8 +86,7 @@ fn check_event_values() {
 fn check_refuses_what_is_not_built() {
     assert!(refusal(|c| c.builder = "hvm".into()).contains("HVM"));
     assert!(refusal(|c| c.bootloader = "pygrub".into()).contains("bootloader"));
-    assert!(refusal(|c| c.disk.extend(Disk::parse("phy:a,xvda,w"))).contains("disk"));
-    assert!(refusal(|c| c.vif.push(Vif::default())).contains("vif"));
+    assert!(refusal(|c| c.vfb.push("vnc=1".into())).contains("vfb"));
 }
 
 #[test]

@@ -7,6 +7,7 @@
 //! ```
 
 use crate::create::{self, Heritage};
+use crate::devices::{self, Site};
 use crate::domain::{Domain, Life};
 use crate::lifecycle::{self, Decision, Then};
 use crate::node::Node;
@@ -14,6 +15,7 @@ use crate::registry::{Phase, Successor};
 use crate::store::StoreOp;
 use crate::teardown::teardown;
 use crate::{clock, error, info, store_nodes, warning};
+use noxen_control::device::DeviceId;
 use noxen_control::{Event, ShutdownReason};
 use noxen_xend_api::{DomainConfig, Fault};
 use std::sync::Arc;
@@ -40,10 +42,22 @@ fn watch(node: &Arc<Node>, domain: &Arc<Domain>) {
             Ok(mut events) => {
                 complained = false;
                 while let Ok(event) = events.wait() {
-                    if let Event::Shutdown { reason, detail } = event {
-                        if on_shutdown(node, domain, reason, detail.as_deref()) {
-                            return;
+                    match event {
+                        Event::Shutdown { reason, detail } => {
+                            if on_shutdown(node, domain, reason, detail.as_deref()) {
+                                return;
+                            }
                         }
+                        Event::DeviceState {
+                            class,
+                            devid,
+                            state,
+                            reason,
+                        } => {
+                            let id = DeviceId { class, devid };
+                            devices::changed(node, domain, id, state, reason.as_deref());
+                        }
+                        Event::VcpuOnline { .. } => {}
                     }
                 }
             }
@@ -283,6 +297,8 @@ fn rename_restart(node: &Arc<Node>, domain: &Arc<Domain>, word: &str) {
         Err(e) => error!("domain {}: {}", old.domid, e.message),
     }
     preserve(node, domain, word);
+    // The dead one needs them no more, and its successor may not share them.
+    devices::release(Site { node, domain });
     succeed(node, domain, &successor);
 }
 

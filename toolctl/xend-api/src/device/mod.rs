@@ -29,6 +29,32 @@ pub enum DeviceConfig {
     Vif(Vif),
 }
 
+impl DeviceConfig {
+    /// Its class.
+    pub fn class(&self) -> DeviceClass {
+        match self {
+            DeviceConfig::Disk(_) => DeviceClass::Vbd,
+            DeviceConfig::Vif(_) => DeviceClass::Vif,
+        }
+    }
+
+    /// Directory of its back end: `vbd`, `tap` or `vif`.
+    pub fn backend_class(&self) -> &'static str {
+        match self {
+            DeviceConfig::Disk(disk) => disk.class(),
+            DeviceConfig::Vif(_) => "vif",
+        }
+    }
+
+    /// The domain that is to have the back end.
+    pub fn backend(&self) -> Option<&str> {
+        match self {
+            DeviceConfig::Disk(disk) => disk.backend.as_deref(),
+            DeviceConfig::Vif(vif) => vif.backend.as_deref(),
+        }
+    }
+}
+
 /// Which kind of device a command means.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
@@ -46,5 +72,31 @@ impl DeviceClass {
             DeviceClass::Vbd => "vbd",
             DeviceClass::Vif => "vif",
         }
+    }
+}
+
+/// One device of a running domain, for listings.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+pub struct DeviceInfo {
+    /// Number within its class.
+    pub devid: u32,
+    /// `vbd`, `tap` or `vif`: the directory of its back end.
+    pub class: String,
+    /// As it was asked for.
+    pub config: DeviceConfig,
+    /// Where its back end is in the store.
+    pub backend: String,
+    /// Front end's nodes by name. The guest writes these.
+    pub nodes: std::collections::BTreeMap<String, String>,
+    /// What noxen-vmm says of it: waiting, connected, closing, broken; nothing when it does not answer.
+    pub state: Option<String>,
+    /// Why it is broken.
+    pub reason: Option<String>,
+}
+
+impl DeviceInfo {
+    /// A node of the front end as a number; none when the guest wrote none.
+    pub fn number(&self, name: &str) -> Option<i64> {
+        self.nodes.get(name)?.parse().ok()
     }
 }

@@ -42,7 +42,7 @@ pub fn of_name(name: &str) -> Option<u32> {
     };
     let (disk, part) = split(rest)?;
     let major = majors.get((disk / disks) as usize)?;
-    (part < parts).then(|| major << 8 | (disk % disks) * parts | part)
+    (part < parts).then(|| (major << 8) | ((disk % disks) * parts) | part)
 }
 
 /// A sign or a blank would pass for a digit otherwise.

@@ -6,15 +6,20 @@
 //!                          packed TEXT (\x7fELF TEXT is written to the file for the unpacked kernel)
 //!                          \x7fELF [error: TEXT]
 //!   guest: control/shutdown = poweroff|halt|reboot -> Shutdown event    data/fault = crash|exit
+//!          data/hold = DEVID: does not let go of that device
+//!   devices: attached ones are in the state InitWait; what is in the image is copied into the log
 //! ```
 #![allow(unsafe_code)] // Descriptors arrive as numbers in the spec.
 
+use noxen_control::device::{DeviceId, DeviceSpec, DeviceState, DeviceStatus};
+use noxen_control::fds::{receive, FdQueue};
+use noxen_control::framing::LineBuffer;
 use noxen_control::message::VcpuStatus;
 use noxen_control::{DomainSpec, Event, Reply, Request, ShutdownReason, Status};
 use noxen_xenstore::client::{Client, Nodes};
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::io::{Read, Write};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
@@ -24,9 +29,17 @@ struct Guest {
     paused: bool,
     shutdown: Option<ShutdownReason>,
     subscribers: Vec<UnixStream>,
+    devices: Vec<Attached>,
+}
+
+struct Attached {
+    spec: DeviceSpec,
+    state: DeviceState,
+    _fds: Vec<OwnedFd>,
 }
 
 struct Machine {
+    log: File,
     spec: DomainSpec,
     guest: Mutex<Guest>,
     changed: Condvar,
@@ -39,6 +52,12 @@ fn take<T: From<OwnedFd>>(fd: i32) -> T {
 }
 
 fn main() {
+    let mut args = std::env::args().skip(1);
+    if let [say, path, value] = &args.by_ref().take(3).collect::<Vec<_>>()[..] {
+        // A hotplug script speaks.
+        assert_eq!(say, "--say");
+        return host_store().write(path, value).unwrap();
+    }
     let mut args = std::env::args().skip(1);
     assert_eq!(args.next().as_deref(), Some("--spec-fd"));
     let spec_fd: i32 = args.next().unwrap().parse().unwrap();
@@ -88,6 +107,7 @@ fn main() {
             ..Guest::default()
         }),
         changed: Condvar::new(),
+        log,
         spec,
     });
     for vcpu in 0..machine.spec.vcpus {
@@ -166,23 +186,36 @@ fn tell(mut stream: &UnixStream, line: &impl serde::Serialize) {
 }
 
 fn control(machine: &Machine, stream: UnixStream) {
-    for line in BufReader::new(&stream).lines() {
-        let Ok(line) = line else { return };
-        let request: Request = serde_json::from_str(&line).unwrap();
+    let (mut lines, mut fds) = (LineBuffer::new(1 << 20), FdQueue::default());
+    loop {
+        let mut bytes = [0; 4096];
+        match receive(&stream, &mut bytes, &mut fds) {
+            Ok(0) | Err(_) => return,
+            Ok(n) => lines.push(&bytes[..n]).unwrap(),
+        }
+        while let Some(line) = lines.next_line() {
+            answer(machine, &stream, &line, &mut fds);
+        }
+    }
+}
+
+fn answer(machine: &Machine, stream: &UnixStream, line: &[u8], fds: &mut FdQueue) {
+    {
+        let request: Request = serde_json::from_slice(line).unwrap();
         let mut guest = machine.guest.lock().unwrap();
         match request {
             Request::Status => {
                 let status = status(machine, &guest);
-                tell(&stream, &Reply::Status(Box::new(status)));
+                tell(stream, &Reply::Status(Box::new(status)));
             }
             Request::Pause => {
                 guest.paused = true;
-                tell(&stream, &Reply::Ok);
+                tell(stream, &Reply::Ok);
             }
             Request::Unpause => {
                 guest.paused = false;
                 machine.changed.notify_all();
-                tell(&stream, &Reply::Ok);
+                tell(stream, &Reply::Ok);
             }
             Request::SetMaxMemory { kib } => {
                 let most = machine.spec.maxmem_mib * 1024;
@@ -199,29 +232,104 @@ fn control(machine: &Machine, stream: UnixStream) {
                 tell(&stream, &Reply::Error { message });
             }
             Request::Destroy => {
-                tell(&stream, &Reply::Ok);
+                tell(stream, &Reply::Ok);
                 std::process::exit(0);
             }
             Request::ConsoleLog => {
                 let text = format!("hello from {}\n", machine.spec.name);
-                tell(&stream, &Reply::Text { text });
+                tell(stream, &Reply::Text { text });
             }
             Request::Subscribe => {
-                tell(&stream, &Reply::Ok);
+                tell(stream, &Reply::Ok);
                 if let Some(reason) = guest.shutdown {
-                    tell(&stream, &shutdown_event(reason));
+                    tell(stream, &shutdown_event(reason));
                 }
                 guest.subscribers.push(stream.try_clone().unwrap());
             }
-            Request::Counters
-            | Request::Registers
-            | Request::AttachDevice { .. }
-            | Request::DetachDevice { .. }
-            | Request::Devices => {
+            Request::AttachDevice { device, fds: count } => {
+                let fds = fds.take(count).unwrap();
+                let reply = attach(machine, &mut guest, device, fds);
+                tell(stream, &reply);
+            }
+            Request::DetachDevice {
+                class,
+                devid,
+                force,
+            } => {
+                tell(stream, &Reply::Ok);
+                detach(machine, &mut guest, DeviceId { class, devid }, force);
+            }
+            Request::Devices => {
+                let devices = guest.devices.iter().map(|attached| DeviceStatus {
+                    id: attached.spec.id(),
+                    state: attached.state,
+                    reason: None,
+                });
+                let devices = devices.collect();
+                tell(stream, &Reply::Devices { devices });
+            }
+            Request::Counters | Request::Registers => {
                 let message = "the fake monitor has none".into();
-                tell(&stream, &Reply::Error { message });
+                tell(stream, &Reply::Error { message });
             }
         }
+    }
+}
+
+/// A connection of the back end's own, with domain 0's rights.
+fn host_store() -> Client {
+    Client::connect().unwrap()
+}
+
+fn attach(machine: &Machine, guest: &mut Guest, spec: DeviceSpec, fds: Vec<OwnedFd>) -> Reply {
+    let (frontend, backend) = spec.paths();
+    let mut store = host_store();
+    for end in [frontend, backend] {
+        assert_eq!(store.read(&format!("{end}/state")).unwrap(), "1");
+    }
+    let mut log = &machine.log;
+    if let DeviceSpec::Vbd { image, .. } = &spec {
+        let mut text = String::new();
+        // Opened anew, so that it may be read without regard to O_DIRECT.
+        let file = File::open(format!("/proc/self/fd/{}", fds[0].as_raw_fd())).unwrap();
+        file.take(16).read_to_string(&mut text).unwrap();
+        if text == "refuse" {
+            let message = "the image is not of its format".into();
+            return Reply::Error { message };
+        }
+        writeln!(log, "image {} begins with {text:?}", image.path).unwrap();
+    }
+    writeln!(log, "attached {}", serde_json::to_string(&spec).unwrap()).unwrap();
+    store.write(&format!("{backend}/state"), "2").unwrap();
+    guest.devices.push(Attached {
+        spec,
+        state: DeviceState::Waiting,
+        _fds: fds,
+    });
+    Reply::Ok
+}
+
+fn detach(machine: &Machine, guest: &mut Guest, id: DeviceId, force: bool) {
+    let at = guest.devices.iter().position(|a| a.spec.id() == id);
+    let Some(at) = at else { return };
+    let mut store = host_store();
+    let backend = guest.devices[at].spec.paths().1.to_owned();
+    assert_eq!(store.read(&format!("{backend}/online")).unwrap(), "0");
+    let hold = format!("/local/domain/{}/data/hold", machine.spec.domid);
+    let held = store.read_if_present(&hold).unwrap();
+    if !force && held == Some(id.devid.to_string()) {
+        guest.devices[at].state = DeviceState::Closing;
+        return;
+    }
+    guest.devices.remove(at);
+    let event = Event::DeviceState {
+        class: id.class,
+        devid: id.devid,
+        state: DeviceState::Closed,
+        reason: None,
+    };
+    for subscriber in &guest.subscribers {
+        tell(subscriber, &event);
     }
 }
 

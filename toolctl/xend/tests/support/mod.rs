@@ -98,6 +98,8 @@ impl Lab {
             .env("NOXEN_VMM", env!("CARGO_BIN_EXE_xend-fake-monitor"))
             .env("NOXEN_XENSTORED", xenstored())
             .env("NOXEN_KVM", &self.kvm)
+            .env("NOXEN_TUN", "/dev/null")
+            .env("NOXEN_DEVICE_TIMEOUT", "2")
             .env_remove("XENSTORED_PATH")
             .env_remove("XENSTORED_RUNDIR")
             .output()
@@ -141,6 +143,32 @@ impl Lab {
         let path = self.root.join(format!("kernel-{name}"));
         std::fs::write(&path, text).unwrap();
         path.display().to_string()
+    }
+
+    /// A hotplug script; its body gets `say NODE VALUE`, which writes a node of the back end.
+    pub fn script(&self, name: &str, body: &str) {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = self.paths().scripts_dir();
+        std::fs::create_dir_all(&directory).unwrap();
+        let write = env!("CARGO_BIN_EXE_xend-fake-monitor");
+        let text =
+            format!("#!/bin/sh\nsay() {{ {write} --say \"$XENBUS_PATH/$1\" \"$2\"; }}\n{body}\n");
+        let path = directory.join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    /// A file for a disk.
+    pub fn image(&self, name: &str, text: &str) -> String {
+        let path = self.root.join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    }
+
+    /// What the monitor of a domain has logged.
+    pub fn domain_log(&self, name: &str) -> String {
+        let path = self.paths().domain_log_dir().join(format!("{name}.log"));
+        std::fs::read_to_string(path).unwrap_or_default()
     }
 
     pub fn config(&self, name: &str) -> DomainConfig {
@@ -245,7 +273,8 @@ impl Lab {
             .store_tree("/local/domain")
             .into_iter()
             .chain(self.store_tree("/vm"))
-            .filter(|p| p.len() > 14 && !p.starts_with("/local/domain/0"))
+            .filter(|p| p.len() > 14)
+            .filter(|p| !p.starts_with("/local/domain/0") || is_of_a_backend(p))
             .filter(|p| !p.starts_with("/vm/00000000-0000-0000-0000-000000000000"))
             .collect();
         for directory in [self.paths().domains_run_dir(), self.paths().running_dir()] {
@@ -276,6 +305,11 @@ impl Drop for Lab {
         }
         let _ = std::fs::remove_dir_all(&self.root);
     }
+}
+
+/// `/local/domain/0/backend/CLASS/DOMID` and below.
+fn is_of_a_backend(path: &str) -> bool {
+    path.starts_with("/local/domain/0/backend/") && path.split('/').count() > 6
 }
 
 /// kill -9.

@@ -7,8 +7,8 @@ use super::{key, KeyDef};
 
 #[rustfmt::skip]
 pub(super) const DEVICES: &[KeyDef] = &[
-    key("disk", List, "['UNAME,DEV,MODE']", "[]", All, Refused, "Disks: phy:, file: or tap: device, name in the guest, r, w or w!."),
-    key("vif", List, "['KEY=VALUE,...']", "[]", All, Refused, "Network interfaces: mac, bridge, ip, script, type, vifname, rate, model. An empty text is one with defaults."),
+    key("disk", List, "['UNAME,DEV,MODE']", "[]", All, Used, "Disks: phy:, file: or tap: device, name in the guest, r, w or w!."),
+    key("vif", List, "['KEY=VALUE,...']", "[]", All, Used, "Network interfaces: mac, bridge, ip, script, type, vifname, rate, model. An empty text is one with defaults."),
     key("vif2", List, "['KEY=VALUE,...']", "[]", Pv, Refused, "Network interfaces of the netchannel2 kind."),
     key("nics", Int, "N", "", All, Ignored("deprecated; use empty texts in vif"), "Deprecated: number of network interfaces."),
     key("vfb", List, "['KEY=VALUE,...']", "[]", Pv, Refused, "Frame buffers: vnc, vncdisplay, vnclisten, vncpasswd, vncunused, sdl, display, keymap, videoram."),

@@ -1,0 +1,97 @@
+//! The device commands of toolctl, done.
+
+use super::class::Site;
+use super::device::Device;
+use super::{attach, detach, listing, Origin};
+use crate::domain::Domain;
+use crate::node::Node;
+use noxen_xend_api::device::number;
+use noxen_xend_api::{DeviceClass, DeviceConfig, Fault, Response};
+use std::sync::Arc;
+
+/// `block-attach`, `network-attach`.
+pub fn attach_device(
+    node: &Node,
+    domain: &Arc<Domain>,
+    device: DeviceConfig,
+) -> Result<Response, Fault> {
+    if let DeviceConfig::Disk(disk) = &device {
+        super::vbd::check(disk)?;
+    }
+    attach(Site { node, domain }, device, Origin::Added).map(|_| Response::Ok)
+}
+
+/// `block-detach`, `network-detach`.
+pub fn detach_device(
+    node: &Node,
+    domain: &Arc<Domain>,
+    class: DeviceClass,
+    name: &str,
+    force: bool,
+) -> Result<Response, Fault> {
+    let record = domain.record();
+    let device = find(&record.devices, class, name)?;
+    detach(Site { node, domain }, device, force).map(|()| Response::Ok)
+}
+
+/// `block-configure`: out with the drive, in with the drive and its new medium.
+pub fn configure_device(
+    node: &Node,
+    domain: &Arc<Domain>,
+    device: DeviceConfig,
+) -> Result<Response, Fault> {
+    let site = Site { node, domain };
+    let DeviceConfig::Disk(new) = &device else {
+        return Err(Fault::generic("vif devices may not be reconfigured"));
+    };
+    super::vbd::check(new)?;
+    let record = domain.record();
+    let old = find(&record.devices, DeviceClass::Vbd, &new.dev)?;
+    let refused = || {
+        Fault::generic(format!(
+            "Refusing to reconfigure device vbd:{} to {}",
+            old.devid, new.uname
+        ))
+    };
+    let DeviceConfig::Disk(was) = &old.config else {
+        return Err(refused());
+    };
+    if !was.cdrom || !new.cdrom || new.mode.writes() {
+        return Err(refused());
+    }
+    // What cannot be opened must not cost the guest the medium that it has.
+    let image = new.image().map_err(|e| Fault::generic(e.to_string()))?;
+    super::image::open(&image, false).map_err(|why| super::hotplug::not_connected(old, &why))?;
+    detach(site, old, false)?;
+    attach(site, device, Origin::Added).map(|_| Response::Ok)
+}
+
+/// `block-list`, `network-list`.
+pub fn list_devices(
+    node: &Node,
+    domain: &Arc<Domain>,
+    class: DeviceClass,
+) -> Result<Response, Fault> {
+    listing::infos(Site { node, domain }, class).map(|devices| Response::Devices { devices })
+}
+
+/// The device that `name` means: a number, `CLASS/NUMBER`, a disk's name, an interface's address.
+fn find<'a>(devices: &'a [Device], class: DeviceClass, name: &str) -> Result<&'a Device, Fault> {
+    let plain = ["vbd/", "tap/", "vif/"]
+        .iter()
+        .find_map(|prefix| name.strip_prefix(prefix))
+        .unwrap_or(name);
+    let devid = match class {
+        DeviceClass::Vbd => number::of_name(plain),
+        DeviceClass::Vif => plain.parse().ok(),
+    };
+    let same_mac = |device: &Device| match &device.config {
+        DeviceConfig::Vif(vif) => vif.mac.as_deref() == Some(&plain.to_ascii_lowercase()),
+        DeviceConfig::Disk(_) => false,
+    };
+    devices
+        .iter()
+        .filter(|device| device.class() == class)
+        .find(|device| devid == Some(device.devid) || same_mac(device))
+        .ok_or_else(|| Fault::generic(format!("Device {name} not connected")))
+}

@@ -1,0 +1,124 @@
+//! Network interfaces: class `vif`.
+//!
+//! ```text
+//!   tap vifN.I made --> SCRIPT online (joins a bridge, ..) --> hotplug-status --> queues to noxen-vmm
+//!   noxen-vmm lets go: the tap vanishes --> SCRIPT offline
+//! ```
+
+use super::class::{Class, Opened, Site};
+use super::device::Device;
+use super::hotplug::{self, not_connected};
+use super::nodes::ClassNodes;
+use super::tap;
+use crate::node::Options;
+use crate::registry::Record;
+use noxen_control::device::{DeviceSpec, VifRate};
+use noxen_xend_api::device::Rate;
+use noxen_xend_api::{DeviceClass, DeviceConfig, Fault, Vif as Config};
+use std::path::PathBuf;
+
+/// See the module.
+pub struct Vif;
+
+fn vif(config: &DeviceConfig) -> Result<&Config, Fault> {
+    match config {
+        DeviceConfig::Vif(vif) => Ok(vif),
+        DeviceConfig::Disk(_) => Err(Fault::internal("a disk is no network interface")),
+    }
+}
+
+/// The host's interface before a script gives it another name.
+fn interface(site: Site<'_>, device: &Device) -> String {
+    format!("vif{}.{}", site.domain.domid(), device.devid)
+}
+
+impl Class for Vif {
+    fn class(&self) -> DeviceClass {
+        DeviceClass::Vif
+    }
+
+    fn number(&self, record: &Record, config: &DeviceConfig) -> Result<u32, Fault> {
+        let new = vif(config)?;
+        for device in &record.devices {
+            if let DeviceConfig::Vif(old) = &device.config {
+                if old.mac == new.mac {
+                    return Err(Fault::generic(format!(
+                        "The mac \"{}\" is already defined",
+                        new.mac.as_deref().unwrap_or("")
+                    )));
+                }
+            }
+        }
+        Ok(record.next_vif)
+    }
+
+    fn script(&self, options: &Options, config: &DeviceConfig) -> Option<PathBuf> {
+        let asked = vif(config).ok()?.script.as_deref();
+        let name = asked.unwrap_or(&options.vif_script);
+        Some(hotplug::script_path(options, name))
+    }
+
+    fn nodes(&self, device: &Device) -> ClassNodes {
+        let Ok(vif) = vif(&device.config) else {
+            return ClassNodes::default();
+        };
+        let mac = vif.mac.clone().unwrap_or_default();
+        let script = device.script.as_ref();
+        let script = script.map_or_else(String::new, |path| path.display().to_string());
+        let mut backend = vec![
+            ("script", script),
+            ("mac", mac.clone()),
+            ("handle", device.devid.to_string()),
+        ];
+        for (name, value) in [
+            ("bridge", &vif.bridge),
+            ("ip", &vif.ip),
+            ("vifname", &vif.vifname),
+            ("type", &vif.r#type),
+            ("model", &vif.model),
+            ("accel", &vif.accel),
+        ] {
+            if let Some(value) = value {
+                backend.push((name, value.clone()));
+            }
+        }
+        if let Some(rate) = vif.rate() {
+            backend.push(("rate", rate.to_string()));
+        }
+        ClassNodes {
+            frontend: vec![("handle", device.devid.to_string()), ("mac", mac)],
+            backend,
+        }
+    }
+
+    fn open(&self, site: Site<'_>, device: &Device) -> Result<Opened, Fault> {
+        let vif = vif(&device.config)?;
+        let name = interface(site, device);
+        let vcpus = site.domain.record().config.vcpus.clamp(1, 64) as u32;
+        let queues = tap::create(&site.node.options.tun, &name, vcpus).map_err(|e| {
+            not_connected(device, &format!("The interface {name} cannot be made: {e}"))
+        })?;
+        hotplug::come(site, device, "online", &[("vif", &name)])?;
+        let rate = vif.rate().filter(|rate| *rate != Rate::UNLIMITED);
+        let spec = DeviceSpec::Vif {
+            devid: device.devid,
+            frontend: device.frontend(site.domain.domid()),
+            backend: device.backend(site.domain.domid()),
+            mac: vif.mac.clone().unwrap_or_default(),
+            rate: rate.map(|rate| VifRate {
+                bytes: rate.bytes.into(),
+                interval_us: rate.interval_us.into(),
+            }),
+        };
+        Ok(Opened { spec, fds: queues })
+    }
+
+    fn close(&self, site: Site<'_>, device: &Device) {
+        hotplug::go(
+            site,
+            device,
+            "offline",
+            &[("vif", &interface(site, device))],
+        );
+    }
+}
