@@ -2,7 +2,7 @@
 
 use super::command::{Command, Group};
 use crate::commands::{
-    config, console, create, debug_keys, destroy, dmesg, domid, domname, domstate, gen, help, info,
+    config, console, create, debug_keys, destroy, device, dmesg, domid, domname, domstate, gen, help, info,
     list, log, mem_max, mem_set, pause, planned, reboot, rename, reset, sched_credit, shutdown,
     sysrq, trigger, unpause, uptime, vcpu_list, vcpu_pin, vcpu_set,
 };
@@ -55,13 +55,13 @@ const ENTRIES: &[Entry] = &[
     Built(&sched_credit::COMMAND),
     Built(&sched_credit::COMMAND_2),
     Planned("sched-sedf"),
-    Planned("block-attach"),
-    Planned("block-detach"),
-    Planned("block-list"),
-    Planned("block-configure"),
-    Planned("network-attach"),
-    Planned("network-detach"),
-    Planned("network-list"),
+    Built(&device::block_attach::COMMAND),
+    Built(&device::block_detach::COMMAND),
+    Built(&device::block_list::COMMAND),
+    Built(&device::block_configure::COMMAND),
+    Built(&device::network_attach::COMMAND),
+    Built(&device::network_detach::COMMAND),
+    Built(&device::network_list::COMMAND),
     Planned("vtpm-list"),
     Planned("pci-attach"),
     Planned("pci-detach"),

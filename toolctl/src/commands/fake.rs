@@ -56,3 +56,21 @@ pub(crate) fn domain_with(name: &str, uuid: &str) -> DomainInfo {
         ..domain(name, 9)
     }
 }
+
+/// A disk of domain 3 whose front end has written `nodes`.
+pub fn device(text: &str, nodes: &[(&str, &str)]) -> noxen_xend_api::DeviceInfo {
+    let disk = noxen_xend_api::Disk::parse(text).unwrap();
+    let devid = disk.number().unwrap();
+    noxen_xend_api::DeviceInfo {
+        devid,
+        class: disk.class().into(),
+        backend: format!("/local/domain/0/backend/{}/3/{devid}", disk.class()),
+        nodes: nodes
+            .iter()
+            .map(|(key, value)| (key.to_string(), value.to_string()))
+            .collect(),
+        state: Some("connected".into()),
+        reason: None,
+        config: noxen_xend_api::DeviceConfig::Disk(disk),
+    }
+}

@@ -5,6 +5,7 @@ pub mod console;
 pub mod create;
 pub mod debug_keys;
 pub mod destroy;
+pub mod device;
 pub mod dmesg;
 pub mod domid;
 pub mod domname;
