@@ -2,9 +2,9 @@
 
 use super::command::{Command, Group};
 use crate::commands::{
-    config, console, create, debug_keys, destroy, device, dmesg, domid, domname, domstate, gen, help, info,
-    list, log, mem_max, mem_set, pause, planned, reboot, rename, reset, sched_credit, shutdown,
-    sysrq, trigger, unpause, uptime, vcpu_list, vcpu_pin, vcpu_set,
+    config, console, create, debug_keys, destroy, device, dmesg, domid, domname, domstate, gen,
+    help, info, list, log, mem_max, mem_set, pause, planned, reboot, rename, reset, sched_credit,
+    shutdown, sysrq, trigger, unpause, uptime, vcpu_list, vcpu_pin, vcpu_set,
 };
 
 /// A command, built or planned.
