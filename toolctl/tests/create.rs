@@ -314,7 +314,7 @@ fn config_check_and_show_say_what_a_file_holds() {
     );
     root.run(&["config", "check", "x"]).is(
         0,
-        "./x: cpu_weight: no effect yet\n./x: vhpt: no effect: for ia64 only\n./x: no errors\n",
+        "./x: vhpt: no effect: for ia64 only\n./x: no errors\n",
         "",
     );
     root.file("bad", "memory = 64\nmemmory = 65\n");
