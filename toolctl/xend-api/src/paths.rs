@@ -107,6 +107,11 @@ impl Paths {
         self.at("var/run/xend/boot")
     }
 
+    /// What boot loaders print.
+    pub fn bootloader_log(&self) -> PathBuf {
+        self.at("var/log/xen/bootloader.log")
+    }
+
     /// xend's durable state.
     pub fn state_dir(&self) -> PathBuf {
         self.at("var/lib/xend")

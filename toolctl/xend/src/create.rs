@@ -1,13 +1,14 @@
 //! Making a domain.
 //!
 //! ```text
-//!   check config -> open files -> admit (id, name, memory; record Building)
+//!   check config -> boot loader -> open files -> admit (id, name, memory; record Building)
 //!     -> control socket, store connection -> spawn noxen-vmm -> store nodes -> "ready"
 //!     -> status -> console and ring nodes, introduce -> devices -> record Running -> watcher
 //!   any failure -> teardown: nothing stays
 //! ```
 //! The domain is left paused.
 
+use crate::bootloader::{self, Booted};
 use crate::devices::{self, Site};
 use crate::domain::Domain;
 use crate::kernel_cache::Kernel;
@@ -52,7 +53,10 @@ pub fn create(
     heritage: Heritage,
 ) -> Result<Arc<Domain>, Fault> {
     let config = devices::complete(config)?;
-    let plan = validate::check(&config, host::cpus())?;
+    // What is wrong with the rest is said before a boot loader has worked for nothing.
+    validate::check(&config, host::cpus())?;
+    let booted = bootloader::run(node, &config)?;
+    let plan = validate::check(&booted.config, host::cpus())?;
     let unapplied = validate::unapplied(&config);
     if !unapplied.is_empty() {
         warning!(
@@ -61,14 +65,14 @@ pub fn create(
             unapplied.join(", ")
         );
     }
-    match attempt(node, &config, &heritage, &plan, false) {
+    match attempt(node, &config, &booted, &heritage, &plan, false) {
         Err(failure) if failure.of_cached_kernel => {
             warning!(
                 "the unpacked kernel of domain {} made no domain; unpacking {} anew",
                 config.name,
                 config.kernel
             );
-            attempt(node, &config, &heritage, &plan, true)
+            attempt(node, &config, &booted, &heritage, &plan, true)
         }
         other => other,
     }
@@ -94,12 +98,17 @@ impl From<Fault> for Failure {
 fn attempt(
     node: &Arc<Node>,
     config: &DomainConfig,
+    booted: &Booted,
     heritage: &Heritage,
     plan: &Plan,
     unpack_anew: bool,
 ) -> Result<Arc<Domain>, Failure> {
-    let resources = Resources::open(&node.options, config, plan)?;
-    let kernel = Kernel::look(&node.options.paths, &resources.kernel, unpack_anew);
+    let resources = Resources::open(&node.options, &booted.config, plan)?;
+    // A boot loader's kernel is another file each time; keeping it unpacked would help nobody.
+    let kernel = match config.bootloader.is_empty() {
+        true => Kernel::look(&node.options.paths, &resources.kernel, unpack_anew),
+        false => Kernel::Uncached,
+    };
     let cached = kernel.is_cached();
     let uuid = match &config.uuid {
         Some(uuid) => uuid.to_ascii_lowercase(),
@@ -169,7 +178,10 @@ fn build(
         memory_mib: plan.memory_mib,
         maxmem_mib: plan.maxmem_mib,
         vcpus: plan.vcpus,
-        kernel_path: record.config.kernel.clone(),
+        kernel_path: match record.config.kernel.as_str() {
+            "" => format!("the kernel that {} chose", record.config.bootloader),
+            path => path.to_owned(),
+        },
         kernel_fd: kernel.fd(&resources.kernel),
         unpacked_fd: kernel.unpacked_fd(),
         ramdisk_fd: resources.ramdisk.as_ref().map(|f| fd(f)),

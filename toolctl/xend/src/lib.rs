@@ -13,6 +13,7 @@
 
 pub mod adopt;
 pub mod atomic;
+pub mod bootloader;
 pub mod cgroup;
 pub mod change;
 pub mod clock;

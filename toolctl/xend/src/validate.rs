@@ -55,7 +55,7 @@ pub fn check(config: &DomainConfig, host_cpus: u32) -> Result<Plan, Fault> {
         }
     }
     check_scheduling(config, vcpus)?;
-    if config.kernel.is_empty() {
+    if config.kernel.is_empty() && config.bootloader.is_empty() {
         return Err(Fault::generic(
             "Kernel image does not exist: the configuration sets no kernel",
         ));
@@ -110,11 +110,6 @@ fn check_built(config: &DomainConfig) -> Result<(), Fault> {
         return Err(Fault::generic(format!(
             "Invalid Configuration: {what}; use builder = 'linux'"
         )));
-    }
-    if !config.bootloader.is_empty() {
-        return Err(Fault::generic(
-            "Invalid Configuration: bootloader is not supported yet; name the kernel by kernel = and ramdisk =",
-        ));
     }
     for (key, values) in [
         ("vfb", &config.vfb),

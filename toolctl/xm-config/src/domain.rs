@@ -68,6 +68,10 @@ pub fn domain_config(settings: &Settings) -> Result<DomainConfig> {
         localtime: flag("localtime")?,
         rtc_timeoffset: whole("rtc_timeoffset", 0)?,
     };
+    if !config.bootloader.is_empty() && config.bootargs.is_empty() {
+        // Its menu is not shown anywhere.
+        config.bootargs = "-q".into();
+    }
     // These have no place in what xend is sent, where the other lists are judged.
     for name in ["vif2", "vusb"] {
         if !settings.list(name).is_empty() {

@@ -2,7 +2,7 @@
 
 use super::Guests::{All, Hvm, Pv};
 use super::Kind::{Bool, Hex, Int, Str, StrOrList};
-use super::Status::{Ignored, Later, Refused, Used};
+use super::Status::{Ignored, Later, Used};
 use super::{key, KeyDef};
 
 #[rustfmt::skip]
@@ -28,8 +28,8 @@ pub(super) const BOOT: &[KeyDef] = &[
     key("ramdisk", Str, "FILE", "", Pv, Used, "Initial ramdisk."),
     key("root", Str, "DEVICE", "", Pv, Used, "Adds root=DEVICE to the kernel's command line."),
     key("extra", Str, "ARGS", "", Pv, Used, "Further arguments on the kernel's command line."),
-    key("bootloader", Str, "FILE", "", Pv, Refused, "Program that picks kernel and ramdisk out of the domain's disk."),
-    key("bootargs", Str, "ARGS", "-q, with -c nothing", Pv, Later, "Arguments of the boot loader."),
+    key("bootloader", Str, "FILE", "", Pv, Used, "Program that picks kernel and ramdisk out of the domain's disk."),
+    key("bootargs", Str, "ARGS", "-q", Pv, Used, "Arguments of the boot loader."),
     key("bootentry", Str, "ENTRY", "", Pv, Ignored("deprecated since bootloader exists"), "Deprecated."),
     key("kernel_tuning", Bool, "yes|no", "yes", Pv, Used, "Not xm's: shorten the start of Linux kernels that are known, in the domain's own copy of the kernel; no starts each kernel as its file has it."),
     key("loader", Str, "FILE", "", Hvm, Later, "Firmware; then kernel is booted directly."),
