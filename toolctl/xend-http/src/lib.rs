@@ -1,0 +1,41 @@
+//! xend's servers for programs other than toolctl.
+//!
+//! ```text
+//!   Python's xmlrpc.client, old xm ──POST XML──> legacy ──┐
+//!   browsers, curl, sosreport    ──GET/POST───> pages  ──┤── Ask (one noxen_xend_api::Request) ──> xend
+//!                                                         │
+//!   listen: unix and TCP sockets, a thread a connection, bounded requests
+//! ```
+//! Nothing here knows how a domain is made: each call becomes a [`Request`], as toolctl's do, and its
+//! [`Response`] is told in the words of the interface asked.
+#![forbid(unsafe_code)]
+
+pub mod http;
+pub mod legacy;
+pub mod listen;
+pub mod pages;
+#[cfg(test)]
+mod stand_in;
+mod tree;
+
+pub use listen::{serve_tcp, serve_unix};
+
+use noxen_xend_api::{Fault, Request, Response};
+
+/// Who answers requests: xend itself, or a stand-in.
+pub trait Ask: Send + Sync {
+    /// Does `request`.
+    fn ask(&self, request: Request) -> Result<Response, Fault>;
+}
+
+impl<F> Ask for F
+where
+    F: Fn(Request) -> Result<Response, Fault> + Send + Sync,
+{
+    fn ask(&self, request: Request) -> Result<Response, Fault> {
+        self(request)
+    }
+}
+
+/// What a listener does with a request.
+pub type Handler = dyn Fn(&http::Request) -> http::Response + Send + Sync;

@@ -1,0 +1,193 @@
+//! `op=..` of POST requests.
+
+use super::Page;
+use crate::http::form::Form;
+use crate::{tree, Ask};
+use noxen_xend_api::change::Change;
+use noxen_xend_api::{Fault, Request, ShutdownKind};
+use noxen_xm_config::limits::Limits;
+use noxen_xm_config::sxp::parse;
+
+/// Operations of one domain that are known and not built.
+const PLANNED: &[&str] = &[
+    "configure",
+    "delete",
+    "start",
+    "wait_for_devices",
+    "save",
+    "dump",
+    "migrate",
+    "cpu_sedf_get",
+    "cpu_sedf_set",
+    "devices",
+    "device_create",
+    "device_destroy",
+    "device_configure",
+    "vif_limit_set",
+    "vcpuinfo",
+    "domain_sched_credit_get",
+];
+
+/// Known, not built.
+pub fn not_built(of: &str, op: &str) -> Page {
+    Page::Status(501, format!("Operation not implemented: {op} of {of}"))
+}
+
+fn unknown(op: &str) -> Page {
+    Page::Status(501, format!("Operation not implemented: {op}"))
+}
+
+/// Of the host itself: stopping it is no business of this server.
+pub fn node(op: &str) -> Page {
+    match op {
+        "shutdown" | "reboot" => not_built("the host; use its own tools", op),
+        other => unknown(other),
+    }
+}
+
+/// Of the messages.
+pub fn dmesg(ask: &dyn Ask, op: &str) -> Page {
+    match op {
+        "clear" => match ask.ask(Request::Dmesg { clear: true }) {
+            Ok(_) => Page::Done(None),
+            Err(fault) => fault.into(),
+        },
+        other => unknown(other),
+    }
+}
+
+/// Of all domains.
+pub fn domains(ask: &dyn Ask, op: &str, form: &Form) -> Page {
+    match op {
+        "create" => create(ask, form),
+        "list" => match tree::names(ask, noxen_xend_api::StateFilter::All) {
+            Ok(names) => Page::Tree(noxen_xm_config::sxp::Node::List(
+                names
+                    .into_iter()
+                    .map(noxen_xm_config::sxp::Node::Atom)
+                    .collect(),
+            )),
+            Err(fault) => fault.into(),
+        },
+        "new" | "restore" => not_built("domains", op),
+        other => unknown(other),
+    }
+}
+
+fn create(ask: &dyn Ask, form: &Form) -> Page {
+    let Some(text) = form.get("config") else {
+        return Page::Status(
+            400,
+            "Failed to create the domain: there is no config".into(),
+        );
+    };
+    let config = match parse(text, &Limits::default()) {
+        Ok(config) => config,
+        Err(error) => return Page::Status(400, format!("Failed to read the config: {error}")),
+    };
+    match tree::create(ask, &config) {
+        Ok(domain) => Page::Done(Some(format!(
+            "/xend/domain/{}",
+            domain.get("name").unwrap_or("")
+        ))),
+        Err(fault) => Page::Status(
+            400,
+            format!("Failed to create the domain: {}", fault.message),
+        ),
+    }
+}
+
+/// Of one domain.
+pub fn domain(ask: &dyn Ask, domain: &str, op: &str, form: &Form) -> Page {
+    let request = match request(domain.to_owned(), op, form) {
+        Ok(Some(request)) => request,
+        Ok(None) if PLANNED.contains(&op) => return not_built("a domain", op),
+        Ok(None) => return unknown(op),
+        Err(line) => return Page::Status(400, line),
+    };
+    match ask.ask(request) {
+        Ok(_) => Page::Done(None),
+        Err(fault) if fault.code == Fault::INVALID_DOMAIN => {
+            Page::Status(404, format!("Not found: {domain}"))
+        }
+        Err(fault) => fault.into(),
+    }
+}
+
+/// The request that `op` stands for; `None` if it stands for none.
+fn request(domain: String, op: &str, form: &Form) -> Result<Option<Request>, String> {
+    let field = |name: &str| {
+        form.get(name)
+            .ok_or_else(|| format!("Failed to {op}: there is no field '{name}'"))
+    };
+    let number = |name: &str| -> Result<i64, String> {
+        let text = field(name)?;
+        text.parse()
+            .map_err(|_| format!("Failed to {op}: field '{name}' is '{text}', not a number"))
+    };
+    let change = |domain: String, change: Change| Request::Change { domain, change };
+    Ok(Some(match op {
+        "pause" => Request::Pause { domain },
+        "unpause" => Request::Unpause { domain },
+        "destroy" => Request::Destroy { domain },
+        "reset" => Request::Reset { domain },
+        "shutdown" => {
+            let kind = match field("reason")? {
+                "poweroff" => ShutdownKind::Poweroff,
+                "halt" => ShutdownKind::Halt,
+                "reboot" => ShutdownKind::Reboot,
+                other => return Err(format!("Failed to shutdown: '{other}' is no reason")),
+            };
+            Request::Shutdown { domain, kind }
+        }
+        "rename" => change(
+            domain,
+            Change::Name {
+                name: field("name")?.to_owned(),
+            },
+        ),
+        "sysrq" => {
+            let text = field("key")?;
+            let key = text.chars().next().filter(|_| text.chars().count() == 1);
+            let key =
+                key.ok_or_else(|| format!("Failed to sysrq: '{text}' is not one character"))?;
+            change(domain, Change::Sysrq { key })
+        }
+        "mem_target_set" => change(
+            domain,
+            Change::Memory {
+                mib: number("target")?,
+            },
+        ),
+        "maxmem_set" => change(
+            domain,
+            Change::MaxMemory {
+                mib: number("memory")?,
+            },
+        ),
+        "set_vcpus" => change(
+            domain,
+            Change::Vcpus {
+                count: number("vcpus")?,
+            },
+        ),
+        "pincpu" => change(
+            domain,
+            Change::Pin {
+                vcpu: Some(
+                    u32::try_from(number("vcpu")?)
+                        .map_err(|_| "Failed to pincpu: there is no such vCPU".to_owned())?,
+                ),
+                cpus: field("cpumap")?.to_owned(),
+            },
+        ),
+        "domain_sched_credit_set" => change(
+            domain,
+            Change::Credit {
+                weight: form.get("weight").map(|_| number("weight")).transpose()?,
+                cap: form.get("cap").map(|_| number("cap")).transpose()?,
+            },
+        ),
+        _ => return Ok(None),
+    }))
+}

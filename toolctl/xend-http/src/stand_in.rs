@@ -1,0 +1,95 @@
+//! A stand-in for xend: knows Domain-0 and web1, remembers what it was asked to change.
+
+use crate::Ask;
+use noxen_xend_api::{DomainInfo, DomainState, Fault, NodeInfo, Request, Response};
+use std::sync::Mutex;
+
+#[derive(Default)]
+pub(crate) struct StandIn {
+    asked: Mutex<Vec<Request>>,
+}
+
+impl StandIn {
+    /// Requests other than those that only look.
+    pub fn asked(&self) -> Vec<Request> {
+        self.asked.lock().unwrap().clone()
+    }
+
+    fn note(&self, request: Request) {
+        self.asked.lock().unwrap().push(request);
+    }
+}
+
+fn info(name: &str, domid: u32) -> DomainInfo {
+    DomainInfo {
+        name: name.into(),
+        domid: Some(domid),
+        uuid: "5e1ad6c1-9a0b-4a2e-8d8f-0c4b5d2f7a11".into(),
+        memory_mib: 64,
+        maxmem_mib: 64,
+        vcpus: 1,
+        online_vcpus: 1,
+        state: DomainState::default(),
+        cpu_time_ns: 1_500_000_000,
+        start_time: 0.0,
+        uptime_s: 1,
+        restart_count: 0,
+        shutdown_reason: None,
+        pid: None,
+        console_tty: None,
+    }
+}
+
+fn known(domain: &str) -> Result<(), Fault> {
+    match domain {
+        "web1" | "3" | "Domain-0" | "0" => Ok(()),
+        other => Err(Fault::invalid_domain(other)),
+    }
+}
+
+impl Ask for StandIn {
+    fn ask(&self, request: Request) -> Result<Response, Fault> {
+        let all = || vec![info("Domain-0", 0), info("web1", 3)];
+        match &request {
+            Request::List { .. } => Ok(Response::Domains { domains: all() }),
+            Request::Sxp { domains, .. } => {
+                for domain in domains {
+                    known(domain)?;
+                }
+                let form = |name: &str, id: u32| {
+                    format!("(domain (domid {id}) (name {name}) (cpu_time 1.500000000))")
+                };
+                let texts = match domains.is_empty() {
+                    true => vec![form("Domain-0", 0), form("web1", 3)],
+                    false => vec![form("web1", 3)],
+                };
+                Ok(Response::Texts { texts })
+            }
+            Request::Domain { domain } => known(domain).map(|()| Response::Domain {
+                domain: Box::new(info("web1", 3)),
+            }),
+            Request::Info => Ok(Response::Node {
+                node: Box::<NodeInfo>::default(),
+            }),
+            Request::Dmesg { .. } => Ok(Response::Text {
+                text: "(XEN) hello\n".into(),
+            }),
+            Request::Create { .. } => {
+                self.note(request);
+                Ok(Response::Domain {
+                    domain: Box::new(info("web1", 3)),
+                })
+            }
+            Request::Pause { domain }
+            | Request::Unpause { domain }
+            | Request::Destroy { domain }
+            | Request::Shutdown { domain, .. }
+            | Request::Change { domain, .. } => {
+                known(domain)?;
+                self.note(request);
+                Ok(Response::Ok)
+            }
+            other => Err(Fault::internal(format!("the stand-in knows no {other:?}"))),
+        }
+    }
+}
