@@ -5,6 +5,7 @@
 //!   linux-cloud/{vmlinuz,vmlinux,config,version,modules/}       package linux-image-cloud-amd64
 //!   grub-x86_64-xen.bin  grub-i386-xen.bin                      package grub-xen-bin
 //!   gnumach-amd64.gz  gnumach-i386.gz                           package gnumach-image-1.8-xen-486
+//!   pygrub/pygrub                                               packages xen-utils-4.17, libxenmisc4.17
 //!   busybox                                                     package busybox-static
 //!   guest-generic.cpio  guest-cloud.cpio                        made by us from busybox
 //! ```

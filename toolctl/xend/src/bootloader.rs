@@ -45,6 +45,8 @@ pub struct Booted {
     /// Kernel, ramdisk and command line are those to boot.
     pub config: DomainConfig,
     temporary: Vec<PathBuf>,
+    /// Where it was told to extract files to.
+    directory: Option<PathBuf>,
 }
 
 impl Drop for Booted {
@@ -54,16 +56,23 @@ impl Drop for Booted {
                 warning!("cannot remove {}: {e}", path.display());
             }
         }
+        if let Some(directory) = &self.directory {
+            if let Err(e) = std::fs::remove_dir_all(directory) {
+                warning!("cannot remove {}: {e}", directory.display());
+            }
+        }
     }
 }
 
 /// Runs the boot loader of `config`, if it has one.
 pub fn run(node: &Node, config: &DomainConfig) -> Result<Booted, Fault> {
+    let mut booted = Booted {
+        config: config.clone(),
+        temporary: Vec::new(),
+        directory: None,
+    };
     if config.bootloader.is_empty() {
-        return Ok(Booted {
-            config: config.clone(),
-            temporary: Vec::new(),
-        });
+        return Ok(booted);
     }
     let program = Path::new(&config.bootloader);
     if !hotplug::is_executable(program) {
@@ -77,12 +86,19 @@ pub fn run(node: &Node, config: &DomainConfig) -> Result<Booted, Fault> {
     atomic::make_directory(&directory, 0o700).map_err(internal)?;
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
     let fifo = directory.join(format!("xenbl.{}.{number}", std::process::id()));
+    let files = directory.join(format!("files.{}.{number}", std::process::id()));
+    atomic::make_directory(&files, 0o700).map_err(internal)?;
+    booted.directory = Some(files.clone());
     mkfifoat(CWD, &fifo, Mode::RUSR | Mode::WUSR).map_err(internal)?;
-    let said = ask(node, config, program, &disk, &fifo);
+    let places = Places {
+        fifo: &fifo,
+        files: &files,
+    };
+    let said = ask(node, config, program, &disk, places);
     if let Err(e) = std::fs::remove_file(&fifo) {
         warning!("cannot remove {}: {e}", fifo.display());
     }
-    let booted = judge(&said?, config, &directory)?;
+    judge(&said?, &mut booted)?;
     info!(
         "domain {}: {} chose {}",
         config.name,
@@ -118,19 +134,28 @@ fn disk_of(config: &DomainConfig) -> Result<String, Fault> {
     }
 }
 
+/// Where it is to write.
+#[derive(Clone, Copy)]
+struct Places<'a> {
+    /// Its answer.
+    fifo: &'a Path,
+    /// What it extracts.
+    files: &'a Path,
+}
+
 /// Everything that it says.
 fn ask(
     node: &Node,
     config: &DomainConfig,
     program: &Path,
     disk: &str,
-    fifo: &Path,
+    places: Places<'_>,
 ) -> Result<String, Fault> {
     // Before there is a writer, so that neither waits for the other.
     let reader = File::options()
         .read(true)
         .custom_flags(OFlags::NONBLOCK.bits() as i32)
-        .open(fifo)
+        .open(places.fifo)
         .map_err(internal)?;
     let log_path = node.options.paths.bootloader_log();
     let log = File::options()
@@ -141,7 +166,7 @@ fn ask(
         .map_err(internal)?;
     let mut command = Command::new(program);
     command
-        .args(arguments(config, program, disk, fifo)?)
+        .args(arguments(config, program, disk, places)?)
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(log.try_clone().map_err(internal)?)
@@ -176,7 +201,7 @@ fn arguments(
     config: &DomainConfig,
     program: &Path,
     disk: &str,
-    fifo: &Path,
+    places: Places<'_>,
 ) -> Result<Vec<String>, Fault> {
     let line = cmdline::compose(config).map_err(|e| Fault::generic(e.to_string()))?;
     let mut arguments: Vec<String> = [
@@ -190,11 +215,10 @@ fn arguments(
     .collect();
     if program.file_name().is_some_and(|name| name == "pygrub") {
         // Of all boot loaders it alone is known to take these, and its own defaults have changed over time.
-        let directory = fifo.parent().unwrap_or(Path::new("/"));
         arguments.push("--output-format=sxp".into());
-        arguments.push(format!("--output-directory={}", directory.display()));
+        arguments.push(format!("--output-directory={}", places.files.display()));
     }
-    arguments.push(format!("--output={}", fifo.display()));
+    arguments.push(format!("--output={}", places.fifo.display()));
     arguments.extend(config.bootargs.split_whitespace().map(str::to_owned));
     arguments.push(disk.to_owned());
     Ok(arguments)
@@ -258,17 +282,21 @@ fn wait(pidfd: &OwnedFd, fifo: &File, deadline: Instant) -> io::Result<bool> {
 }
 
 /// What it said, made part of the configuration.
-fn judge(said: &str, config: &DomainConfig, directory: &Path) -> Result<Booted, Fault> {
-    let bad = |why: String| Fault::generic(format!("Boot loader {}: {why}", config.bootloader));
-    let node = sxp::parse(said, &Limits::default()).map_err(|e| bad(e.to_string()))?;
-    let mut booted = Booted {
-        config: config.clone(),
-        temporary: Vec::new(),
+fn judge(said: &str, booted: &mut Booted) -> Result<(), Fault> {
+    let program = booted.config.bootloader.clone();
+    let bad = |why: String| Fault::generic(format!("Boot loader {program}: {why}"));
+    // pygrub leaves the outer parentheses out; what xend read was a list either way.
+    let mut all = sxp::parse_all(said, &Limits::default()).map_err(|e| bad(e.to_string()))?;
+    let node = match (all.len(), all.pop()) {
+        (1, Some(only)) => only,
+        (_, last) => sxp::Node::List(all.into_iter().chain(last).collect()),
     };
+    let own = booted.directory.clone();
     let files = ["kernel", "ramdisk"].map(|key| node.get(key).unwrap_or("").to_owned());
     for path in files.iter().filter(|path| !path.is_empty()).map(Path::new) {
-        let temporary =
-            path.starts_with(directory) || TEMPORARY.iter().any(|t| path.starts_with(t));
+        // What is in its own directory goes with that.
+        let owned = own.as_ref().is_some_and(|own| path.starts_with(own));
+        let temporary = !owned && TEMPORARY.iter().any(|t| path.starts_with(t));
         if temporary && !path.components().any(|part| part.as_os_str() == "..") {
             booted.temporary.push(path.to_owned());
         }
@@ -287,7 +315,7 @@ fn judge(said: &str, config: &DomainConfig, directory: &Path) -> Result<Booted, 
         booted.config.dhcp = "off".into();
         booted.config.nfs_root = None;
     }
-    Ok(booted)
+    Ok(())
 }
 
 #[cfg(test)]

@@ -16,14 +16,17 @@ fn config() -> DomainConfig {
 
 #[test]
 fn arguments_are_those_of_the_protocol() {
-    let fifo = Path::new("/var/run/xend/boot/xenbl.1");
-    let args = arguments(&config(), Path::new("/usr/bin/pygrub"), "/a", fifo).unwrap();
+    let places = Places {
+        fifo: Path::new("/var/run/xend/boot/xenbl.1"),
+        files: Path::new("/var/run/xend/boot/files.1"),
+    };
+    let args = arguments(&config(), Path::new("/usr/bin/pygrub"), "/a", places).unwrap();
     assert_eq!(
         args,
         [
             "--args=root=/dev/xvda1 ro 3",
             "--output-format=sxp",
-            "--output-directory=/var/run/xend/boot",
+            "--output-directory=/var/run/xend/boot/files.1",
             "--output=/var/run/xend/boot/xenbl.1",
             "-q",
             "--entry=2",
@@ -32,13 +35,8 @@ fn arguments_are_those_of_the_protocol() {
     );
     let mut other = config();
     other.kernel = "/vmlinuz".into();
-    let args = arguments(
-        &other,
-        Path::new("/usr/lib/xen/boot/domUloader"),
-        "/a",
-        fifo,
-    )
-    .unwrap();
+    let loader = Path::new("/usr/lib/xen/boot/domUloader");
+    let args = arguments(&other, loader, "/a", places).unwrap();
     assert_eq!(args[0], "--kernel=/vmlinuz");
     assert!(
         !args.iter().any(|arg| arg.starts_with("--output-")),
@@ -46,25 +44,47 @@ fn arguments_are_those_of_the_protocol() {
     );
 }
 
+fn judged(said: &str, directory: Option<PathBuf>) -> Result<Booted, Fault> {
+    let mut booted = Booted {
+        config: config(),
+        temporary: Vec::new(),
+        directory,
+    };
+    judge(said, &mut booted).map(|()| booted)
+}
+
 #[test]
 fn answer_replaces_kernel_ramdisk_and_command_line() {
     let dir = TempDir::new("boot");
-    let kernel = dir.path().join("boot_kernel.x");
-    std::fs::write(&kernel, "k").unwrap();
+    let own = dir.path().join("own");
+    std::fs::create_dir(&own).unwrap();
+    let inside = own.join("boot_kernel.x");
+    let outside = dir.path().join("boot_ramdisk.x");
+    for file in [&inside, &outside] {
+        std::fs::write(file, "k").unwrap();
+    }
+    // As pygrub of Xen 4 says it, without the outer parentheses.
     let said = format!(
-        "(linux (kernel {})(ramdisk /boot/initrd)(args \"root=/dev/xvda2 ro 3 quiet\"))",
-        kernel.display()
+        "linux (kernel '{}')(ramdisk '{}')(args 'root=/dev/xvda2 ro 3 quiet')",
+        inside.display(),
+        outside.display()
     );
-    let booted = judge(&said, &config(), dir.path()).unwrap();
-    assert_eq!(booted.config.kernel, kernel.display().to_string());
-    assert_eq!(booted.config.ramdisk, "/boot/initrd");
-    assert_eq!(
-        cmdline::compose(&booted.config).unwrap(),
-        "root=/dev/xvda2 ro 3 quiet"
-    );
-    assert_eq!(booted.temporary, [kernel.clone()]);
-    drop(booted);
-    assert!(!kernel.exists(), "its temporary files go");
+    for said in [said.clone(), format!("({said})")] {
+        let booted = judged(&said, None).unwrap();
+        assert_eq!(booted.config.kernel, inside.display().to_string());
+        assert_eq!(booted.config.ramdisk, outside.display().to_string());
+        let line = cmdline::compose(&booted.config).unwrap();
+        assert_eq!(line, "root=/dev/xvda2 ro 3 quiet");
+        std::mem::forget(booted);
+    }
+    drop(judged(&said, Some(own.clone())).unwrap());
+    assert!(!own.exists() && !outside.exists(), "its temporary files go");
+}
+
+#[test]
+fn kernel_that_is_no_temporary_file_stays() {
+    let said = "(linux (kernel /boot/vmlinuz)(ramdisk /var/run/../../boot/x))";
+    assert!(judged(said, None).unwrap().temporary.is_empty());
 }
 
 #[test]
@@ -72,9 +92,10 @@ fn answer_that_is_none_is_an_error() {
     for (said, wanted) in [
         ("(linux (ramdisk /r))", "it names no kernel"),
         ("(netbsd (kernel /k))", "it names no kernel"),
+        ("linux", "it names no kernel"),
         ("(linux (kernel /k)", "/usr/bin/pygrub"),
     ] {
-        let fault = judge(said, &config(), Path::new("/nowhere")).unwrap_err();
+        let fault = judged(said, None).unwrap_err();
         assert!(fault.message.contains(wanted), "{said}: {}", fault.message);
     }
 }

@@ -58,6 +58,47 @@ fn boot_loader_chooses_kernel_and_command_line_at_every_start() {
     assert_eq!(runs.lines().count(), 2);
 }
 
+/// Debian's own pygrub, on a file system that holds what its GRUB would boot.
+#[test]
+fn pygrub_of_debian_finds_the_kernel_on_an_ext4_image() {
+    let lab = Lab::new();
+    let assets = std::env::var_os("NOXEN_ASSETS").map_or_else(
+        || std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/assets"),
+        std::path::PathBuf::from,
+    );
+    let pygrub = assets.join("pygrub/pygrub");
+    assert!(
+        pygrub.exists(),
+        "run `cargo xtask assets` first: {} is missing",
+        pygrub.display()
+    );
+    let tree = lab.root().join("tree");
+    std::fs::create_dir_all(tree.join("boot/grub")).unwrap();
+    std::fs::write(tree.join("boot/vmlinuz"), "ok").unwrap();
+    std::fs::write(tree.join("boot/initrd.img"), "initrd").unwrap();
+    let menu = "set default=\"0\"\nmenuentry 'Debian' {\n\tlinux /boot/vmlinuz root=UUID=1 ro\n\tinitrd /boot/initrd.img\n}\n";
+    std::fs::write(tree.join("boot/grub/grub.cfg"), menu).unwrap();
+    let image = lab.root().join("root.img").display().to_string();
+    let made = std::process::Command::new("/usr/sbin/mke2fs")
+        .args(["-q", "-t", "ext4", "-d"])
+        .arg(&tree)
+        .args([&image, "16M"])
+        .status();
+    assert!(made.unwrap().success());
+    lab.run(DomainConfig {
+        kernel: String::new(),
+        bootloader: pygrub.display().to_string(),
+        bootargs: "-q".into(),
+        extra: "3".into(),
+        disk: vec![Disk::parse(&format!("file:{image},xvda,w")).unwrap()],
+        ..lab.config("a")
+    });
+    let vm = lab.store().read("/local/domain/1/vm").unwrap();
+    let line = lab.store().read(&format!("{vm}/image/cmdline")).unwrap();
+    assert_eq!(line, "root=UUID=1 ro 3");
+    assert_eq!(left_in_boot_dir(&lab), 0, "what it extracted is gone");
+}
+
 #[test]
 fn boot_loader_that_fails_makes_no_domain() {
     let lab = Lab::new();

@@ -71,6 +71,7 @@ pub fn ensure_all() -> Result<()> {
     cache.guests()?;
     cache.grub()?;
     cache.xen_scripts()?;
+    cache.pygrub()?;
     cache.gnumach()
 }
 
@@ -196,6 +197,29 @@ impl Cache {
             let tree = apt::fetch("xen-utils-common", self.scratch()?)?;
             fs::rename(tree.join("etc/xen/scripts"), new)?;
             Ok(())
+        })
+    }
+
+    /// Debian's pygrub, with a program of its name that tells it where its libraries are.
+    fn pygrub(&self) -> Result<()> {
+        const LIBRARIES: &str = "usr/lib/xen-4.17/lib";
+        self.once("pygrub", |new| {
+            fs::create_dir_all(new)?;
+            for package in ["xen-utils-4.17", "libxenmisc4.17"] {
+                let tree = apt::fetch(package, &self.scratch()?.join(package))?;
+                let copied = std::process::Command::new("cp")
+                    .arg("-a")
+                    .args([tree.join("usr"), new.to_owned()])
+                    .status()?;
+                anyhow::ensure!(copied.success(), "cp of {package} ended with {copied}");
+            }
+            let program = new.join("pygrub");
+            let text = format!(
+                "#!/bin/sh\nhere=$(dirname \"$0\")\nlib=$here/{LIBRARIES}/x86_64-linux-gnu\n\
+                 LD_LIBRARY_PATH=$lib XEN_FSIMAGE_FSDIR=$lib/xenfsimage exec /usr/bin/python3 $here/usr/lib/xen-4.17/bin/pygrub \"$@\"\n"
+            );
+            fs::write(&program, text)?;
+            Ok(fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755))?)
         })
     }
 
