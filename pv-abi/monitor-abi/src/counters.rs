@@ -47,6 +47,8 @@ pub mod other {
     pub const DOORBELL: usize = 11;
     /// Log lines dropped by the rate limit.
     pub const LOG_DROPPED: usize = 12;
+    /// Hypercalls in multicalls' lists that were done to their end; each is also counted by its number.
+    pub const BATCHED: usize = 13;
 }
 
 /// Names of the `OTHER` words.
@@ -64,4 +66,5 @@ pub const OTHER_NAMES: &[&str] = &[
     "halt",
     "doorbell",
     "log-dropped",
+    "batched",
 ];

@@ -31,6 +31,7 @@ impl<M: Machine> Cpu<'_, M> {
                 self.answer_flush();
             }
         }
+        self.count_batched(u64::from(count as u32));
         Ok(0)
     }
 }

@@ -3,6 +3,7 @@
 use super::error;
 use crate::mock::*;
 use crate::regs::{entry, flags, Regs};
+use noxen_monitor_abi::counters::{other, OTHER};
 use noxen_monitor_abi::pages::call;
 use noxen_pv_abi::errno::Errno;
 use noxen_pv_abi::hypercall::{IretContext64, VGCF_IN_SYSCALL};
@@ -231,6 +232,7 @@ fn multicall_stores_every_result_and_goes_on_after_errors() {
     );
     assert_eq!(seat.v.kernel_sp, STACK - 0x40);
     assert_eq!(world.counter(0, 3), 1, "counted as calls of their own");
+    assert_eq!(world.counter(0, OTHER + other::BATCHED), 4);
 }
 
 #[test]
