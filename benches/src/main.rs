@@ -8,24 +8,29 @@
 //! within one run mean anything.
 
 mod boot;
+mod contender;
+mod costs;
+mod cpu_time;
 mod exits;
+mod kvm;
 mod report;
 
 use std::process::ExitCode;
 
 /// The names that exist now; the others of `cargo xtask bench` come with what they measure.
-const NAMES: [&str; 1] = ["boot"];
+const NAMES: [&str; 2] = ["boot", "costs INITRAMFS XEN-LOG"];
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["boot"] => boot::run(),
+        ["boot"] => boot::run().and_then(|report| report.write_and_show()),
+        ["costs", initramfs, xen] => costs::run(initramfs.as_ref(), xen.as_ref()),
         _ => {
             eprintln!("noxen-benches: give one of {NAMES:?}, not {args:?}");
             return ExitCode::from(2);
         }
     };
-    match outcome.and_then(|report| report.write_and_show()) {
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("noxen-benches: {error:#}");

@@ -1,24 +1,40 @@
 //! What a bench says: JSON with every sample, a table of ratios, one line at the end.
 
+use crate::contender::Counters;
+use crate::kvm;
 use anyhow::{Context, Result};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::Path;
 
 /// One contender's figures.
-#[derive(Debug, Clone, Serialize)]
-pub struct Contender {
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Row {
     /// Who.
     pub name: String,
     /// Every sample, nanoseconds of the lab's time, in the order taken.
     pub samples_ns: Vec<u64>,
-    /// Exits to KVM by kind, from a run of its own.
+    /// What each sample is made of, ns.
+    pub parts_ns: Vec<Vec<(String, u64)>>,
+    /// Exits by kind, from a traced run; empty where there was none.
     pub exits: BTreeMap<String, u64>,
+    /// KVM's own counters in the last sample.
+    pub kvm: BTreeMap<String, u64>,
+    /// What our monitor counted in the last sample, by group and kind.
+    pub monitor: Counters,
     /// Further figures, by name with its unit.
     pub figures: BTreeMap<String, f64>,
 }
 
-impl Contender {
+impl Row {
+    /// A row without figures.
+    pub fn new(name: &str) -> Row {
+        Row {
+            name: name.to_owned(),
+            ..Row::default()
+        }
+    }
+
     /// The middle sample.
     pub fn median_ns(&self) -> Option<u64> {
         let mut sorted = self.samples_ns.clone();
@@ -26,13 +42,53 @@ impl Contender {
         sorted.get(sorted.len() / 2).copied()
     }
 
-    /// All exits.
+    /// All exits of the last sample.
     pub fn exit_count(&self) -> u64 {
-        self.exits.values().sum()
+        self.kvm.get(kvm::EXITS).copied().unwrap_or(0)
+    }
+
+    /// The details below the table, one line each.
+    fn details(&self) -> String {
+        let mut text = String::new();
+        let mut line = |what: &str, list: String| {
+            if !list.is_empty() {
+                text.push_str(&format!("  {} {what}: {list}\n", self.name));
+            }
+        };
+        let parts: Vec<String> = self.parts_ns.last().map_or(Vec::new(), |parts| {
+            let shown = parts.iter().filter(|(_, ns)| *ns > 0);
+            shown
+                .map(|(name, ns)| format!("{name} {:.1}", *ns as f64 / 1e6))
+                .collect()
+        });
+        line("parts, ms", parts.join(", "));
+        line("exits (traced run)", by_count(&self.exits));
+        line("KVM's counters", by_count(&self.kvm));
+        for (group, kinds) in &self.monitor {
+            // KVM's again, and by vCPU.
+            if group != "kvm" {
+                line(group, by_count(kinds));
+            }
+        }
+        for (name, value) in &self.figures {
+            line(name, format!("{value:.3}"));
+        }
+        text
     }
 }
 
-/// A bench's outcome. The first contender is ours.
+/// `kind count`, largest first.
+fn by_count(counts: &BTreeMap<String, u64>) -> String {
+    let mut kinds: Vec<_> = counts.iter().collect();
+    kinds.sort_by(|a, b| b.1.cmp(a.1));
+    let kinds: Vec<String> = kinds
+        .iter()
+        .map(|(kind, count)| format!("{kind} {count}"))
+        .collect();
+    kinds.join(", ")
+}
+
+/// A bench's outcome. The first row is ours; others whose names start with its name are ours too.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
     /// The bench's name.
@@ -40,29 +96,26 @@ pub struct Report {
     /// What a sample measures.
     pub measures: String,
     /// All contenders, ours first.
-    pub contenders: Vec<Contender>,
+    pub rows: Vec<Row>,
 }
 
 impl Report {
     /// Writes `$NOXEN_LAB_OUT/NAME.json` and prints the table.
     pub fn write_and_show(&self) -> Result<()> {
-        let dir =
-            std::env::var_os("NOXEN_LAB_OUT").context("benches run by `cargo xtask bench`")?;
-        let path = Path::new(&dir).join(format!("{}.json", self.bench));
-        std::fs::write(&path, serde_json::to_vec_pretty(self)?)?;
+        write_json(&self.bench, self)?;
         print!("{}", self.table());
         println!("{}", self.summary());
         Ok(())
     }
 
     fn table(&self) -> String {
-        let ours = self.contenders.first().and_then(Contender::median_ns);
+        let ours = self.rows.first().and_then(Row::median_ns);
         let mut text = format!(
             "{}\n{:<24} {:>12} {:>12} {:>10}\n",
             self.measures, "contender", "median ms", "noxen/this", "exits"
         );
-        for contender in &self.contenders {
-            let median = contender.median_ns();
+        for row in &self.rows {
+            let median = row.median_ns();
             let ratio = match (ours, median) {
                 (Some(ours), Some(theirs)) if theirs > 0 => {
                     format!("{:.3}", ours as f64 / theirs as f64)
@@ -73,36 +126,24 @@ impl Report {
                 median.map_or_else(|| "-".to_owned(), |ns| format!("{:.1}", ns as f64 / 1e6));
             text.push_str(&format!(
                 "{:<24} {median:>12} {ratio:>12} {:>10}\n",
-                contender.name,
-                contender.exit_count()
+                row.name,
+                row.exit_count()
             ));
         }
-        for contender in &self.contenders {
-            let mut kinds: Vec<_> = contender.exits.iter().collect();
-            kinds.sort_by(|a, b| b.1.cmp(a.1));
-            let kinds: Vec<String> = kinds
-                .iter()
-                .map(|(kind, count)| format!("{kind} {count}"))
-                .collect();
-            text.push_str(&format!(
-                "  {} exits: {}\n",
-                contender.name,
-                kinds.join(", ")
-            ));
-            for (name, value) in &contender.figures {
-                text.push_str(&format!("  {} {name}: {value:.3}\n", contender.name));
-            }
+        for row in &self.rows {
+            text.push_str(&row.details());
         }
         text
     }
 
     fn summary(&self) -> String {
-        let Some(ours) = self.contenders.first() else {
+        let Some(ours) = self.rows.first() else {
             return format!("{}: no contenders", self.bench);
         };
-        let best = self.contenders[1..]
+        let best = self.rows[1..]
             .iter()
-            .filter_map(|c| Some((c.median_ns()?, c)))
+            .filter(|row| !row.name.starts_with(&ours.name))
+            .filter_map(|row| Some((row.median_ns()?, row)))
             .min_by_key(|(ns, _)| *ns);
         match (ours.median_ns(), best) {
             (Some(own), Some((theirs, best))) => format!(
@@ -121,16 +162,24 @@ impl Report {
     }
 }
 
+/// Writes `$NOXEN_LAB_OUT/BENCH.json`.
+pub fn write_json(bench: &str, value: &impl Serialize) -> Result<()> {
+    let dir = std::env::var_os("NOXEN_LAB_OUT").context("benches run by `cargo xtask bench`")?;
+    let path = Path::new(&dir).join(format!("{bench}.json"));
+    std::fs::write(&path, serde_json::to_vec_pretty(value)?)
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn contender(name: &str, samples: &[u64]) -> Contender {
-        Contender {
-            name: name.into(),
+    fn row(name: &str, samples: &[u64]) -> Row {
+        Row {
             samples_ns: samples.to_vec(),
-            exits: BTreeMap::from([("io".to_owned(), 5)]),
-            figures: BTreeMap::new(),
+            kvm: BTreeMap::from([("exits".to_owned(), 5)]),
+            parts_ns: vec![vec![("vCPU".to_owned(), 1_500_000), ("tool".to_owned(), 0)]],
+            ..Row::new(name)
         }
     }
 
@@ -139,16 +188,19 @@ mod tests {
         let report = Report {
             bench: "boot".into(),
             measures: "x".into(),
-            contenders: vec![
-                contender("noxen", &[2_000_000, 9_000_000, 1_000_000]),
-                contender("slow", &[8_000_000]),
-                contender("fast", &[4_000_000]),
+            rows: vec![
+                row("noxen", &[2_000_000, 9_000_000, 1_000_000]),
+                row("noxen-vmm", &[1_000_000]),
+                row("slow", &[8_000_000]),
+                row("fast", &[4_000_000]),
             ],
         };
         assert_eq!(
             report.summary(),
             "boot: noxen 2.0 ms, 0.500 of the fastest peer (fast 4.0 ms), 5 exits against 5"
         );
-        assert!(report.table().contains("0.250"), "{}", report.table());
+        let table = report.table();
+        assert!(table.contains("0.250"), "{table}");
+        assert!(table.contains("fast parts, ms: vCPU 1.5\n"), "{table}");
     }
 }

@@ -118,6 +118,16 @@ pub fn busybox() -> Result<PathBuf, MissingAsset> {
     existing("busybox")
 }
 
+/// What the bench `costs` adds to the guest's initramfs.
+pub fn costs() -> Result<PathBuf, MissingAsset> {
+    existing("costs.cpio")
+}
+
+/// Real Xen: the hypervisor (an ELF file for multiboot), and domain 0's initramfs without an init.
+pub fn xen() -> Result<(PathBuf, PathBuf), MissingAsset> {
+    Ok((existing("xen-4.17/xen")?, existing("xen-4.17/dom0.cpio")?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -17,6 +17,7 @@ mod install;
 mod lab;
 mod options;
 mod suite;
+mod xen;
 
 use std::process::ExitCode;
 

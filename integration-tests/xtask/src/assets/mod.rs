@@ -7,8 +7,10 @@
 //! half-made, and several runs at once wait for one another.
 
 mod apt;
+mod costs;
 mod guest;
 pub mod kernel;
+mod xen;
 
 use anyhow::{Context, Result};
 use noxen_integration_tests::assets::Flavour;
@@ -82,6 +84,17 @@ pub fn ensure_lab() -> Result<()> {
     let cache = Cache::open()?;
     cache.busybox()?;
     cache.linux(Flavour::Generic)
+}
+
+/// Makes sure of what only the bench `costs` needs: its guest's additions, and real Xen.
+pub fn ensure_costs() -> Result<()> {
+    let _lock = lock()?;
+    let cache = Cache::open()?;
+    cache.costs()?;
+    cache.once("xen-4.17", |new| {
+        let linux = cache.dir.join("linux-generic");
+        xen::lay_out(cache.scratch()?, &cache.dir.join("busybox"), &linux, new)
+    })
 }
 
 /// The cache directory and a scratch directory in it, which goes with this value.
@@ -169,6 +182,19 @@ impl Cache {
             })?;
         }
         fs::write(stamp, guest::fingerprint())?;
+        Ok(())
+    }
+
+    fn costs(&self) -> Result<()> {
+        let (name, stamp) = ("costs.cpio", self.dir.join(".costs-stamp"));
+        if fs::read_to_string(&stamp).ok().as_deref() != Some(costs::fingerprint().as_str()) {
+            let old = self.dir.join(name);
+            if old.exists() {
+                fs::remove_file(old)?;
+            }
+        }
+        self.once(name, |new| costs::write(self.scratch()?, new))?;
+        fs::write(stamp, costs::fingerprint())?;
         Ok(())
     }
 
