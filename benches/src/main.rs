@@ -14,17 +14,19 @@ mod cpu_time;
 mod exits;
 mod kvm;
 mod report;
+mod store;
 
 use std::process::ExitCode;
 
 /// The names that exist now; the others of `cargo xtask bench` come with what they measure.
-const NAMES: [&str; 2] = ["boot", "costs INITRAMFS XEN-LOG"];
+const NAMES: [&str; 3] = ["boot", "costs INITRAMFS XEN-LOG", "store"];
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["boot"] => boot::run().and_then(|report| report.write_and_show()),
         ["costs", initramfs, xen] => costs::run(initramfs.as_ref(), xen.as_ref()),
+        ["store"] => store::run().and_then(|report| report.write_and_show()),
         _ => {
             eprintln!("noxen-benches: give one of {NAMES:?}, not {args:?}");
             return ExitCode::from(2);

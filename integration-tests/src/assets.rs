@@ -7,6 +7,7 @@
 //!   gnumach-amd64.gz  gnumach-i386.gz                           package gnumach-image-1.8-xen-486
 //!   pygrub/pygrub                                               packages xen-utils-4.17, libxenmisc4.17
 //!   busybox                                                     package busybox-static
+//!   xen-stores/usr/{lib/xen-4.17/bin/{xenstored,oxenstored},lib/..}  packages xen-utils-4.17 and its libraries; bench store only
 //!   guest-generic.cpio  guest-cloud.cpio                        made by us from busybox
 //! ```
 
@@ -126,6 +127,11 @@ pub fn costs() -> Result<PathBuf, MissingAsset> {
 /// Real Xen: the hypervisor (an ELF file for multiboot), and domain 0's initramfs without an init.
 pub fn xen() -> Result<(PathBuf, PathBuf), MissingAsset> {
     Ok((existing("xen-4.17/xen")?, existing("xen-4.17/dom0.cpio")?))
+}
+
+/// A tree with Debian's two store daemons and their libraries; `cargo xtask bench store` fetches it.
+pub fn xen_stores() -> Result<PathBuf, MissingAsset> {
+    existing("xen-stores")
 }
 
 #[cfg(test)]

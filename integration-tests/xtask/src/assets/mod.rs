@@ -97,6 +97,13 @@ pub fn ensure_costs() -> Result<()> {
     })
 }
 
+/// Makes sure of Xen's own two store daemons, the peers of bench `store`.
+pub fn ensure_xen_stores() -> Result<()> {
+    let _lock = lock()?;
+    apt::install_missing()?;
+    Cache::open()?.xen_stores()
+}
+
 /// The cache directory and a scratch directory in it, which goes with this value.
 struct Cache {
     dir: PathBuf,
@@ -246,6 +253,43 @@ impl Cache {
             );
             fs::write(&program, text)?;
             Ok(fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755))?)
+        })
+    }
+
+    /// xenstored and oxenstored with the libraries that they load, in one tree.
+    fn xen_stores(&self) -> Result<()> {
+        const PACKAGES: [&str; 10] = [
+            "xen-utils-4.17",
+            "libxenmisc4.17",
+            "libxencall1",
+            "libxendevicemodel1",
+            "libxenevtchn1",
+            "libxenforeignmemory1",
+            "libxengnttab1",
+            "libxenstore4",
+            "libxentoolcore1",
+            "libxentoollog1",
+        ];
+        const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
+        const PROGRAMS: &str = "usr/lib/xen-4.17/bin";
+        self.once("xen-stores", |new| {
+            fs::create_dir_all(new.join(LIBRARIES))?;
+            fs::create_dir_all(new.join(PROGRAMS))?;
+            for package in PACKAGES {
+                let tree = apt::fetch(package, self.scratch()?)?;
+                for part in [LIBRARIES, PROGRAMS] {
+                    let Ok(entries) = fs::read_dir(tree.join(part)) else {
+                        continue;
+                    };
+                    for entry in entries {
+                        let entry = entry?;
+                        if !entry.file_type()?.is_dir() {
+                            fs::rename(entry.path(), new.join(part).join(entry.file_name()))?;
+                        }
+                    }
+                }
+            }
+            Ok(())
         })
     }
 

@@ -34,6 +34,8 @@ pub struct Peer {
     pub interest: EventFlags,
     /// Waits in the run queue.
     pub queued: bool,
+    /// Had its share of this turn.
+    pub served: bool,
     /// The client has closed its side; what it sent before still counts.
     pub ended: bool,
 }
@@ -78,6 +80,7 @@ impl Table {
             conn: None,
             interest: EventFlags::IN,
             queued: false,
+            served: false,
             ended: false,
         };
         let index = self.allocate();

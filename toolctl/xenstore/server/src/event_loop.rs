@@ -274,6 +274,7 @@ impl Daemon {
             return;
         };
         peer.queued = false;
+        peer.served = true;
         if !peer.input.ready() && !peer.ended {
             match peer.stream.read(&mut self.received) {
                 Ok(0) => peer.ended = true,
@@ -393,12 +394,17 @@ impl Daemon {
     /// Sends what the turn has produced, and settles who is read from next.
     fn flush(&mut self) {
         let mut dirty = std::mem::take(&mut self.table.dirty);
-        dirty.sort_unstable();
+        // Who only hears an event goes first: the one that caused it has its
+        // request's reply in hand already and loses nothing by the wait.
+        let peers = &self.table.peers;
+        let asked = |i: usize| peers[i].as_ref().is_some_and(|p| p.served);
+        dirty.sort_unstable_by_key(|i| (asked(*i), *i));
         dirty.dedup();
         for &index in &dirty {
             let Some(peer) = &mut self.table.peers[index] else {
                 continue;
             };
+            peer.served = false;
             let output = &mut self.table.outputs[index];
             let was_paused = !peer.interest.contains(EventFlags::IN);
             let all_out = match output.flush(&mut peer.stream) {

@@ -1,0 +1,182 @@
+//! Samples to medians, ratios, JSON and a table.
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// One contender.
+#[derive(Debug, Default, Serialize)]
+pub struct Contender {
+    /// Who.
+    pub name: String,
+    /// Wall-clock nanoseconds per request (or transaction, or event), a sample per round.
+    pub wall_ns: BTreeMap<&'static str, Vec<f64>>,
+    /// Nanoseconds of the daemon's own CPU time per request, a sample per round.
+    pub cpu_ns: BTreeMap<&'static str, Vec<f64>>,
+}
+
+/// The outcome. The first contender is ours, the last is ours with its thousand domains.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// `store`.
+    pub bench: &'static str,
+    /// What was measured, in the table's order.
+    pub rows: Vec<&'static str>,
+    /// All contenders.
+    pub contenders: Vec<Contender>,
+    /// Domains connected to the last contender.
+    pub domains: usize,
+    /// Nodes that they hold.
+    pub nodes: usize,
+    /// Bytes of memory that the daemon took for them.
+    pub bytes_for_them: u64,
+}
+
+/// The middle one.
+pub fn median(samples: &[f64]) -> f64 {
+    let mut sorted = samples.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// The middle of the rounds' ratios. Both were measured within the same moments of each round, so a
+/// machine that is slow for a while does not matter.
+fn ratio(one: &Contender, other: &Contender, row: &str) -> f64 {
+    let (Some(one), Some(other)) = (one.wall_ns.get(row), other.wall_ns.get(row)) else {
+        return f64::NAN;
+    };
+    let each: Vec<f64> = one.iter().zip(other).map(|(a, b)| a / b).collect();
+    median(&each)
+}
+
+impl Contender {
+    fn wall(&self, row: &str) -> f64 {
+        self.wall_ns.get(row).map_or(f64::NAN, |s| median(s))
+    }
+
+    fn cpu(&self, row: &str) -> f64 {
+        self.cpu_ns.get(row).map_or(f64::NAN, |s| median(s))
+    }
+}
+
+impl Report {
+    /// Bytes of the daemon's memory for each node, with its share of the watches and connections.
+    pub fn bytes_per_node(&self) -> f64 {
+        self.bytes_for_them as f64 / self.nodes.max(1) as f64
+    }
+
+    fn split(&self) -> Option<(&Contender, &[Contender], &Contender)> {
+        match &self.contenders[..] {
+            [ours, peers @ .., full] => Some((ours, peers, full)),
+            _ => None,
+        }
+    }
+
+    /// Writes the JSON, prints the table and the one-line summary.
+    pub fn write_and_show(&self) -> Result<()> {
+        let dir =
+            std::env::var_os("NOXEN_LAB_OUT").context("benches run by `cargo xtask bench`")?;
+        let path = Path::new(&dir).join("store.json");
+        std::fs::write(&path, serde_json::to_vec_pretty(self)?)?;
+        print!("{}", self.table());
+        println!("{}", self.summary());
+        Ok(())
+    }
+
+    fn table(&self) -> String {
+        let mut text = format!(
+            "us per request, by the clock (and of the daemon's CPU)\n{:<28}",
+            ""
+        );
+        for c in &self.contenders {
+            text.push_str(&format!("{:>20}", c.name));
+        }
+        text.push_str("  fastest peer/ours\n");
+        for row in &self.rows {
+            text.push_str(&format!("{row:<28}"));
+            for c in &self.contenders {
+                let (wall, cpu) = (c.wall(row) / 1e3, c.cpu(row) / 1e3);
+                text.push_str(&format!("{wall:>11.2} ({cpu:>6.2})"));
+            }
+            text.push_str(&format!("{:>8.2}\n", self.advantage(row)));
+        }
+        text
+    }
+
+    /// How many times as long the fastest peer takes.
+    fn advantage(&self, row: &str) -> f64 {
+        let Some((ours, peers, _)) = self.split() else {
+            return f64::NAN;
+        };
+        let all = peers.iter().map(|peer| ratio(peer, ours, row));
+        all.fold(f64::NAN, f64::min)
+    }
+
+    fn summary(&self) -> String {
+        let Some((ours, _, full)) = self.split() else {
+            return "store: no contenders".to_owned();
+        };
+        let part = |row: &&&str| !row.contains("watch");
+        let ratios: Vec<f64> = self
+            .rows
+            .iter()
+            .filter(part)
+            .map(|r| self.advantage(r))
+            .collect();
+        let least = ratios.iter().copied().fold(f64::NAN, f64::min);
+        let most = ratios.iter().copied().fold(f64::NAN, f64::max);
+        let watch = self
+            .rows
+            .iter()
+            .find(|r| r.contains("watch"))
+            .map_or(f64::NAN, |r| 1.0 / self.advantage(r));
+        let slower = self
+            .rows
+            .iter()
+            .map(|r| ratio(full, ours, r))
+            .fold(f64::NAN, f64::max);
+        format!(
+            "store: {least:.1} to {most:.1} times the requests of the fastest peer, watch latency {watch:.2} of its; \
+             with {} domains at most {slower:.2} times as long, {:.0} bytes a node",
+            self.domains,
+            self.bytes_per_node()
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn contender(name: &str, read: &[f64], watch: f64) -> Contender {
+        Contender {
+            name: name.into(),
+            wall_ns: BTreeMap::from([("read", read.to_vec()), ("watch", vec![watch])]),
+            cpu_ns: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn summary_compares_with_the_fastest_peer_and_with_the_full_store() {
+        let report = Report {
+            bench: "store",
+            rows: vec!["read", "watch"],
+            contenders: vec![
+                contender("noxen", &[1000.0, 9000.0, 500.0], 2000.0),
+                contender("slow", &[9000.0, 9000.0, 9000.0], 9000.0),
+                contender("fast", &[4000.0, 36000.0, 1000.0], 8000.0),
+                contender("noxen 1000", &[1100.0, 9900.0, 500.0], 2000.0),
+            ],
+            domains: 1000,
+            nodes: 10,
+            bytes_for_them: 5000,
+        };
+        assert_eq!(
+            report.summary(),
+            "store: 4.0 to 4.0 times the requests of the fastest peer, watch latency 0.25 of its; \
+             with 1000 domains at most 1.10 times as long, 500 bytes a node"
+        );
+        assert!(report.table().contains("4.00"), "{}", report.table());
+    }
+}
