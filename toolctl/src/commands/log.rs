@@ -4,8 +4,14 @@ use crate::cli::command::{Arity, Command, Group};
 use crate::cli::context::Context;
 use crate::cli::failure::{reason, Failure};
 use crate::cli::getopt::Parsed;
+use noxen_xend_api::{Client, Request, Response};
 use std::fs::File;
 use std::io::{self, Read};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How long xend may take to say where its log is.
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// The definition.
 pub const COMMAND: Command = Command {
@@ -19,7 +25,15 @@ pub const COMMAND: Command = Command {
 };
 
 fn run(context: &mut Context, _parsed: &Parsed) -> Result<i32, Failure> {
-    let path = context.paths.xend_log();
+    // The settings may have it elsewhere; without a xend to ask, it is looked for where it usually is.
+    let asked = Client::connect(&context.paths).and_then(|mut client| {
+        client.set_timeout(Some(ANSWER))?;
+        client.ask(&Request::LogPath)
+    });
+    let path = match asked {
+        Ok(Response::Text { text }) => PathBuf::from(text),
+        _ => context.paths.xend_log(),
+    };
     let unreadable = |error: &io::Error| {
         let shown = path.display();
         Failure::message(format!("Cannot read xend's log {shown}: {}", reason(error)))

@@ -72,6 +72,11 @@ impl Paths {
         self.domain_run_dir(domid).join("pid")
     }
 
+    /// xend's settings.
+    pub fn xend_config(&self) -> PathBuf {
+        self.at("etc/xen/xend-config.sxp")
+    }
+
     /// Directory of the logs.
     pub fn log_dir(&self) -> PathBuf {
         self.at("var/log/xen")

@@ -231,9 +231,12 @@ fn refresh(
     let home = store_nodes::home(record.domid);
     if node.store.read(&format!("{home}/domid"))?.is_none() {
         match crate::validate::check(&record.config, host::cpus()) {
-            Ok(plan) => node
-                .store
-                .apply(&store_nodes::before_build(record, &plan))?,
+            Ok(plan) => {
+                let mut ops = store_nodes::before_build(record, &plan);
+                let limit_kib = node.settings().int("console-limit");
+                ops.push(store_nodes::console_limit(record.domid, limit_kib));
+                node.store.apply(&ops)?;
+            }
             Err(e) => warning!("domain {}: {}", record.domid, e.message),
         }
     }

@@ -7,9 +7,11 @@
 //!   xend stop: SIGTERM, wait      xend reload: SIGHUP      xend status: is the lock held?
 //! ```
 
-use crate::daemon::{self, Announce};
+use crate::daemon::{self, Announce, Setup};
 use crate::node::Options;
-use crate::{atomic, clock, lifecycle};
+use crate::settings::{self, Settings};
+use crate::systemd::scope::Scopes;
+use crate::{atomic, clock, create, lifecycle};
 use noxen_xend_api::client::sibling_program;
 use noxen_xend_api::paths::Paths;
 use noxen_xend_api::{Client, Request};
@@ -32,8 +34,6 @@ const PING: Duration = Duration::from_secs(5);
 const STOP: Duration = Duration::from_secs(150);
 /// A daemon that lived for less is started again only after this long.
 const RESPAWN: Duration = Duration::from_secs(1);
-/// xend-config's `vif-script` where nothing is said.
-const DEFAULT_VIF_SCRIPT: &str = "vif-bridge";
 
 /// A command line.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,6 +44,8 @@ pub struct Invocation {
     pub foreground: bool,
     /// Seconds; see [`Options::restart_guard_s`].
     pub restart_guard_s: f64,
+    /// See [`Options::build_limit`].
+    pub build_limit: Duration,
 }
 
 /// Reads the arguments after the program's name; none at all gives none.
@@ -52,16 +54,24 @@ pub fn parse(args: &[String]) -> Result<Option<Invocation>, String> {
         command: String::new(),
         foreground: std::env::var("XEND_DAEMONIZE").is_ok_and(|v| v == "0"),
         restart_guard_s: lifecycle::RESTART_GUARD_S,
+        build_limit: create::BUILD,
+    };
+    let number = |switch: &str, value: Option<&String>| {
+        let seconds = value.and_then(|v| v.parse::<f64>().ok());
+        seconds
+            .filter(|s| (0.0..=1e6).contains(s))
+            .ok_or(format!("{switch} needs a number of seconds"))
     };
     let mut args = args.iter();
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--foreground" => invocation.foreground = true,
             "--restart-guard" => {
-                let seconds = args.next().and_then(|v| v.parse::<f64>().ok());
-                invocation.restart_guard_s = seconds
-                    .filter(|s| s.is_finite() && *s >= 0.0)
-                    .ok_or("--restart-guard needs a number of seconds")?;
+                invocation.restart_guard_s = number(arg, args.next())?;
+            }
+            "--build-limit" => {
+                let seconds = number(arg, args.next())?;
+                invocation.build_limit = Duration::from_secs_f64(seconds);
             }
             word if invocation.command.is_empty() => invocation.command = word.to_owned(),
             word => return Err(format!("not an option: {word}")),
@@ -95,14 +105,29 @@ pub fn main(args: &[String]) -> ExitCode {
         eprintln!("{stars}\n*** Xend must be run as root.\n{stars}");
         return ExitCode::from(1);
     }
-    let options = options(paths, &invocation);
+    // `stop` and `status` have to work with a broken file, too.
+    let config = settings::path(&paths);
+    let settings = match Settings::load(&config) {
+        Ok(settings) => settings,
+        Err(_) if matches!(invocation.command.as_str(), "stop" | "status") => Settings::default(),
+        Err(e) => {
+            eprintln!("Exception {} xend: {e}", doing(&invocation.command));
+            return ExitCode::from(1);
+        }
+    };
+    let options = options(paths, &invocation, &settings);
+    let setup = || Setup {
+        options: options.clone(),
+        settings: settings.clone(),
+        config: config.clone(),
+    };
     let done = match invocation.command.as_str() {
-        "start" if invocation.foreground => serve(options, Announce::Nobody, true),
+        "start" if invocation.foreground => serve(setup(), Announce::ServiceManager, true),
         "start" => start(&options, args),
         "stop" => stop(&options.paths),
         "restart" => stop(&options.paths).and_then(|()| {
             if invocation.foreground {
-                serve(options.clone(), Announce::Nobody, true)
+                serve(setup(), Announce::ServiceManager, true)
             } else {
                 start(&options, args)
             }
@@ -111,7 +136,7 @@ pub fn main(args: &[String]) -> ExitCode {
         "status" => return ExitCode::from(if is_running(&options.paths) { 0 } else { 3 }),
         "trace_start" => Err("call tracing is not supported; use `xend start`".into()),
         SUPERVISE => supervise(&options, args),
-        DAEMON => serve(options, Announce::StandardOutput, false),
+        DAEMON => serve(setup(), Announce::StandardOutput, false),
         other => {
             println!("not an option: {other}");
             return ExitCode::from(1);
@@ -120,14 +145,17 @@ pub fn main(args: &[String]) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(line) => {
-            let doing = match invocation.command.as_str() {
-                "stop" => "stopping",
-                "reload" => "reloading",
-                _ => "starting",
-            };
-            eprintln!("Exception {doing} xend: {line}");
+            eprintln!("Exception {} xend: {line}", doing(&invocation.command));
             ExitCode::from(1)
         }
+    }
+}
+
+fn doing(command: &str) -> &'static str {
+    match command {
+        "stop" => "stopping",
+        "reload" => "reloading",
+        _ => "starting",
     }
 }
 
@@ -135,7 +163,7 @@ pub fn main(args: &[String]) -> ExitCode {
 const SUPERVISE: &str = "--supervise";
 const DAEMON: &str = "--daemon";
 
-fn options(paths: Paths, invocation: &Invocation) -> Options {
+fn options(paths: Paths, invocation: &Invocation, settings: &Settings) -> Options {
     let program = |variable: &str, name: &str| {
         std::env::var_os(variable)
             .filter(|v| !v.is_empty())
@@ -150,23 +178,26 @@ fn options(paths: Paths, invocation: &Invocation) -> Options {
         tun: std::env::var_os("NOXEN_TUN")
             .filter(|v| !v.is_empty())
             .map_or_else(|| PathBuf::from("/dev/net/tun"), PathBuf::from),
-        vif_script: DEFAULT_VIF_SCRIPT.into(),
-        device_timeout: device_timeout(),
+        vif_script: settings.text("vif-script").to_owned(),
+        device_timeout: seconds(settings, "device-create-timeout"),
+        detach_timeout: seconds(settings, "device-destroy-timeout"),
+        build_limit: invocation.build_limit,
+        scopes: Scopes::of(&paths),
         restart_guard_s: invocation.restart_guard_s,
         paths,
     }
 }
 
-/// How long a device may take to come or go, as xend had it; `NOXEN_DEVICE_TIMEOUT` (seconds) is for tests.
-fn device_timeout() -> Duration {
+/// How long a device may take to come or go; `NOXEN_DEVICE_TIMEOUT` (seconds) is for tests.
+fn seconds(settings: &Settings, key: &str) -> Duration {
     let asked = std::env::var("NOXEN_DEVICE_TIMEOUT");
     let asked = asked.ok().and_then(|seconds| seconds.parse().ok());
-    Duration::from_secs(asked.unwrap_or(100))
+    Duration::from_secs(asked.unwrap_or(settings.int(key).max(1).unsigned_abs()))
 }
 
-fn serve(options: Options, announce: Announce, echo: bool) -> Result<(), String> {
+fn serve(setup: Setup, announce: Announce, echo: bool) -> Result<(), String> {
     let echo = echo || std::env::var_os("XEND_DEBUG").is_some();
-    daemon::run(options, announce, echo)
+    daemon::run(setup, announce, echo)
 }
 
 /// Does a xend answer? A connection alone would not tell: one that is being killed still has its socket.
@@ -181,11 +212,13 @@ fn answers(paths: &Paths) -> bool {
 /// The arguments for a child: the private command, and the switches as they were given.
 fn child_args(command: &str, args: &[String]) -> Vec<String> {
     let mut out = vec![command.to_owned()];
-    let at = args.iter().position(|a| a == "--restart-guard");
-    out.extend(
-        at.into_iter()
-            .flat_map(|i| args[i..].iter().take(2).cloned()),
-    );
+    for switch in ["--restart-guard", "--build-limit"] {
+        let at = args.iter().position(|a| a == switch);
+        out.extend(
+            at.into_iter()
+                .flat_map(|i| args[i..].iter().take(2).cloned()),
+        );
+    }
     out
 }
 

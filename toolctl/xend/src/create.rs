@@ -31,7 +31,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long a monitor may take to build a domain (the kernel image and ramdisk have to be read).
-const BUILD: Duration = Duration::from_secs(120);
+pub const BUILD: Duration = Duration::from_secs(120);
 /// The switch by which a monitor is told where its spec is.
 pub const SPEC_ARGUMENT: &str = "--spec-fd";
 /// Longest line that a monitor may say when it is ready or has failed, bytes.
@@ -212,9 +212,18 @@ fn build(
     inherit.extend(optional.into_iter().flatten());
 
     let pid_file = File::create(node.options.paths.pid_file(domid)).map_err(internal)?;
-    let args = [SPEC_ARGUMENT.to_owned(), spec_file.as_raw_fd().to_string()];
+    let args = vec![SPEC_ARGUMENT.to_owned(), spec_file.as_raw_fd().to_string()];
+    let (program, args) = match &node.options.scopes {
+        Some(scopes) => scopes.wrap(
+            (domid, &record.name),
+            share::configured(&record.config),
+            &node.options.vmm,
+            &args,
+        ),
+        None => (node.options.vmm.clone(), args),
+    };
     let process = Process::spawn(Launch {
-        program: &node.options.vmm,
+        program: &program,
         args: &args,
         inherit: &inherit,
         output: log.try_clone().map_err(internal)?,
@@ -224,7 +233,7 @@ fn build(
     .map_err(|e| {
         Fault::internal(format!(
             "cannot start {}: {e}; is it installed beside xend, on PATH or named by NOXEN_VMM?",
-            node.options.vmm.display()
+            program.display()
         ))
     })?;
     let process = Arc::new(process);
@@ -239,11 +248,12 @@ fn build(
     drop((control, store, resources));
 
     // The monitor builds meanwhile; the guest does not run, and so does not read, before it is unpaused.
-    node.store
-        .apply(&store_nodes::before_build(&record, plan))
-        .map_err(internal)?;
+    let mut ops = store_nodes::before_build(&record, plan);
+    let limit_kib = node.settings().int("console-limit");
+    ops.push(store_nodes::console_limit(domid, limit_kib));
+    node.store.apply(&ops).map_err(internal)?;
     let log_path = resources::log_path(&node.options, &record.name);
-    wait_ready(&ready, &process, &log_path)?;
+    wait_ready(&ready, &process, &log_path, node.options.build_limit)?;
     kernel.keep();
     pinning::apply(process.pid(), &plan.pinning)
         .map_err(|e| Fault::internal(format!("the vCPUs cannot be pinned to host CPUs: {e}")))?;
@@ -290,8 +300,13 @@ pub fn random_uuid() -> Result<String, Fault> {
 }
 
 /// Waits for the monitor's one line: `ready`, or `error: TEXT`.
-fn wait_ready(ready: &OwnedFd, process: &Process, log: &Path) -> Result<(), Fault> {
-    let deadline = Instant::now() + BUILD;
+fn wait_ready(
+    ready: &OwnedFd,
+    process: &Process,
+    log: &Path,
+    limit: Duration,
+) -> Result<(), Fault> {
+    let deadline = Instant::now() + limit;
     let mut line = Vec::new();
     let mut reader = File::from(ready.try_clone().map_err(internal)?);
     loop {
@@ -305,7 +320,7 @@ fn wait_ready(ready: &OwnedFd, process: &Process, log: &Path) -> Result<(), Faul
             Ok(0) => {
                 return Err(Fault::internal(format!(
                     "noxen-vmm did not build the domain within {} s; see {}",
-                    BUILD.as_secs(),
+                    limit.as_secs_f64(),
                     log.display()
                 )))
             }

@@ -1,15 +1,21 @@
 //! The daemon's own life.
 //!
 //! ```text
-//!   lock -> pid file -> log -> registry, store -> adopt -> listen -> "ready" -> serve
+//!   socket from systemd? -> lock -> pid file -> log -> registry, store -> adopt -> network script -> listen -> "ready"
 //!     SIGTERM, SIGINT: socket away -> wait for work under way -> pid file away -> end (domains run on)
-//!     SIGHUP: log opened anew
+//!     SIGHUP: settings read again, log opened anew
 //! ```
 
 use crate::node::{Node, Options};
 use crate::registry::{self, Registry};
+use crate::settings::Settings;
 use crate::store::StoreLink;
-use crate::{adopt, atomic, clock, error, housekeeper, info, kernel_cache, log, server};
+use crate::systemd::{self, activation};
+use crate::{
+    adopt, atomic, clock, error, housekeeper, info, kernel_cache, log, network_script, server,
+    warning,
+};
+use noxen_xend_api::paths::Paths;
 use rustix::fs::{flock, FlockOperation};
 use rustix::process::{getrlimit, setrlimit, Resource, Rlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -17,27 +23,51 @@ use signal_hook::iterator::Signals;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Longest wait for work under way when told to stop: a domain being built.
 const FINISH: Duration = Duration::from_secs(130);
 
+/// Settings that are looked at when xend starts.
+const AT_START_ONLY: [&str; 4] = [
+    "network-script",
+    "vif-script",
+    "device-create-timeout",
+    "device-destroy-timeout",
+];
+
 /// Who waits to hear that the daemon listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Announce {
-    /// Nobody.
-    Nobody,
+    /// systemd, if it is there: `xend start --foreground`.
+    ServiceManager,
     /// `xend start`, at the other end of standard output.
     StandardOutput,
 }
 
+/// What a daemon is started with.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// How it is run.
+    pub options: Options,
+    /// xend-config.sxp.
+    pub settings: Settings,
+    /// Where that is.
+    pub config: PathBuf,
+}
+
 /// Runs until told to stop.
-pub fn run(options: Options, announce: Announce, echo: bool) -> Result<(), String> {
-    let paths = options.paths.clone();
+pub fn run(setup: Setup, announce: Announce, echo: bool) -> Result<(), String> {
+    let paths = setup.options.paths.clone();
+    let passed = activation::take(&paths.xend_socket())?;
+    let activated = passed.is_some();
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     raise_descriptor_limit();
-    let outcome = set_up(options, echo);
+    let config = setup.config.clone();
+    let outcome = set_up(setup, passed, echo);
     let (node, listener, signals, lock) = match outcome {
         Ok(parts) => parts,
         Err(Failure::Running) if announce == Announce::StandardOutput => {
@@ -64,18 +94,26 @@ pub fn run(options: Options, announce: Announce, echo: bool) -> Result<(), Strin
             error!("cannot let go of standard output: {e}");
         }
     }
+    if announce == Announce::ServiceManager {
+        systemd::ready();
+    }
     info!("xend listens on {}", paths.xend_socket().display());
     spawn("accept", {
         let node = node.clone();
-        move || server::serve(&node, &listener)
+        move || server::serve(&node, &listener, server::LIMITS)
     })?;
     spawn("housekeeper", {
         let node = node.clone();
         move || housekeeper::run(&node)
     })?;
-    wait_for_stop(signals, echo, &node);
-    // From here on nobody new gets in; a later xend makes its own socket.
-    for path in [paths.xend_socket(), paths.xend_pid()] {
+    wait_for_stop(signals, &config, echo, &node);
+    if announce == Announce::ServiceManager {
+        systemd::stopping();
+    }
+    // From here on nobody new gets in; a later xend makes its own socket. systemd's stays: who connects to it waits for
+    // the next xend.
+    let own_socket = (!activated).then(|| paths.xend_socket());
+    for path in own_socket.into_iter().chain([paths.xend_pid()]) {
         if let Err(e) = std::fs::remove_file(&path) {
             error!("cannot remove {}: {e}", path.display());
         }
@@ -101,9 +139,14 @@ impl<E: std::fmt::Display> From<E> for Failure {
     }
 }
 
-type Parts = (Arc<Node>, std::os::unix::net::UnixListener, Signals, File);
+type Parts = (Arc<Node>, UnixListener, Signals, File);
 
-fn set_up(options: Options, echo: bool) -> Result<Parts, Failure> {
+fn set_up(setup: Setup, passed: Option<UnixListener>, echo: bool) -> Result<Parts, Failure> {
+    let Setup {
+        options,
+        settings,
+        config,
+    } = setup;
     let paths = &options.paths;
     atomic::make_directory(&paths.xend_run_dir(), 0o700)?;
     let lock_path = paths.xend_lock();
@@ -119,8 +162,7 @@ fn set_up(options: Options, echo: bool) -> Result<Parts, Failure> {
         return Err(Failure::Running);
     }
     atomic::make_directory(&paths.log_dir(), 0o755)?;
-    log::init(&paths.xend_log(), echo)
-        .map_err(|e| format!("cannot open {}: {e}", paths.xend_log().display()))?;
+    open_log(&settings, paths, echo)?;
     let pid = format!("{}\n", std::process::id());
     atomic::write(&paths.xend_pid(), pid.as_bytes(), 0o644)
         .map_err(|e| format!("cannot write {}: {e}", paths.xend_pid().display()))?;
@@ -133,6 +175,9 @@ fn set_up(options: Options, echo: bool) -> Result<Parts, Failure> {
         options.vmm.display(),
         options.xenstored.display()
     );
+    for remark in settings.remarks() {
+        warning!("{}: {remark}", config.display());
+    }
     atomic::make_directory(&paths.domains_run_dir(), 0o700)?;
     kernel_cache::sweep(paths);
     let boot_id = registry::boot_id()?;
@@ -141,9 +186,14 @@ fn set_up(options: Options, echo: bool) -> Result<Parts, Failure> {
     store.check()?;
     let socket = paths.xend_socket();
     let node = Arc::new(Node::new(options, registry, store));
+    node.set_settings(settings);
     adopt::adopt(&node).map_err(|e| e.message)?;
-    let listener = server::listen(&socket)
-        .map_err(|e| format!("cannot listen on {}: {e}", socket.display()))?;
+    network_script::run(&node.settings(), &node.options.paths);
+    let listener = match passed {
+        Some(listener) => listener,
+        None => server::listen(&socket)
+            .map_err(|e| format!("cannot listen on {}: {e}", socket.display()))?,
+    };
     Ok((node, listener, signals, lock))
 }
 
@@ -155,16 +205,44 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), String>
         .map_err(|e| format!("cannot start thread {name}: {e}"))
 }
 
-fn wait_for_stop(mut signals: Signals, echo: bool, node: &Node) {
+/// Opens the log where `settings` want it, with the least level that they want.
+fn open_log(settings: &Settings, paths: &Paths, echo: bool) -> Result<(), String> {
+    let path = settings.log_file(paths);
+    log::init(&path, echo).map_err(|e| format!("cannot open {}: {e}", path.display()))?;
+    log::set_least(settings.text("loglevel"));
+    Ok(())
+}
+
+/// Takes what the file says now; a mistake in it leaves everything as it was. `xend reload` has looked at it before.
+fn reload(node: &Node, config: &Path, echo: bool) {
+    let settings = match Settings::load(config) {
+        Ok(settings) => settings,
+        Err(e) => return error!("the settings are not reloaded: {e}"),
+    };
+    if let Err(e) = open_log(&settings, &node.options.paths, echo) {
+        return error!("the settings are not reloaded: {e}");
+    }
+    for remark in settings.remarks() {
+        warning!("{}: {remark}", config.display());
+    }
+    let before = node.settings();
+    for key in AT_START_ONLY {
+        if settings.text(key) != before.text(key) {
+            warning!(
+                "{key} has changed; that takes effect when xend is restarted, which disturbs no domain"
+            );
+        }
+    }
+    node.set_settings(settings);
+    info!("xend reloaded");
+}
+
+fn wait_for_stop(mut signals: Signals, config: &Path, echo: bool, node: &Node) {
     for signal in signals.forever() {
         if signal != SIGHUP {
             return;
         }
-        let path = node.options.paths.xend_log();
-        match log::init(&path, echo) {
-            Ok(()) => info!("xend reloaded"),
-            Err(e) => error!("cannot open {}: {e}", path.display()),
-        }
+        reload(node, config, echo);
     }
 }
 

@@ -12,6 +12,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 const ROTATE_AT: u64 = 1 << 20;
@@ -48,6 +49,22 @@ struct Sink {
     echo: bool,
 }
 
+/// Lines that matter less are not written: a [`Level`] as a number.
+static LEAST: AtomicU8 = AtomicU8::new(0);
+
+/// Sets what matters enough, by xend's word for it (`DEBUG INFO WARNING ERROR CRITICAL`).
+pub fn set_least(word: &str) {
+    let least = match word.to_ascii_uppercase().as_str() {
+        "INFO" => Level::Info as u8,
+        "WARNING" => Level::Warning as u8,
+        "ERROR" => Level::Error as u8,
+        // Nothing that xend says is worse than an error.
+        "CRITICAL" => Level::Error as u8 + 1,
+        _ => Level::Debug as u8,
+    };
+    LEAST.store(least, Ordering::Relaxed);
+}
+
 static SINK: Mutex<Option<Sink>> = Mutex::new(None);
 
 fn sink() -> MutexGuard<'static, Option<Sink>> {
@@ -78,6 +95,9 @@ fn open(path: &Path) -> io::Result<File> {
 
 /// Writes one line; use the macros. Control characters are escaped, so a guest's text cannot forge lines.
 pub fn write(level: Level, module: &str, line: u32, message: fmt::Arguments<'_>) {
+    if (level as u8) < LEAST.load(Ordering::Relaxed) {
+        return;
+    }
     let module = module.rsplit("::").next().unwrap_or(module);
     let message = one_line(&message.to_string());
     let text = format!(

@@ -10,8 +10,10 @@
 use crate::dmesg::Dmesg;
 use crate::domain::Domain;
 use crate::registry::{Phase, Record, Registry};
+use crate::settings::Settings;
 use crate::store::StoreLink;
 use crate::store_nodes::{DOMAIN_0_NAME, DOMAIN_0_UUID};
+use crate::systemd::scope::Scopes;
 use crate::{error, host, monitor};
 use noxen_xend_api::paths::Paths;
 use noxen_xend_api::Fault;
@@ -35,8 +37,14 @@ pub struct Options {
     pub tun: PathBuf,
     /// Hotplug script of network interfaces that name none.
     pub vif_script: String,
-    /// How long a device may take to come or go.
+    /// How long a device may take to come.
     pub device_timeout: Duration,
+    /// How long a device may take to go.
+    pub detach_timeout: Duration,
+    /// How long a monitor may take to build a domain.
+    pub build_limit: Duration,
+    /// Scopes for the monitors, where systemd runs the host.
+    pub scopes: Option<Scopes>,
     /// A domain that ran for less is not restarted, seconds.
     pub restart_guard_s: f64,
 }
@@ -61,6 +69,7 @@ pub struct Node {
     pub dmesg: Mutex<Dmesg>,
     /// Held while it is seen that nobody else has a disk, until its new holder can be seen.
     pub sharing: Mutex<()>,
+    settings: Mutex<Arc<Settings>>,
     domains: Mutex<BTreeMap<u32, Arc<Domain>>>,
     busy: Mutex<u32>,
     idle: Condvar,
@@ -85,10 +94,31 @@ impl Node {
             store,
             dmesg: Mutex::new(Dmesg::default()),
             sharing: Mutex::new(()),
+            settings: Mutex::default(),
             domains: Mutex::new(BTreeMap::new()),
             busy: Mutex::new(0),
             idle: Condvar::new(),
         }
+    }
+
+    /// xend-config.sxp, as it was read last.
+    pub fn settings(&self) -> Arc<Settings> {
+        let settings = self.settings.lock();
+        settings.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes other settings from now on.
+    pub fn set_settings(&self, settings: Settings) {
+        let mut current = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
+        *current = Arc::new(settings);
+    }
+
+    /// MiB that a new domain can have beside `domains`, domain 0 keeping its `dom0-min-mem`.
+    fn free_memory_mib(&self, domains: &[Arc<Domain>]) -> u64 {
+        let least = self.settings().int("dom0-min-mem").max(0).unsigned_abs();
+        let free = host::free_memory_mib(domains);
+        let not_guests = free + host::domain_0_memory_mib(domains);
+        free.min(not_guests.saturating_sub(least))
     }
 
     fn lock_busy(&self) -> MutexGuard<'_, u32> {
@@ -189,7 +219,7 @@ impl Node {
             .filter(|d| Some(d.domid()) != draft.replaces)
             .cloned()
             .collect();
-        let free_mib = host::free_memory_mib(&others);
+        let free_mib = self.free_memory_mib(&others);
         if memory_mib > free_mib {
             return Err(Fault::generic(format!(
                 "Not enough memory: domain '{}' needs {memory_mib} MiB but the host has {free_mib} MiB left; \
@@ -217,7 +247,7 @@ impl Node {
         let table = self.table();
         let all: Vec<Arc<Domain>> = table.values().cloned().collect();
         let more = mib.saturating_sub(domain.record().config.memory);
-        let free_mib = host::free_memory_mib(&all);
+        let free_mib = self.free_memory_mib(&all);
         if more > 0 && more.unsigned_abs() > free_mib {
             return Err(Fault::generic(format!(
                 "Not enough memory: domain '{}' would need {more} MiB more but the host has {free_mib} MiB left; \

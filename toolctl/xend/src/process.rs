@@ -7,6 +7,7 @@
 #![allow(unsafe_code)] // Code between fork and exec (pre_exec) is unsafe by nature.
 
 use crate::pinning;
+use crate::systemd::PRIVATE_VARIABLES;
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::process::{pidfd_open, pidfd_send_signal, Pid, PidfdFlags, Signal};
 use rustix::thread::CpuSet;
@@ -56,6 +57,9 @@ impl Process {
             .stdin(Stdio::null())
             .stdout(launch.output)
             .stderr(errors);
+        for variable in PRIVATE_VARIABLES {
+            command.env_remove(variable);
+        }
         let inherit = launch.inherit.to_vec();
         let pid_fd = launch.pid_file.as_raw_fd();
         let cpus = launch.affinity.map(pinning::cpu_set);

@@ -110,7 +110,11 @@ pub fn handle(node: &Arc<Node>, request: Request) -> Result<Response, Fault> {
         }),
         Request::Dmesg { clear } => Ok(dmesg(node, clear)),
         Request::LogPath => Ok(Response::Text {
-            text: node.options.paths.xend_log().display().to_string(),
+            text: node
+                .settings()
+                .log_file(&node.options.paths)
+                .display()
+                .to_string(),
         }),
         Request::Console { domain } => console(node, &domain),
         Request::Counters { domain } => {

@@ -18,11 +18,24 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
-const MOST_CONNECTIONS: usize = 128;
-/// A connection that says nothing for so long is closed.
-const IDLE: Duration = Duration::from_secs(600);
-/// A peer that does not take its answer for so long is dropped.
-const WRITE: Duration = Duration::from_secs(10);
+/// How much of xend its clients may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections at once.
+    pub connections: usize,
+    /// A connection that says nothing for so long is closed.
+    pub idle: Duration,
+    /// A peer that does not take its answer for so long is dropped.
+    pub write: Duration,
+}
+
+/// Those in force.
+pub const LIMITS: Limits = Limits {
+    connections: 128,
+    idle: Duration::from_secs(600),
+    write: Duration::from_secs(10),
+};
+
 const STACK: usize = 512 << 10;
 
 /// Binds the socket, for its owner only; an old file of that name is replaced.
@@ -43,7 +56,7 @@ pub fn listen(path: &Path) -> io::Result<UnixListener> {
 }
 
 /// Accepts for ever.
-pub fn serve(node: &Arc<Node>, listener: &UnixListener) {
+pub fn serve(node: &Arc<Node>, listener: &UnixListener, limits: Limits) {
     let connections = Arc::new(AtomicUsize::new(0));
     loop {
         let stream = match listener.accept() {
@@ -55,13 +68,13 @@ pub fn serve(node: &Arc<Node>, listener: &UnixListener) {
                 continue;
             }
         };
-        let slot = Slot::take(&connections);
+        let slot = Slot::take(&connections, limits.connections);
         let node = node.clone();
         let builder = std::thread::Builder::new()
             .name("client".into())
             .stack_size(STACK);
         let spawned = builder.spawn(move || {
-            if let Err(e) = greet(&node, stream, slot) {
+            if let Err(e) = greet(&node, stream, slot, limits) {
                 debug!("a client's connection ended: {e}");
             }
         });
@@ -78,11 +91,11 @@ struct Slot {
 }
 
 impl Slot {
-    fn take(counter: &Arc<AtomicUsize>) -> Slot {
+    fn take(counter: &Arc<AtomicUsize>, most: usize) -> Slot {
         let before = counter.fetch_add(1, Ordering::AcqRel);
         Slot {
             counter: counter.clone(),
-            free: before < MOST_CONNECTIONS,
+            free: before < most,
         }
     }
 }
@@ -93,12 +106,13 @@ impl Drop for Slot {
     }
 }
 
-fn greet(node: &Arc<Node>, stream: UnixStream, slot: Slot) -> io::Result<()> {
-    stream.set_read_timeout(Some(IDLE))?;
-    stream.set_write_timeout(Some(WRITE))?;
+fn greet(node: &Arc<Node>, stream: UnixStream, slot: Slot, limits: Limits) -> io::Result<()> {
+    stream.set_read_timeout(Some(limits.idle))?;
+    stream.set_write_timeout(Some(limits.write))?;
     if !slot.free {
         let fault = Fault::generic(format!(
-            "xend serves {MOST_CONNECTIONS} connections already; try again later"
+            "xend serves {} connections already; try again later",
+            limits.connections
         ));
         return answer(&stream, &Answer::Fault(fault));
     }
@@ -147,4 +161,74 @@ fn answer(mut stream: &UnixStream, answer: &Answer) -> io::Result<()> {
     }
     text.push(b'\n');
     stream.write_all(&text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::Options;
+    use crate::registry::Registry;
+    use crate::store::StoreLink;
+    use crate::testing::TempDir;
+    use noxen_xend_api::paths::Paths;
+
+    fn node(dir: &TempDir) -> Arc<Node> {
+        let paths = Paths::under(dir.path());
+        let none = || "/nonexistent".into();
+        let options = Options {
+            vmm: none(),
+            xenstored: none(),
+            kvm: none(),
+            tun: none(),
+            vif_script: String::new(),
+            device_timeout: Duration::ZERO,
+            detach_timeout: Duration::ZERO,
+            build_limit: Duration::ZERO,
+            scopes: None,
+            restart_guard_s: 0.0,
+            paths,
+        };
+        let registry = Registry::open(&options.paths, "boot").unwrap();
+        Arc::new(Node::new(options, registry, StoreLink::new(none())))
+    }
+
+    #[test]
+    fn silent_connection_is_closed_after_its_time_and_one_that_asks_is_not() {
+        let dir = TempDir::new("server");
+        let socket = dir.path().join("s");
+        let listener = listen(&socket).unwrap();
+        let node = node(&dir);
+        let limits = Limits {
+            idle: Duration::from_millis(400),
+            ..LIMITS
+        };
+        // It serves until the test's process ends.
+        std::thread::spawn(move || serve(&node, &listener, limits));
+        let mut silent = UnixStream::connect(&socket).unwrap();
+        let mut asking = UnixStream::connect(&socket).unwrap();
+        for stream in [&silent, &asking] {
+            stream
+                .set_read_timeout(Some(Duration::from_secs(20)))
+                .unwrap();
+        }
+        let begun = std::time::Instant::now();
+        // Until the silent one is closed, which its end of file says, the other one asks now and then.
+        silent.set_nonblocking(true).unwrap();
+        let mut byte = [0];
+        loop {
+            asking.write_all(b"{\"request\":\"ping\"}\n").unwrap();
+            let mut answer = [0; 64];
+            let n = asking.read(&mut answer).unwrap();
+            assert!(answer[..n].starts_with(b"{\"ok\""));
+            match silent.read(&mut byte) {
+                Ok(0) => break,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                other => panic!("{other:?}"),
+            }
+            assert!(begun.elapsed() < Duration::from_secs(20));
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert!(begun.elapsed() >= limits.idle, "{:?}", begun.elapsed());
+        assert_eq!(LIMITS.idle, Duration::from_secs(600));
+    }
 }

@@ -18,6 +18,9 @@ pub fn configured(config: &DomainConfig) -> (i64, i64) {
 /// Puts the monitor `pid` of a new domain into its group with its share. Only a share that was asked for must be had.
 pub fn at_build(node: &Node, domid: u32, pid: u32, config: &DomainConfig) -> Result<(), Fault> {
     let (weight, cap) = configured(config);
+    if node.options.scopes.is_some() {
+        return Ok(()); // Its scope was made with them.
+    }
     let groups = Groups::of(&node.options.paths);
     let done = groups
         .enter(domid, pid)
@@ -47,7 +50,11 @@ pub fn set(
     config.cpu_cap = cap.or(config.cpu_cap);
     check(&config)?;
     let (weight, cap) = configured(&config);
-    if let Some(pid) = record.pid {
+    if let Some(scopes) = &node.options.scopes {
+        scopes
+            .set(record.domid, weight, cap)
+            .map_err(|e| Fault::generic(format!("The CPU share cannot be set: {e}")))?;
+    } else if let Some(pid) = record.pid {
         // A domain from before the host had cgroup2 has no group yet.
         let groups = Groups::of(&node.options.paths);
         groups

@@ -5,6 +5,7 @@
 //!        \--connection lost--> connect (start xenstored) -> once more: every op may be done twice
 //! ```
 
+use crate::systemd::PRIVATE_VARIABLES;
 use crate::{info, warning};
 use noxen_xenstore::client::{Client, ClientError, Nodes};
 use noxen_xenstore::{locations, DomId, Errno, Perms};
@@ -14,6 +15,10 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+/// Environment variable: the systemd unit that is started instead of the program when there is no xenstored. Set by
+/// xend.service, so that xenstored is not one of its processes.
+pub const UNIT_ENV: &str = "NOXEN_XENSTORED_UNIT";
 
 /// How long xenstored may take to answer.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -136,7 +141,18 @@ impl StoreLink {
             program: self.program.clone(),
             reason,
         };
-        let output = Command::new(&self.program)
+        let mut command = match std::env::var_os(UNIT_ENV).filter(|unit| !unit.is_empty()) {
+            Some(unit) => {
+                let mut command = Command::new("systemctl");
+                command.arg("start").arg(unit);
+                command
+            }
+            None => Command::new(&self.program),
+        };
+        for variable in PRIVATE_VARIABLES {
+            command.env_remove(variable);
+        }
+        let output = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

@@ -19,9 +19,6 @@ const GUEST_DIRECTORIES: [&str; 7] = [
     "control", "device", "data", "drivers", "feature", "attr", "error",
 ];
 
-/// Bytes of console output that a console daemon may hold for a domain.
-const CONSOLE_LIMIT: u32 = 1 << 20;
-
 /// Store home of a domain.
 pub fn home(domid: u32) -> String {
     format!("/local/domain/{domid}")
@@ -29,6 +26,12 @@ pub fn home(domid: u32) -> String {
 
 fn write(path: String, value: impl ToString) -> StoreOp {
     StoreOp::Write(path, value.to_string())
+}
+
+/// How much console output a console daemon may hold for a domain: the setting is in KiB, the node in bytes.
+pub fn console_limit(domid: u32, kib: i64) -> StoreOp {
+    let bytes = kib.max(0).saturating_mul(1024);
+    write(format!("{}/console/limit", home(domid)), bytes)
 }
 
 /// Everything that is known of a new domain before its monitor has built it.
@@ -98,7 +101,6 @@ pub fn after_build(record: &Record, status: &Status) -> Vec<StoreOp> {
     vec![
         write(format!("{home}/console/ring-ref"), status.console_mfn),
         write(format!("{home}/console/port"), status.console_port),
-        write(format!("{home}/console/limit"), CONSOLE_LIMIT),
         write(format!("{home}/console/type"), "xenconsoled"),
         write(format!("{home}/console/tty"), &status.console_tty),
         write(format!("{home}/store/ring-ref"), status.store_mfn),

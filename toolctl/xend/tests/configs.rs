@@ -32,6 +32,24 @@ fn xmexample1_and_demo_make_one_domain_each() {
 }
 
 #[test]
+fn xend_config_that_is_installed_has_nothing_to_remark_upon() {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../configs/xend-config.sxp");
+    let settings = noxen_xend::settings::Settings::load(&path).unwrap();
+    assert_eq!(settings.remarks(), [""; 0]);
+    assert_eq!(settings.int("dom0-min-mem"), 196);
+    // What is commented out is the default, and is spelt right.
+    let text = std::fs::read_to_string(&path).unwrap();
+    let shown: Vec<&str> = text.lines().filter_map(|l| l.strip_prefix("#(")).collect();
+    assert!(shown.len() > 4);
+    for line in shown {
+        let (key, value) = line.trim_end_matches(')').split_once(' ').unwrap();
+        let default = noxen_xend::settings::Settings::default();
+        let only_an_example = key == "network-script";
+        assert!(only_an_example || default.text(key) == value, "{line}");
+    }
+}
+
+#[test]
 fn xmexample2_makes_a_domain_of_each_number() {
     let one = check("xmexample2", &["vmid=1"]);
     assert_eq!((one.name.as_str(), one.memory, one.vcpus), ("VM01", 256, 1));

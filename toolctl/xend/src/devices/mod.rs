@@ -321,7 +321,7 @@ fn let_go(site: Site<'_>, device: &Device, force: bool) -> Result<bool, MonitorE
     if let Err(e) = site.node.store.apply(&[StoreOp::Write(online, "0".into())]) {
         warning!("domain {}: {e}", site.domain.domid());
     }
-    let timeout = site.node.options.device_timeout;
+    let timeout = site.node.options.detach_timeout;
     site.domain.monitor().detach(device.id(), force, timeout)
 }
 
@@ -362,7 +362,7 @@ pub fn adopt(site: Site<'_>) {
                 "domain {domid}: device {} has no record; it is let go",
                 status.id
             );
-            let timeout = site.node.options.device_timeout;
+            let timeout = site.node.options.detach_timeout;
             if let Err(e) = site.domain.monitor().detach(status.id, true, timeout) {
                 warning!("domain {domid}: {e}");
             }

@@ -21,22 +21,30 @@ pub struct Lab {
 /// The xenstored program, built if need be.
 fn xenstored() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(|| {
-        let xend = Path::new(env!("CARGO_BIN_EXE_xend"));
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--quiet", "--package", "noxen-xenstored"]);
-        cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
-        let directory = xend.parent().unwrap();
-        if directory.ends_with("release") {
-            cargo.arg("--release");
-        }
-        cargo.env("CARGO_TARGET_DIR", directory.parent().unwrap());
-        assert!(
-            cargo.status().unwrap().success(),
-            "xenstored does not build"
-        );
-        directory.join("xenstored")
-    })
+    PATH.get_or_init(|| build("noxen-xenstored", "xenstored"))
+}
+
+/// The toolctl program, built if need be.
+pub fn toolctl() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| build("noxen-toolctl", "toolctl"))
+}
+
+fn build(package: &str, program: &str) -> PathBuf {
+    let xend = Path::new(env!("CARGO_BIN_EXE_xend"));
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--quiet", "--package", package]);
+    cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
+    let directory = xend.parent().unwrap();
+    if directory.ends_with("release") {
+        cargo.arg("--release");
+    }
+    cargo.env("CARGO_TARGET_DIR", directory.parent().unwrap());
+    assert!(
+        cargo.status().unwrap().success(),
+        "{program} does not build"
+    );
+    directory.join(program)
 }
 
 /// Waits until `condition` gives something; fails after 20 s.
@@ -92,9 +100,16 @@ impl Lab {
 
     /// Runs `xend ARGS`.
     pub fn xend(&self, args: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_xend"))
-            .args(args)
+        let xend = Path::new(env!("CARGO_BIN_EXE_xend"));
+        self.command(xend).args(args).output().unwrap()
+    }
+
+    /// A program with this node's environment.
+    pub fn command(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        command
             .env("NOXEN_ROOT", &self.root)
+            .env("NOXEN_XEND", env!("CARGO_BIN_EXE_xend"))
             .env("NOXEN_VMM", env!("CARGO_BIN_EXE_xend-fake-monitor"))
             .env("NOXEN_XENSTORED", xenstored())
             .env("NOXEN_KVM", &self.kvm)
@@ -102,8 +117,8 @@ impl Lab {
             .env("NOXEN_DEVICE_TIMEOUT", "2")
             .env_remove("XENSTORED_PATH")
             .env_remove("XENSTORED_RUNDIR")
-            .output()
-            .unwrap()
+            .env_remove("XEND_CONFIG");
+        command
     }
 
     pub fn start(&self) {
@@ -163,6 +178,24 @@ impl Lab {
         let path = self.root.join(name);
         std::fs::write(&path, text).unwrap();
         path.display().to_string()
+    }
+
+    /// xend-config.sxp.
+    pub fn settings(&self, text: &str) {
+        let path = self.paths().xend_config();
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    /// A program that the node is to find as `name`; the directory that it is in.
+    pub fn program(&self, name: &str, text: &str) -> PathBuf {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = self.root.join("bin");
+        std::fs::create_dir_all(&directory).unwrap();
+        let path = directory.join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        directory
     }
 
     /// What the monitor of a domain has logged.

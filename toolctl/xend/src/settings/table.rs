@@ -1,0 +1,116 @@
+//! Every key of xend-config.sxp: its kind, its default, and what becomes of it here.
+
+/// What values a key takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// yes or no.
+    Bool,
+    /// A whole number.
+    Int,
+    /// One of these, in any case.
+    Word(&'static [&'static str]),
+    /// An absolute path.
+    Path,
+    /// Anything.
+    Text,
+}
+
+/// What becomes of a key that is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// It does what it says.
+    Used,
+    /// What it is about is not built; the text goes after `KEY is set to VALUE, but`.
+    Missing(&'static str),
+    /// It is built with the default only.
+    Fixed(&'static str),
+}
+
+/// One key.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// Its name.
+    pub name: &'static str,
+    /// Values.
+    pub kind: Kind,
+    /// As text.
+    pub default: &'static str,
+    /// What it does.
+    pub effect: Effect,
+}
+
+const fn key(name: &'static str, kind: Kind, default: &'static str, effect: Effect) -> Key {
+    Key {
+        name,
+        kind,
+        default,
+        effect,
+    }
+}
+
+use Effect::{Fixed, Missing, Used};
+use Kind::{Bool, Int, Path, Text, Word};
+
+const NO_HTTP: Effect = Missing("this version has no HTTP server");
+const NO_XMLRPC: Effect = Missing("this version has no XML-RPC server");
+const NO_API: Effect = Missing("this version has no Xen-API server");
+const NO_RELOCATION: Effect = Missing("this version does not migrate domains");
+const NO_DISPLAY: Effect = Missing("this version has no displays");
+const ONE_PLACE: Effect = Fixed("this version keeps its files in the usual place only");
+const LEVELS: &[&str] = &["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"];
+
+/// All of them.
+#[rustfmt::skip]
+pub const KEYS: &[Key] = &[
+    key("logfile", Path, "/var/log/xen/xend.log", Used),
+    key("loglevel", Word(LEVELS), "DEBUG", Used),
+    key("network-script", Text, "", Used),
+    key("vif-script", Text, "vif-bridge", Used),
+    key("console-limit", Int, "1024", Used),
+    key("dom0-min-mem", Int, "0", Used),
+    key("enable-dom0-ballooning", Bool, "yes", Fixed("domain 0 is the host itself: its kernel gives memory to domains by itself")),
+    key("dom0-cpus", Int, "0", Missing("this version takes no CPU of the host offline")),
+    key("enable-dump", Bool, "no", Missing("this version writes no core dump when a domain crashes")),
+    key("device-create-timeout", Int, "100", Used),
+    key("device-destroy-timeout", Int, "100", Used),
+    key("xend-http-server", Bool, "no", NO_HTTP),
+    key("xend-unix-server", Bool, "no", NO_HTTP),
+    key("xend-unix-path", Path, "/var/lib/xend/xend-socket", NO_HTTP),
+    key("xend-port", Int, "8000", NO_HTTP),
+    key("xend-address", Text, "", NO_HTTP),
+    key("xend-tcp-xmlrpc-server", Bool, "no", NO_XMLRPC),
+    key("xend-tcp-xmlrpc-server-address", Text, "localhost", NO_XMLRPC),
+    key("xend-tcp-xmlrpc-server-port", Int, "8006", NO_XMLRPC),
+    key("xend-tcp-xmlrpc-server-ssl-key-file", Text, "", NO_XMLRPC),
+    key("xend-tcp-xmlrpc-server-ssl-cert-file", Text, "", NO_XMLRPC),
+    key("xend-unix-xmlrpc-server", Bool, "yes", NO_XMLRPC),
+    key("xen-api-server", Text, "((unix))", NO_API),
+    key("xend-relocation-server", Bool, "no", NO_RELOCATION),
+    key("xend-relocation-ssl-server", Bool, "no", NO_RELOCATION),
+    key("xend-relocation-port", Int, "8002", NO_RELOCATION),
+    key("xend-relocation-ssl-port", Int, "8003", NO_RELOCATION),
+    key("xend-relocation-server-ssl-key-file", Text, "", NO_RELOCATION),
+    key("xend-relocation-server-ssl-cert-file", Text, "", NO_RELOCATION),
+    key("xend-relocation-ssl", Bool, "no", NO_RELOCATION),
+    key("xend-relocation-address", Text, "", NO_RELOCATION),
+    key("xend-relocation-hosts-allow", Text, "", NO_RELOCATION),
+    key("external-migration-tool", Text, "", NO_RELOCATION),
+    key("xend-udev-event-server", Bool, "no", Missing("this version takes no udev events")),
+    key("vnc-listen", Text, "127.0.0.1", NO_DISPLAY),
+    key("vncpasswd", Text, "", NO_DISPLAY),
+    key("vnc-tls", Bool, "no", NO_DISPLAY),
+    key("vnc-x509-cert-dir", Text, "/etc/xen/vnc", NO_DISPLAY),
+    key("vnc-x509-verify", Bool, "no", NO_DISPLAY),
+    key("keymap", Text, "", NO_DISPLAY),
+    key("xsm_module_name", Word(&["dummy", "acm", "flask"]), "dummy", Missing("this version has no access control")),
+    key("resource-label-change-script", Text, "", Missing("this version has no access control")),
+    key("qemu-dm-logrotate-count", Int, "10", Missing("there is no qemu-dm; a domain's log keeps one old file")),
+    key("xend-domains-path", Path, "/var/lib/xend/domains", ONE_PLACE),
+    key("xend-domains-lock-path", Path, "/var/lib/xend/domains", ONE_PLACE),
+    key("xend-state-path", Path, "/var/lib/xend/state", ONE_PLACE),
+    key("xend-storage-path", Path, "/var/lib/xend/storage", ONE_PLACE),
+    key("xend-security-path", Path, "/var/lib/xend/security", ONE_PLACE),
+    key("total_available_memory", Int, "0", Missing("what domains can have is counted, not configured")),
+    key("pci-passthrough-strict-check", Bool, "yes", Missing("this version passes no PCI devices through")),
+    key("pscsi-device-mask", Text, "(*)", Missing("this version passes no SCSI devices through")),
+];
