@@ -3,7 +3,8 @@
 //! ```text
 //!   target/release/{toolctl,xend,xenstored,noxen-vmm}   -> DIR/bin, xm -> toolctl
 //!   configs/scripts/*                                   -> DIR/etc/xen/scripts (executable)
-//!   configs/systemd/*                                   -> DIR/lib/systemd/system
+//!   configs/systemd/*                                   -> DIR/lib/systemd/system    (they name DIR/bin, DIR/etc)
+//!   configs/init.d/*, configs/default/*                 -> DIR/etc/init.d, DIR/etc/default
 //!   configs/man/NAME.N                                  -> DIR/share/man/manN
 //!   configs/completions/*                               -> DIR/share/bash-completion/completions
 //!   configs/ (the rest)                                 -> DIR/etc/xen; a file of the user's is kept
@@ -33,6 +34,7 @@ pub fn command(args: &[String]) -> Result<u8> {
         }
     }
     let prefix = prefix.context("install needs --prefix DIR")?;
+    let prefix = std::path::absolute(prefix)?;
     suite::build_binaries()?;
     install(
         &layout::bin_dir(),
@@ -48,7 +50,8 @@ fn install(programs: &Path, configs: &Path, prefix: &Path) -> Result<()> {
         if !from.exists() {
             bail!("{} was not built", from.display());
         }
-        put(&from, &prefix.join("bin").join(program), 0o755)?;
+        let bytes = fs::read(&from)?;
+        put(&bytes, &prefix.join("bin").join(program), 0o755)?;
     }
     let link = prefix.join("bin/xm");
     if fs::symlink_metadata(&link).is_ok() {
@@ -62,13 +65,29 @@ fn install(programs: &Path, configs: &Path, prefix: &Path) -> Result<()> {
             continue;
         };
         let to = prefix.join(to);
-        if keep && to.exists() && fs::read(&to)? != fs::read(&file)? {
+        let new = match relative.starts_with("systemd") || relative.starts_with("init.d") {
+            true => placed(&fs::read_to_string(&file)?, prefix).into_bytes(),
+            false => fs::read(&file)?,
+        };
+        if keep && to.exists() && fs::read(&to)? != new {
             println!("{} kept: it differs from ours", to.display());
             continue;
         }
-        put(&file, &to, mode)?;
+        put(&new, &to, mode)?;
     }
     Ok(())
+}
+
+/// A unit or init script with the places where this installation has things: units have to give programs by their
+/// full paths, and the domains' settings are below DIR as well.
+fn placed(text: &str, prefix: &Path) -> String {
+    let at = |inside: &str| prefix.join(inside).display().to_string();
+    text.replace("/usr/bin/", &format!("{}/", at("bin")))
+        .replace("=/etc/init.d/", &format!("={}/", at("etc/init.d")))
+        .replace(
+            "/usr/local/sbin:",
+            &format!("{}:/usr/local/sbin:", at("bin")),
+        )
 }
 
 /// Where a file of `configs/` goes, its mode, and whether a user's own version is kept.
@@ -78,6 +97,8 @@ fn destination(relative: &Path) -> Option<(PathBuf, u32, bool)> {
     let inside = relative.components().count() > 1;
     Some(match first {
         "scripts" if inside => (Path::new("etc/xen").join(relative), 0o755, true),
+        "init.d" if inside => (Path::new("etc").join(relative), 0o755, true),
+        "default" if inside => (Path::new("etc").join(relative), 0o644, true),
         "systemd" if inside => (Path::new("lib/systemd/system").join(name), 0o644, false),
         "completions" if inside => (
             Path::new("share/bash-completion/completions").join(name),
@@ -98,14 +119,14 @@ fn destination(relative: &Path) -> Option<(PathBuf, u32, bool)> {
     })
 }
 
-/// Copies beside the destination, then renames: a running program is replaced, never written into.
-fn put(from: &Path, to: &Path, mode: u32) -> Result<()> {
+/// Writes beside the destination, then renames: a running program is replaced, never written into.
+fn put(bytes: &[u8], to: &Path, mode: u32) -> Result<()> {
     let dir = to.parent().context("no directory")?;
     fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
     let mut name = to.file_name().context("no name")?.to_owned();
     name.push(".new");
     let new = dir.join(name);
-    fs::copy(from, &new).with_context(|| format!("cannot write {}", new.display()))?;
+    fs::write(&new, bytes).with_context(|| format!("cannot write {}", new.display()))?;
     fs::set_permissions(&new, fs::Permissions::from_mode(mode))?;
     fs::rename(&new, to)?;
     println!("{}", to.display());
@@ -151,17 +172,28 @@ mod tests {
             "demo.cfg",
             "scripts/block",
             "systemd/xend.service",
+            "init.d/xendomains",
             "man/xm.1",
         ] {
             let path = configs.join(file);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, "ours").unwrap();
         }
+        let unit = "ExecStart=/usr/bin/xend start\nExecStop=/etc/init.d/xendomains stop\n";
+        fs::write(configs.join("systemd/xend.service"), unit).unwrap();
         install(&bin, &configs, &prefix).unwrap();
         assert_eq!(fs::read(prefix.join("bin/xm")).unwrap(), b"toolctl");
         assert_eq!(
-            fs::read(prefix.join("lib/systemd/system/xend.service")).unwrap(),
-            b"ours"
+            fs::read_to_string(prefix.join("lib/systemd/system/xend.service")).unwrap(),
+            format!(
+                "ExecStart={0}/bin/xend start\nExecStop={0}/etc/init.d/xendomains stop\n",
+                prefix.display()
+            )
+        );
+        let script = prefix.join("etc/init.d/xendomains");
+        assert_eq!(
+            fs::metadata(script).unwrap().permissions().mode() & 0o777,
+            0o755
         );
         assert_eq!(
             fs::read(prefix.join("share/man/man1/xm.1")).unwrap(),

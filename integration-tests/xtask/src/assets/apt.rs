@@ -33,6 +33,9 @@ const NEEDED: &[&str] = &[
     "iproute2",
     // hotplug scripts
     "nftables",
+    // services: socket activation and units; init scripts
+    "systemd",
+    "shellcheck",
 ];
 
 /// Which of the needed packages are not installed.
