@@ -14,7 +14,7 @@ Options of run:
   --memory MIB      memory [256]                  --vcpus N         virtual CPUs [1]
   --cmdline TEXT    kernel command line           --domid N         domain id [1]
   --monitor FILE    another monitor image         --control PATH    make a control socket there
-  --no-tune         start the kernel's own code unchanged
+  --disk FILE[,WORD...]  disk xvda, then xvdb, ...; words: ro qcow2 vmdk direct threads io-uring persistent
   --no-tune         leave the kernel's copy in memory as it is in its file
   --counters        print exit and hypercall counters at the end
   The console is standard input and output; status 0: powered off, 1: crashed, 3: wants a reboot.

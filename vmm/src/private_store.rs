@@ -1,25 +1,66 @@
 //! A xenstore inside this process, for `noxen-vmm run` only.
 //!
 //! ```text
-//!   ring pump <--socketpair--> thread: decoder --> noxen_xenstore::server (pure core) --> replies
+//!   ring pump (as the guest)      <--socketpair--> thread: decoder --> noxen_xenstore::server (pure core)
+//!   back ends (as domain 0)       <--socketpair-->                 <-- replies, watch events
 //! ```
 
 use crate::domain::pv::{Config, CONSOLE_PORT};
 use noxen_xenstore::server::{ConnId, ConnKind, Server, Sink};
 use noxen_xenstore::wire::{append_message, Decoder, Header, Op};
 use noxen_xenstore::DomId;
+use rustix::event::{poll, PollFd, PollFlags};
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 
-struct Replies {
-    guest: ConnId,
-    bytes: Vec<u8>,
+/// A disk of the domain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Vbd {
+    /// Xen's device number.
+    pub devid: u32,
+    /// Front end's directory.
+    pub frontend: String,
+    /// Back end's directory.
+    pub backend: String,
+}
+
+impl Vbd {
+    /// Disk `index` (0: xvda) of domain `domid`.
+    pub fn new(domid: u32, index: u32) -> Vbd {
+        // Major 202, sixteen minors a disk (docs/misc/vbd-interface of Xen).
+        let devid = 202 << 8 | index << 4;
+        Vbd {
+            devid,
+            frontend: format!("/local/domain/{domid}/device/vbd/{devid}"),
+            backend: format!("/local/domain/0/backend/vbd/{domid}/{devid}"),
+        }
+    }
+}
+
+/// The two connections to a private store.
+#[derive(Debug)]
+pub struct Streams {
+    /// As the guest.
+    pub guest: UnixStream,
+    /// As domain 0.
+    pub tool: UnixStream,
+}
+
+/// What the core answers, by connection.
+#[derive(Default)]
+struct Replies(Vec<(ConnId, Vec<u8>)>);
+
+impl Replies {
+    fn of(&mut self, conn: ConnId) -> Option<&mut Vec<u8>> {
+        let mut all = self.0.iter_mut();
+        all.find(|(id, _)| *id == conn).map(|(_, bytes)| bytes)
+    }
 }
 
 impl Sink for Replies {
     fn send(&mut self, to: ConnId, kind: Op, req_id: u32, tx_id: u32, payload: &[&[u8]]) {
-        if to == self.guest {
-            append_message(&mut self.bytes, kind as u32, req_id, tx_id, payload);
+        if let Some(bytes) = self.of(to) {
+            append_message(bytes, kind as u32, req_id, tx_id, payload);
         }
     }
 
@@ -28,17 +69,47 @@ impl Sink for Replies {
     fn log(&mut self, _line: &str) {}
 }
 
-/// Starts the store for `domid`; the stream is the guest's connection.
-pub fn start(domid: u32, config: &Config) -> io::Result<UnixStream> {
-    let (ours, theirs) = UnixStream::pair()?;
-    let domid = DomId::try_from(domid).map_err(|_| io::ErrorKind::InvalidInput)?;
+/// Starts the store for `domid` with `disks`.
+pub fn start(domid: u32, config: &Config, disks: &[Vbd]) -> io::Result<Streams> {
+    let domain = DomId::try_from(domid).map_err(|_| io::ErrorKind::InvalidInput)?;
     let mut server = Server::new();
     let (tool, _) = server.connect(ConnKind::Tool);
-    let (guest, _) = server.connect(ConnKind::Guest(domid));
-    let mut replies = Replies {
-        guest,
-        bytes: Vec::new(),
+    let (guest, _) = server.connect(ConnKind::Guest(domain));
+    fill(&mut server, tool, domid, config, disks);
+    let (guest_end, ours) = UnixStream::pair()?;
+    let (tool_end, tools) = UnixStream::pair()?;
+    let peers = vec![Peer::new(guest, ours), Peer::new(tool, tools)];
+    std::thread::Builder::new()
+        .name("store".into())
+        .stack_size(256 << 10)
+        .spawn(move || {
+            // Ends with the process, or when both ends have closed.
+            let _ = serve(server, peers);
+        })?;
+    Ok(Streams {
+        guest: guest_end,
+        tool: tool_end,
+    })
+}
+
+/// Writes what xend would.
+fn fill(server: &mut Server, tool: ConnId, domid: u32, config: &Config, disks: &[Vbd]) {
+    let mut write = |path: &str, value: &str, perms: &str| {
+        // Nobody waits for the answers.
+        let mut nobody = Replies::default();
+        let payload = [path.as_bytes(), &[0], value.as_bytes()].concat();
+        server.handle(
+            tool,
+            header(Op::Write, payload.len()),
+            &payload,
+            &mut nobody,
+        );
+        let perms = format!("{path}\0{perms}");
+        let header = header(Op::SetPerms, perms.len());
+        server.handle(tool, header, perms.as_bytes(), &mut nobody);
     };
+    let own = format!("n{domid}\0");
+    let shown = format!("n0\0r{domid}\0");
     let home = format!("/local/domain/{domid}");
     let nodes = [
         ("name", "run".to_string()),
@@ -50,29 +121,36 @@ pub fn start(domid: u32, config: &Config) -> io::Result<UnixStream> {
         ("data", String::new()),
         ("error", String::new()),
     ];
-    let mut write = |path: String, value: &str| {
-        let payload = [path.as_bytes(), &[0], value.as_bytes()].concat();
-        let header = header(Op::Write, payload.len());
-        server.handle(tool, header, &payload, &mut replies);
-        let perms = format!("{path}\0n{domid}\0");
-        let header = self::header(Op::SetPerms, perms.len());
-        server.handle(tool, header, perms.as_bytes(), &mut replies);
-    };
-    write(home.clone(), "");
+    write(&home, "", &own);
     for (name, value) in &nodes {
-        write(format!("{home}/{name}"), value);
+        write(&format!("{home}/{name}"), value, &own);
     }
     for vcpu in 0..config.vcpus {
-        write(format!("{home}/cpu/{vcpu}/availability"), "online");
+        write(&format!("{home}/cpu/{vcpu}/availability"), "online", &own);
     }
-    std::thread::Builder::new()
-        .name("store".into())
-        .stack_size(256 << 10)
-        .spawn(move || {
-            // Ends with the process, or when the pump's end closes.
-            let _ = serve(server, replies, ours);
-        })?;
-    Ok(theirs)
+    for disk in disks {
+        let (front, back) = (&disk.frontend, &disk.backend);
+        write(front, "", &own);
+        write(back, "", &shown);
+        let devid = disk.devid.to_string();
+        for (name, value) in [
+            ("backend", back.as_str()),
+            ("backend-id", "0"),
+            ("virtual-device", &devid),
+            ("device-type", "disk"),
+            ("state", "1"),
+        ] {
+            write(&format!("{front}/{name}"), value, &own);
+        }
+        for (name, value) in [
+            ("frontend", front.as_str()),
+            ("frontend-id", &domid.to_string()),
+            ("online", "1"),
+            ("state", "1"),
+        ] {
+            write(&format!("{back}/{name}"), value, &shown);
+        }
+    }
 }
 
 fn header(op: Op, length: usize) -> Header {
@@ -84,24 +162,60 @@ fn header(op: Op, length: usize) -> Header {
     }
 }
 
-fn serve(mut server: Server, mut replies: Replies, mut stream: UnixStream) -> io::Result<()> {
-    let mut decoder = Decoder::new();
-    let mut buffer = [0u8; 4096];
-    loop {
-        let count = stream.read(&mut buffer)?;
-        if count == 0 {
-            return Ok(());
+struct Peer {
+    conn: ConnId,
+    stream: UnixStream,
+    decoder: Decoder,
+}
+
+impl Peer {
+    fn new(conn: ConnId, stream: UnixStream) -> Peer {
+        Peer {
+            conn,
+            stream,
+            decoder: Decoder::new(),
         }
-        decoder.feed(&buffer[..count]);
-        while let Some((header, payload)) = decoder
-            .next_message()
-            .map_err(|error| io::Error::other(error.to_string()))?
-        {
-            server.handle(replies.guest, header, payload, &mut replies);
-        }
-        stream.write_all(&replies.bytes)?;
-        replies.bytes.clear();
     }
+}
+
+fn serve(mut server: Server, mut peers: Vec<Peer>) -> io::Result<()> {
+    let mut replies = Replies(peers.iter().map(|peer| (peer.conn, Vec::new())).collect());
+    let mut buffer = [0u8; 4096];
+    while !peers.is_empty() {
+        let mut fds: Vec<_> = peers
+            .iter()
+            .map(|peer| PollFd::new(&peer.stream, PollFlags::IN))
+            .collect();
+        match poll(&mut fds, None) {
+            Err(rustix::io::Errno::INTR) => continue,
+            other => other?,
+        };
+        let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
+        let mut gone = Vec::new();
+        for (peer, _) in peers.iter_mut().zip(ready).filter(|(_, ready)| *ready) {
+            let count = peer.stream.read(&mut buffer)?;
+            if count == 0 {
+                gone.push(peer.conn);
+            }
+            peer.decoder.feed(&buffer[..count]);
+            while let Some((header, payload)) = peer
+                .decoder
+                .next_message()
+                .map_err(|error| io::Error::other(error.to_string()))?
+            {
+                server.handle(peer.conn, header, payload, &mut replies);
+            }
+        }
+        peers.retain(|peer| !gone.contains(&peer.conn));
+        for peer in &mut peers {
+            if let Some(bytes) = replies.of(peer.conn) {
+                // A peer that is going is found by the next read.
+                let _ = peer.stream.write_all(bytes);
+                bytes.clear();
+            }
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -120,7 +234,7 @@ mod tests {
             cmdline: String::new(),
             tune: true,
         };
-        let mut stream = start(3, &config).unwrap();
+        let mut stream = start(3, &config, &[]).unwrap().guest;
         let mut request = Vec::new();
         append_message(&mut request, Op::Read as u32, 9, 0, &[b"domid\0"]);
         stream.write_all(&request).unwrap();

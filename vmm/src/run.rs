@@ -9,15 +9,17 @@ use crate::control::server::Server;
 use crate::devices::Door;
 use crate::domain::pv::{self, Config, Files};
 use crate::log::Log;
-use crate::private_store;
+use crate::private_store::{self, Vbd};
 use crate::service::{ConsoleEnd, Service, Until};
 use crate::store::Connection;
 use anyhow::{bail, Context, Result};
+use noxen_control::device::{DiskImage, Engine, ImageFormat};
 use noxen_control::kvm::{self, HostCpu};
 use noxen_control::ram::huge_page_file_if_possible;
-use noxen_control::ShutdownReason;
+use noxen_control::{DeviceSpec, ShutdownReason};
 use std::fs::File;
-use std::os::fd::{AsFd, FromRawFd, IntoRawFd};
+use std::os::fd::{AsFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -45,6 +47,16 @@ pub struct Options {
     pub counters: bool,
     /// Domain id.
     pub domid: u32,
+    /// Disks xvda, xvdb, ...
+    pub disks: Vec<Disk>,
+}
+
+/// A disk from the command line: `FILE[,ro][,qcow2|vmdk][,direct][,threads|io-uring][,persistent]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Disk {
+    image: DiskImage,
+    readonly: bool,
+    persistent: bool,
 }
 
 impl Default for Options {
@@ -60,6 +72,7 @@ impl Default for Options {
             control: None,
             counters: false,
             domid: 1,
+            disks: Vec::new(),
         }
     }
 }
@@ -102,8 +115,12 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let stdin = File::from(std::io::stdin().as_fd().try_clone_to_owned()?);
     let log = Log::new(Some(stderr), config.domid, "run");
     let domain = pv::build(&config, files, log, Some(stdout.try_clone()?))?;
+    let vbds: Vec<Vbd> = (0..options.disks.len() as u32)
+        .map(|index| Vbd::new(options.domid, index))
+        .collect();
+    let streams = private_store::start(options.domid, &config, &vbds)?;
     let store = Connection {
-        stream: private_store::start(options.domid, &config)?,
+        stream: streams.guest,
         domid: options.domid,
         door: None,
     };
@@ -112,7 +129,19 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         input: Some(stdin),
     };
     let control = options.control.as_deref().map(listen).transpose()?;
-    let mut service = Service::new(domain, console, Some(store), Door::Stream(None), control)?;
+    let mut service = Service::new(
+        domain,
+        console,
+        Some(store),
+        Door::Stream(Some(streams.tool)),
+        control,
+    )?;
+    for (disk, vbd) in options.disks.iter().zip(&vbds) {
+        service
+            .devices()
+            .attach(&disk.spec(vbd), vec![disk.open()?])
+            .map_err(|line| anyhow::anyhow!(line))?;
+    }
     service
         .machine()
         .unpause()
@@ -130,6 +159,61 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         Some(ShutdownReason::Reboot) => 3,
         _ => 4,
     }))
+}
+
+impl Disk {
+    fn parse(text: &str) -> Result<Disk> {
+        let mut words = text.split(',');
+        let mut disk = Disk {
+            image: DiskImage {
+                path: words.next().unwrap_or_default().into(),
+                format: ImageFormat::Raw,
+                direct: false,
+                engine: Engine::Auto,
+                export: String::new(),
+            },
+            readonly: false,
+            persistent: false,
+        };
+        for word in words {
+            match word {
+                "ro" => disk.readonly = true,
+                "persistent" => disk.persistent = true,
+                "direct" => disk.image.direct = true,
+                "qcow2" => disk.image.format = ImageFormat::Qcow2,
+                "vmdk" => disk.image.format = ImageFormat::Vmdk,
+                "threads" => disk.image.engine = Engine::Threads,
+                "io-uring" => disk.image.engine = Engine::IoUring,
+                other => bail!("--disk {text}: {other} is not known; see noxen-vmm --help"),
+            }
+        }
+        Ok(disk)
+    }
+
+    fn open(&self) -> Result<OwnedFd> {
+        let direct = if self.image.direct { libc::O_DIRECT } else { 0 };
+        let file = File::options()
+            .read(true)
+            .write(!self.readonly)
+            .custom_flags(direct)
+            .open(&self.image.path)
+            .with_context(|| format!("cannot open {}", self.image.path))?;
+        Ok(file.into())
+    }
+
+    fn spec(&self, vbd: &Vbd) -> DeviceSpec {
+        DeviceSpec::Vbd {
+            devid: vbd.devid,
+            frontend: vbd.frontend.clone(),
+            backend: vbd.backend.clone(),
+            image: self.image.clone(),
+            readonly: self.readonly,
+            cdrom: false,
+            sector_size: None,
+            physical_sector_size: None,
+            persistent: self.persistent,
+        }
+    }
 }
 
 fn listen(path: &Path) -> Result<Server> {
@@ -183,6 +267,7 @@ pub fn parse(arguments: &[String]) -> Result<Options> {
             "--cmdline" => options.cmdline.clone_from(value),
             "--monitor" => options.monitor = Some(value.into()),
             "--control" => options.control = Some(value.into()),
+            "--disk" => options.disks.push(Disk::parse(value)?),
             "--domid" => options.domid = u32::try_from(number()?).unwrap_or(u32::MAX),
             other => bail!("{other} is not an option of run; see noxen-vmm --help"),
         }

@@ -165,6 +165,11 @@ impl Service {
         &mut self.machine
     }
 
+    /// The PV devices.
+    pub fn devices(&self) -> &Devices {
+        &self.devices
+    }
+
     /// Serves until the domain is to end; returns how the guest ended, if it has.
     pub fn run(&mut self, until: Until) -> io::Result<Option<ShutdownReason>> {
         loop {

@@ -128,6 +128,9 @@ pub enum DeviceSpec {
         /// Bytes of a physical sector; default: what the host says, else the logical one.
         #[serde(default)]
         physical_sector_size: Option<u32>,
+        /// Offer the front end persistent grants (see docs/devices.md).
+        #[serde(default)]
+        persistent: bool,
     },
     /// A network interface. Descriptors: one tap queue each.
     Vif {

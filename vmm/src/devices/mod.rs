@@ -18,6 +18,7 @@ pub mod list;
 pub mod registry;
 mod session;
 mod slot;
+pub mod vbd;
 pub mod vif;
 
 pub use backend::{Backend, ConnectError, Context, Frontend, Published, Reporter};

@@ -1,6 +1,7 @@
 //! The device classes, one line each.
 
 use crate::devices::backend::{Backend, Context};
+use crate::devices::vbd;
 use crate::devices::vif;
 use noxen_control::DeviceSpec;
 use std::os::fd::OwnedFd;
@@ -12,7 +13,7 @@ pub fn make(
     context: &Context,
 ) -> Result<Box<dyn Backend>, String> {
     match spec {
-        DeviceSpec::Vbd { .. } => Err("this noxen-vmm has no block back end".into()),
+        DeviceSpec::Vbd { .. } => Ok(Box::new(vbd::make(spec, fds, context)?)),
         DeviceSpec::Vif { rate, .. } => Ok(Box::new(vif::make(spec.id(), *rate, fds, context)?)),
     }
 }

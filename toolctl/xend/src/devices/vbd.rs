@@ -143,6 +143,7 @@ impl Class for Vbd {
             cdrom: disk.cdrom,
             sector_size: None,
             physical_sector_size: None,
+            persistent: false,
         };
         let fds = vec![opened.fd];
         Ok(Opened { spec, fds })

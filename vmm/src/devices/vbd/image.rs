@@ -1,0 +1,202 @@
+//! The host's side of a disk.
+//!
+//! ```text
+//!   open(descriptor, wanted) --> Opened{ image, size, sectors }     image.perform(job): does it, blocking
+//!       Raw: file or block device, preadv/pwritev/fdatasync/fallocate
+//!       Format: format.rs
+//! ```
+
+use crate::devices::vbd::format::Formatted;
+use crate::devices::vbd::vectors::Vectors;
+use crate::vstate::memory::GuestMemory;
+use noxen_control::device::{DiskImage, ImageFormat};
+use noxen_devices::pv::block::{Job, JobOp, Outcome, SECTOR};
+use rustix::fs::{fallocate, fcntl_getfl, fdatasync, FallocateFlags, OFlags};
+use rustix::fs::{ioctl_blkpbszget, ioctl_blksszget};
+use std::fs::File;
+use std::io::{self, Seek, SeekFrom};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::FileTypeExt;
+
+/// What is wanted of an image.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// Format and the like.
+    pub image: &'a DiskImage,
+    /// Never written.
+    pub readonly: bool,
+    /// Logical sector, bytes.
+    pub sector_size: Option<u32>,
+    /// Physical sector, bytes.
+    pub physical_sector_size: Option<u32>,
+}
+
+/// An image and what it is like.
+#[derive(Debug)]
+pub struct Opened {
+    /// The image.
+    pub image: Image,
+    /// Size in units of 512 bytes.
+    pub sectors: u64,
+    /// Logical sector, bytes.
+    pub sector_size: u32,
+    /// Physical sector, bytes.
+    pub physical_sector_size: u32,
+    /// Ranges can be discarded.
+    pub discard: bool,
+}
+
+/// An open image.
+#[derive(Debug)]
+pub enum Image {
+    /// Bytes as they are.
+    Raw(File),
+    /// Behind a format.
+    Format(Formatted),
+}
+
+/// Opens what is behind `fd`.
+pub fn open(wanted: &Wanted<'_>, fd: OwnedFd) -> Result<Opened, String> {
+    let mut file = File::from(fd);
+    check_mode(&file, wanted)?;
+    let about = file.metadata().map_err(|error| error.to_string())?;
+    let device = about.file_type().is_block_device();
+    if !about.is_file() && !device {
+        return Err("it is neither a regular file nor a block device".into());
+    }
+    let logical = match device {
+        true => ioctl_blksszget(&file).map_err(|error| error.to_string())?,
+        false => 512,
+    };
+    let sector_size = wanted.sector_size.unwrap_or(logical);
+    if ![512, 4096].contains(&sector_size) || sector_size < logical {
+        return Err(format!(
+            "sectors of {sector_size} bytes: give 512 or 4096, and at least the device's {logical}"
+        ));
+    }
+    let physical = match wanted.physical_sector_size {
+        Some(size) if size.is_power_of_two() && size >= sector_size && size <= 1 << 20 => size,
+        Some(size) => {
+            return Err(format!(
+                "physical sectors of {size} bytes: give a power of two, at least {sector_size}"
+            ))
+        }
+        None if device => ioctl_blkpbszget(&file).unwrap_or(logical).max(sector_size),
+        None => sector_size,
+    };
+    let (image, bytes, discard) = match wanted.image.format {
+        ImageFormat::Raw => {
+            let bytes = file
+                .seek(SeekFrom::End(0))
+                .map_err(|error| error.to_string())?;
+            (Image::Raw(file), bytes, true)
+        }
+        format => {
+            let formatted = Formatted::open(format, file, wanted)?;
+            let bytes = formatted.size();
+            (Image::Format(formatted), bytes, false)
+        }
+    };
+    let unit = u64::from(sector_size);
+    Ok(Opened {
+        image,
+        sectors: bytes / unit * unit / SECTOR,
+        sector_size,
+        physical_sector_size: physical,
+        discard,
+    })
+}
+
+/// The descriptor must be open the way the disk is to be used.
+fn check_mode(file: &File, wanted: &Wanted<'_>) -> Result<(), String> {
+    let flags = fcntl_getfl(file).map_err(|errno| errno.to_string())?;
+    let mode = flags & OFlags::RWMODE;
+    if mode == OFlags::WRONLY || !wanted.readonly && mode != OFlags::RDWR {
+        return Err("its descriptor is not open for what the disk is to do".into());
+    }
+    if wanted.image.direct != flags.contains(OFlags::DIRECT) {
+        return Err("direct and the descriptor's O_DIRECT disagree".into());
+    }
+    Ok(())
+}
+
+impl Image {
+    /// The file, where bytes are as they are.
+    pub fn raw(&self) -> Option<&File> {
+        match self {
+            Image::Raw(file) => Some(file),
+            Image::Format(_) => None,
+        }
+    }
+
+    /// Does `job`, of whose data `done` bytes are done already; blocks.
+    pub fn perform(&self, memory: &GuestMemory, job: &Job, done: usize) -> Outcome {
+        match self {
+            Image::Raw(file) => outcome(perform_raw(file, memory, job, done)),
+            Image::Format(formatted) => outcome(formatted.perform(memory, job)),
+        }
+    }
+}
+
+fn outcome(result: io::Result<()>) -> Outcome {
+    match result {
+        Ok(()) => Outcome::Done,
+        Err(error) => failure(error.raw_os_error().unwrap_or(0)),
+    }
+}
+
+/// What an errno means to a front end.
+pub fn failure(errno: i32) -> Outcome {
+    match errno {
+        libc::EOPNOTSUPP => Outcome::Unsupported,
+        _ => Outcome::Failed,
+    }
+}
+
+fn perform_raw(file: &File, memory: &GuestMemory, job: &Job, done: usize) -> io::Result<()> {
+    match job.op {
+        JobOp::Flush => Ok(fdatasync(file)?),
+        JobOp::Discard(length) => {
+            let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+            Ok(fallocate(file, flags, job.offset, length)?)
+        }
+        JobOp::Read | JobOp::Write => transfer(file, memory, job, done),
+    }
+}
+
+fn transfer(file: &File, memory: &GuestMemory, job: &Job, done: usize) -> io::Result<()> {
+    let mut done = done;
+    loop {
+        let vectors = Vectors::new(memory, &job.pieces, done).ok_or(io::ErrorKind::InvalidInput)?;
+        if vectors.bytes() == 0 {
+            return Ok(());
+        }
+        let at = i64::try_from(job.offset + done as u64).map_err(io::Error::other)?;
+        match move_once(file, &vectors, at, job.op) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(count) => done += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+#[allow(unsafe_code)]
+fn move_once(file: &File, vectors: &Vectors, at: i64, op: JobOp) -> io::Result<usize> {
+    let (list, count) = vectors.parts();
+    let fd = file.as_raw_fd();
+    // SAFETY: the vectors point at guest memory, which stays mapped, and are alive during the call; the
+    // kernel's access races with the guest's as any device's DMA does. Safe wrappers want slices, which
+    // memory that the guest changes at any time must not be made into.
+    let moved = unsafe {
+        match op {
+            JobOp::Read => libc::preadv(fd, list, count as i32, at),
+            _ => libc::pwritev(fd, list, count as i32, at),
+        }
+    };
+    usize::try_from(moved).map_err(|_| io::Error::last_os_error())
+}
+
+#[cfg(test)]
+#[path = "image_tests.rs"]
+mod tests;

@@ -1,0 +1,58 @@
+//! Guest memory as vectors for the kernel.
+
+use crate::vstate::memory::GuestMemory;
+use noxen_devices::pv::block::Piece;
+use vm_memory::{GuestMemoryBackend, VolatileSlice};
+
+/// `pieces` as slices of this process; `None`: one is not in guest memory.
+pub fn slices<'a>(memory: &'a GuestMemory, pieces: &[Piece]) -> Option<Vec<VolatileSlice<'a>>> {
+    pieces
+        .iter()
+        .map(|piece| memory.get_slice(piece.at, piece.len as usize).ok())
+        .collect()
+}
+
+/// Addresses and lengths for readv(2) and its kin. They stay valid as long as the process: guest memory
+/// is never unmapped.
+#[derive(Debug, Default)]
+pub struct Vectors {
+    list: Vec<libc::iovec>,
+    bytes: usize,
+}
+
+// SAFETY: the addresses are those of guest memory, which is shared between all threads anyway and is only
+// touched by the kernel on behalf of whoever holds this. `iovec` is not Send merely for its raw pointer.
+#[allow(unsafe_code)]
+unsafe impl Send for Vectors {}
+
+impl Vectors {
+    /// Vectors over `pieces` without their first `skip` bytes.
+    pub fn new(memory: &GuestMemory, pieces: &[Piece], skip: usize) -> Option<Vectors> {
+        let mut vectors = Vectors::default();
+        let mut skip = skip;
+        for slice in slices(memory, pieces)? {
+            let passed = skip.min(slice.len());
+            skip -= passed;
+            let len = slice.len() - passed;
+            if len > 0 {
+                let base = slice.ptr_guard_mut().as_ptr().wrapping_add(passed);
+                vectors.list.push(libc::iovec {
+                    iov_base: base.cast(),
+                    iov_len: len,
+                });
+                vectors.bytes += len;
+            }
+        }
+        Some(vectors)
+    }
+
+    /// All bytes.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// First vector and their number.
+    pub fn parts(&self) -> (*const libc::iovec, usize) {
+        (self.list.as_ptr(), self.list.len())
+    }
+}
