@@ -290,7 +290,8 @@ impl Queue {
                     Ok(segments) => self.transfer(memory, op, sector, &segments, &mut held),
                     Err(status) => Err(status),
                 };
-                (id, BlkifOp::INDIRECT, plan)
+                // A front end expects what it asked for inside, not the envelope.
+                (id, op, plan)
             }
             Request::Discard {
                 id,

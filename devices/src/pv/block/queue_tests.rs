@@ -195,7 +195,7 @@ fn indirect_request_moves_more_than_eleven_pages() {
     request.indirect_grefs[0] = 9;
     front.put(&request.to_bytes());
     front.run().unwrap();
-    assert_eq!(front.response(0), (5, BlkifOp::INDIRECT.0, 0));
+    assert_eq!(front.response(0), (5, BlkifOp::WRITE.0, 0));
     assert_eq!(front.image[4096 * 16], 16);
     assert_eq!(front.image[4096], 1);
     request.nr_segments = 257;

@@ -155,7 +155,6 @@ impl Protocol {
         };
         let op = BlkifOp(op);
         if op != BlkifOp::READ && op != BlkifOp::WRITE {
-            let op = BlkifOp::INDIRECT;
             let status = BlkifStatus::EOPNOTSUPP;
             return Request::Invalid { id, op, status };
         }

@@ -1,1 +1,175 @@
+use super::*;
+use crate::devices::vbd::engine;
+use noxen_control::device::Engine as Wish;
+use noxen_devices::pv::block::Piece;
+use rustix::event::{poll, PollFd, PollFlags, Timespec};
+use rustix::fs::{memfd_create, MemfdFlags};
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use vm_memory::{Bytes, GuestAddress};
 
+const SIZE: u64 = 1 << 20;
+
+fn memory() -> GuestMemory {
+    GuestMemory::from_ranges(&[(GuestAddress(0), 4 << 20)]).unwrap()
+}
+
+fn disk() -> DiskImage {
+    DiskImage {
+        path: "test".into(),
+        format: ImageFormat::Raw,
+        direct: false,
+        engine: Wish::Auto,
+        export: String::new(),
+    }
+}
+
+fn wanted(image: &DiskImage) -> Wanted<'_> {
+    Wanted {
+        image,
+        readonly: false,
+        sector_size: None,
+        physical_sector_size: None,
+    }
+}
+
+fn file() -> File {
+    let file = File::from(memfd_create("image", MemfdFlags::CLOEXEC).unwrap());
+    file.set_len(SIZE).unwrap();
+    file
+}
+
+/// Every other page of a range, last page first, so that no two pieces join.
+fn pieces(count: u64) -> Vec<Piece> {
+    let pages = (0..count).rev().map(|index| Piece {
+        at: GuestAddress(0x10_0000 + index * 0x2000 + 512),
+        len: 3584,
+    });
+    pages.collect()
+}
+
+fn run(wish: Wish) {
+    let memory = memory();
+    let content: Vec<u8> = (0..SIZE).map(|at| (at % 251) as u8).collect();
+    let file = file();
+    file.write_all_at(&content, 0).unwrap();
+    let copy = file.try_clone().unwrap();
+    let opened = open(&wanted(&disk()), file.into()).unwrap();
+    assert_eq!(opened.sectors, SIZE / 512);
+    let image = Arc::new(opened.image);
+    let mut engine = engine::make(wish, &image, &memory, 32).unwrap();
+    let mut jobs: Vec<Job> = (0..64)
+        .map(|token| Job {
+            token,
+            op: JobOp::Read,
+            offset: u64::from(token) * 512,
+            pieces: vec![Piece {
+                at: GuestAddress(u64::from(token) * 4096),
+                len: 512,
+            }],
+        })
+        .collect();
+    jobs.push(Job {
+        token: 64,
+        op: JobOp::Read,
+        offset: 0x8000,
+        pieces: pieces(20),
+    });
+    engine.begin(&mut jobs);
+    finish(&mut *engine, 65);
+    for token in 0..64usize {
+        let mut got = [0; 512];
+        memory
+            .read_slice(&mut got, GuestAddress(token as u64 * 4096))
+            .unwrap();
+        assert_eq!(got[..], content[token * 512..][..512], "{token}");
+    }
+    for (index, piece) in pieces(20).iter().enumerate() {
+        let mut got = [0; 3584];
+        memory.read_slice(&mut got, piece.at).unwrap();
+        assert_eq!(got[..], content[0x8000 + index * 3584..][..3584]);
+    }
+    let later = |token, op, pieces| Job {
+        token,
+        op,
+        offset: 0x4000,
+        pieces,
+    };
+    jobs.push(later(0, JobOp::Write, pieces(20)));
+    engine.begin(&mut jobs);
+    finish(&mut *engine, 1);
+    let mut got = vec![0; 20 * 3584];
+    copy.read_exact_at(&mut got, 0x4000).unwrap();
+    assert_eq!(got[..], content[0x8000..][..20 * 3584]);
+    jobs.push(later(3, JobOp::Flush, Vec::new()));
+    jobs.push(later(9, JobOp::Discard(0x2000), Vec::new()));
+    engine.begin(&mut jobs);
+    finish(&mut *engine, 2);
+    copy.read_exact_at(&mut got[..0x2000], 0x4000).unwrap();
+    assert!(got[..0x2000].iter().all(|byte| *byte == 0));
+}
+
+fn finish(engine: &mut dyn engine::Engine, count: usize) {
+    let mut ended = Vec::new();
+    while ended.len() < count {
+        let mut fds = [PollFd::from_borrowed_fd(engine.fd(), PollFlags::IN)];
+        let limit = Timespec {
+            tv_sec: 20,
+            tv_nsec: 0,
+        };
+        assert_eq!(poll(&mut fds, Some(&limit)).unwrap(), 1, "{ended:?}");
+        engine.finished(&mut ended);
+    }
+    assert!(ended.iter().all(|(_, outcome)| *outcome == Outcome::Done));
+}
+
+#[test]
+fn threads_move_data_between_image_and_memory() {
+    run(Wish::Threads);
+}
+
+#[test]
+fn io_uring_or_what_stands_in_for_it_moves_data() {
+    run(Wish::Auto);
+}
+
+#[test]
+fn write_beyond_the_image_or_memory_fails() {
+    let memory = memory();
+    let image = open(&wanted(&disk()), file().into()).unwrap().image;
+    let mut job = Job {
+        token: 0,
+        op: JobOp::Read,
+        offset: SIZE,
+        pieces: pieces(1),
+    };
+    assert_eq!(image.perform(&memory, &job, 0), Outcome::Failed);
+    job.offset = 0;
+    job.pieces[0].at = GuestAddress(4 << 20);
+    assert_eq!(image.perform(&memory, &job, 0), Outcome::Failed);
+}
+
+#[test]
+fn image_that_cannot_be_the_disk_is_refused_with_a_line() {
+    let null: OwnedFd = File::open("/dev/null").unwrap().into();
+    let mut readonly = wanted(&disk()).image.clone();
+    readonly.direct = true;
+    let line = open(&wanted(&readonly), file().into()).unwrap_err();
+    assert!(line.contains("O_DIRECT"), "{line}");
+    let image = disk();
+    let want = Wanted {
+        readonly: true,
+        ..wanted(&image)
+    };
+    let line = open(&want, null).unwrap_err();
+    assert!(line.contains("block device"), "{line}");
+    let want = Wanted {
+        sector_size: Some(1000),
+        ..wanted(&image)
+    };
+    assert!(open(&want, file().into()).unwrap_err().contains("1000"));
+    let read_only: OwnedFd = File::open("/proc/self/exe").unwrap().into();
+    assert!(open(&wanted(&image), read_only)
+        .unwrap_err()
+        .contains("descriptor"));
+}
