@@ -193,7 +193,11 @@ fn serve(mut server: Server, mut peers: Vec<Peer>) -> io::Result<()> {
         let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
         let mut gone = Vec::new();
         for (peer, _) in peers.iter_mut().zip(ready).filter(|(_, ready)| *ready) {
-            let count = peer.stream.read(&mut buffer)?;
+            let count = match peer.stream.read(&mut buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                // Closed with answers unread: gone.
+                result => result.unwrap_or(0),
+            };
             if count == 0 {
                 gone.push(peer.conn);
             }

@@ -238,3 +238,7 @@ impl Bus {
         self.shared.report(Report::Device(status));
     }
 }
+
+#[cfg(test)]
+#[path = "bus_tests.rs"]
+mod tests;

@@ -217,7 +217,13 @@ impl Client {
     }
 
     fn receive(&mut self) -> Result<(), ClientError> {
-        let n = self.stream.read(self.decoder.spare(PAYLOAD_MAX))?;
+        let n = loop {
+            match self.stream.read(self.decoder.spare(PAYLOAD_MAX)) {
+                // With a timeout set the kernel does not repeat the call by itself.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => break result?,
+            }
+        };
         if n == 0 {
             let closed = io::Error::new(io::ErrorKind::UnexpectedEof, "xenstored closed it");
             return Err(ClientError::Io(closed));

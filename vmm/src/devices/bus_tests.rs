@@ -1,0 +1,227 @@
+//! The bus with a real store core, a front end played by the test, and a back end that only counts.
+
+use super::*;
+use crate::devices::backend::{ConnectError, Frontend, Published, Reporter};
+use crate::domain::pv::Config;
+use crate::domain::region::{ram_pieces, Needs, Region};
+use crate::log::Log;
+use crate::private_store::{self, Vbd};
+use crate::vstate::memory::DomainMemory;
+use noxen_control::DeviceClass;
+use noxen_xenstore::client::{Client, Nodes};
+use std::sync::Mutex;
+use std::time::Duration;
+use vmm_sys_util::eventfd::EventFd;
+
+const DOMID: u32 = 3;
+const PATIENCE: Duration = Duration::from_secs(20);
+
+#[derive(Debug, Default)]
+struct Seen {
+    connected: bool,
+    reporter: Option<Reporter>,
+}
+
+struct Counting(Arc<Mutex<Seen>>);
+
+impl Backend for Counting {
+    fn features(&self) -> Published {
+        vec![("feature-x", "1".into())]
+    }
+
+    fn connect(
+        &mut self,
+        frontend: &mut Frontend<'_>,
+        reporter: Reporter,
+    ) -> Result<Published, ConnectError> {
+        let port = frontend.needed("event-channel")?;
+        if port == 0 {
+            return Err(ConnectError::refused("port 0"));
+        }
+        let mut seen = lock(&self.0);
+        seen.connected = true;
+        seen.reporter = Some(reporter);
+        Ok(vec![("sectors", "8".into())])
+    }
+
+    fn disconnect(&mut self) {
+        lock(&self.0).connected = false;
+    }
+}
+
+struct World {
+    guest: Client,
+    vbd: Vbd,
+    id: DeviceId,
+    commands: Commands,
+    thread: JoinHandle<()>,
+    seen: Arc<Mutex<Seen>>,
+    reports: Receiver<Report>,
+}
+
+fn shared() -> (Arc<Shared>, Receiver<Report>) {
+    let needs = Needs {
+        max_pages: 1024,
+        vcpus: 1,
+        image_size: 4096,
+    };
+    let region = Region::plan(needs).unwrap();
+    let memory = DomainMemory::new(None, &ram_pieces(1024), region.piece()).unwrap();
+    let (sender, reports) = channel();
+    let shared = Shared::new(
+        Log::new(None, DOMID, "test"),
+        memory.map,
+        memory.ram_file,
+        region,
+        1024,
+        None,
+        sender,
+        EventFd::new(0).unwrap(),
+    );
+    (Arc::new(shared), reports)
+}
+
+fn world() -> World {
+    let config = Config {
+        domid: DOMID,
+        uuid: [0; 16],
+        memory_mib: 64,
+        maxmem_mib: 64,
+        vcpus: 1,
+        kernel_path: String::new(),
+        cmdline: String::new(),
+        tune: true,
+    };
+    let vbd = Vbd::new(DOMID, 0);
+    let streams = private_store::start(DOMID, &config, std::slice::from_ref(&vbd)).unwrap();
+    let (shared, reports) = shared();
+    let door = Door::Stream(Some(streams.tool));
+    let (commands, thread) = start(shared, door, Arc::default()).unwrap();
+    let seen = Arc::new(Mutex::new(Seen::default()));
+    let id = DeviceId {
+        class: DeviceClass::Vbd,
+        devid: vbd.devid,
+    };
+    commands.send(Command::Attach {
+        id,
+        frontend: vbd.frontend.clone(),
+        backend_path: vbd.backend.clone(),
+        backend: Box::new(Counting(seen.clone())),
+    });
+    let mut guest = Client::from_stream(streams.guest);
+    guest.set_timeout(Some(PATIENCE)).unwrap();
+    guest.watch(&format!("{}/state", vbd.backend), "b").unwrap();
+    World {
+        guest,
+        vbd,
+        id,
+        commands,
+        thread,
+        seen,
+        reports,
+    }
+}
+
+impl World {
+    /// Waits until the back end's state is `state`.
+    fn backend_is(&mut self, state: u32) {
+        let path = format!("{}/state", self.vbd.backend);
+        let deadline = Instant::now() + PATIENCE;
+        while self.guest.read(&path).unwrap() != state.to_string() {
+            assert!(Instant::now() < deadline, "state {state} did not come");
+            self.guest.next_event(Some(PATIENCE)).unwrap();
+        }
+    }
+
+    fn set(&mut self, key: &str, value: &str) {
+        let path = format!("{}/{key}", self.vbd.frontend);
+        self.guest.write(&path, value).unwrap();
+    }
+
+    fn reported(&self) -> (DeviceState, Option<String>) {
+        match self.reports.recv_timeout(PATIENCE).unwrap() {
+            Report::Device(status) => (status.state, status.reason),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn connect(&mut self) {
+        self.backend_is(2);
+        self.set("event-channel", "5");
+        self.set("state", "3");
+        self.backend_is(4);
+        assert_eq!(self.reported().0, DeviceState::Connected);
+    }
+
+    fn end(self) {
+        self.commands.send(Command::Stop);
+        self.thread.join().unwrap();
+    }
+}
+
+#[test]
+fn device_connects_closes_and_connects_again() {
+    let mut world = world();
+    world.backend_is(2);
+    let feature = format!("{}/feature-x", world.vbd.backend);
+    assert_eq!(world.guest.read(&feature).unwrap(), "1");
+    world.connect();
+    assert!(lock(&world.seen).connected);
+    let sectors = format!("{}/sectors", world.vbd.backend);
+    assert_eq!(world.guest.read(&sectors).unwrap(), "8");
+    world.set("state", "5");
+    world.backend_is(5);
+    assert!(!lock(&world.seen).connected);
+    assert_eq!(world.reported().0, DeviceState::Waiting);
+    world.set("state", "6");
+    world.backend_is(6);
+    world.set("state", "1");
+    world.connect();
+    world.end();
+}
+
+#[test]
+fn detach_asks_the_front_end_and_tells_when_it_is_done() {
+    let mut world = world();
+    world.connect();
+    let id = world.id;
+    world.commands.send(Command::Detach { id, force: false });
+    world.backend_is(5);
+    assert_eq!(world.reported().0, DeviceState::Closing);
+    assert!(lock(&world.seen).connected);
+    world.set("state", "6");
+    world.backend_is(6);
+    assert_eq!(world.reported().0, DeviceState::Closed);
+    assert!(!lock(&world.seen).connected);
+    world.end();
+}
+
+#[test]
+fn front_end_with_wild_nodes_breaks_its_device_with_a_reason() {
+    let mut world = world();
+    world.backend_is(2);
+    world.set("event-channel", "many");
+    world.set("state", "3");
+    world.backend_is(5);
+    let (state, reason) = world.reported();
+    assert_eq!(state, DeviceState::Broken);
+    assert!(reason.unwrap().contains("event-channel"));
+    world.end();
+}
+
+#[test]
+fn report_of_rings_that_are_gone_breaks_nothing() {
+    let mut world = world();
+    world.connect();
+    let reporter = lock(&world.seen).reporter.take().unwrap();
+    world.set("state", "6");
+    world.backend_is(6);
+    assert_eq!(world.reported().0, DeviceState::Waiting);
+    world.set("state", "1");
+    world.connect();
+    reporter.broken("old news");
+    lock(&world.seen).reporter.take().unwrap().broken("lies");
+    world.backend_is(5);
+    assert_eq!(world.reported().1.as_deref(), Some("lies"));
+    world.end();
+}
