@@ -3,8 +3,9 @@
 //! Values are passed on as written; xend checks their ranges. Here only the kind matters: a number must be one.
 
 use crate::error::{ConfigError, Result};
+use crate::keys;
 use crate::settings::{Setting, Settings};
-use noxen_xend_api::device::DeviceError;
+use crate::xl;
 use noxen_xend_api::{Cpus, Disk, DomainConfig, Vif};
 
 /// The configuration that `settings` describe. File names become absolute.
@@ -34,12 +35,21 @@ pub fn domain_config(settings: &Settings) -> Result<DomainConfig> {
             Some(_) => Cpus::All(text("cpus", "")),
         },
         cpu_weight: settings.whole("cpu_weight")?,
-        cpu_cap: settings.whole("cpu_cap")?,
+        cpu_cap: match settings.whole("cpu_cap")? {
+            Some(cap) => Some(cap),
+            None => settings.whole("cap")?,
+        },
         bootloader: match text("bootloader", "").as_str() {
             "pygrub" => "/usr/bin/pygrub".into(),
             other => other.to_owned(),
         },
-        bootargs: text("bootargs", ""),
+        bootargs: match some("bootargs") {
+            Some(args) => args,
+            None => match settings.get("bootloader_args") {
+                Some(Setting::List(words)) => words.join(" "),
+                _ => text("bootloader_args", ""),
+            },
+        },
         kernel_tuning: settings.whole("kernel_tuning")?.unwrap_or(1) != 0,
         on_poweroff: text("on_poweroff", &defaults.on_poweroff),
         on_reboot: text("on_reboot", &defaults.on_reboot),
@@ -56,7 +66,7 @@ pub fn domain_config(settings: &Settings) -> Result<DomainConfig> {
         dhcp: text("dhcp", "off"),
         nfs_server: some("nfs_server"),
         nfs_root: some("nfs_root"),
-        disk: devices(settings, "disk", Disk::parse)?,
+        disk: devices(settings, "disk", disk)?,
         vif: devices(settings, "vif", Vif::parse)?,
         vfb: settings.list("vfb"),
         vtpm: settings.list("vtpm"),
@@ -72,9 +82,20 @@ pub fn domain_config(settings: &Settings) -> Result<DomainConfig> {
         // Its menu is not shown anywhere.
         config.bootargs = "-q".into();
     }
+    if let Some(most) = settings
+        .whole("maxvcpus")?
+        .filter(|&most| most > config.vcpus)
+    {
+        // xl's vcpus are those online at boot, out of maxvcpus.
+        let online = u32::try_from(config.vcpus)
+            .ok()
+            .and_then(|count| 1u64.checked_shl(count));
+        config.vcpu_avail = config.vcpu_avail.or(online.map(|above| above - 1));
+        config.vcpus = most;
+    }
     // These have no place in what xend is sent, where the other lists are judged.
-    for name in ["vif2", "vusb"] {
-        if !settings.list(name).is_empty() {
+    for name in ["vif2", "vusb"].into_iter().chain(keys::refused_of_xl()) {
+        if is_set(settings, name) {
             return Err(ConfigError::config(format!(
                 "Invalid Configuration: {name} is not supported yet; remove {name} from the configuration"
             )));
@@ -98,11 +119,30 @@ pub fn domain_config(settings: &Settings) -> Result<DomainConfig> {
     Ok(config)
 }
 
+/// A list with members, or a text or number that says something.
+fn is_set(settings: &Settings, name: &str) -> bool {
+    match settings.get(name) {
+        None => false,
+        Some(Setting::List(members)) => !members.is_empty(),
+        Some(_) => settings
+            .text(name)
+            .is_some_and(|text| !matches!(text.as_str(), "" | "0")),
+    }
+}
+
+/// A disk in xm's form or xl's.
+fn disk(text: &str) -> std::result::Result<Disk, xl::disk::XlDiskError> {
+    match xl::disk::is_xl(text) {
+        true => xl::disk::parse(text),
+        false => Ok(Disk::parse(text)?),
+    }
+}
+
 /// The texts of `name`, each made a device.
-fn devices<T>(
+fn devices<T, E: std::fmt::Display>(
     settings: &Settings,
     name: &str,
-    parse: fn(&str) -> std::result::Result<T, DeviceError>,
+    parse: fn(&str) -> std::result::Result<T, E>,
 ) -> Result<Vec<T>> {
     let texts = settings.list(name);
     let parsed = texts.iter().map(|text| parse(text));

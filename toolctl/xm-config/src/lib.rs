@@ -29,6 +29,7 @@ pub mod settings;
 pub mod sxp;
 pub mod sxp_config;
 pub mod value;
+pub mod xl;
 
 pub use domain::domain_config;
 pub use error::{ConfigError, Pos};

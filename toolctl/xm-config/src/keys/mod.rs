@@ -13,6 +13,7 @@ mod table_devices;
 mod table_general;
 mod table_hvm;
 mod table_other;
+mod table_xl;
 
 pub use nearest::nearest;
 
@@ -110,11 +111,20 @@ pub const GROUPS: &[(&str, &[KeyDef])] = &[
     ("Fully virtualised machines", table_hvm::MACHINE),
     ("Display", table_hvm::DISPLAY),
     ("Accepted for older or other tools", table_other::OTHER),
+    ("Names of xl", table_xl::XL),
 ];
 
 /// All variables.
 pub fn all() -> impl Iterator<Item = &'static KeyDef> {
     GROUPS.iter().flat_map(|(_, keys)| keys.iter())
+}
+
+/// Names of xl that are refused when they are set.
+pub(crate) fn refused_of_xl() -> impl Iterator<Item = &'static str> {
+    table_xl::XL
+        .iter()
+        .filter(|key| key.status == Status::Refused)
+        .map(|key| key.name)
 }
 
 /// The variable of that name.

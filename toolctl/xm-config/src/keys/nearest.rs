@@ -3,6 +3,10 @@
 /// The member of `names` nearest to `wrong`, if any is near enough to be meant.
 pub fn nearest<'a>(wrong: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let wrong = normal(wrong);
+    if wrong.len() < 2 {
+        // Everything short is like a single letter.
+        return None;
+    }
     // A third of the letters may differ, at least one.
     let most = (wrong.len() / 3).max(1);
     names

@@ -1,8 +1,8 @@
-//! Variables that configs carry though xm never had an effect for them, and the first names of `xl` configs.
+//! Variables that configs carry though xm never had an effect for them, such as names of older releases.
 
 use super::Guests::{All, Hvm, Pv};
 use super::Kind::{Int, Str, StrOrList};
-use super::Status::{Ignored, Later, Used};
+use super::Status::Ignored;
 use super::{key, KeyDef};
 
 #[rustfmt::skip]
@@ -19,7 +19,4 @@ pub(super) const OTHER: &[KeyDef] = &[
     key("broadcast", Str, "ADDRESS", "", Pv, Ignored("xen-tools writes it for itself"), "Broadcast address, kept by xen-tools."),
     key("xen_shell", Str, "USERS", "", Pv, Ignored("xen-shell reads it from the file"), "Users who may control the domain with xen-shell."),
     key("auto_console", Int, "0|1", "", All, Ignored("use -c"), "Attach to the console after create."),
-    key("type", Str, "pv|hvm|pvh", "pv", All, Used, "xl's name for builder."),
-    key("maxvcpus", Int, "N", "vcpus", All, Later, "xl's name for the number of virtual CPUs; vcpus is then how many are online."),
-    key("cmdline", Str, "ARGS", "", Pv, Used, "xl's name for the whole kernel command line."),
 ];
