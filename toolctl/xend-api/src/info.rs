@@ -41,8 +41,12 @@ impl StateFilter {
         })
     }
 
-    /// Does a domain in `state` count?
-    pub fn takes(self, state: &DomainState) -> bool {
+    /// Does `domain` count?
+    pub fn takes(self, domain: &DomainInfo) -> bool {
+        let state = &domain.state;
+        if domain.domid.is_none() {
+            return matches!(self, StateFilter::All | StateFilter::Halted);
+        }
         match self {
             StateFilter::All => true,
             StateFilter::Paused => state.paused,

@@ -47,6 +47,21 @@ pub enum Request {
         /// What to build.
         config: Box<DomainConfig>,
     },
+    /// Keep a configuration as a managed domain, halted: [`Response::Ok`].
+    New {
+        /// What to keep.
+        config: Box<DomainConfig>,
+    },
+    /// Build a halted managed domain and leave it paused: [`Response::Domain`].
+    Start {
+        /// Which.
+        domain: String,
+    },
+    /// Forget a halted managed domain: [`Response::Ok`].
+    Delete {
+        /// Which.
+        domain: String,
+    },
     /// Wait until the domain's devices are connected: [`Response::Ok`].
     WaitForDevices {
         /// Which.

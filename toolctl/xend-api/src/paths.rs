@@ -127,6 +127,11 @@ impl Paths {
         self.at("var/cache/noxen/kernels")
     }
 
+    /// Managed domains, a directory each, named by its UUID.
+    pub fn managed_dir(&self) -> PathBuf {
+        self.at("var/lib/xend/domains")
+    }
+
     /// Registry of running domains.
     pub fn running_dir(&self) -> PathBuf {
         self.at("var/lib/xend/domains-running")

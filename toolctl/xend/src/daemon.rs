@@ -12,8 +12,8 @@ use crate::settings::Settings;
 use crate::store::StoreLink;
 use crate::systemd::{self, activation};
 use crate::{
-    adopt, atomic, clock, error, housekeeper, info, kernel_cache, log, network_script, server,
-    warning,
+    adopt, atomic, clock, error, housekeeper, info, kernel_cache, log, managed, network_script,
+    server, warning,
 };
 use noxen_xend_api::paths::Paths;
 use rustix::fs::{flock, FlockOperation};
@@ -106,7 +106,12 @@ pub fn run(setup: Setup, announce: Announce, echo: bool) -> Result<(), String> {
         let node = node.clone();
         move || housekeeper::run(&node)
     })?;
+    spawn("on-start", {
+        let node = node.clone();
+        move || managed::at_start(&node)
+    })?;
     wait_for_stop(signals, &config, echo, &node);
+    managed::at_stop(&node);
     if announce == Announce::ServiceManager {
         systemd::stopping();
     }

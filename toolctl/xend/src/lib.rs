@@ -31,6 +31,7 @@ pub mod kernel_cache;
 pub mod lifecycle;
 pub mod listing;
 pub mod log;
+pub mod managed;
 pub mod monitor;
 pub mod network_script;
 pub mod node;

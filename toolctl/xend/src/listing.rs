@@ -11,9 +11,9 @@ use crate::domain::Domain;
 use crate::node::Node;
 use crate::registry::{Phase, Record};
 use crate::store_nodes::{DOMAIN_0_NAME, DOMAIN_0_UUID};
-use crate::{clock, host, pinning};
+use crate::{clock, host, managed, pinning, validate};
 use noxen_control::{ShutdownReason, Status};
-use noxen_xend_api::{cmdline, DomainInfo, DomainState, DomainVcpus, VcpuInfo};
+use noxen_xend_api::{cmdline, DomainConfig, DomainInfo, DomainState, DomainVcpus, VcpuInfo};
 use noxen_xm_config::sxp::Node as Sxp;
 
 /// State letters out of what is known.
@@ -69,6 +69,63 @@ pub fn guest(domain: &Domain) -> DomainInfo {
         name: record.name,
         uuid: record.uuid,
     }
+}
+
+/// A managed domain that does not run, as `list` shows it.
+pub fn dormant(config: &DomainConfig) -> DomainInfo {
+    let vcpus = config.vcpus.max(0) as u32;
+    DomainInfo {
+        name: config.name.clone(),
+        domid: None,
+        uuid: config.uuid.clone().unwrap_or_default(),
+        memory_mib: config.memory.max(0).unsigned_abs(),
+        maxmem_mib: config.maxmem_mib().max(0).unsigned_abs(),
+        vcpus,
+        online_vcpus: vcpus,
+        state: DomainState::default(),
+        cpu_time_ns: 0,
+        start_time: 0.0,
+        uptime_s: 0,
+        restart_count: 0,
+        shutdown_reason: None,
+        pid: None,
+        console_tty: None,
+    }
+}
+
+/// Its vCPUs, as they are configured.
+pub fn dormant_vcpus(config: &DomainConfig) -> DomainVcpus {
+    let host_cpus = host::cpus();
+    let vcpus = config.vcpus.clamp(0, validate::MAX_VCPUS) as u32;
+    let pinning = pinning::configured(config, vcpus, host_cpus)
+        .unwrap_or_else(|_| vec![None; vcpus as usize]);
+    DomainVcpus {
+        name: config.name.clone(),
+        domid: None,
+        host_cpus,
+        vcpus: (0..)
+            .zip(pinning)
+            .map(|(vcpu, set)| VcpuInfo {
+                vcpu,
+                online: false,
+                running: false,
+                blocked: false,
+                cpu: None,
+                cpu_time_ns: 0,
+                affinity: set.unwrap_or_else(|| (0..host_cpus).collect()),
+            })
+            .collect(),
+    }
+}
+
+/// It as `list -l` shows it.
+pub fn dormant_sxp(config: &DomainConfig) -> Sxp {
+    let text = managed::expression(config).unwrap_or_default();
+    let parsed = noxen_xm_config::sxp::parse(&text, &noxen_xm_config::Limits::default());
+    let mut node = parsed.unwrap_or_else(|_| list("domain", [pair("name", &config.name)]));
+    // Halted.
+    node.push(pair("status", 0));
+    node
 }
 
 /// The host as `list` shows it.

@@ -9,6 +9,7 @@
 
 use crate::dmesg::Dmesg;
 use crate::domain::Domain;
+use crate::managed::Managed;
 use crate::registry::{Phase, Record, Registry};
 use crate::settings::Settings;
 use crate::store::StoreLink;
@@ -16,7 +17,7 @@ use crate::store_nodes::{DOMAIN_0_NAME, DOMAIN_0_UUID};
 use crate::systemd::scope::Scopes;
 use crate::{error, host, monitor};
 use noxen_xend_api::paths::Paths;
-use noxen_xend_api::Fault;
+use noxen_xend_api::{DomainConfig, Fault};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -55,6 +56,8 @@ pub enum Target {
     Host,
     /// A guest.
     Guest(Arc<Domain>),
+    /// A managed domain that does not run.
+    Managed(Box<DomainConfig>),
 }
 
 /// One xend.
@@ -65,6 +68,8 @@ pub struct Node {
     pub registry: Registry,
     /// xenstored.
     pub store: StoreLink,
+    /// Managed domains.
+    pub managed: Managed,
     /// Console text of domains that are gone, and what was cleared.
     pub dmesg: Mutex<Dmesg>,
     /// Held while it is seen that nobody else has a disk, until its new holder can be seen.
@@ -89,6 +94,7 @@ impl Node {
     /// A node without domains yet.
     pub fn new(options: Options, registry: Registry, store: StoreLink) -> Node {
         Node {
+            managed: Managed::open(&options.paths),
             options,
             registry,
             store,
@@ -160,7 +166,20 @@ impl Node {
         self.table().get(&domid).cloned()
     }
 
-    /// Finds what `domain` names: a name, an id or a UUID, in that order.
+    /// The managed domains that do not run.
+    pub fn dormant(&self) -> Vec<DomainConfig> {
+        let table = self.table();
+        let running: Vec<String> = table.values().map(|d| d.record().uuid).collect();
+        let mut all = self.managed.all();
+        all.retain(|config| {
+            let uuid = config.uuid.as_deref().unwrap_or_default();
+            !running.iter().any(|other| other.eq_ignore_ascii_case(uuid))
+        });
+        all
+    }
+
+    /// Finds what `domain` names: a running one's name, a managed one's name, an id, a running one's UUID, a managed
+    /// one's, in that order.
     pub fn find(&self, domain: &str) -> Result<Target, Fault> {
         let table = self.table();
         if let Some(guest) = table.values().find(|d| d.name() == domain) {
@@ -168,6 +187,21 @@ impl Node {
         }
         if domain == DOMAIN_0_NAME {
             return Ok(Target::Host);
+        }
+        // One that runs was found by the name that it has now.
+        let runs = |config: &DomainConfig| {
+            let uuid = config.uuid.as_deref().unwrap_or_default();
+            table
+                .values()
+                .any(|d| d.record().uuid.eq_ignore_ascii_case(uuid))
+        };
+        let dormant = |config: Option<DomainConfig>| {
+            config
+                .filter(|config| !runs(config))
+                .map(|config| Target::Managed(Box::new(config)))
+        };
+        if let Some(managed) = dormant(self.managed.by_name(domain)) {
+            return Ok(managed);
         }
         if let Ok(domid) = domain.parse::<u32>() {
             if domid == 0 {
@@ -185,6 +219,7 @@ impl Node {
             .values()
             .find(|d| same(&d.record().uuid))
             .map(|guest| Target::Guest(guest.clone()))
+            .or_else(|| dormant(self.managed.by_uuid(domain)))
             .ok_or_else(|| Fault::invalid_domain(domain))
     }
 
@@ -195,6 +230,7 @@ impl Node {
             Target::Host => Err(Fault::generic(format!(
                 "Cannot {verb} privileged domain {domain}"
             ))),
+            Target::Managed(_) => Err(Fault::generic(format!("Domain '{domain}' is not started"))),
         }
     }
 
@@ -213,6 +249,15 @@ impl Node {
         }
         if draft.name == DOMAIN_0_NAME || draft.uuid == DOMAIN_0_UUID {
             return Err(already_exists(DOMAIN_0_NAME, 0));
+        }
+        if let Some(managed) = self.managed.by_name(&draft.name) {
+            let same = |uuid: &str| uuid.eq_ignore_ascii_case(&draft.uuid);
+            if !managed.uuid.as_deref().is_some_and(same) {
+                return Err(Fault::generic(format!(
+                    "VM name '{}' already exists: it is a managed domain, which xm start starts and xm delete removes",
+                    draft.name
+                )));
+            }
         }
         let others: Vec<Arc<Domain>> = table
             .values()
@@ -261,6 +306,16 @@ impl Node {
     /// Gives a domain another name that nobody has.
     pub fn take_name(&self, domain: &Domain, name: &str) -> Result<Record, Fault> {
         let table = self.table();
+        self.check_name_in(&table, name)?;
+        self.save(domain, |r| r.name = name.to_owned())
+    }
+
+    /// Refuses a name that somebody has.
+    pub fn check_name_free(&self, name: &str) -> Result<(), Fault> {
+        self.check_name_in(&self.table(), name)
+    }
+
+    fn check_name_in(&self, table: &BTreeMap<u32, Arc<Domain>>, name: &str) -> Result<(), Fault> {
         let taken = |domid: u32| {
             Fault::generic(format!("VM name '{name}' already exists as domain {domid}"))
         };
@@ -270,7 +325,36 @@ impl Node {
         if let Some(other) = table.values().find(|d| d.name() == name) {
             return Err(taken(other.domid()));
         }
-        self.save(domain, |r| r.name = name.to_owned())
+        match self.managed.by_name(name) {
+            Some(_) => Err(Fault::generic(format!("VM name '{name}' already exists"))),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses a name or UUID that a running or managed domain has.
+    pub fn check_free(&self, name: &str, uuid: &str) -> Result<(), Fault> {
+        let table = self.table();
+        let same = |other: &Domain| {
+            let record = other.record();
+            record.name == name || record.uuid.eq_ignore_ascii_case(uuid)
+        };
+        if let Some(other) = table.values().find(|other| same(other)) {
+            return Err(already_exists(&other.name(), other.domid()));
+        }
+        if name == DOMAIN_0_NAME || uuid == DOMAIN_0_UUID {
+            return Err(already_exists(DOMAIN_0_NAME, 0));
+        }
+        let managed = self
+            .managed
+            .by_name(name)
+            .or_else(|| self.managed.by_uuid(uuid));
+        match managed {
+            Some(other) => Err(Fault::generic(format!(
+                "Domain '{}' already exists: it is a managed domain, which xm delete removes",
+                other.name
+            ))),
+            None => Ok(()),
+        }
     }
 
     /// Puts a domain found at start into the table.

@@ -7,7 +7,9 @@ use crate::monitor::MonitorError;
 use crate::node::{internal, Node, Target};
 use crate::registry::Phase;
 use crate::store::StoreOp;
-use crate::{change, clock, debug_keys, host, info, listing, share, store_nodes, teardown, watch};
+use crate::{
+    change, clock, debug_keys, host, info, listing, managed, share, store_nodes, teardown, watch,
+};
 use noxen_xend_api::{Fault, Request, Response, ShutdownKind, StateFilter};
 use std::sync::{Arc, PoisonError};
 
@@ -20,6 +22,9 @@ pub fn handle(node: &Arc<Node>, request: Request) -> Result<Response, Fault> {
             let domain = create::create(node, *config, Heritage::default())?;
             Ok(one(&domain))
         }
+        Request::New { config } => managed::add(node, *config),
+        Request::Start { domain } => managed::start(node, &domain).map(|domain| one(&domain)),
+        Request::Delete { domain } => managed::delete(node, &domain),
         Request::WaitForDevices { domain } => {
             // Whoever built it has waited for them already; a domain that is there has its devices.
             node.find(&domain).map(|_| Response::Ok)
@@ -28,7 +33,7 @@ pub fn handle(node: &Arc<Node>, request: Request) -> Result<Response, Fault> {
             domains: selected(node, &domains)?
                 .iter()
                 .map(|target| info_of(node, target))
-                .filter(|info| state.takes(&info.state))
+                .filter(|info| state.takes(info))
                 .collect(),
         }),
         Request::Domain { domain } => Ok(Response::Domain {
@@ -102,6 +107,7 @@ pub fn handle(node: &Arc<Node>, request: Request) -> Result<Response, Fault> {
                 .map(|target| match target {
                     Target::Host => listing::domain_0_vcpus(),
                     Target::Guest(guest) => listing::guest_vcpus(guest),
+                    Target::Managed(config) => listing::dormant_vcpus(config),
                 })
                 .collect(),
         }),
@@ -193,11 +199,16 @@ fn selected(node: &Node, names: &[String]) -> Result<Vec<Target>, Fault> {
     if !names.is_empty() {
         return names.iter().map(|name| node.find(name)).collect();
     }
-    let mut guests = node.domains();
-    guests.sort_by_cached_key(|d| d.name());
-    let before = guests.partition_point(|d| d.name().as_str() < store_nodes::DOMAIN_0_NAME);
-    let mut all: Vec<Target> = guests.into_iter().map(Target::Guest).collect();
-    all.insert(before, Target::Host);
+    let guests = node.domains().into_iter();
+    let mut all: Vec<Target> = guests.map(Target::Guest).collect();
+    all.push(Target::Host);
+    let dormant = node.dormant().into_iter().map(Box::new);
+    all.extend(dormant.map(Target::Managed));
+    all.sort_by_cached_key(|target| match target {
+        Target::Host => store_nodes::DOMAIN_0_NAME.to_owned(),
+        Target::Guest(guest) => guest.name(),
+        Target::Managed(config) => config.name.clone(),
+    });
     Ok(all)
 }
 
@@ -205,18 +216,20 @@ fn info_of(node: &Node, target: &Target) -> noxen_xend_api::DomainInfo {
     match target {
         Target::Host => listing::domain_0(node),
         Target::Guest(guest) => listing::guest(guest),
+        Target::Managed(config) => listing::dormant(config),
     }
 }
 
 fn sxp(node: &Node, names: &[String], state: StateFilter) -> Result<Response, Fault> {
     let mut texts = Vec::new();
     for target in selected(node, names)? {
-        if state != StateFilter::All && !state.takes(&info_of(node, &target).state) {
+        if state != StateFilter::All && !state.takes(&info_of(node, &target)) {
             continue;
         }
         texts.push(match &target {
             Target::Host => listing::domain_0_sxp(node).pretty(),
             Target::Guest(guest) => listing::guest_sxp(guest).pretty(),
+            Target::Managed(config) => listing::dormant_sxp(config).pretty(),
         });
     }
     Ok(Response::Texts { texts })

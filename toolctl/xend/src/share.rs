@@ -97,6 +97,15 @@ pub fn list(targets: &[Target]) -> Vec<Share> {
                 weight: cgroup::DEFAULT_WEIGHT,
                 cap: 0,
             },
+            Target::Managed(config) => {
+                let (weight, cap) = configured(config);
+                Share {
+                    name: config.name.clone(),
+                    domid: None,
+                    weight,
+                    cap,
+                }
+            }
             Target::Guest(domain) => {
                 let record = domain.record();
                 let (weight, cap) = configured(&record.config);

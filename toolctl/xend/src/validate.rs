@@ -140,8 +140,7 @@ pub fn unapplied(config: &DomainConfig) -> Vec<&'static str> {
         ("localtime", config.localtime),
         ("rtc_timeoffset", config.rtc_timeoffset != 0),
         ("shadow_memory", config.shadow_memory != 0),
-        ("on_xend_start", config.on_xend_start != "ignore"),
-        ("on_xend_stop", config.on_xend_stop != "ignore"),
+        ("on_xend_stop", config.on_xend_stop == "suspend"),
     ]
     .into_iter()
     .filter_map(|(name, set)| set.then_some(name))

@@ -13,7 +13,7 @@ mod signal;
 use crate::domain::Domain;
 use crate::node::{Node, Target};
 use crate::registry::Phase;
-use crate::share;
+use crate::{managed, share};
 use noxen_xend_api::{Change, Fault, Response};
 use std::sync::Arc;
 
@@ -23,6 +23,9 @@ pub fn change(node: &Node, domain: &str, change: Change) -> Result<Response, Fau
     let guest = match node.find(domain)? {
         Target::Guest(guest) => guest,
         Target::Host => return Err(not_of_the_host(domain, &change)),
+        Target::Managed(config) => {
+            return managed::change(node, *config, change).map(|()| Response::Ok)
+        }
     };
     match change {
         Change::Pin { vcpu, cpus } => cpu::pin(node, &guest, vcpu, &cpus),
@@ -33,8 +36,9 @@ pub fn change(node: &Node, domain: &str, change: Change) -> Result<Response, Fau
         Change::Credit { weight, cap } => share::set(node, &guest, weight, cap),
         Change::Sysrq { key } => signal::sysrq(node, &guest, key),
         Change::Trigger { trigger, vcpu } => signal::trigger(&guest, &trigger, vcpu),
-    }
-    .map(|()| Response::Ok)
+    }?;
+    managed::follow(node, &guest);
+    Ok(Response::Ok)
 }
 
 /// Domain 0 is the host itself, which its own tools control.

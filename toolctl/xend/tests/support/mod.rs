@@ -326,8 +326,8 @@ impl Drop for Lab {
         }
         // Adopting is how the monitors of a failed test are found. Nothing here may panic.
         if self.xend(&["start"]).status.success() {
-            for guest in self.guests() {
-                let domain = guest.domid.unwrap().to_string();
+            for domid in self.guests().iter().filter_map(|guest| guest.domid) {
+                let domain = domid.to_string();
                 let _ = self.ask(&Request::Destroy { domain });
             }
             let _ = self.xend(&["stop"]);

@@ -41,8 +41,8 @@ pub(super) const LIFE_CYCLE: &[KeyDef] = &[
     key("on_reboot", Str, "ACTION", "restart", All, Used, "When the guest reboots: destroy, restart, preserve, rename-restart."),
     key("on_crash", Str, "ACTION", "restart", All, Used, "When the guest crashes: the same, or coredump-destroy, coredump-restart."),
     key("restart", Str, "onreboot|always|never", "", All, Used, "Deprecated: sets the three above at once."),
-    key("on_xend_start", Str, "ignore|start", "ignore", All, Later, "Whether a managed domain starts with xend."),
-    key("on_xend_stop", Str, "ignore|shutdown|suspend", "ignore", All, Later, "What happens to a managed domain when xend stops."),
+    key("on_xend_start", Str, "ignore|start", "ignore", All, Used, "Whether a managed domain starts with xend."),
+    key("on_xend_stop", Str, "ignore|shutdown|suspend", "ignore", All, Used, "What happens to a managed domain when xend stops."),
     key("s3_integrity", Int, "0|1", "1", All, Ignored("there is no measured suspend"), "Verify memory after suspend to RAM."),
 ];
 
