@@ -109,12 +109,12 @@ fn wrong_option_prints_getopts_words_usage_and_an_empty_line() {
 #[test]
 fn planned_commands_say_so_and_old_names_lead_to_new_ones() {
     let root = Root::new();
-    root.run(&["cpupool-list"])
-        .is(1, "", "Error: 'xm cpupool-list' is not built yet\n");
-    root.run(&["pool-list"]).is(
+    root.run(&["cpupool-start"])
+        .is(1, "", "Error: 'xm cpupool-start' is not built yet\n");
+    root.run(&["pool-start"]).is(
         1,
         "",
-        "Command pool-list is deprecated.  Please use xm cpupool-list instead.\nError: 'xm cpupool-list' is not built yet\n",
+        "Command pool-start is deprecated.  Please use xm cpupool-start instead.\nError: 'xm cpupool-start' is not built yet\n",
     );
 }
 

@@ -1,9 +1,12 @@
 //! The subcommands, a module each; `cli::registry` lists them.
 
+pub mod api_only;
 pub mod config;
 pub mod console;
+pub mod cpupool;
 pub mod create;
 pub mod debug_keys;
+pub mod delete;
 pub mod destroy;
 pub mod device;
 pub mod dmesg;
@@ -18,15 +21,21 @@ pub mod log;
 pub mod mem_max;
 pub mod mem_set;
 mod memory_size;
+pub mod new;
+pub mod no_devices;
 pub mod pause;
 pub mod planned;
 pub mod reboot;
 pub mod rename;
 pub mod reset;
 pub mod sched_credit;
+pub mod serve;
+pub mod shell;
 pub mod shutdown;
 mod shutdown_wait;
+pub mod start;
 pub mod sysrq;
+pub mod top;
 pub mod trigger;
 pub mod unpause;
 pub mod uptime;

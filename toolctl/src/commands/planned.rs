@@ -3,7 +3,7 @@
 //! When one is built it gets a module of its own and its line here goes.
 
 use crate::cli::command::{Command, Group};
-use Group::{Device, Domain, Host, Other, Scheduler, Security, Vnet};
+use Group::{Device, Domain, Other, Scheduler, Security, Vnet};
 
 const fn planned(
     group: Group,
@@ -28,30 +28,19 @@ pub fn find(name: &str) -> Option<&'static Command> {
 #[rustfmt::skip]
 const PLANNED: &[Command] = &[
     planned(Domain, "vncviewer", "[--[vncviewer-]autopass] <Domain>", "Open a VNC viewer on a domain's screen."),
-    planned(Domain, "new", "<ConfigFile> [options] [vars]", "Add a domain to xend's managed domains without starting it."),
-    planned(Domain, "delete", "<Domain>", "Remove a halted domain from xend's managed domains."),
     planned(Domain, "dump-core", "[-L|--live] [-C|--crash] [-R|--reset] <Domain> [Filename]", "Write the memory of a domain to a core file."),
     planned(Domain, "migrate", "<Domain> <Host> [-l|--live] [-p|--port=PORT] [-n|--node=NODE] [-s|--ssl]", "Move a domain to another host."),
     planned(Domain, "restore", "<CheckpointFile> [-p|--paused]", "Restore a domain from a saved state."),
     planned(Domain, "resume", "<Domain> [-p|--paused]", "Resume a managed domain that was suspended."),
     planned(Domain, "save", "[-c|--checkpoint] <Domain> <CheckpointFile>", "Save a domain's state to restore it later."),
-    planned(Domain, "start", "[-p|--paused] [-c|--console_autoconnect] [--vncviewer] <Domain>", "Start a managed domain."),
     planned(Domain, "suspend", "<Domain>", "Suspend a managed domain to disk."),
-    planned(Domain, "top", "", "Watch the host and its domains."),
-    planned(Host, "serve", "", "Proxy for the XML-RPC of xend on standard input and output."),
     planned(Scheduler, "sched-sedf", "<Domain> [options]", "Show or set EDF parameters of domains."),
-    planned(Device, "vtpm-list", "<Domain> [--long]", "List the virtual TPMs of a domain."),
     planned(Device, "pci-attach", "<Domain> <domain:bus:slot.func> [virtual slot]", "Give a domain a PCI device."),
     planned(Device, "pci-detach", "<Domain> <domain:bus:slot.func>", "Take a PCI device from a domain."),
-    planned(Device, "pci-list", "<Domain>", "List the PCI devices of a domain."),
-    planned(Device, "pci-list-assignable-devices", "", "List the PCI devices that can be given to domains."),
     planned(Device, "scsi-attach", "<Domain> <PhysScsiDevice> <VirtScsiDevice> [BackDomain]", "Give a domain a SCSI device."),
     planned(Device, "scsi-detach", "<Domain> <VirtScsiDevice>", "Take a SCSI device from a domain."),
-    planned(Device, "scsi-list", "<Domain> [--long]", "List the SCSI devices of a domain."),
     planned(Device, "usb-attach", "<Domain> <DevId> <PortNumber> <BusId>", "Give a domain a USB device."),
     planned(Device, "usb-detach", "<Domain> <DevId> <PortNumber>", "Take a USB device from a domain."),
-    planned(Device, "usb-list", "<Domain>", "List the USB controllers and devices of a domain."),
-    planned(Device, "usb-list-assignable-devices", "", "List the USB devices that can be given to domains."),
     planned(Device, "usb-hc-create", "<Domain> <USBSpecVer> <NumberOfPorts>", "Give a domain a USB controller."),
     planned(Device, "usb-hc-destroy", "<Domain> <DevId>", "Take a USB controller from a domain."),
     planned(Vnet, "vnet-list", "[-l|--long]", "List the virtual networks."),
@@ -70,7 +59,6 @@ const PLANNED: &[Command] = &[
     planned(Other, "cpupool-create", "<ConfigFile> [vars]", "Create a CPU pool from a file."),
     planned(Other, "cpupool-new", "<ConfigFile> [vars]", "Add a CPU pool to xend without starting it."),
     planned(Other, "cpupool-start", "<CPU Pool>", "Start a CPU pool."),
-    planned(Other, "cpupool-list", "[<CPU Pool>] [-l|--long] [-c|--cpus]", "List the CPU pools."),
     planned(Other, "cpupool-destroy", "<CPU Pool>", "Stop a CPU pool."),
     planned(Other, "cpupool-delete", "<CPU Pool>", "Remove a CPU pool from xend."),
     planned(Other, "cpupool-cpu-add", "<CPU Pool> <CPU nr>", "Add a host CPU to a pool."),
@@ -83,16 +71,8 @@ const PLANNED: &[Command] = &[
     planned(Other, "tmem-set", "[-a|--all|<Domain>] [weight=<weight>] [cap=<cap>] [compress=<compress>]", "Change settings of transcendent memory."),
     planned(Other, "tmem-shared-auth", "[-a|--all|<Domain>] [--uuid=<uuid>] [--auth=<0|1>]", "Allow or deny shared transcendent memory pools."),
     planned(Other, "tmem-freeable", "", "Print how much transcendent memory can be freed, MiB."),
-    planned(Security, "getenforce", "", "Print the mode of the security module."),
-    planned(Security, "setenforce", "[ (Enforcing|1) | (Permissive|0) ]", "Set the mode of the security module."),
     planned(Device, "usb-add", "<Domain> <[host:bus.addr] [host:vendor_id:product_id]>", "Give a domain a USB device of the host."),
     planned(Device, "usb-del", "<Domain> <[host:bus.addr] [host:vendor_id:product_id]>", "Take a USB device of the host from a domain."),
     planned(Device, "network2-attach", "<Domain> [options]", "Give a domain a netchannel2 interface."),
     planned(Device, "network2-detach", "<Domain> <DevId>", "Take a netchannel2 interface from a domain."),
-    planned(Device, "network2-list", "<Domain> [--long]", "List the netchannel2 interfaces of a domain."),
-    planned(Other, "shell", "", "Start an interactive shell of subcommands."),
-    planned(Other, "event-monitor", "", "Print events as they happen."),
-    planned(Other, "network-new", "[attr=val ...] <name>", "Create a network of the Xen-API."),
-    planned(Other, "network-del", "<name>", "Delete a network of the Xen-API."),
-    planned(Other, "network-show", "", "Show the networks of the Xen-API."),
 ];

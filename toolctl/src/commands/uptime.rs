@@ -36,10 +36,7 @@ fn run(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
         return Ok(0);
     }
     if parsed.has("short") {
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |now| now.as_secs());
-        let time = time_of_day(now, local_offset(now));
+        let time = clock();
         for domain in &domains {
             context.line(short(&time, domain))?;
         }
@@ -92,6 +89,14 @@ fn short(time: &str, domain: &DomainInfo) -> String {
         domain.name,
         id(domain)
     )
+}
+
+/// The local time, `HH:MM:SS`.
+pub(crate) fn clock() -> String {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |now| now.as_secs());
+    time_of_day(now, local_offset(now))
 }
 
 fn time_of_day(now: u64, offset: i64) -> String {

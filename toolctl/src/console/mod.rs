@@ -9,7 +9,7 @@
 
 mod lock;
 mod pump;
-mod terminal;
+pub(crate) mod terminal;
 
 pub use pump::Outcome;
 

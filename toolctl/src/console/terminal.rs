@@ -5,12 +5,12 @@ use std::io;
 use std::os::unix::net::UnixStream;
 
 /// Standard input in raw mode; dropping it restores what was set before. Not a terminal: nothing is done.
-pub(super) struct RawTerminal {
+pub(crate) struct RawTerminal {
     before: Option<Termios>,
 }
 
 impl RawTerminal {
-    pub(super) fn enter() -> io::Result<RawTerminal> {
+    pub(crate) fn enter() -> io::Result<RawTerminal> {
         let stdin = rustix::stdio::stdin();
         if !termios::isatty(stdin) {
             return Ok(RawTerminal { before: None });
@@ -45,15 +45,15 @@ fn restore_after_panic(before: &Termios) {
 }
 
 /// Signals as readable streams.
-pub(super) struct Signals {
+pub(crate) struct Signals {
     /// Readable once the process is asked to end.
-    pub(super) end: UnixStream,
+    pub(crate) end: UnixStream,
     /// Readable when the window has changed its size.
-    pub(super) resize: UnixStream,
+    pub(crate) resize: UnixStream,
 }
 
 impl Signals {
-    pub(super) fn register() -> io::Result<Signals> {
+    pub(crate) fn register() -> io::Result<Signals> {
         use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGWINCH};
         use signal_hook::low_level::pipe;
         let (end, end_write) = UnixStream::pair()?;

@@ -46,7 +46,7 @@ fn built() -> impl Iterator<Item = &'static Command> {
 }
 
 /// Does the command's first word name a domain?
-fn takes_domain(command: &Command) -> bool {
+pub(crate) fn takes_domain(command: &Command) -> bool {
     command.args.contains("Domain") || command.args.contains("DomId")
 }
 

@@ -37,6 +37,11 @@ impl Paths {
         self.at("var/run/xend/noxen.sock")
     }
 
+    /// Socket of xend's XML-RPC.
+    pub fn xmlrpc_socket(&self) -> PathBuf {
+        self.at("var/run/xend/xmlrpc.sock")
+    }
+
     /// Directory of xend's sockets.
     pub fn xend_run_dir(&self) -> PathBuf {
         self.at("var/run/xend")

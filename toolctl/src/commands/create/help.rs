@@ -4,7 +4,7 @@ use crate::cli::wrap::row;
 use noxen_xm_config::keys::{self, Guests, KeyDef, Status};
 
 /// All variables by group.
-pub(super) fn variables() -> String {
+pub(crate) fn variables() -> String {
     let mut page = String::from(
         "Configuration variables (name=value on the command line, or assigned in the file):\n",
     );

@@ -21,15 +21,9 @@ use crate::cli::getopt::Parsed;
 use noxen_xend_api::{DomainConfig, DomainInfo, Request, Response};
 use progress::Progress;
 
-/// The definition.
-pub const COMMAND: Command = Command {
-    name: "create",
-    args: "<ConfigFile> [options] [vars]",
-    summary: "Create a domain based on <ConfigFile>.",
-    details: "The configuration is a program in the Python language of the day, which assigns variables; xmdomain.cfg(5) lists \
-        them. It is searched by its name, then in each directory of --path. Words of the form name=value set variables and win \
-        over the file; names that are no known variable are given to the program as text.",
-    options: &[
+/// What `create` and `new` take.
+#[rustfmt::skip]
+pub(super) const OPTIONS: &[Opt] = &[
         Opt::long_flag("help_config", "Print the available configuration variables (vars) for the configuration script."),
         Opt::flag('q', "quiet", "Quiet."),
         Opt::long_value("path", "PATH", "Search path for configuration scripts. The value of PATH is a colon-separated directory list."),
@@ -44,7 +38,17 @@ pub const COMMAND: Command = Command {
         Opt::long_flag("vncviewer-autopass", "Pass the VNC password to the viewer."),
         Opt::long_flag("lenient", "Go on with a warning when the configuration sets unknown variables."),
         Opt::long_flag("json", "With --dryrun: print the configuration as JSON."),
-    ],
+];
+
+/// The definition.
+pub const COMMAND: Command = Command {
+    name: "create",
+    args: "<ConfigFile> [options] [vars]",
+    summary: "Create a domain based on <ConfigFile>.",
+    details: "The configuration is a program in the Python language of the day, which assigns variables; xmdomain.cfg(5) lists \
+        them. It is searched by its name, then in each directory of --path. Words of the form name=value set variables and win \
+        over the file; names that are no known variable are given to the program as text.",
+    options: OPTIONS,
     more_help: Some(help::variables),
     usage_after_fault: false,
     run: Some(run),
@@ -56,17 +60,7 @@ fn run(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
         context.out.write_all(help::variables().as_bytes())?;
         return Ok(0);
     }
-    for (option, what) in [
-        ("xmldryrun", "--xmldryrun"),
-        ("vncviewer", "--vncviewer"),
-        ("vncviewer-autopass", "--vncviewer-autopass"),
-    ] {
-        if parsed.has(option) {
-            return Err(Failure::message(format!(
-                "'xm create {what}' is not built yet"
-            )));
-        }
-    }
+    refuse_unbuilt(&COMMAND, parsed)?;
     let config = source::configuration(context, parsed)?;
     if parsed.has("dryrun") {
         return dry_run(context, parsed, &config);
@@ -76,7 +70,24 @@ fn run(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
     create(context, parsed, config)
 }
 
-fn dry_run(context: &mut Context, parsed: &Parsed, config: &DomainConfig) -> Result<i32, Failure> {
+/// Options that are known and that nothing stands behind yet.
+pub(super) fn refuse_unbuilt(command: &Command, parsed: &Parsed) -> Result<(), Failure> {
+    for option in ["xmldryrun", "vncviewer", "vncviewer-autopass"] {
+        if parsed.has(option) {
+            return Err(Failure::message(format!(
+                "'xm {} --{option}' is not built yet",
+                command.name
+            )));
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn dry_run(
+    context: &mut Context,
+    parsed: &Parsed,
+    config: &DomainConfig,
+) -> Result<i32, Failure> {
     if parsed.has("json") {
         context.json(&serde_json::json!(config))?;
         return Ok(0);
@@ -119,7 +130,7 @@ fn create(context: &mut Context, parsed: &Parsed, config: DomainConfig) -> Resul
 }
 
 /// Everything between "built" and "running".
-fn start(
+pub(super) fn start(
     context: &mut Context,
     parsed: &Parsed,
     domain: &DomainInfo,
@@ -157,7 +168,7 @@ fn start(
 }
 
 /// How later requests name the domain: by UUID, which nothing else can be mistaken for.
-fn address(domain: &DomainInfo) -> String {
+pub(super) fn address(domain: &DomainInfo) -> String {
     domain.uuid.clone()
 }
 

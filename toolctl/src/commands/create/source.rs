@@ -14,7 +14,7 @@ const DEFAULT_PATH: &str = ".:/etc/xen";
 const DEFAULT_NAME: &str = "xmdefconfig";
 
 /// The configuration that the command line names.
-pub(super) fn configuration(
+pub(crate) fn configuration(
     context: &mut Context,
     parsed: &Parsed,
 ) -> Result<DomainConfig, Failure> {

@@ -58,7 +58,7 @@ fn detach(context: &mut Context, parsed: &Parsed, class: DeviceClass) -> Result<
 }
 
 /// The one domain of a listing; xm said what is wrong on standard output.
-fn only_domain(
+pub(super) fn only_domain(
     context: &mut Context,
     parsed: &Parsed,
     command: &Command,

@@ -1,0 +1,98 @@
+//! What is known of host and domains at one moment.
+
+use crate::cli::context::{unexpected, Context};
+use crate::cli::failure::Failure;
+use noxen_xend_api::{
+    DeviceClass, DomainInfo, DomainVcpus, NodeInfo, Request, Response, StateFilter,
+};
+use std::fs;
+use std::time::Instant;
+
+/// Traffic of one network interface, bytes, as the guest sees the directions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Network {
+    pub devid: u32,
+    pub sent: u64,
+    pub received: u64,
+}
+
+/// One domain.
+#[derive(Clone, Debug)]
+pub(super) struct Row {
+    pub info: DomainInfo,
+    pub networks: Vec<Network>,
+    pub disks: usize,
+    pub vcpus: Option<DomainVcpus>,
+}
+
+/// One moment.
+#[derive(Clone, Debug)]
+pub(super) struct Sample {
+    pub at: Instant,
+    pub node: NodeInfo,
+    pub rows: Vec<Row>,
+}
+
+impl Sample {
+    /// Asks xend for everything.
+    pub(super) fn take(context: &mut Context, with_vcpus: bool) -> Result<Sample, Failure> {
+        let node = match context.ask(&Request::Info)? {
+            Response::Node { node } => *node,
+            other => return Err(unexpected(other)),
+        };
+        let at = Instant::now();
+        let mut domains = context.domains(&[], StateFilter::All)?;
+        domains.retain(|domain| domain.domid.is_some());
+        let mut vcpus = Vec::new();
+        if with_vcpus {
+            let request = Request::VcpuList { domains: vec![] };
+            vcpus = match context.ask(&request)? {
+                Response::Vcpus { domains } => domains,
+                other => return Err(unexpected(other)),
+            };
+        }
+        let mut rows = Vec::new();
+        for info in domains {
+            let networks = devices(context, &info, DeviceClass::Vif)
+                .into_iter()
+                .map(|devid| network(info.domid.unwrap_or(0), devid))
+                .collect();
+            rows.push(Row {
+                networks,
+                disks: devices(context, &info, DeviceClass::Vbd).len(),
+                vcpus: vcpus.iter().find(|v| v.domid == info.domid).cloned(),
+                info,
+            });
+        }
+        Ok(Sample { at, node, rows })
+    }
+}
+
+/// Numbers of a domain's devices. One that ends just now has none.
+fn devices(context: &mut Context, info: &DomainInfo, class: DeviceClass) -> Vec<u32> {
+    if info.domid == Some(0) {
+        return Vec::new();
+    }
+    let request = Request::Devices {
+        domain: info.uuid.clone(),
+        class,
+    };
+    match context.ask(&request) {
+        Ok(Response::Devices { devices }) => devices.iter().map(|d| d.devid).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// The host's end of an interface: what it receives the guest has sent.
+fn network(domid: u32, devid: u32) -> Network {
+    let count = |file: &str| {
+        let path = format!("/sys/class/net/vif{domid}.{devid}/statistics/{file}");
+        let text = fs::read_to_string(path).unwrap_or_default();
+        text.trim().parse().unwrap_or(0)
+    };
+    Network {
+        devid,
+        sent: count("rx_bytes"),
+        received: count("tx_bytes"),
+    }
+}
