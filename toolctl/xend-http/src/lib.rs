@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   Python's xmlrpc.client, old xm ──POST XML──> legacy ──┐
+//!   XenAPI.py, fence_xenapi      ──POST XML──> xenapi ──┤
 //!   browsers, curl, sosreport    ──GET/POST───> pages  ──┤── Ask (one noxen_xend_api::Request) ──> xend
 //!                                                         │
 //!   listen: unix and TCP sockets, a thread a connection, bounded requests
@@ -14,9 +15,11 @@ pub mod http;
 pub mod legacy;
 pub mod listen;
 pub mod pages;
+mod rpc;
 #[cfg(test)]
 mod stand_in;
 mod tree;
+pub mod xenapi;
 
 pub use listen::{serve_tcp, serve_unix};
 

@@ -4,6 +4,9 @@ use crate::Ask;
 use noxen_xend_api::{DomainInfo, DomainState, Fault, NodeInfo, Request, Response};
 use std::sync::Mutex;
 
+/// web1's.
+pub(crate) const UUID: &str = "5e1ad6c1-9a0b-4a2e-8d8f-0c4b5d2f7a11";
+
 #[derive(Default)]
 pub(crate) struct StandIn {
     asked: Mutex<Vec<Request>>,
@@ -24,12 +27,18 @@ fn info(name: &str, domid: u32) -> DomainInfo {
     DomainInfo {
         name: name.into(),
         domid: Some(domid),
-        uuid: "5e1ad6c1-9a0b-4a2e-8d8f-0c4b5d2f7a11".into(),
+        uuid: match domid {
+            0 => "00000000-0000-0000-0000-000000000000".into(),
+            _ => UUID.into(),
+        },
         memory_mib: 64,
         maxmem_mib: 64,
         vcpus: 1,
         online_vcpus: 1,
-        state: DomainState::default(),
+        state: DomainState {
+            running: true,
+            ..DomainState::default()
+        },
         cpu_time_ns: 1_500_000_000,
         start_time: 0.0,
         uptime_s: 1,
@@ -42,7 +51,7 @@ fn info(name: &str, domid: u32) -> DomainInfo {
 
 fn known(domain: &str) -> Result<(), Fault> {
     match domain {
-        "web1" | "3" | "Domain-0" | "0" => Ok(()),
+        "web1" | "3" | "Domain-0" | "0" | UUID => Ok(()),
         other => Err(Fault::invalid_domain(other)),
     }
 }
@@ -66,7 +75,10 @@ impl Ask for StandIn {
                 Ok(Response::Texts { texts })
             }
             Request::Domain { domain } => known(domain).map(|()| Response::Domain {
-                domain: Box::new(info("web1", 3)),
+                domain: Box::new(match domain.as_str() {
+                    "0" | "Domain-0" => info("Domain-0", 0),
+                    _ => info("web1", 3),
+                }),
             }),
             Request::Info => Ok(Response::Node {
                 node: Box::<NodeInfo>::default(),
@@ -84,6 +96,7 @@ impl Ask for StandIn {
             | Request::Unpause { domain }
             | Request::Destroy { domain }
             | Request::Shutdown { domain, .. }
+            | Request::Delete { domain }
             | Request::Change { domain, .. } => {
                 known(domain)?;
                 self.note(request);

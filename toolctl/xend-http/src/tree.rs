@@ -95,6 +95,22 @@ pub fn create(ask: &dyn Ask, form: &Node) -> Result<Node, Fault> {
     domain(ask, &key)
 }
 
+/// Starts a managed domain that is halted.
+pub fn start(ask: &dyn Ask, domain: String, paused: bool) -> Result<(), Fault> {
+    let started = match ask.ask(Request::Start { domain })? {
+        Response::Domain { domain } => domain,
+        other => return Err(unexpected(other)),
+    };
+    if paused {
+        return Ok(());
+    }
+    let domain = match started.domid {
+        Some(domid) => domid.to_string(),
+        None => started.uuid,
+    };
+    done(ask, Request::Unpause { domain })
+}
+
 /// xend's log, at most its last 8 MiB.
 pub fn log(ask: &dyn Ask) -> Result<String, Fault> {
     use std::io::{Read, Seek, SeekFrom};

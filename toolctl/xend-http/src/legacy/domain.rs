@@ -16,6 +16,9 @@ pub(super) const METHODS: &[Method] = &[
     Method { name: "xend.domains", run: domains },
     Method { name: "xend.domains_with_state", run: domains_with_state },
     Method { name: "xend.domain.create", run: create },
+    Method { name: "xend.domain.new", run: new },
+    Method { name: "xend.domain.start", run: start },
+    Method { name: "xend.domain.delete", run: |ask, args| simple(ask, args, |domain| Request::Delete { domain }) },
     Method { name: "xend.domain.destroy", run: |ask, args| simple(ask, args, |domain| Request::Destroy { domain }) },
     Method { name: "xend.domain.pause", run: |ask, args| simple(ask, args, |domain| Request::Pause { domain }) },
     Method { name: "xend.domain.unpause", run: |ask, args| simple(ask, args, |domain| Request::Unpause { domain }) },
@@ -89,6 +92,29 @@ fn create(ask: &dyn Ask, args: &mut Args) -> Result<Value, Fault> {
     let form = args.form()?;
     args.end()?;
     Ok(from_node(&tree::create(ask, &form)?))
+}
+
+fn new(ask: &dyn Ask, args: &mut Args) -> Result<Value, Fault> {
+    let form = args.form()?;
+    args.end()?;
+    let config = noxen_xm_config::sxp_config::from_sxp(&form)
+        .map_err(|error| Fault::generic(error.to_string()))?;
+    tree::done(
+        ask,
+        Request::New {
+            config: Box::new(config),
+        },
+    )?;
+    nothing()
+}
+
+/// `start(domain, paused)`: xend starts it paused, so it is let run unless that was asked for.
+fn start(ask: &dyn Ask, args: &mut Args) -> Result<Value, Fault> {
+    let domain = args.text()?;
+    let paused = args.flag(false)?;
+    args.end()?;
+    tree::start(ask, domain, paused)?;
+    nothing()
 }
 
 fn simple(ask: &dyn Ask, args: &mut Args, request: fn(String) -> Request) -> Result<Value, Fault> {

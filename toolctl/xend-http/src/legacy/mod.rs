@@ -14,9 +14,9 @@ mod node;
 mod value;
 
 use crate::http::{Request as HttpRequest, Response as HttpResponse};
-use crate::Ask;
+use crate::{rpc, Ask};
 use args::Args;
-use dxr::{FaultResponse, MethodCall, MethodResponse, Value};
+use dxr::Value;
 use noxen_xend_api::Fault;
 
 /// One method.
@@ -27,10 +27,7 @@ struct Method {
 
 /// Methods of `xend` that are known and not built.
 const PLANNED: &[&str] = &[
-    "xend.domain.new",
     "xend.domain.create_from_dict",
-    "xend.domain.delete",
-    "xend.domain.start",
     "xend.domain.suspend",
     "xend.domain.resume",
     "xend.domain.save",
@@ -74,53 +71,9 @@ fn methods() -> impl Iterator<Item = &'static Method> {
 
 /// Answers a POST; the path does not matter, as it did not to xend.
 pub fn handle(ask: &dyn Ask, request: &HttpRequest) -> HttpResponse {
-    if request.method != "POST" {
-        return HttpResponse::text(405, "XML-RPC calls are POSTed");
-    }
-    let Ok(text) = std::str::from_utf8(&request.body) else {
-        return HttpResponse::text(400, "the call is not UTF-8");
-    };
-    if depth(text) > MOST_DEPTH {
-        return HttpResponse::text(400, "the call is nested too deeply");
-    }
-    let answer = match MethodCall::from_xml(text) {
-        Ok(call) => answer(ask, &call.name, call.params),
-        // The error of the library repeats the whole call.
-        Err(_) => Err(Fault::internal("this is not an XML-RPC call")),
-    };
-    let xml = match answer {
-        Ok(value) => MethodResponse { value }.to_xml(),
-        Err(fault) => FaultResponse {
-            fault: wire_fault(&fault),
-        }
-        .to_xml(),
-    };
-    match xml {
-        Ok(xml) => HttpResponse::new(200, "text/xml", format!("<?xml version='1.0'?>\n{xml}\n")),
-        Err(error) => {
-            HttpResponse::text(500, format!("the answer cannot be written as XML: {error}"))
-        }
-    }
-}
-
-/// Elements within elements that a call may have: a configuration of 90 levels takes four for each.
-const MOST_DEPTH: usize = 400;
-
-/// How deep the elements of `text` are nested, counted without an XML parser because that one recurses.
-fn depth(text: &str) -> usize {
-    let (mut now, mut most) = (0usize, 0usize);
-    for piece in text.split('<').skip(1) {
-        if piece.starts_with('/') {
-            now = now.saturating_sub(1);
-        } else if !piece.starts_with(['?', '!']) {
-            let tag = piece.split('>').next().unwrap_or_default();
-            if !tag.ends_with('/') {
-                now += 1;
-                most = most.max(now);
-            }
-        }
-    }
-    most
+    rpc::handle(request, |name, params| {
+        answer(ask, name, params).map_err(|fault| wire_fault(&fault))
+    })
 }
 
 /// Faults of code 3 carry the bare name of the domain, which clients put into their own words.

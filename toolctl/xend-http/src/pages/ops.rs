@@ -11,8 +11,6 @@ use noxen_xm_config::sxp::parse;
 /// Operations of one domain that are known and not built.
 const PLANNED: &[&str] = &[
     "configure",
-    "delete",
-    "start",
     "wait_for_devices",
     "save",
     "dump",
@@ -99,14 +97,22 @@ fn create(ask: &dyn Ask, form: &Form) -> Page {
 
 /// Of one domain.
 pub fn domain(ask: &dyn Ask, domain: &str, op: &str, form: &Form) -> Page {
+    if op == "start" {
+        let paused = matches!(form.get("paused"), Some("1" | "true"));
+        return done(domain, tree::start(ask, domain.to_owned(), paused));
+    }
     let request = match request(domain.to_owned(), op, form) {
         Ok(Some(request)) => request,
         Ok(None) if PLANNED.contains(&op) => return not_built("a domain", op),
         Ok(None) => return unknown(op),
         Err(line) => return Page::Status(400, line),
     };
-    match ask.ask(request) {
-        Ok(_) => Page::Done(None),
+    done(domain, ask.ask(request).map(drop))
+}
+
+fn done(domain: &str, outcome: Result<(), Fault>) -> Page {
+    match outcome {
+        Ok(()) => Page::Done(None),
         Err(fault) if fault.code == Fault::INVALID_DOMAIN => {
             Page::Status(404, format!("Not found: {domain}"))
         }
@@ -131,6 +137,7 @@ fn request(domain: String, op: &str, form: &Form) -> Result<Option<Request>, Str
         "unpause" => Request::Unpause { domain },
         "destroy" => Request::Destroy { domain },
         "reset" => Request::Reset { domain },
+        "delete" => Request::Delete { domain },
         "shutdown" => {
             let kind = match field("reason")? {
                 "poweroff" => ShutdownKind::Poweroff,

@@ -1,0 +1,159 @@
+//! The Xen-API 1.0: XML-RPC with sessions, references and records.
+//!
+//! ```text
+//!   <methodCall> C.m(session, ref, ..) ──> session known? ──> class C: method m, or get_ATTR of its record
+//!   {Status: Success, Value: V}  or  {Status: Failure, ErrorDescription: [CODE, argument..]}
+//! ```
+//! Every answer has a Status; XML-RPC faults are only for what is no call. Whole numbers travel as decimal text. A
+//! reference of a VM, its metrics and the host is their UUID. Classes and methods that are not built answer
+//! MESSAGE_METHOD_UNKNOWN.
+
+mod failure;
+mod host;
+mod record;
+mod session;
+mod vm;
+
+pub use session::{Login, Sessions};
+
+use crate::http::{Request, Response};
+use crate::{rpc, Ask};
+use dxr::Value;
+use failure::Failure;
+use std::collections::BTreeMap;
+
+/// A record's attributes.
+type Record = BTreeMap<String, Value>;
+
+/// The interface with its sessions.
+pub struct XenApi {
+    sessions: Sessions,
+}
+
+impl XenApi {
+    /// An interface that admits whom `login` admits.
+    pub fn new(login: Login) -> XenApi {
+        XenApi {
+            sessions: Sessions::new(login),
+        }
+    }
+
+    /// Answers a POST.
+    pub fn handle(&self, ask: &dyn Ask, request: &Request) -> Response {
+        rpc::handle(request, |name, params| Ok(self.answer(ask, name, params)))
+    }
+
+    fn answer(&self, ask: &dyn Ask, name: &str, params: Vec<Value>) -> Value {
+        let pair = |key: &str, value: Value| (key.to_owned(), value);
+        let status = |word: &str| pair("Status", Value::String(word.into()));
+        Value::Struct(match self.call(ask, name, params) {
+            Ok(value) => BTreeMap::from([status("Success"), pair("Value", value)]),
+            Err(failure) => {
+                let words = failure.words().into_iter().map(Value::String).collect();
+                BTreeMap::from([
+                    status("Failure"),
+                    pair("ErrorDescription", Value::Array(words)),
+                ])
+            }
+        })
+    }
+
+    fn call(&self, ask: &dyn Ask, name: &str, params: Vec<Value>) -> Result<Value, Failure> {
+        let mut call = Call {
+            ask,
+            name,
+            given: params.len(),
+            params: params.into_iter(),
+        };
+        if name == "session.login_with_password" {
+            let user = call.text(2)?;
+            let password = call.text(2)?;
+            call.end(2)?;
+            return self.sessions.login(&user, &password).map(Value::String);
+        }
+        let session = call.text(1)?;
+        self.sessions.check(&session)?;
+        match name.split_once('.') {
+            Some(("session", method)) => self.sessions.method(method, &session, &mut call),
+            Some(("VM", method)) => vm::method(method, &mut call),
+            Some(("VM_metrics", method)) => vm::metrics_method(method, &mut call),
+            Some(("host", method)) => host::method(method, &mut call),
+            _ => Err(call.unknown()),
+        }
+    }
+}
+
+/// One call: its name and what is left of its parameters.
+struct Call<'a> {
+    ask: &'a dyn Ask,
+    name: &'a str,
+    given: usize,
+    params: std::vec::IntoIter<Value>,
+}
+
+impl Call<'_> {
+    fn unknown(&self) -> Failure {
+        Failure::MethodUnknown(self.name.to_owned())
+    }
+
+    fn count(&self, expected: usize) -> Failure {
+        Failure::ParameterCount {
+            method: self.name.to_owned(),
+            expected,
+            given: self.given,
+        }
+    }
+
+    /// The next parameter, a text, of `expected` in all.
+    fn text(&mut self, expected: usize) -> Result<String, Failure> {
+        match self.params.next() {
+            Some(Value::String(text)) => Ok(text),
+            Some(_) => Err(Failure::not_supported(
+                self.name,
+                "a parameter",
+                "a text is expected",
+            )),
+            None => Err(self.count(expected)),
+        }
+    }
+
+    /// The next parameter, a truth value; false when absent, as clients of old left it out.
+    fn flag(&mut self) -> bool {
+        matches!(
+            self.params.next(),
+            Some(Value::Boolean(true) | Value::Integer(1))
+        )
+    }
+
+    /// The next parameter, a whole number as decimal text.
+    fn whole(&mut self, expected: usize) -> Result<i64, Failure> {
+        let name = self.name;
+        let wrong = |what: &str| Failure::not_supported(name, what, "a whole number is expected");
+        match self.params.next() {
+            Some(Value::String(text)) => text.parse().map_err(|_| wrong(&text)),
+            Some(Value::Integer(number)) => Ok(number.into()),
+            Some(_) => Err(wrong("a parameter")),
+            None => Err(self.count(expected)),
+        }
+    }
+
+    /// No parameter is left.
+    fn end(&mut self, expected: usize) -> Result<(), Failure> {
+        match self.params.len() {
+            0 => Ok(()),
+            _ => Err(self.count(expected)),
+        }
+    }
+}
+
+/// `get_ATTR` out of a record.
+fn attribute(call: &Call, method: &str, record: &Record) -> Result<Value, Failure> {
+    method
+        .strip_prefix("get_")
+        .and_then(|name| record.get(name))
+        .cloned()
+        .ok_or_else(|| call.unknown())
+}
+
+#[cfg(test)]
+mod tests;

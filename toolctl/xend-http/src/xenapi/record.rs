@@ -1,0 +1,180 @@
+//! Values of records.
+
+use super::Record;
+use dxr::Value;
+use noxen_xend_api::DomainInfo;
+use noxen_xm_config::sxp::Node;
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+/// A text.
+pub fn text(text: impl Into<String>) -> Value {
+    Value::String(text.into())
+}
+
+/// A whole number as decimal text.
+pub fn number(number: impl ToString) -> Value {
+    Value::String(number.to_string())
+}
+
+/// Seconds since the epoch as `YYYYMMDDTHH:MM:SSZ` in UTC: the text form that XenAPI clients take.
+pub fn time(at: SystemTime) -> Value {
+    let seconds = at
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
+    let (day, second) = (seconds / 86_400, seconds % 86_400);
+    // Days of a civil calendar that begins on 1 March of year 0: leap days come last.
+    let shifted = day + 719_468;
+    let era = shifted / 146_097;
+    let of_era = shifted % 146_097;
+    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let march_month = (5 * of_year + 2) / 153;
+    let month_day = of_year - (153 * march_month + 2) / 5 + 1;
+    let month = if march_month < 10 {
+        march_month + 3
+    } else {
+        march_month - 9
+    };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    text(format!(
+        "{year:04}{month:02}{month_day:02}T{:02}:{:02}:{:02}Z",
+        second / 3600,
+        second / 60 % 60,
+        second % 60
+    ))
+}
+
+/// The power state of a domain.
+pub fn power_state(info: &DomainInfo) -> &'static str {
+    let state = &info.state;
+    match info.domid {
+        None => "Halted",
+        Some(_) if state.crashed => "Crashed",
+        Some(_) if state.shutdown || state.dying => "Halted",
+        Some(_) if state.paused => "Paused",
+        Some(_) => "Running",
+    }
+}
+
+/// A lifecycle action's word.
+fn action(word: &str) -> Value {
+    text(match word {
+        "coredump-destroy" => "coredump_and_destroy".into(),
+        "coredump-restart" => "coredump_and_restart".into(),
+        other => other.replace('-', "_"),
+    })
+}
+
+/// The record of a VM, from its short record and its `(domain ..)` form.
+pub fn vm(info: &DomainInfo, form: &Node, host: &str) -> Record {
+    let get = |key: &str| form.get(key).unwrap_or("");
+    let image = form
+        .child("image")
+        .and_then(|image| image.members().first());
+    let image = |key: &str| text(image.and_then(|image| image.get(key)).unwrap_or(""));
+    let bytes = |mib: u64| number(mib << 20);
+    let empty_list = || Value::Array(Vec::new());
+    let empty_map = || Value::Struct(BTreeMap::new());
+    let resident = match info.domid {
+        Some(_) => vec![text(host)],
+        None => Vec::new(),
+    };
+    let shares = BTreeMap::from([
+        ("weight".to_owned(), text(get("cpu_weight"))),
+        ("cap".to_owned(), text(get("cpu_cap"))),
+    ]);
+    let all: Vec<(&str, Value)> = vec![
+        ("uuid", text(&info.uuid)),
+        ("power_state", text(power_state(info))),
+        ("name_label", text(&info.name)),
+        ("name_description", text(get("description"))),
+        ("user_version", number(1)),
+        ("is_a_template", Value::Boolean(false)),
+        ("is_control_domain", Value::Boolean(info.domid == Some(0))),
+        (
+            "auto_power_on",
+            Value::Boolean(get("on_xend_start") == "start"),
+        ),
+        ("resident_on", Value::Array(resident)),
+        ("memory_static_min", number(0)),
+        ("memory_static_max", bytes(info.maxmem_mib)),
+        ("memory_dynamic_min", bytes(info.memory_mib)),
+        ("memory_dynamic_max", bytes(info.memory_mib)),
+        ("VCPUs_max", number(info.vcpus)),
+        ("VCPUs_at_startup", number(info.vcpus)),
+        ("VCPUs_params", Value::Struct(shares)),
+        ("actions_after_shutdown", action(get("on_poweroff"))),
+        ("actions_after_reboot", action(get("on_reboot"))),
+        ("actions_after_suspend", text("")),
+        ("actions_after_crash", action(get("on_crash"))),
+        ("PV_bootloader", text(get("bootloader"))),
+        ("PV_bootloader_args", text(get("bootloader_args"))),
+        ("PV_kernel", image("kernel")),
+        ("PV_ramdisk", image("ramdisk")),
+        ("PV_args", image("args")),
+        ("HVM_boot_policy", text("")),
+        ("HVM_boot_params", empty_map()),
+        ("platform", empty_map()),
+        ("PCI_bus", text("")),
+        ("other_config", empty_map()),
+        ("tools_version", empty_map()),
+        ("consoles", empty_list()),
+        ("VIFs", empty_list()),
+        ("VBDs", empty_list()),
+        ("VTPMs", empty_list()),
+        ("DPCIs", empty_list()),
+        ("DSCSIs", empty_list()),
+        ("crash_dumps", empty_list()),
+        ("security_label", text("")),
+        ("domid", info.domid.map_or_else(|| text("-1"), number)),
+        ("metrics", text(&info.uuid)),
+    ];
+    all.into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
+}
+
+/// The record of a VM's metrics.
+pub fn metrics(info: &DomainInfo) -> Record {
+    let start = SystemTime::UNIX_EPOCH
+        + std::time::Duration::try_from_secs_f64(info.start_time.max(0.0)).unwrap_or_default();
+    let states = [
+        (info.state.running, "running"),
+        (info.state.blocked, "blocked"),
+        (info.state.paused, "paused"),
+        (info.state.dying, "dying"),
+        (info.state.crashed, "crashed"),
+        (info.state.shutdown, "shutdown"),
+    ];
+    let states = states
+        .into_iter()
+        .filter(|(set, _)| *set)
+        .map(|(_, word)| text(word));
+    let all: Vec<(&str, Value)> = vec![
+        ("uuid", text(&info.uuid)),
+        ("memory_actual", number(info.memory_mib << 20)),
+        ("VCPUs_number", number(info.online_vcpus)),
+        ("state", Value::Array(states.collect())),
+        ("start_time", time(start)),
+        ("last_updated", time(SystemTime::now())),
+    ];
+    all.into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn time_is_the_civil_date() {
+        let at = |seconds: u64| time(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+        assert_eq!(at(0), text("19700101T00:00:00Z"));
+        assert_eq!(at(951_782_400), text("20000229T00:00:00Z"));
+        assert_eq!(at(1_709_251_199), text("20240229T23:59:59Z"));
+        assert_eq!(at(4_107_542_400), text("21000301T00:00:00Z"));
+    }
+}

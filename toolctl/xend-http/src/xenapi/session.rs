@@ -1,0 +1,152 @@
+//! Sessions: who has logged in, until they log out or say nothing for a day.
+
+use super::failure::Failure;
+use super::{attribute, host, Call, Record};
+use dxr::Value;
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+/// Most sessions at once; the one that was silent longest goes when there would be more.
+const MOST: usize = 256;
+/// Silence after which a session ends.
+const LIFE: Duration = Duration::from_secs(24 * 3600);
+
+/// Who is admitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Login {
+    /// Whoever could connect: the socket's mode has admitted only root, or the administrator wrote `none`.
+    Anybody,
+}
+
+struct Session {
+    user: String,
+    used: Instant,
+    used_at: SystemTime,
+}
+
+/// All sessions.
+pub struct Sessions {
+    login: Login,
+    open: Mutex<BTreeMap<String, Session>>,
+}
+
+impl Sessions {
+    /// None yet.
+    pub fn new(login: Login) -> Sessions {
+        Sessions {
+            login,
+            open: Mutex::default(),
+        }
+    }
+
+    fn open(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Session>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A new session's reference.
+    pub fn login(&self, user: &str, _password: &str) -> Result<String, Failure> {
+        match self.login {
+            Login::Anybody => {}
+        }
+        if user.len() > 128 {
+            return Err(Failure::Authentication);
+        }
+        let reference =
+            random_uuid().map_err(|error| Failure::Internal(format!("/dev/urandom: {error}")))?;
+        let mut open = self.open();
+        open.retain(|_, session| session.used.elapsed() < LIFE);
+        if open.len() >= MOST {
+            let oldest = open.iter().min_by_key(|(_, session)| session.used);
+            if let Some(oldest) = oldest.map(|(reference, _)| reference.clone()) {
+                open.remove(&oldest);
+            }
+        }
+        let session = Session {
+            user: user.to_owned(),
+            used: Instant::now(),
+            used_at: SystemTime::now(),
+        };
+        open.insert(reference.clone(), session);
+        Ok(reference)
+    }
+
+    /// The session exists; it is used.
+    pub fn check(&self, reference: &str) -> Result<(), Failure> {
+        let mut open = self.open();
+        match open.get_mut(reference) {
+            Some(session) if session.used.elapsed() < LIFE => {
+                session.used = Instant::now();
+                session.used_at = SystemTime::now();
+                Ok(())
+            }
+            _ => Err(Failure::SessionInvalid(reference.to_owned())),
+        }
+    }
+
+    /// `session.METHOD`.
+    pub(super) fn method(
+        &self,
+        method: &str,
+        reference: &str,
+        call: &mut Call,
+    ) -> Result<Value, Failure> {
+        match method {
+            "logout" => {
+                call.end(1)?;
+                self.open().remove(reference);
+                Ok(Value::String(String::new()))
+            }
+            "get_all" => {
+                call.end(1)?;
+                // References of others are keys to their sessions.
+                Ok(Value::Array(vec![Value::String(reference.to_owned())]))
+            }
+            _ => {
+                let asked = call.text(2)?;
+                call.end(2)?;
+                if asked != reference {
+                    return Err(Failure::HandleInvalid("session", asked));
+                }
+                let record = self.record(reference, call)?;
+                match method {
+                    "get_record" => Ok(Value::Struct(record)),
+                    _ => attribute(call, method, &record),
+                }
+            }
+        }
+    }
+
+    fn record(&self, reference: &str, call: &Call) -> Result<Record, Failure> {
+        let host = host::uuid(call.ask)?;
+        let open = self.open();
+        let session = open.get(reference);
+        let text = |text: &str| Value::String(text.to_owned());
+        let user = session.map_or("", |session| session.user.as_str());
+        let active = session.map_or(SystemTime::UNIX_EPOCH, |session| session.used_at);
+        Ok(Record::from([
+            ("uuid".to_owned(), text(reference)),
+            ("this_host".to_owned(), text(&host)),
+            ("this_user".to_owned(), text(user)),
+            ("last_active".to_owned(), super::record::time(active)),
+        ]))
+    }
+}
+
+/// A version 4 UUID.
+fn random_uuid() -> std::io::Result<String> {
+    let mut bytes = [0u8; 16];
+    std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok([
+        &hex[..8],
+        &hex[8..12],
+        &hex[12..16],
+        &hex[16..20],
+        &hex[20..],
+    ]
+    .join("-"))
+}
