@@ -7,12 +7,17 @@
 //!
 //!   xenbus.rs    store states of a device's two ends -> what its back end does
 //!   grant.rs     pages that a guest grants            sring.rs   the request rings on them
-//!   block/       disks on such rings
+//!   block/       disks on such rings               net/       network interfaces
+//!
+//!   events.rs    rings of events in one page --> fb.rs (screen), kbd.rs (keyboard and pointer)
 //! ```
 
 pub mod block;
 pub mod console;
+pub mod events;
+pub mod fb;
 pub mod grant;
+pub mod kbd;
 pub mod net;
 pub mod pty;
 pub mod ring;
