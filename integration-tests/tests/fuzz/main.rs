@@ -222,3 +222,21 @@ fn sxp_of_any_text_returns_and_reads_back() {
         &[b"(", b")", b"'", b"\"", b"\\", b"((((((((", b"#", b" "],
     );
 }
+
+#[test]
+fn netif_rings_of_any_contents_return() {
+    fuzz(
+        "netif_rings",
+        &[targets::rings::seed()],
+        &[b"\x01\0\0\0", b"\x04\0"],
+    );
+}
+
+#[test]
+fn event_rings_of_any_contents_return() {
+    fuzz(
+        "event_rings",
+        &[targets::rings::seed()[..5 * 4096].to_vec()],
+        &[b"\x02\0\0\0", b"\x03\0"],
+    );
+}

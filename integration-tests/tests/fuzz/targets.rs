@@ -5,6 +5,9 @@
 //!   fuzz/ (cargo-fuzz)         the same functions under libFuzzer, for long runs
 //! ```
 
+#[path = "rings.rs"]
+pub mod rings;
+
 use noxen_kernel_image::{KernelFile, KernelImage};
 use noxen_xenstore::{path, perms, wire};
 
@@ -13,12 +16,14 @@ pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
 #[allow(dead_code)] // libFuzzer's programs use one each.
-pub const TARGETS: [Target; 5] = [
+pub const TARGETS: [Target; 7] = [
     ("kernel_file", kernel_file),
     ("kernel_elf", kernel_elf),
     ("xenstore_wire", xenstore_wire),
     ("xm_config", xm_config),
     ("sxp", sxp),
+    ("netif_rings", rings::netif),
+    ("event_rings", rings::events),
 ];
 
 /// Largest unpacked image that a fuzz run really unpacks; the declared size itself is checked by `open`.
