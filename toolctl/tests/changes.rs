@@ -3,7 +3,7 @@
 mod common;
 
 use common::*;
-use noxen_xend_api::{Answer, Change, Request, Response, Share};
+use noxen_xend_api::{Answer, Change, Request, Response, Sedf, SedfChange, Share};
 use std::io::Write;
 use std::process::Stdio;
 
@@ -93,6 +93,7 @@ fn shares(request: &Request) -> Answer {
         domid,
         weight,
         cap,
+        sedf: Sedf::default(),
     };
     match request {
         Request::Shares { domains } if domains.is_empty() => Answer::Ok(Response::Shares {
@@ -143,6 +144,37 @@ tenant03                             3    512
     let ran = root.run(&["sched-credit", "-w", "512"]);
     assert_eq!(ran.err, "Error: No domain given.\n");
     assert!(ran.out.starts_with("Usage: xm sched-credit "));
+}
+
+#[test]
+fn sched_sedf_lists_and_sets() {
+    let root = Root::new();
+    let asked = serve(&root, shares);
+    root.run(&["sched-sedf"]).is(
+        0,
+        "Name                                ID Period(ms) Slice(ms) Lat(ms) Extra Weight
+Domain-0                             0     100.0       0.0     0.0      1      0
+tenant03                             3     100.0       0.0     0.0      1      0
+",
+        "",
+    );
+    root.run(&["sched-sedf", "a", "-p", "20", "--slice=5", "-e0", "-w2"])
+        .is(0, "", "");
+    assert_eq!(
+        asked.lock().unwrap().last(),
+        Some(&Request::Change {
+            domain: "a".into(),
+            change: Change::Sedf(SedfChange {
+                period_ms: Some(20.0),
+                slice_ms: Some(5.0),
+                latency_ms: None,
+                extra: Some(false),
+                weight: Some(2),
+            })
+        })
+    );
+    let ran = root.run(&["sched-sedf", "-p", "20"]);
+    assert_eq!(ran.err, "Error: No domain given.\n");
 }
 
 #[test]

@@ -5,8 +5,8 @@
 //!   configs/scripts/*                                   -> DIR/etc/xen/scripts (executable)
 //!   configs/systemd/*                                   -> DIR/lib/systemd/system    (they name DIR/bin, DIR/etc)
 //!   configs/init.d/*, configs/default/*                 -> DIR/etc/init.d, DIR/etc/default
-//!   configs/man/NAME.N                                  -> DIR/share/man/manN
-//!   configs/completions/*                               -> DIR/share/bash-completion/completions
+//!   toolctl gen man                                     -> DIR/share/man/manN
+//!   toolctl gen completion                              -> where bash, zsh and fish look for them
 //!   configs/ (the rest)                                 -> DIR/etc/xen; a file of the user's is kept
 //! ```
 
@@ -17,6 +17,7 @@ use noxen_integration_tests::layout;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 const PROGRAMS: [&str; 4] = ["toolctl", "xend", "xenstored", "noxen-vmm"];
 
@@ -41,6 +42,7 @@ pub fn command(args: &[String]) -> Result<u8> {
         &layout::repo_root().join("configs"),
         &prefix,
     )?;
+    generated(&layout::bin_dir().join("toolctl"), &prefix)?;
     Ok(0)
 }
 
@@ -78,6 +80,49 @@ fn install(programs: &Path, configs: &Path, prefix: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Writes what toolctl makes out of its own definitions: manual pages and completions.
+fn generated(toolctl: &Path, prefix: &Path) -> Result<()> {
+    let dir = std::env::temp_dir().join(format!("noxen-generated-{}", std::process::id()));
+    for what in ["man", "completion"] {
+        let status = Command::new(toolctl)
+            .args(["gen", what, "--dir"])
+            .arg(&dir)
+            .status()
+            .with_context(|| format!("cannot run {}", toolctl.display()))?;
+        if !status.success() {
+            bail!("{} gen {what} failed: {status}", toolctl.display());
+        }
+    }
+    let done = files_below(&dir)?.iter().try_for_each(|file| {
+        let name = file.file_name().and_then(|name| name.to_str());
+        let bytes = fs::read(file)?;
+        for to in place_of_generated(name.unwrap_or_default()) {
+            put(&bytes, &prefix.join(to), 0o644)?;
+        }
+        Ok(())
+    });
+    fs::remove_dir_all(&dir)?;
+    done
+}
+
+/// Where a generated file goes. bash loads completions by the command's name, and ours has two.
+fn place_of_generated(name: &str) -> Vec<PathBuf> {
+    match name {
+        "xm.bash" => vec![
+            "share/bash-completion/completions/xm".into(),
+            "share/bash-completion/completions/toolctl".into(),
+        ],
+        "_xm" => vec!["share/zsh/site-functions/_xm".into()],
+        "xm.fish" => vec!["share/fish/vendor_completions.d/xm.fish".into()],
+        page => {
+            let section = page.rsplit('.').next().unwrap_or("1");
+            vec![Path::new("share/man")
+                .join(format!("man{section}"))
+                .join(page)]
+        }
+    }
+}
+
 /// A unit or init script with the places where this installation has things: units have to give programs by their
 /// full paths, and the domains' settings are below DIR as well.
 fn placed(text: &str, prefix: &Path) -> String {
@@ -100,21 +145,6 @@ fn destination(relative: &Path) -> Option<(PathBuf, u32, bool)> {
         "init.d" if inside => (Path::new("etc").join(relative), 0o755, true),
         "default" if inside => (Path::new("etc").join(relative), 0o644, true),
         "systemd" if inside => (Path::new("lib/systemd/system").join(name), 0o644, false),
-        "completions" if inside => (
-            Path::new("share/bash-completion/completions").join(name),
-            0o644,
-            false,
-        ),
-        "man" if inside => {
-            let section = relative.extension()?.to_str()?;
-            (
-                Path::new("share/man")
-                    .join(format!("man{section}"))
-                    .join(name),
-                0o644,
-                false,
-            )
-        }
         _ => (Path::new("etc/xen").join(relative), 0o644, true),
     })
 }
@@ -173,7 +203,6 @@ mod tests {
             "scripts/block",
             "systemd/xend.service",
             "init.d/xendomains",
-            "man/xm.1",
         ] {
             let path = configs.join(file);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -195,10 +224,6 @@ mod tests {
             fs::metadata(script).unwrap().permissions().mode() & 0o777,
             0o755
         );
-        assert_eq!(
-            fs::read(prefix.join("share/man/man1/xm.1")).unwrap(),
-            b"ours"
-        );
         let mode = fs::metadata(prefix.join("etc/xen/scripts/block"))
             .unwrap()
             .permissions()
@@ -211,6 +236,36 @@ mod tests {
             fs::read(prefix.join("etc/xen/demo.cfg")).unwrap(),
             b"the user's"
         );
+        fs::remove_dir_all(base).unwrap();
+    }
+
+    #[test]
+    fn generated_pages_and_completions_go_where_man_and_the_shells_look() {
+        let base = std::env::temp_dir().join(format!("noxen-place-{}", std::process::id()));
+        fs::create_dir_all(&base).unwrap();
+        let toolctl = base.join("toolctl");
+        let script = "#!/bin/sh\nmkdir -p $4\ncase $2 in\nman) echo page > $4/xm.1; echo file > $4/xmdomain.cfg.5;;\n\
+                      completion) echo b > $4/xm.bash; echo z > $4/_xm; echo f > $4/xm.fish;;\nesac\n";
+        fs::write(&toolctl, script).unwrap();
+        fs::set_permissions(&toolctl, fs::Permissions::from_mode(0o755)).unwrap();
+        let prefix = base.join("prefix");
+        generated(&toolctl, &prefix).unwrap();
+        for (path, text) in [
+            ("share/man/man1/xm.1", "page\n"),
+            ("share/man/man5/xmdomain.cfg.5", "file\n"),
+            ("share/bash-completion/completions/xm", "b\n"),
+            ("share/bash-completion/completions/toolctl", "b\n"),
+            ("share/zsh/site-functions/_xm", "z\n"),
+            ("share/fish/vendor_completions.d/xm.fish", "f\n"),
+        ] {
+            assert_eq!(
+                fs::read_to_string(prefix.join(path)).unwrap(),
+                text,
+                "{path}"
+            );
+        }
+        fs::write(&toolctl, "#!/bin/sh\nexit 1\n").unwrap();
+        assert!(generated(&toolctl, &prefix).is_err());
         fs::remove_dir_all(base).unwrap();
     }
 }

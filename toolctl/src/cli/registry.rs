@@ -4,8 +4,8 @@ use super::command::{Command, Group};
 use crate::commands::{
     api_only, config, console, cpupool, create, debug_keys, delete, destroy, device, dmesg, domid,
     domname, domstate, gen, help, info, list, log, mem_max, mem_set, new, no_devices, pause,
-    planned, reboot, rename, reset, sched_credit, serve, shell, shutdown, start, sysrq, top,
-    trigger, unpause, uptime, vcpu_list, vcpu_pin, vcpu_set,
+    planned, reboot, rename, reset, sched_credit, sched_sedf, serve, shell, shutdown, start, sysrq,
+    top, trigger, unpause, uptime, vcpu_list, vcpu_pin, vcpu_set,
 };
 
 /// A command, built or planned.
@@ -55,7 +55,7 @@ const ENTRIES: &[Entry] = &[
     Built(&serve::COMMAND),
     Built(&sched_credit::COMMAND),
     Built(&sched_credit::COMMAND_2),
-    Planned("sched-sedf"),
+    Built(&sched_sedf::COMMAND),
     Built(&device::block_attach::COMMAND),
     Built(&device::block_detach::COMMAND),
     Built(&device::block_list::COMMAND),

@@ -29,6 +29,7 @@ pub mod reboot;
 pub mod rename;
 pub mod reset;
 pub mod sched_credit;
+pub mod sched_sedf;
 pub mod serve;
 pub mod shell;
 pub mod shutdown;

@@ -3,7 +3,7 @@
 //! When one is built it gets a module of its own and its line here goes.
 
 use crate::cli::command::{Command, Group};
-use Group::{Device, Domain, Other, Scheduler, Security, Vnet};
+use Group::{Device, Domain, Other, Security, Vnet};
 
 const fn planned(
     group: Group,
@@ -34,7 +34,6 @@ const PLANNED: &[Command] = &[
     planned(Domain, "resume", "<Domain> [-p|--paused]", "Resume a managed domain that was suspended."),
     planned(Domain, "save", "[-c|--checkpoint] <Domain> <CheckpointFile>", "Save a domain's state to restore it later."),
     planned(Domain, "suspend", "<Domain>", "Suspend a managed domain to disk."),
-    planned(Scheduler, "sched-sedf", "<Domain> [options]", "Show or set EDF parameters of domains."),
     planned(Device, "pci-attach", "<Domain> <domain:bus:slot.func> [virtual slot]", "Give a domain a PCI device."),
     planned(Device, "pci-detach", "<Domain> <domain:bus:slot.func>", "Take a PCI device from a domain."),
     planned(Device, "scsi-attach", "<Domain> <PhysScsiDevice> <VirtScsiDevice> [BackDomain]", "Give a domain a SCSI device."),

@@ -114,6 +114,7 @@ mod tests {
             domid: Some(3),
             weight: 512,
             cap: 50,
+            sedf: noxen_xend_api::Sedf::default(),
         };
         assert_eq!(
             row(&share, true),

@@ -75,3 +75,14 @@ fn every_built_command_is_completed_by_every_shell() {
         );
     }
 }
+
+#[test]
+fn manual_pages_render_without_warnings() {
+    for (name, text) in man() {
+        let args = ["-man", "-ww", "-z", "-Kutf8"];
+        // A host without groff cannot say anything about the pages; the lab's hosts have it.
+        if let Some((right, errors)) = check("groff", &args, &text) {
+            assert!(right && errors.is_empty(), "{name}: {errors}");
+        }
+    }
+}

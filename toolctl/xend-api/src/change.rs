@@ -40,6 +40,8 @@ pub enum Change {
         /// Per cent of one CPU; 0: no cap.
         cap: Option<i64>,
     },
+    /// How much CPU time it has in each period; what is absent stays.
+    Sedf(SedfChange),
     /// A request key for its kernel.
     Sysrq {
         /// One character.
@@ -54,8 +56,53 @@ pub enum Change {
     },
 }
 
+/// New values of [`Sedf`].
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct SedfChange {
+    /// Milliseconds.
+    pub period_ms: Option<f64>,
+    /// Milliseconds.
+    pub slice_ms: Option<f64>,
+    /// Milliseconds.
+    pub latency_ms: Option<f64>,
+    /// May it have what nobody wants?
+    pub extra: Option<bool>,
+    /// Weight.
+    pub weight: Option<i64>,
+}
+
+/// Parameters of xm's `sched-sedf`: CPU time that a domain has in each period.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Sedf {
+    /// Milliseconds.
+    pub period_ms: f64,
+    /// CPU time in each period, milliseconds.
+    pub slice_ms: f64,
+    /// Milliseconds; kept, without a counterpart in Linux's scheduler.
+    pub latency_ms: f64,
+    /// It may have more than its slice when CPUs are idle: then the slice bounds nothing.
+    pub extra: bool,
+    /// Weight; 0: that of sched-credit.
+    pub weight: i64,
+}
+
+impl Default for Sedf {
+    /// What a domain has that nothing was set for.
+    fn default() -> Sedf {
+        Sedf {
+            period_ms: 100.0,
+            slice_ms: 0.0,
+            latency_ms: 0.0,
+            extra: true,
+            weight: 0,
+        }
+    }
+}
+
 /// What the scheduler knows of a domain.
-#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
 pub struct Share {
     /// Name.
     pub name: String,
@@ -65,6 +112,8 @@ pub struct Share {
     pub weight: i64,
     /// Per cent of one CPU; 0: no cap.
     pub cap: i64,
+    /// Period, slice and so on.
+    pub sedf: Sedf,
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ pub mod info;
 pub mod message;
 pub mod paths;
 
-pub use change::{Change, Share};
+pub use change::{Change, Sedf, SedfChange, Share};
 pub use client::{Client, ClientError};
 pub use config::{Cpus, DomainConfig};
 pub use device::{DeviceClass, DeviceConfig, DeviceInfo, Disk, Vif};

@@ -8,6 +8,7 @@
 //! A host without a writable cgroup2 runs domains all the same, each with the default share.
 
 use noxen_xend_api::paths::Paths;
+use noxen_xend_api::Sedf;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -127,6 +128,18 @@ impl Groups {
         Ok(())
     }
 
+    /// Sets what `sched-sedf` asks for: CPU time in each period, and the weight unless it is 0.
+    pub fn set_sedf(&self, domid: u32, sedf: &Sedf) -> Result<(), CgroupError> {
+        let group = self.group(domid)?;
+        let path = group.join("cpu.max");
+        fs::write(&path, sedf_text(sedf)).map_err(failed("write to", &path))?;
+        if sedf.weight != 0 {
+            let path = group.join("cpu.weight");
+            fs::write(&path, weight_text(sedf.weight)).map_err(failed("write to", &path))?;
+        }
+        Ok(())
+    }
+
     /// Removes the group of a domain that is gone, and with the last one what held them.
     pub fn remove(&self, domid: u32) {
         let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -155,6 +168,16 @@ fn cap_text(cap: i64) -> String {
     }
 }
 
+/// Slice and period as quota and period; no quota for a domain that may have more.
+fn sedf_text(sedf: &Sedf) -> String {
+    let us = |ms: f64| (ms * 1000.0).round() as u64;
+    let period = us(sedf.period_ms);
+    match sedf.extra {
+        true => format!("max {period}"),
+        false => format!("{} {period}", us(sedf.slice_ms).max(LEAST_QUOTA_US)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -174,6 +197,19 @@ mod tests {
     fn weights_keep_their_ratios_as_far_as_the_kernels_range_goes() {
         let scaled = [1, 128, 256, 512, 25_600, 65_535].map(weight_text);
         assert_eq!(scaled, ["1", "50", "100", "200", "10000", "10000"]);
+    }
+
+    #[test]
+    fn slice_bounds_only_who_may_have_no_extra_time() {
+        let mut sedf = Sedf {
+            period_ms: 20.0,
+            slice_ms: 5.5,
+            extra: false,
+            ..Sedf::default()
+        };
+        assert_eq!(sedf_text(&sedf), "5500 20000");
+        sedf.extra = true;
+        assert_eq!(sedf_text(&sedf), "max 20000");
     }
 
     #[test]

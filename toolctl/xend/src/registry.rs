@@ -13,7 +13,7 @@
 use crate::atomic;
 use crate::devices::Device;
 use noxen_xend_api::paths::Paths;
-use noxen_xend_api::DomainConfig;
+use noxen_xend_api::{DomainConfig, Sedf};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io;
@@ -73,6 +73,9 @@ pub struct Record {
     pub shutdown_reason: Option<String>,
     /// When it was asked to shut down, seconds since the epoch.
     pub shutdown_asked: Option<f64>,
+    /// What `sched-sedf` has set for it.
+    #[serde(default)]
+    pub sedf: Option<Sedf>,
     /// Renamed by rename-restart: the domain that is still to be started in its place.
     pub successor: Option<Successor>,
     /// Its devices, also while they come and go.
@@ -121,6 +124,7 @@ impl Record {
             vm_path: format!("/vm/{uuid}"),
             shutdown_reason: None,
             shutdown_asked: None,
+            sedf: None,
             successor: None,
             devices: Vec::new(),
             next_vif: 0,

@@ -4,7 +4,7 @@ use crate::cgroup::Groups;
 use crate::domain::Domain;
 use crate::node::{Node, Target};
 use crate::{cgroup, info, warning};
-use noxen_xend_api::{DomainConfig, Fault, Share};
+use noxen_xend_api::{DomainConfig, Fault, Sedf, SedfChange, Share};
 use std::sync::Arc;
 
 /// Weight and cap that `config` asks for.
@@ -74,6 +74,64 @@ pub fn set(
     Ok(())
 }
 
+/// Sets what is given of period, slice and so on.
+pub fn set_sedf(node: &Node, domain: &Arc<Domain>, change: &SedfChange) -> Result<(), Fault> {
+    let record = domain.record();
+    let sedf = changed(record.sedf.unwrap_or_default(), change)?;
+    let cannot = |why: String| Fault::generic(format!("The CPU share cannot be set: {why}"));
+    match &node.options.scopes {
+        // systemd chooses the period; the ratio is kept.
+        Some(scopes) => {
+            let cap = match sedf.extra {
+                true => 0,
+                false => (sedf.slice_ms * 100.0 / sedf.period_ms).ceil() as i64,
+            };
+            let (weight, _) = configured(&record.config);
+            let weight = if sedf.weight == 0 {
+                weight
+            } else {
+                sedf.weight
+            };
+            scopes
+                .set(record.domid, weight, cap)
+                .map_err(|e| cannot(e.to_string()))?;
+        }
+        None => Groups::of(&node.options.paths)
+            .set_sedf(record.domid, &sedf)
+            .map_err(|e| cannot(e.to_string()))?,
+    }
+    node.save(domain, |r| r.sedf = Some(sedf))?;
+    Ok(())
+}
+
+/// `sedf` with `change`, if Linux's scheduler can do that.
+fn changed(sedf: Sedf, change: &SedfChange) -> Result<Sedf, Fault> {
+    let sedf = Sedf {
+        period_ms: change.period_ms.unwrap_or(sedf.period_ms),
+        slice_ms: change.slice_ms.unwrap_or(sedf.slice_ms),
+        latency_ms: change.latency_ms.unwrap_or(sedf.latency_ms),
+        extra: change.extra.unwrap_or(sedf.extra),
+        weight: change.weight.unwrap_or(sedf.weight),
+    };
+    let wrong = if !(1.0..=1000.0).contains(&sedf.period_ms) {
+        "the period must be from 1 to 1000 ms"
+    } else if !sedf.slice_ms.is_finite() || sedf.slice_ms < 0.0 {
+        "the slice must be 0 ms or more"
+    } else if !sedf.extra && sedf.slice_ms < 1.0 {
+        "a domain without extra time needs a slice of 1 ms or more"
+    } else if !(0.0..=1e6).contains(&sedf.latency_ms) {
+        "the latency must be 0 ms or more"
+    } else if !(0..=65535).contains(&sedf.weight) {
+        "the weight must be from 1 to 65535, or 0 for none"
+    } else {
+        return Ok(sedf);
+    };
+    // xm printed the hypervisor's -EINVAL.
+    Err(Fault::generic(format!(
+        "Failed to set sedf parameters (rv=-22): {wrong}."
+    )))
+}
+
 /// Are weight and cap in range?
 pub fn check(config: &DomainConfig) -> Result<(), Fault> {
     let (weight, cap) = configured(config);
@@ -96,6 +154,7 @@ pub fn list(targets: &[Target]) -> Vec<Share> {
                 domid: Some(0),
                 weight: cgroup::DEFAULT_WEIGHT,
                 cap: 0,
+                sedf: Sedf::default(),
             },
             Target::Managed(config) => {
                 let (weight, cap) = configured(config);
@@ -104,6 +163,7 @@ pub fn list(targets: &[Target]) -> Vec<Share> {
                     domid: None,
                     weight,
                     cap,
+                    sedf: Sedf::default(),
                 }
             }
             Target::Guest(domain) => {
@@ -114,8 +174,59 @@ pub fn list(targets: &[Target]) -> Vec<Share> {
                     domid: Some(record.domid),
                     weight,
                     cap,
+                    sedf: record.sedf.unwrap_or_default(),
                 }
             }
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sedf_keeps_what_is_not_given_and_refuses_what_no_scheduler_does() {
+        let first = SedfChange {
+            period_ms: Some(20.0),
+            slice_ms: Some(5.0),
+            extra: Some(false),
+            ..SedfChange::default()
+        };
+        let sedf = changed(Sedf::default(), &first).unwrap();
+        assert_eq!(
+            (sedf.period_ms, sedf.slice_ms, sedf.extra),
+            (20.0, 5.0, false)
+        );
+        let second = SedfChange {
+            weight: Some(2),
+            ..SedfChange::default()
+        };
+        let sedf = changed(sedf, &second).unwrap();
+        assert_eq!((sedf.period_ms, sedf.weight), (20.0, 2));
+        for wrong in [
+            SedfChange {
+                period_ms: Some(0.5),
+                ..SedfChange::default()
+            },
+            SedfChange {
+                slice_ms: Some(0.0),
+                ..SedfChange::default()
+            },
+            SedfChange {
+                slice_ms: Some(f64::NAN),
+                ..SedfChange::default()
+            },
+            SedfChange {
+                weight: Some(-1),
+                ..SedfChange::default()
+            },
+        ] {
+            let text = changed(sedf, &wrong).unwrap_err().message;
+            assert!(
+                text.starts_with("Failed to set sedf parameters (rv=-22): "),
+                "{text}"
+            );
+        }
+    }
 }

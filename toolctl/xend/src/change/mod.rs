@@ -34,6 +34,7 @@ pub fn change(node: &Node, domain: &str, change: Change) -> Result<Response, Fau
         Change::MaxMemory { mib } => memory::set_maximum(node, &guest, mib),
         Change::Name { name } => name::rename(node, &guest, &name),
         Change::Credit { weight, cap } => share::set(node, &guest, weight, cap),
+        Change::Sedf(change) => share::set_sedf(node, &guest, &change),
         Change::Sysrq { key } => signal::sysrq(node, &guest, key),
         Change::Trigger { trigger, vcpu } => signal::trigger(&guest, &trigger, vcpu),
     }?;
@@ -54,7 +55,7 @@ fn not_of_the_host(domain: &str, change: &Change) -> Fault {
             "it has what the guests leave of the host's",
         ),
         Change::Name { .. } => ("rename", "it is this host"),
-        Change::Credit { .. } => (
+        Change::Credit { .. } | Change::Sedf(_) => (
             "schedule",
             "use the host's own cgroups, such as systemctl set-property",
         ),

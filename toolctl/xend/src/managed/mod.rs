@@ -90,7 +90,7 @@ pub fn change(node: &Node, mut config: DomainConfig, change: Change) -> Result<(
             share::check(&config)?;
         }
         Change::Pin { vcpu, cpus } => pin(&mut config, vcpu, &cpus)?,
-        Change::Sysrq { .. } | Change::Trigger { .. } => {
+        Change::Sysrq { .. } | Change::Trigger { .. } | Change::Sedf(_) => {
             return Err(Fault::generic(format!("Domain '{name}' is not started")))
         }
     }
