@@ -48,6 +48,21 @@ impl Quota {
         outstanding_bytes: 16 << 20,
     };
 
+    /// No limit at all: what soft limits are until somebody sets them.
+    pub const UNLIMITED: Quota = Quota {
+        nodes: u32::MAX,
+        value_bytes: u32::MAX,
+        watches: u32::MAX,
+        transactions: u32::MAX,
+        transaction_nodes: u32::MAX,
+        transaction_bytes: u32::MAX,
+        perms: u32::MAX,
+        outstanding_bytes: u32::MAX,
+    };
+
+    /// The limits that can be soft ones.
+    pub const SOFT: [&'static str; 3] = ["nodes", "watches", "transactions"];
+
     const NAMES: [&'static str; 8] = [
         "nodes",
         "size",

@@ -8,18 +8,25 @@
 //! from one connection's input it writes to any connection's output.
 
 use std::collections::{HashMap, VecDeque};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Instant;
 
-use noxen_xenstore::server::{ConnId, ConnKind, Sink};
+use noxen_xenstore::server::{ConnId, ConnKind, Limit, Sink, Task};
 use noxen_xenstore::wire::{Decoder, Op};
 use noxen_xenstore::DomId;
 use rustix::event::epoll::EventFlags;
 
+use crate::credit::Credit;
+use crate::handover::PeerState;
 use crate::journal::GuestState;
 use crate::listeners::Door;
 use crate::log::Log;
 use crate::output::Output;
 use crate::recovery::Absent;
+use crate::upgrade::Wanted;
 
 /// A connected client.
 #[derive(Debug)]
@@ -34,6 +41,10 @@ pub struct Peer {
     pub interest: EventFlags,
     /// Waits in the run queue.
     pub queued: bool,
+    /// Conflicts that it may still cause.
+    pub credit: Credit,
+    /// Has none left: is not served for now.
+    pub held: bool,
     /// Had its share of this turn.
     pub served: bool,
     /// The client has closed its side; what it sent before still counts.
@@ -63,6 +74,8 @@ pub struct Table {
     pub dirty: Vec<usize>,
     /// Connections to be closed at the end of the turn.
     pub doomed: Vec<usize>,
+    /// Connections that made another's transaction fail in this turn.
+    pub blamed: Vec<usize>,
     /// Guests whose noxen-vmm has yet to come back after a restart: their
     /// last replies. Their indices have an output but no peer.
     absent: HashMap<usize, (ConnId, VecDeque<Vec<u8>>)>,
@@ -80,6 +93,8 @@ impl Table {
             conn: None,
             interest: EventFlags::IN,
             queued: false,
+            credit: Credit::default(),
+            held: false,
             served: false,
             ended: false,
         };
@@ -145,10 +160,45 @@ impl Table {
         Some(())
     }
 
+    /// Every connection as the next daemon needs it, and their indices.
+    pub fn for_next(&mut self) -> (Vec<PeerState>, Vec<usize>) {
+        let (mut states, mut indices) = (Vec::new(), Vec::new());
+        for index in 0..self.peers.len() {
+            let Some(peer) = &self.peers[index] else {
+                continue;
+            };
+            let route = peer.conn.and_then(|c| self.route_of(c));
+            let (ready, sent, events) = self.outputs[index].parts();
+            states.push(PeerState {
+                door: peer.door,
+                conn: route.map(|r| (r.conn, r.kind, r.replies)),
+                ended: peer.ended,
+                input: peer.input.held().to_vec(),
+                ready,
+                sent,
+                events,
+            });
+            indices.push(index);
+        }
+        (states, indices)
+    }
+
     /// What a checkpoint has to know of every guest.
     pub fn guests(&mut self) -> Vec<GuestState> {
+        self.guests_that(|_| true)
+    }
+
+    /// The same of those whose noxen-vmm is away.
+    pub fn absent_guests(&mut self) -> Vec<GuestState> {
+        self.guests_that(|peer| peer.is_none())
+    }
+
+    fn guests_that(&mut self, wanted: impl Fn(&Option<Peer>) -> bool) -> Vec<GuestState> {
         let mut all = Vec::new();
         for route in self.routes.iter().flatten() {
+            if !wanted(&self.peers[route.peer]) {
+                continue;
+            }
             if matches!(route.kind, ConnKind::Guest(_)) {
                 let mut unsent = self.outputs[route.peer].unsent();
                 if let Some((_, kept)) = self.absent.get(&route.peer) {
@@ -229,6 +279,8 @@ pub struct Outbox<'a> {
     pub routes: &'a [Option<Route>],
     pub dirty: &'a mut Vec<usize>,
     pub doomed: &'a mut Vec<usize>,
+    pub blamed: &'a mut Vec<usize>,
+    pub wanted: &'a mut Option<Wanted>,
     pub log: &'a mut Log,
 }
 
@@ -251,13 +303,19 @@ impl Sink for Outbox<'_> {
             output.reply(kind as u32, req_id, tx_id, payload);
         } else if !output.event(payload, route.limit) {
             match route.kind {
-                ConnKind::Guest(domid) => self.log.limited(&format!(
-                    "domain {domid} does not read its ring: {} bytes wait, a watch event is dropped",
-                    output.pending()
-                )),
+                ConnKind::Guest(domid) => {
+                    let text = format!(
+                        "domain {domid} does not read its ring: {} bytes wait (limit outstanding is {}), a watch event is dropped",
+                        output.pending(),
+                        route.limit
+                    );
+                    self.log.about(domid, "outstanding", Instant::now(), &text);
+                }
                 ConnKind::Tool | ConnKind::ReadOnlyTool => {
                     let bytes = output.pending();
-                    self.log.limited(&format!("a tool does not read its events: {bytes} bytes wait, disconnected"));
+                    self.log.limited(&format!(
+                        "a tool does not read its events: {bytes} bytes wait, disconnected"
+                    ));
                     self.doomed.push(route.peer);
                 }
             }
@@ -273,4 +331,51 @@ impl Sink for Outbox<'_> {
     fn log(&mut self, line: &str) {
         self.log.line(line);
     }
+
+    fn limit(&mut self, domid: DomId, limit: Limit) {
+        let Limit { name, value, soft } = limit;
+        let text = match soft {
+            false => format!("domain {domid} is refused more: its limit of {name} is {value}"),
+            true => format!("domain {domid} is over the soft limit of {name}, {value}"),
+        };
+        self.log.about(domid, name, Instant::now(), &text);
+    }
+
+    fn conflict(&mut self, culprit: DomId) {
+        let wanted = ConnKind::Guest(culprit);
+        let route = self.routes.iter().flatten().find(|r| r.kind == wanted);
+        self.blamed.extend(route.map(|r| r.peer));
+    }
+
+    fn task(&mut self, task: Task<'_>) -> Result<(), String> {
+        match task {
+            Task::LogTo(file) => self
+                .log
+                .move_to(Path::new(file))
+                .map_err(|e| format!("{e:#}")),
+            Task::Report { file, text } => {
+                append(file, text).map_err(|e| format!("cannot write {file}: {e}"))
+            }
+            Task::Upgrade {
+                program,
+                options,
+                conn,
+                header,
+            } => {
+                *self.wanted = Some(Wanted {
+                    program: program.into(),
+                    options: options.map(str::to_owned),
+                    conn,
+                    header,
+                });
+                Ok(())
+            }
+        }
+    }
+}
+
+fn append(file: &str, text: &str) -> std::io::Result<()> {
+    let mut options = std::fs::File::options();
+    let mut file = options.append(true).create(true).mode(0o600).open(file)?;
+    file.write_all(text.as_bytes())
 }

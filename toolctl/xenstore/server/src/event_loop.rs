@@ -10,12 +10,14 @@
 //!
 //! A peer whose output has piled up is not read from until it has drained, so
 //! neither a flood of requests nor a reader that stopped grows memory or
-//! keeps the others waiting.
+//! keeps the others waiting. A domain that makes too many transactions of
+//! others fail is not read from for a while ([`crate::credit`]).
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use noxen_xenstore::dump::dump;
@@ -26,7 +28,6 @@ use noxen_xenstore::wire::{Header, Op, ATTACH_DOMAIN};
 use noxen_xenstore::{locations, Errno};
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, Event, EventData, EventFlags};
-use rustix::event::Timespec;
 
 use crate::connection::{Outbox, Route, Table};
 use crate::journal::{self, Journal};
@@ -34,11 +35,18 @@ use crate::listeners::{Door, Listener};
 use crate::log::Log;
 use crate::options::Options;
 use crate::output::{Output, PAUSE_FROM};
+use crate::process::PidFile;
 use crate::recovery;
 use crate::signals::Signals;
+use crate::upgrade::Wanted;
 
 /// Requests of one connection in one turn.
 const BUDGET: usize = 64;
+/// The same while other connections wait for their turn.
+const SHARED_BUDGET: usize = 16;
+/// Time after which a turn ends early while others wait: some requests cost a
+/// thousand times what others do.
+const SLICE: Duration = Duration::from_micros(500);
 /// Connections accepted from one socket in one turn.
 const ACCEPTS: usize = 64;
 /// Bytes received at once.
@@ -52,14 +60,18 @@ const LISTENERS: u64 = u64::MAX - 16;
 /// The daemon.
 #[derive(Debug)]
 pub struct Daemon {
-    server: Server,
-    table: Table,
-    run_queue: VecDeque<usize>,
+    pub(crate) server: Server,
+    pub(crate) table: Table,
+    pub(crate) run_queue: VecDeque<usize>,
+    /// Who is held back, by token, and until when.
+    pub(crate) held: Vec<(Instant, u64)>,
     epoll: OwnedFd,
-    listeners: Vec<Listener>,
+    pub(crate) listeners: Vec<Listener>,
     accepting: bool,
     signals: Signals,
-    log: Log,
+    pub(crate) log: Log,
+    pub(crate) pid_file: PidFile,
+    pub(crate) wanted: Option<Wanted>,
     received: Vec<u8>,
     /// `None` once it could not be written.
     journal: Option<Journal>,
@@ -69,15 +81,28 @@ impl Daemon {
     /// A daemon that has not begun to serve, in the state that one of before
     /// has left.
     pub fn new(
+        pid_file: PidFile,
         signals: Signals,
         listeners: Vec<Listener>,
         mut log: Log,
         options: &Options,
     ) -> anyhow::Result<Daemon> {
-        let (mut server, mut table) = recovery::load(options, &mut log).unwrap_or_default();
+        let (mut server, table) = recovery::load(options, &mut log).unwrap_or_default();
         if options.quota != Quota::GUEST {
             server.set_guest_quota(options.quota);
         }
+        Daemon::assemble(pid_file, signals, listeners, log, server, table)
+    }
+
+    /// Everything around this server and these connections.
+    pub(crate) fn assemble(
+        pid_file: PidFile,
+        signals: Signals,
+        listeners: Vec<Listener>,
+        mut log: Log,
+        server: Server,
+        mut table: Table,
+    ) -> anyhow::Result<Daemon> {
         let journal = Journal::start(&locations::state_dir(), &dump(&server), &table.guests());
         let journal = journal.inspect_err(|e| log.line(&no_journal(e))).ok();
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).context("cannot make an epoll")?;
@@ -92,14 +117,30 @@ impl Daemon {
             server,
             table,
             run_queue: VecDeque::new(),
+            held: Vec::new(),
             epoll,
             listeners,
             accepting: true,
             signals,
             log,
+            pid_file,
+            wanted: None,
             received: vec![0; RECEIVE],
             journal,
         })
+    }
+
+    /// Waits for connections that another daemon has handed over, and looks at
+    /// each at once: there may be something in hand.
+    pub(crate) fn take_peers_in(&mut self) -> anyhow::Result<()> {
+        for index in 0..self.table.peers.len() {
+            let token = EventData::new_u64(self.table.token(index));
+            if let Some(peer) = &self.table.peers[index] {
+                epoll::add(&self.epoll, &peer.stream, token, EventFlags::IN)?;
+                self.enqueue(index);
+            }
+        }
+        Ok(())
     }
 
     /// Serves until SIGTERM or SIGINT.
@@ -110,14 +151,10 @@ impl Daemon {
             std::process::id()
         ));
         let mut events: Vec<Event> = Vec::with_capacity(256);
-        let at_once = Timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
         loop {
             events.clear();
-            let timeout = (!self.run_queue.is_empty()).then_some(&at_once);
-            match epoll::wait(&self.epoll, spare_capacity(&mut events), timeout) {
+            let timeout = self.timeout();
+            match epoll::wait(&self.epoll, spare_capacity(&mut events), timeout.as_ref()) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(e) => return Err(e).context("cannot wait for events"),
             }
@@ -125,6 +162,8 @@ impl Daemon {
                 match event.data.u64() {
                     STOP => {
                         self.log.line("xenstored stops: asked to by a signal");
+                        self.listeners.clear();
+                        self.pid_file.remove();
                         return Ok(());
                     }
                     HANGUP => self.reopen_log(),
@@ -132,14 +171,17 @@ impl Daemon {
                     token => self.woken(token, event.flags),
                 }
             }
+            self.let_go();
             for _ in 0..self.run_queue.len() {
                 if let Some(index) = self.run_queue.pop_front() {
                     self.serve(index);
                 }
             }
             self.keep_journal();
+            self.hold_back();
             self.flush();
             self.close_doomed();
+            self.upgrade();
         }
     }
 
@@ -255,12 +297,18 @@ impl Daemon {
         if flags.intersects(EventFlags::OUT) {
             self.table.dirty.push(index);
         }
+        if flags.intersects(EventFlags::HUP | EventFlags::ERR) {
+            // Its end cannot be held back.
+            if let Some(peer) = &mut self.table.peers[index] {
+                peer.held = false;
+            }
+        }
         if flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::ERR) {
             self.enqueue(index);
         }
     }
 
-    fn enqueue(&mut self, index: usize) {
+    pub(crate) fn enqueue(&mut self, index: usize) {
         if let Some(peer) = &mut self.table.peers[index] {
             if !std::mem::replace(&mut peer.queued, true) {
                 self.run_queue.push_back(index);
@@ -274,6 +322,9 @@ impl Daemon {
             return;
         };
         peer.queued = false;
+        if peer.held {
+            return;
+        }
         peer.served = true;
         if !peer.input.ready() && !peer.ended {
             match peer.stream.read(&mut self.received) {
@@ -287,7 +338,13 @@ impl Daemon {
                 Err(_) => peer.ended = true,
             }
         }
-        for _ in 0..BUDGET {
+        // While others wait, a share is smaller, and so is its time.
+        let alone = self.run_queue.is_empty();
+        let start = Instant::now();
+        for _ in 0..if alone { BUDGET } else { SHARED_BUDGET } {
+            if !alone && start.elapsed() > SLICE {
+                break;
+            }
             if self.table.outputs[index].pending() >= PAUSE_FROM || !self.serve_one(index) {
                 break;
             }
@@ -314,6 +371,7 @@ impl Daemon {
             routes,
             dirty,
             doomed,
+            blamed,
             ..
         } = &mut self.table;
         let Some(peer) = &mut peers[index] else {
@@ -336,6 +394,8 @@ impl Daemon {
                         routes,
                         dirty,
                         doomed,
+                        blamed,
+                        wanted: &mut self.wanted,
                         log: &mut self.log,
                     };
                     self.server.handle(conn, header, payload, &mut outbox);
@@ -392,7 +452,7 @@ impl Daemon {
     }
 
     /// Sends what the turn has produced, and settles who is read from next.
-    fn flush(&mut self) {
+    pub(crate) fn flush(&mut self) {
         let mut dirty = std::mem::take(&mut self.table.dirty);
         // Who only hears an event goes first: the one that caused it has its
         // request's reply in hand already and loses nothing by the wait.
@@ -420,7 +480,7 @@ impl Daemon {
             }
             let paused = output.pending() >= PAUSE_FROM;
             let mut interest = EventFlags::empty();
-            interest.set(EventFlags::IN, !paused && !peer.ended);
+            interest.set(EventFlags::IN, !paused && !peer.ended && !peer.held);
             interest.set(EventFlags::OUT, !all_out);
             if interest != peer.interest {
                 peer.interest = interest;

@@ -55,6 +55,31 @@ pub struct GuestState {
     pub unsent: Unsent,
 }
 
+impl GuestState {
+    /// Appends it to a checkpoint or a handover.
+    pub fn write(&self, w: &mut Writer) {
+        self.conn.write(w);
+        w.u64(self.replies);
+        w.list(self.unsent.replies.iter(), |w, m| w.bytes(m));
+        w.list(self.unsent.events.iter(), |w, m| w.bytes(m));
+    }
+
+    /// Takes one from a checkpoint or a handover.
+    pub fn read(r: &mut Reader<'_>) -> Result<GuestState, DumpError> {
+        let (conn, replies) = (ConnId::read(r)?, r.u64()?);
+        let mut messages = || r.list(|r| Ok(r.bytes()?.to_vec()));
+        let unsent = Unsent {
+            replies: messages()?,
+            events: messages()?,
+        };
+        Ok(GuestState {
+            conn,
+            replies,
+            unsent,
+        })
+    }
+}
+
 /// Something that changed the core, as it is read back.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Entry<'a> {
@@ -97,12 +122,7 @@ impl Journal {
         let number = files(dir)?.last().map_or(0, |(n, _)| n + 1);
         let mut body = Writer::default();
         body.bytes(server);
-        body.list(guests.iter(), |w, guest| {
-            guest.conn.write(w);
-            w.u64(guest.replies);
-            w.list(guest.unsent.replies.iter(), |w, m| w.bytes(m));
-            w.list(guest.unsent.events.iter(), |w, m| w.bytes(m));
-        });
+        body.list(guests.iter(), |w, guest| guest.write(w));
         let temporary = dir.join("new");
         let mut file = File::options()
             .create(true)
@@ -241,19 +261,7 @@ impl Saved {
     pub fn checkpoint(&self) -> Result<(&[u8], Vec<GuestState>), DumpError> {
         let mut r = Reader::new(&self.bytes[self.records[0].clone()]);
         let server = r.bytes()?;
-        let guests = r.list(|r| {
-            let (conn, replies) = (ConnId::read(r)?, r.u64()?);
-            let mut messages = || r.list(|r| Ok(r.bytes()?.to_vec()));
-            let unsent = Unsent {
-                replies: messages()?,
-                events: messages()?,
-            };
-            Ok(GuestState {
-                conn,
-                replies,
-                unsent,
-            })
-        })?;
+        let guests = r.list(GuestState::read)?;
         r.finish()?;
         Ok((server, guests))
     }

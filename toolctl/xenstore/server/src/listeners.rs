@@ -1,5 +1,6 @@
 //! The three listening sockets.
 
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -33,17 +34,32 @@ impl Drop for Listener {
     }
 }
 
-/// Binds all three. The caller holds the pid file's lock, so a socket file
-/// that is there already belongs to a daemon that is gone.
-pub fn bind_all() -> anyhow::Result<Vec<Listener>> {
-    // Modes as Xen's: only root, and for the read-only socket its group. The
-    // tools' socket comes last: who finds it there finds the others as well.
-    let doors = [
+/// All three as a daemon of before has bound them; `next` gives their
+/// descriptors, in the order of [`bind_all`].
+pub fn inherited(
+    mut next: impl FnMut() -> anyhow::Result<OwnedFd>,
+) -> anyhow::Result<Vec<Listener>> {
+    let all = doors().into_iter().map(|(door, path, _)| {
+        let socket = next()?.into();
+        Ok(Listener { door, socket, path })
+    });
+    all.collect()
+}
+
+/// Modes as Xen's: only root, and for the read-only socket its group. The
+/// tools' socket comes last: who finds it there finds the others as well.
+fn doors() -> [(Door, PathBuf, u32); 3] {
+    [
         (Door::Domains, locations::domains_socket(), 0o600),
         (Door::ReadOnly, locations::socket_read_only(), 0o660),
         (Door::Tools, locations::socket(), 0o600),
-    ];
-    doors
+    ]
+}
+
+/// Binds all three. The caller holds the pid file's lock, so a socket file
+/// that is there already belongs to a daemon that is gone.
+pub fn bind_all() -> anyhow::Result<Vec<Listener>> {
+    doors()
         .into_iter()
         .map(|(door, path, mode)| bind(door, path, mode))
         .collect()

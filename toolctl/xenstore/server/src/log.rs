@@ -3,17 +3,21 @@
 //! Lines that a client can cause go through [`Log::limited`], which lets a few
 //! pass per interval and then says how many it held back.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
+use noxen_xenstore::DomId;
 
 use crate::options::Options;
 
 const INTERVAL: Duration = Duration::from_secs(10);
 const PER_INTERVAL: u32 = 10;
+/// Domains and subjects that are kept apart.
+const NOTED_MAX: usize = 16 * 1024;
 
 /// Where lines go.
 #[derive(Debug)]
@@ -22,6 +26,9 @@ pub struct Log {
     file: Option<File>,
     interval_start: Instant,
     in_interval: u32,
+    /// By domain and subject: when a line was last written, and how many were
+    /// held back since.
+    noted: HashMap<(DomId, &'static str), (Instant, u32)>,
 }
 
 impl Log {
@@ -33,6 +40,7 @@ impl Log {
             file,
             interval_start: Instant::now(),
             in_interval: 0,
+            noted: HashMap::new(),
         })
     }
 
@@ -40,6 +48,38 @@ impl Log {
     pub fn reopen(&mut self) {
         if let Some(Ok(file)) = self.path.as_deref().map(append_to) {
             self.file = Some(file);
+        }
+    }
+
+    /// Goes on in another file.
+    pub fn move_to(&mut self, path: &Path) -> anyhow::Result<()> {
+        self.file = Some(append_to(path)?);
+        self.path = Some(path.to_owned());
+        Ok(())
+    }
+
+    /// Writes a line about a domain, once per interval and subject: so none
+    /// hides what another one does.
+    pub fn about(&mut self, domid: DomId, subject: &'static str, now: Instant, text: &str) {
+        if self.noted.len() >= NOTED_MAX {
+            self.noted
+                .retain(|_, (at, _)| now.duration_since(*at) < INTERVAL);
+        }
+        let key = (domid, subject);
+        let full = self.noted.len() >= NOTED_MAX;
+        let held = match self.noted.get_mut(&key) {
+            Some((at, held)) if now.duration_since(*at) < INTERVAL => {
+                *held = held.saturating_add(1);
+                return;
+            }
+            Some((_, held)) => *held,
+            None if full => return,
+            None => 0,
+        };
+        self.noted.insert(key, (now, 0));
+        match held {
+            0 => self.line(text),
+            _ => self.line(&format!("{text} (and {held} times before)")),
         }
     }
 
@@ -135,11 +175,38 @@ mod tests {
             file: Some(file),
             interval_start: Instant::now(),
             in_interval: 0,
+            noted: HashMap::new(),
         };
         for i in 0..1000 {
             log.limited(&format!("line {i}"));
         }
         let lines = std::fs::read_to_string(&path).unwrap().lines().count();
         assert_eq!(lines, PER_INTERVAL as usize);
+    }
+
+    #[test]
+    fn about_each_domain_and_subject_has_a_line_per_interval() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let mut log = Log {
+            path: None,
+            file: Some(append_to(&path).unwrap()),
+            interval_start: Instant::now(),
+            in_interval: 0,
+            noted: HashMap::new(),
+        };
+        let now = Instant::now();
+        for _ in 0..1000 {
+            log.about(5, "nodes", now, "five");
+            log.about(6, "nodes", now, "six");
+        }
+        log.about(5, "watches", now, "other");
+        log.about(5, "nodes", now + INTERVAL, "again");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let lines: Vec<_> = text.lines().map(|l| &l[20..]).collect();
+        assert_eq!(
+            lines,
+            ["five", "six", "other", "again (and 999 times before)"]
+        );
     }
 }

@@ -13,7 +13,10 @@
 //! bounded share of it.
 
 mod connection;
+mod credit;
 mod event_loop;
+mod handover;
+mod held;
 mod journal;
 mod listeners;
 mod log;
@@ -22,6 +25,7 @@ mod output;
 mod process;
 mod recovery;
 mod signals;
+mod upgrade;
 
 use std::process::ExitCode;
 
@@ -46,6 +50,8 @@ fn main() -> ExitCode {
             println!("xenstored (Noxen) {}", env!("CARGO_PKG_VERSION"));
             return ExitCode::SUCCESS;
         }
+        Wish::CheckTakeOver => handover::check(),
+        Wish::Run(options) if options.take_over => succeed(&options),
         Wish::Run(options) if options.foreground => serve(&options),
         Wish::Run(options) => process::start_in_background(&options),
     };
@@ -64,12 +70,22 @@ fn serve(options: &Options) -> anyhow::Result<()> {
     let log = log::Log::open(options)?;
     let signals = signals::Signals::catch().context("cannot catch signals")?;
     let listeners = listeners::bind_all().context("cannot open the store's sockets")?;
-    let mut daemon = event_loop::Daemon::new(signals, listeners, log, options)?;
+    let mut daemon = event_loop::Daemon::new(pid_file, signals, listeners, log, options)?;
     if options.announce {
         process::announce_ready()?;
     }
-    daemon.run()?;
-    drop(daemon);
-    pid_file.remove();
-    Ok(())
+    daemon.run()
+}
+
+/// Goes on in the place of a daemon that has become this program.
+fn succeed(options: &Options) -> anyhow::Result<()> {
+    let (state, descriptors) = handover::receive()?;
+    let mut descriptors = descriptors.into_iter();
+    let mut next = || descriptors.next().context("the handover is not complete");
+    let pid_file = process::PidFile::inherited(&options.pid_file, next()?);
+    let listeners = listeners::inherited(&mut next)?;
+    let log = log::Log::open(options)?;
+    let signals = signals::Signals::catch().context("cannot catch signals")?;
+    let peers = descriptors.collect();
+    event_loop::Daemon::succeed(pid_file, signals, listeners, log, state, peers)?.run()
 }

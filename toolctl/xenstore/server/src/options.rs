@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use noxen_xenstore::locations;
 use noxen_xenstore::quota::Quota;
 
+use crate::handover;
+
 pub const HELP: &str = "\
 Usage: xenstored [options]
 
@@ -34,6 +36,8 @@ Sockets: $XENSTORED_RUNDIR or /var/run/xenstored. NOXEN_ROOT goes in front of ev
 pub enum Wish {
     Help,
     Version,
+    /// Whether the state on standard input could be taken over.
+    CheckTakeOver,
     Run(Options),
 }
 
@@ -44,6 +48,8 @@ pub struct Options {
     /// Say "ready" on standard output once the sockets accept, then let go of
     /// the terminal: set by the parent that starts the daemon.
     pub announce: bool,
+    /// Take the place of the daemon that has become this program.
+    pub take_over: bool,
     /// Print the pid.
     pub output_pid: bool,
     /// Do not go on from the state that is there.
@@ -61,6 +67,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Wish, String> {
     let mut options = Options {
         foreground: false,
         announce: false,
+        take_over: false,
         output_pid: false,
         fresh: false,
         pid_file: locations::pid_file(),
@@ -79,6 +86,8 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Wish, String> {
             "--version" => return Ok(Wish::Version),
             "-N" | "--foreground" | "--no-fork" => options.foreground = true,
             ANNOUNCE => (options.foreground, options.announce) = (true, true),
+            handover::TAKE_OVER => (options.foreground, options.take_over) = (true, true),
+            handover::CHECK => return Ok(Wish::CheckTakeOver),
             "--fresh" => options.fresh = true,
             "-P" | "--output-pid" => options.output_pid = true,
             "-F" | "--pid-file" => options.pid_file = value()?.into(),

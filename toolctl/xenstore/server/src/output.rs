@@ -120,6 +120,30 @@ impl Output {
         unsent
     }
 
+    /// What is to be sent as it stands: whole messages, how many bytes of
+    /// them are out, and the payloads of waiting events.
+    pub fn parts(&mut self) -> (Vec<u8>, usize, Vec<Vec<u8>>) {
+        self.forget_sent();
+        let events = self.waiting.iter().map(|e| e.to_vec()).collect();
+        (self.ready.clone(), self.sent, events)
+    }
+
+    /// The same again in another daemon.
+    pub fn from_parts(ready: Vec<u8>, sent: usize, events: Vec<Vec<u8>>) -> Output {
+        let mut output = Output {
+            ready,
+            sent,
+            ..Output::default()
+        };
+        for event in events {
+            let event: Arc<[u8]> = event.into();
+            output.waiting_bytes += event.len();
+            output.known.insert(event.clone());
+            output.waiting.push_back(event);
+        }
+        output
+    }
+
     /// Adds a whole reply as it was kept.
     pub fn reply_again(&mut self, message: &[u8]) {
         self.ready.extend_from_slice(message);

@@ -13,6 +13,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -27,7 +28,7 @@ use crate::options::{Options, ANNOUNCE};
 #[derive(Debug)]
 pub struct PidFile {
     path: PathBuf,
-    _locked: File,
+    locked: File,
 }
 
 impl PidFile {
@@ -59,12 +60,25 @@ impl PidFile {
         writeln!(file, "{}", std::process::id())?;
         Ok(PidFile {
             path: path.to_owned(),
-            _locked: file,
+            locked: file,
         })
     }
 
+    /// The file as a daemon of before has locked it.
+    pub fn inherited(path: &Path, locked: OwnedFd) -> PidFile {
+        PidFile {
+            path: path.to_owned(),
+            locked: locked.into(),
+        }
+    }
+
+    /// The descriptor that holds the lock.
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.locked.as_fd()
+    }
+
     /// Removes the file before the lock goes.
-    pub fn remove(self) {
+    pub fn remove(&self) {
         let _ = std::fs::remove_file(&self.path);
     }
 }

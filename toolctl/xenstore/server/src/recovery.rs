@@ -18,7 +18,7 @@ use noxen_xenstore::session::OUTSTANDING_MAX;
 use noxen_xenstore::wire::{append_message, Op};
 
 use crate::connection::Table;
-use crate::journal::{self, Entry, Saved};
+use crate::journal::{self, Entry, GuestState, Saved};
 use crate::log::Log;
 use crate::options::Options;
 use crate::output::Output;
@@ -35,6 +35,21 @@ pub struct Absent {
 }
 
 impl Absent {
+    /// The guest of a checkpoint or a handover.
+    pub fn of(state: GuestState, limit: usize) -> Absent {
+        let mut absent = Absent {
+            replies: state.replies,
+            ..Absent::default()
+        };
+        for message in state.unsent.replies {
+            absent.keep(message);
+        }
+        for event in &state.unsent.events {
+            absent.events.event(&[event], limit);
+        }
+        absent
+    }
+
     pub fn keep(&mut self, message: Vec<u8>) {
         if self.kept.len() == OUTSTANDING_MAX {
             self.kept.pop_front();
@@ -89,19 +104,8 @@ pub fn recover(saved: &Saved) -> anyhow::Result<Recovered> {
         limit: server.guest_quota().outstanding_bytes as usize,
     };
     for state in guests {
-        let mut absent = Absent {
-            replies: state.replies,
-            ..Absent::default()
-        };
-        state
-            .unsent
-            .replies
-            .into_iter()
-            .for_each(|m| absent.keep(m));
-        for event in &state.unsent.events {
-            absent.events.event(&[event], replay.limit);
-        }
-        replay.guests.insert(state.conn, absent);
+        let conn = state.conn;
+        replay.guests.insert(conn, Absent::of(state, replay.limit));
     }
     let mut entries = 0;
     saved

@@ -7,7 +7,7 @@ use noxen_xenstore::wire::Header;
 use proptest::prelude::*;
 
 use super::*;
-use crate::journal::{matters, GuestState, Journal};
+use crate::journal::{matters, Journal};
 use crate::output::Unsent;
 
 /// What the living server said to guests: how many replies, and which events.

@@ -22,7 +22,7 @@ pub(crate) use trees::{read_perms, write_perms, NodeReader, NodeWriter};
 use crate::server::Server;
 
 const MAGIC: &[u8] = b"noxen-xenstore";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// The bytes are no dump that this version reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]

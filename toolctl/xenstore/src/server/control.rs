@@ -4,17 +4,68 @@
 
 use std::fmt::Write as _;
 
-use super::{Call, Server, Sink, OK};
+use super::{Call, ConnId, Server, Sink, OK};
 use crate::perms::parse_domid;
-use crate::wire::PAYLOAD_MAX;
+use crate::quota::Quota;
+use crate::wire::{Header, Op, PAYLOAD_MAX};
 use crate::Errno;
 
 const HELP: &str = "check\n\
 help\n\
+live-update\t-f <file>|-c <options>|-s [-t <seconds>] [-F]|-a\n\
 log\ton|off\n\
-memreport\n\
+logfile\t<file>\n\
+memreport\t[<file>]\n\
 print\t<string>\n\
-quota\t[set <name> <val>|<domid>]\n";
+quota\t[set <name> <val>|<domid>]\n\
+quota-soft\t[set <name> <val>]\n";
+
+/// What a `CONTROL` command wants of the daemon around the core.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Task<'a> {
+    /// Log to this file from now on.
+    LogTo(&'a str),
+    /// Append this text to that file.
+    Report {
+        /// Where to.
+        file: &'a str,
+        /// What.
+        text: &'a str,
+    },
+    /// Go on as another program. That one answers the request of `conn`.
+    Upgrade {
+        /// The program's file.
+        program: &'a str,
+        /// Its options; `None` for those of now.
+        options: Option<&'a str>,
+        /// Who asked.
+        conn: ConnId,
+        /// The request.
+        header: Header,
+    },
+}
+
+/// An upgrade that is being prepared (`live-update -f`, `-c`).
+#[derive(Clone, Debug, Default)]
+pub(super) struct Upgrade {
+    program: String,
+    options: Option<String>,
+}
+
+/// A request as the log shows it while tracing is on.
+pub(super) fn traced(call: &Call<'_>) -> String {
+    let op = Op::from_raw(call.header.kind).map_or("unknown", Op::name);
+    let bytes = call.payload.iter().take(160);
+    let payload: String = bytes
+        .map(|b| match *b {
+            0 => ' ',
+            b if b.is_ascii_graphic() => char::from(b),
+            _ => '?',
+        })
+        .collect();
+    let tx = call.header.tx_id;
+    format!("request of {:?}: {op} tx {tx}: {payload}", call.kind)
+}
 
 impl Server {
     pub(super) fn control(&mut self, call: Call<'_>, sink: &mut dyn Sink) -> Result<(), Errno> {
@@ -39,8 +90,16 @@ impl Server {
                 self.reply(&call, &[OK], sink);
             }
             ["help"] => self.text(&call, HELP.to_owned(), sink),
-            // Requests are not traced one by one; the switch is accepted.
-            ["log", "on" | "off"] => self.reply(&call, &[OK], sink),
+            ["log", switch @ ("on" | "off")] => {
+                self.tracing = switch == "on";
+                self.reply(&call, &[OK], sink);
+            }
+            ["logfile", file] => self.ask_daemon(&call, Task::LogTo(file), sink),
+            ["live-update", ref words @ ..] => self.live_update(&call, words, sink)?,
+            ["memreport", file] => {
+                let text = self.report();
+                self.ask_daemon(&call, Task::Report { file, text: &text }, sink);
+            }
             ["memreport"] => {
                 let report = self.report();
                 self.text(&call, report, sink);
@@ -55,11 +114,21 @@ impl Server {
                 self.reply(&call, &[OK], sink);
             }
             ["quota"] => {
-                let mut out = "Quota settings:\n".to_owned();
-                for (name, value) in self.quota.list() {
-                    let _ = writeln!(out, "{name:<16}: {value:8}");
+                let list = shown("Quota settings:\n", &self.quota.list());
+                self.text(&call, list, sink);
+            }
+            ["quota-soft"] => {
+                let mut list = self.soft.list();
+                list.retain(|(name, _)| Quota::SOFT.contains(name));
+                self.text(&call, shown("Soft quota settings:\n", &list), sink);
+            }
+            ["quota-soft", "set", name, value] => {
+                if !Quota::SOFT.contains(&name) {
+                    return Err(Errno::EINVAL);
                 }
-                self.text(&call, out, sink);
+                let value = value.parse().map_err(|_| Errno::EINVAL)?;
+                self.soft.set(name, value)?;
+                self.reply(&call, &[OK], sink);
             }
             ["quota", domid] => {
                 let report = self.domain_report(domid)?;
@@ -70,13 +139,76 @@ impl Server {
                 self.quota.set(name, value)?;
                 self.reply(&call, &[OK], sink);
             }
-            ["check" | "help" | "log" | "memreport" | "print" | "quota", ..] => {
-                return Err(Errno::EINVAL)
-            }
+            ["check" | "help" | "log" | "logfile" | "memreport" | "print" | "quota"
+            | "quota-soft", ..] => return Err(Errno::EINVAL),
             _ => {
                 self.counters.unknown_commands += 1;
                 return Err(Errno::EINVAL);
             }
+        }
+        Ok(())
+    }
+
+    fn ask_daemon(&self, call: &Call<'_>, task: Task<'_>, sink: &mut dyn Sink) {
+        match sink.task(task) {
+            Ok(()) => self.reply(call, &[OK], sink),
+            Err(why) => self.text(call, why, sink),
+        }
+    }
+
+    /// `live-update`: program and options are named first, one request each,
+    /// then `-s` starts. What is wrong is said in the reply, as Xen's daemon does.
+    /// Open transactions move along, so there is nothing to wait for (`-t`, `-F`).
+    fn live_update(
+        &mut self,
+        call: &Call<'_>,
+        words: &[&str],
+        sink: &mut dyn Sink,
+    ) -> Result<(), Errno> {
+        match *words {
+            ["-f", program] => {
+                let options = self.upgrade.take().and_then(|u| u.options);
+                let program = program.to_owned();
+                self.upgrade = Some(Upgrade { program, options });
+                self.reply(call, &[OK], sink);
+            }
+            ["-c", options] => match &mut self.upgrade {
+                Some(upgrade) => {
+                    upgrade.options = Some(options.to_owned());
+                    self.reply(call, &[OK], sink);
+                }
+                None => self.text(call, "Not in live-update session.".to_owned(), sink),
+            },
+            ["-a"] => {
+                self.upgrade = None;
+                self.reply(call, &[OK], sink);
+            }
+            ["-s", ref more @ ..] => {
+                let known = match more {
+                    [] | ["-F"] => true,
+                    ["-t", seconds] | ["-t", seconds, "-F"] | ["-F", "-t", seconds] => {
+                        seconds.parse::<u32>().is_ok()
+                    }
+                    _ => false,
+                };
+                if !known {
+                    return Err(Errno::EINVAL);
+                }
+                let Some(upgrade) = self.upgrade.take() else {
+                    self.text(call, "Not in live-update session.".to_owned(), sink);
+                    return Ok(());
+                };
+                let task = Task::Upgrade {
+                    program: &upgrade.program,
+                    options: upgrade.options.as_deref(),
+                    conn: call.conn,
+                    header: call.header,
+                };
+                if let Err(why) = sink.task(task) {
+                    self.text(call, why, sink);
+                }
+            }
+            _ => return Err(Errno::EINVAL),
         }
         Ok(())
     }
@@ -139,4 +271,16 @@ impl Server {
             "nodes", "watches", "transactions"
         ))
     }
+}
+
+fn shown(title: &str, list: &[(&str, u32)]) -> String {
+    let mut out = title.to_owned();
+    for (name, value) in list {
+        let _ = if *value == u32::MAX {
+            writeln!(out, "{name:<16}: {:>8}", "none")
+        } else {
+            writeln!(out, "{name:<16}: {value:8}")
+        };
+    }
+    out
 }

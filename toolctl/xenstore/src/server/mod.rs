@@ -6,9 +6,11 @@
 //!        |-- nodes     read write mkdir rm directory perms
 //!        |-- sessions  watch unwatch reset-watches transactions
 //!        |-- domains   introduce release resume set-target
-//!        '-- control   check help print quota memreport
-//!              |
-//!              '-> notify  effects -> watch events
+//!        |-- control   check help log memreport print quota live-update ...
+//!        |     '-> Sink.task               what only the daemon can do
+//!        '-> notify    effects -> watch events
+//!            limits    a guest that meets one --> Sink.limit
+//!            blame     whose change it was    --> Sink.conflict
 //!   disconnect(conn)                            watches, transactions go
 //!
 //!   Sink.send(conn, message)                    what the transport must send
@@ -24,8 +26,10 @@
 //! No sockets, no clock, no files: what the core does follows from the calls
 //! alone, so tests drive it whole and its state can be dumped and restored.
 
+mod blame;
 mod control;
 mod domains;
+mod limits;
 mod nodes;
 mod notify;
 mod saved;
@@ -33,7 +37,9 @@ mod sessions;
 
 use std::collections::{BTreeMap, HashMap};
 
+pub use control::Task;
 pub use domains::Domain;
+pub use limits::Limit;
 
 use crate::perms::Identity;
 use crate::quota::Quota;
@@ -83,6 +89,23 @@ pub trait Sink {
 
     /// A line for the log.
     fn log(&mut self, line: &str);
+
+    /// A domain has met one of its limits.
+    fn limit(&mut self, domid: DomId, limit: Limit) {
+        let _ = (domid, limit);
+    }
+
+    /// A domain's change has made a transaction of another domain fail.
+    fn conflict(&mut self, culprit: DomId) {
+        let _ = culprit;
+    }
+
+    /// Something that only the daemon around the core can do. An error becomes
+    /// the answer to the request.
+    fn task(&mut self, task: Task<'_>) -> Result<(), String> {
+        let _ = task;
+        Err("not possible here".to_owned())
+    }
 }
 
 #[derive(Debug)]
@@ -124,6 +147,10 @@ pub struct Server {
     domains: BTreeMap<DomId, Domain>,
     special_perms: BTreeMap<String, Perms>,
     quota: Quota,
+    soft: Quota,
+    writers: blame::Writers,
+    tracing: bool,
+    upgrade: Option<control::Upgrade>,
     slots: Vec<Slot>,
     free: Vec<u32>,
     guests: HashMap<DomId, ConnId>,
@@ -217,6 +244,10 @@ impl Server {
                 .map(|n| (n.to_owned(), nobody()))
                 .collect(),
             quota: Quota::GUEST,
+            soft: Quota::UNLIMITED,
+            writers: blame::Writers::default(),
+            tracing: false,
+            upgrade: None,
             slots: Vec::new(),
             free: Vec::new(),
             guests: HashMap::new(),
@@ -326,8 +357,9 @@ impl Server {
         }
     }
 
-    /// Answers one request. Exactly one reply goes to `conn`; events may go
-    /// to any connection, after the reply.
+    /// Answers one request. Exactly one reply goes to `conn`, but the one to
+    /// [`Task::Upgrade`], which is the next daemon's; events may go to any
+    /// connection, after the reply.
     pub fn handle(&mut self, conn: ConnId, header: Header, payload: &[u8], sink: &mut dyn Sink) {
         let Some(c) = self.conn(conn) else { return };
         let call = Call {
@@ -337,6 +369,10 @@ impl Server {
             header,
             payload,
         };
+        if self.tracing {
+            sink.log(&control::traced(&call));
+        }
+        let before = self.store.generation();
         let result = match Op::from_raw(header.kind) {
             Some(op) => {
                 *self.counters.requests.entry(op).or_insert(0) += 1;
@@ -347,6 +383,12 @@ impl Server {
                 Err(Errno::ENOSYS)
             }
         };
+        if let ConnKind::Guest(domid) = call.kind {
+            if self.store.generation() != before {
+                self.writers.note(before, self.store.generation(), domid);
+            }
+            self.report_limits(&call, result, sink);
+        }
         if let Err(errno) = result {
             *self.counters.errors.entry(errno.name()).or_insert(0) += 1;
             sink.send(
@@ -457,6 +499,9 @@ fn changes_anything(op: Op) -> bool {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod limit_tests;
 
 #[cfg(test)]
 mod model_tests;

@@ -65,6 +65,7 @@ impl Server {
     pub(crate) fn write_state(&self, nodes: &mut NodeWriter, w: &mut Writer) {
         self.store.write_state(nodes, w);
         w.list(self.quota.list().into_iter(), |w, (_, limit)| w.u32(limit));
+        w.list(self.soft.list().into_iter(), |w, (_, limit)| w.u32(limit));
         w.list(self.domains.iter(), |w, (id, domain)| {
             w.u16(*id);
             w.u64(domain.mfn);
@@ -100,6 +101,10 @@ impl Server {
         let mut quota = Quota::GUEST;
         for ((name, _), limit) in Quota::GUEST.list().into_iter().zip(limits) {
             quota.set(name, limit).map_err(|_| r.wrong("a quota"))?;
+        }
+        let mut soft = Quota::UNLIMITED;
+        for ((name, _), limit) in soft.list().into_iter().zip(r.list(|r| r.u32())?) {
+            soft.set(name, limit).map_err(|_| r.wrong("a soft limit"))?;
         }
         let domains = r.list(|r| {
             let (id, mfn, evtchn) = (r.u16()?, r.u64()?, r.u32()?);
@@ -138,6 +143,7 @@ impl Server {
             })
         })?;
         server.quota = quota;
+        server.soft = soft;
         server.domains = domains.into_iter().collect();
         server.special_perms = special.into_iter().collect::<BTreeMap<_, _>>();
         server.slots = slots;

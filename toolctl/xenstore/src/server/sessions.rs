@@ -115,9 +115,15 @@ impl Server {
             .position(|(id, _)| *id == call.header.tx_id);
         let (_, tx) = conn.transactions.swap_remove(place.ok_or(Errno::ENOENT)?);
         let effects = if commit {
-            self.store.commit(tx, call.who, &quota).inspect_err(|e| {
-                self.counters.conflicts += u64::from(*e == Errno::EAGAIN);
-            })?
+            if let Some(generation) = self.store.disturbed(&tx) {
+                self.counters.conflicts += 1;
+                let culprit = self.writers.of(generation);
+                if let Some(culprit) = culprit.filter(|c| *c != call.who.domid) {
+                    sink.conflict(culprit);
+                }
+                return Err(Errno::EAGAIN);
+            }
+            self.store.bring_home(tx, call.who, &quota)?
         } else {
             Vec::new()
         };

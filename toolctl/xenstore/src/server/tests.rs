@@ -20,6 +20,9 @@ pub(super) struct Collector {
     pub sent: Vec<Sent>,
     pub closed: Vec<ConnId>,
     pub lines: Vec<String>,
+    pub limits: Vec<(DomId, Limit)>,
+    pub culprits: Vec<DomId>,
+    pub tasks: Vec<String>,
 }
 
 impl Sink for Collector {
@@ -45,6 +48,22 @@ impl Sink for Collector {
 
     fn log(&mut self, line: &str) {
         self.lines.push(line.to_owned());
+    }
+
+    fn limit(&mut self, domid: DomId, limit: Limit) {
+        self.limits.push((domid, limit));
+    }
+
+    fn conflict(&mut self, culprit: DomId) {
+        self.culprits.push(culprit);
+    }
+
+    fn task(&mut self, task: Task<'_>) -> Result<(), String> {
+        self.tasks.push(format!("{task:?}"));
+        match task {
+            Task::LogTo("/refused") => Err("no such file".to_owned()),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -14,7 +14,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{is_below, Effect, Holdings, Store, Tree};
+use super::{is_below, Effect, Found, Holdings, Store, Tree};
 use crate::perms::Identity;
 use crate::quota::Quota;
 use crate::Errno;
@@ -105,6 +105,11 @@ impl Transaction {
         self.touched.len()
     }
 
+    /// Bytes of the paths it has touched and of the values it has written.
+    pub fn gathered(&self) -> usize {
+        self.bytes as usize
+    }
+
     /// Marks a path; `ENOSPC` once the transaction has touched too many.
     pub(super) fn touch(
         &mut self,
@@ -180,15 +185,41 @@ impl Store {
         who: Identity,
         quota: &Quota,
     ) -> Result<Committed, Errno> {
-        if !self.live.same(&tx.base) {
-            let meets = tx
-                .touched
-                .iter()
-                .any(|(p, t)| !tx.undisturbed(&self.live, p, *t));
-            if meets {
-                return Err(Errno::EAGAIN);
-            }
+        match self.disturbed(&tx) {
+            Some(_) => Err(Errno::EAGAIN),
+            None => self.bring_home(tx, who, quota),
         }
+    }
+
+    /// Whether a concurrent change has met the transaction; if so, a generation
+    /// that this change has used.
+    pub(crate) fn disturbed(&self, tx: &Transaction) -> Option<u64> {
+        if self.live.same(&tx.base) {
+            return None;
+        }
+        let mut touched = tx.touched.iter();
+        let (path, touch) = touched.find(|(p, t)| !tx.undisturbed(&self.live, p, **t))?;
+        Some(match self.live.locate(path) {
+            // Removed: the nearest node there is has lost a child.
+            Found::Missing { nearest, .. } => nearest.children_generation,
+            Found::Node(now) => {
+                let then = tx.base.get(path).map(|n| n.generation);
+                if touch.node && then != Some(now.generation) {
+                    now.generation
+                } else {
+                    now.children_generation
+                }
+            }
+        })
+    }
+
+    /// The commit of a transaction that is known to be undisturbed.
+    pub(crate) fn bring_home(
+        &mut self,
+        tx: Transaction,
+        who: Identity,
+        quota: &Quota,
+    ) -> Result<Committed, Errno> {
         if !who.is_privileged() {
             let more = tx.delta.of(who.domid);
             if more > 0 && self.holdings.of(who.domid) + more > i64::from(quota.nodes) {
