@@ -57,3 +57,70 @@ fn xmexample2_makes_a_domain_of_each_number() {
     assert_eq!((two.name.as_str(), two.memory, two.vcpus), ("VM02", 512, 2));
     assert!(two.extra.ends_with("systemd.hostname=vm2"), "{}", two.extra);
 }
+
+/// What xen-create-image of Debian's xen-tools 4.9.2 writes, comments left out.
+const XEN_TOOLS: &str = "kernel      = '/boot/vmlinuz-6.1.0-18-amd64'
+extra       = 'elevator=noop'
+ramdisk     = '/boot/initrd.img-6.1.0-18-amd64'
+vcpus       = '2'
+memory      = '256'
+maxmem      = '512'
+root        = '/dev/xvda2 ro'
+disk        = [
+                  'phy:/dev/vg0/web-disk,xvda2,w',
+                  'phy:/dev/vg0/web-swap,xvda1,w',
+              ]
+name        = 'web.example.org'
+vif         = [ 'ip=192.168.1.7,mac=00:16:3E:3B:77:10,bridge=xenbr0' ]
+on_poweroff = 'destroy'
+on_reboot   = 'restart'
+on_crash    = 'restart'
+xen_shell = 'steve'
+";
+
+fn xen_tools(text: &str) -> noxen_xend_api::DomainConfig {
+    let loaded = noxen_xm_config::load_source(text, "web.cfg", &[], &Options::default()).unwrap();
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+    let config = domain_config(&loaded.settings).unwrap();
+    let config = noxen_xend::devices::complete(config).unwrap();
+    noxen_xend::validate::check(&config, 64).unwrap();
+    config
+}
+
+#[test]
+fn config_of_xen_create_image_is_taken_as_it_is() {
+    let config = xen_tools(XEN_TOOLS);
+    let disks: Vec<_> = config
+        .disk
+        .iter()
+        .map(|d| (d.number().unwrap(), d.text()))
+        .collect();
+    assert_eq!(
+        disks,
+        [
+            (51714, "phy:/dev/vg0/web-disk,xvda2,w".to_owned()),
+            (51713, "phy:/dev/vg0/web-swap,xvda1,w".to_owned())
+        ]
+    );
+    assert_eq!(config.vif[0].mac.as_deref(), Some("00:16:3e:3b:77:10"));
+    assert_eq!(config.vif[0].ip.as_deref(), Some("192.168.1.7"));
+    assert_eq!(
+        (config.memory, config.maxmem, config.vcpus),
+        (256, Some(512), 2)
+    );
+
+    // With --pygrub and --dhcp it names no kernel.
+    let pygrub = XEN_TOOLS
+        .replace(
+            "kernel      = '/boot/vmlinuz-6.1.0-18-amd64'\nextra       = 'elevator=noop'\n",
+            "bootloader = 'pygrub'\n",
+        )
+        .replace("ramdisk     = '/boot/initrd.img-6.1.0-18-amd64'\n", "")
+        .replace(
+            "vif         = [ 'ip=192.168.1.7,mac=00:16:3E:3B:77:10,bridge=xenbr0' ]",
+            "dhcp        = 'dhcp'\nvif         = [ '' ]",
+        );
+    let config = xen_tools(&pygrub);
+    assert_eq!(config.bootloader, "/usr/bin/pygrub");
+    assert!(config.vif[0].mac.is_some() && config.kernel.is_empty());
+}
