@@ -42,6 +42,11 @@ impl Paths {
         self.at("var/run/xend/xmlrpc.sock")
     }
 
+    /// Socket of xend's Xen-API.
+    pub fn xen_api_socket(&self) -> PathBuf {
+        self.at("var/run/xend/xen-api.sock")
+    }
+
     /// Directory of xend's sockets.
     pub fn xend_run_dir(&self) -> PathBuf {
         self.at("var/run/xend")

@@ -8,6 +8,7 @@
 
 use crate::node::{Node, Options};
 use crate::registry::{self, Registry};
+use crate::servers::Servers;
 use crate::settings::Settings;
 use crate::store::StoreLink;
 use crate::systemd::{self, activation};
@@ -32,11 +33,21 @@ use std::time::Duration;
 const FINISH: Duration = Duration::from_secs(130);
 
 /// Settings that are looked at when xend starts.
-const AT_START_ONLY: [&str; 4] = [
+const AT_START_ONLY: [&str; 14] = [
     "network-script",
     "vif-script",
     "device-create-timeout",
     "device-destroy-timeout",
+    "xend-unix-xmlrpc-server",
+    "xend-tcp-xmlrpc-server",
+    "xend-tcp-xmlrpc-server-address",
+    "xend-tcp-xmlrpc-server-port",
+    "xend-unix-server",
+    "xend-unix-path",
+    "xend-http-server",
+    "xend-address",
+    "xend-port",
+    "xen-api-server",
 ];
 
 /// Who waits to hear that the daemon listens.
@@ -68,7 +79,7 @@ pub fn run(setup: Setup, announce: Announce, echo: bool) -> Result<(), String> {
     raise_descriptor_limit();
     let config = setup.config.clone();
     let outcome = set_up(setup, passed, echo);
-    let (node, listener, signals, lock) = match outcome {
+    let (node, listener, servers, signals, lock) = match outcome {
         Ok(parts) => parts,
         Err(Failure::Running) if announce == Announce::StandardOutput => {
             say("running");
@@ -102,6 +113,7 @@ pub fn run(setup: Setup, announce: Announce, echo: bool) -> Result<(), String> {
         let node = node.clone();
         move || server::serve(&node, &listener, server::LIMITS)
     })?;
+    let sockets = servers.serve(&node)?;
     spawn("housekeeper", {
         let node = node.clone();
         move || housekeeper::run(&node)
@@ -118,7 +130,11 @@ pub fn run(setup: Setup, announce: Announce, echo: bool) -> Result<(), String> {
     // From here on nobody new gets in; a later xend makes its own socket. systemd's stays: who connects to it waits for
     // the next xend.
     let own_socket = (!activated).then(|| paths.xend_socket());
-    for path in own_socket.into_iter().chain([paths.xend_pid()]) {
+    for path in own_socket
+        .into_iter()
+        .chain(sockets)
+        .chain([paths.xend_pid()])
+    {
         if let Err(e) = std::fs::remove_file(&path) {
             error!("cannot remove {}: {e}", path.display());
         }
@@ -144,7 +160,7 @@ impl<E: std::fmt::Display> From<E> for Failure {
     }
 }
 
-type Parts = (Arc<Node>, UnixListener, Signals, File);
+type Parts = (Arc<Node>, UnixListener, Servers, Signals, File);
 
 fn set_up(setup: Setup, passed: Option<UnixListener>, echo: bool) -> Result<Parts, Failure> {
     let Setup {
@@ -199,7 +215,8 @@ fn set_up(setup: Setup, passed: Option<UnixListener>, echo: bool) -> Result<Part
         None => server::listen(&socket)
             .map_err(|e| format!("cannot listen on {}: {e}", socket.display()))?,
     };
-    Ok((node, listener, signals, lock))
+    let servers = Servers::bind(&node.settings(), &node.options.paths)?;
+    Ok((node, listener, servers, signals, lock))
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), String> {

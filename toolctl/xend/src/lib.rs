@@ -1,6 +1,7 @@
 //! xend: the node daemon. It knows the domains of this host, makes and ends them, and answers toolctl.
 //!
 //! ```text
+//!   Python, curl, browsers --> servers -> requests
 //!   toolctl --noxen.sock--> server -> requests --> create ----spawn----> noxen-vmm (one per domain)
 //!                                        |            \--> teardown          ^ |
 //!                                        v                                   | | events
@@ -42,6 +43,7 @@ pub mod requests;
 pub mod resources;
 pub mod restore;
 pub mod server;
+pub mod servers;
 pub mod settings;
 pub mod share;
 pub mod store;

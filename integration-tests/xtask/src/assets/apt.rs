@@ -21,6 +21,8 @@ const NEEDED: &[&str] = &[
     "xenstore-utils",
     "libxenstore4",
     "python3",
+    "curl",
+    "python3",
     "python3-pyxs",
     // packers that make kernel payloads for the tests
     "bzip2",

@@ -80,7 +80,7 @@ impl Settings {
         }
     }
 
-    fn parse(text: &str, path: &Path) -> Result<Settings, SettingsError> {
+    pub(crate) fn parse(text: &str, path: &Path) -> Result<Settings, SettingsError> {
         let syntax = |reason: String| SettingsError::Syntax {
             path: path.to_owned(),
             reason,

@@ -51,9 +51,7 @@ const fn key(name: &'static str, kind: Kind, default: &'static str, effect: Effe
 use Effect::{Fixed, Missing, Used};
 use Kind::{Bool, Int, Path, Text, Word};
 
-const NO_HTTP: Effect = Missing("this version has no HTTP server");
-const NO_XMLRPC: Effect = Missing("this version has no XML-RPC server");
-const NO_API: Effect = Missing("this version has no Xen-API server");
+const NO_TLS: Effect = Missing("this version has no TLS, and does not open the port without it");
 const NO_RELOCATION: Effect = Missing("this version does not migrate domains");
 const NO_DISPLAY: Effect = Missing("this version has no displays");
 const ONE_PLACE: Effect = Fixed("this version keeps its files in the usual place only");
@@ -73,18 +71,18 @@ pub const KEYS: &[Key] = &[
     key("enable-dump", Bool, "no", Missing("this version writes no core dump when a domain crashes")),
     key("device-create-timeout", Int, "100", Used),
     key("device-destroy-timeout", Int, "100", Used),
-    key("xend-http-server", Bool, "no", NO_HTTP),
-    key("xend-unix-server", Bool, "no", NO_HTTP),
-    key("xend-unix-path", Path, "/var/lib/xend/xend-socket", NO_HTTP),
-    key("xend-port", Int, "8000", NO_HTTP),
-    key("xend-address", Text, "", NO_HTTP),
-    key("xend-tcp-xmlrpc-server", Bool, "no", NO_XMLRPC),
-    key("xend-tcp-xmlrpc-server-address", Text, "localhost", NO_XMLRPC),
-    key("xend-tcp-xmlrpc-server-port", Int, "8006", NO_XMLRPC),
-    key("xend-tcp-xmlrpc-server-ssl-key-file", Text, "", NO_XMLRPC),
-    key("xend-tcp-xmlrpc-server-ssl-cert-file", Text, "", NO_XMLRPC),
-    key("xend-unix-xmlrpc-server", Bool, "yes", NO_XMLRPC),
-    key("xen-api-server", Text, "((unix))", NO_API),
+    key("xend-http-server", Bool, "no", Used),
+    key("xend-unix-server", Bool, "no", Used),
+    key("xend-unix-path", Path, "/var/lib/xend/xend-socket", Used),
+    key("xend-port", Int, "8000", Used),
+    key("xend-address", Text, "", Used),
+    key("xend-tcp-xmlrpc-server", Bool, "no", Used),
+    key("xend-tcp-xmlrpc-server-address", Text, "localhost", Used),
+    key("xend-tcp-xmlrpc-server-port", Int, "8006", Used),
+    key("xend-tcp-xmlrpc-server-ssl-key-file", Text, "", NO_TLS),
+    key("xend-tcp-xmlrpc-server-ssl-cert-file", Text, "", NO_TLS),
+    key("xend-unix-xmlrpc-server", Bool, "yes", Used),
+    key("xen-api-server", Text, "((unix))", Used),
     key("xend-relocation-server", Bool, "no", NO_RELOCATION),
     key("xend-relocation-ssl-server", Bool, "no", NO_RELOCATION),
     key("xend-relocation-port", Int, "8002", NO_RELOCATION),

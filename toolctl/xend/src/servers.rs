@@ -1,0 +1,255 @@
+//! The servers for programs other than toolctl, as xend-config.sxp wants them.
+//!
+//! ```text
+//!   settings ──wanted──> [ what is served, where ] ──bind──> listeners ──serve──> a thread each (noxen-xend-http)
+//!   xend-unix-xmlrpc-server  yes          legacy XML-RPC on /var/run/xend/xmlrpc.sock
+//!   xend-tcp-xmlrpc-server   no           the same on TCP
+//!   xen-api-server           ((unix))     the Xen-API on /var/run/xend/xen-api.sock, and on TCP where listed
+//!   xend-http-server, xend-unix-server    no   SXP and pages over HTTP
+//! ```
+//! Unix sockets are for root. On TCP nobody is asked who he is, as it was with xend; so nothing listens there unless it is
+//! written, and what asks for TLS or PAM, which are not built, keeps xend from starting instead of listening without.
+
+use crate::node::Node;
+use crate::settings::Settings;
+use crate::{info, requests, server};
+use noxen_xend_api::paths::Paths;
+use noxen_xend_api::{Fault, Request, Response};
+use noxen_xend_http::xenapi::{Login, XenApi};
+use noxen_xend_http::{legacy, pages, serve_tcp, serve_unix, Ask, Handler};
+use noxen_xm_config::sxp::{parse, Node as Sxp};
+use noxen_xm_config::Limits;
+use std::net::{TcpListener, ToSocketAddrs};
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// What a listener speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Service {
+    Legacy,
+    XenApi,
+    Pages,
+}
+
+/// Where it listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Place {
+    Unix(PathBuf),
+    /// Address, empty for all, and port.
+    Tcp(String, u16),
+}
+
+enum Listener {
+    Unix(UnixListener, PathBuf),
+    Tcp(TcpListener, String),
+}
+
+/// Sockets that are bound and not served yet.
+pub struct Servers {
+    bound: Vec<(Service, Listener)>,
+}
+
+struct Xend(Arc<Node>);
+
+impl Ask for Xend {
+    fn ask(&self, request: Request) -> Result<Response, Fault> {
+        requests::handle(&self.0, request)
+    }
+}
+
+impl Servers {
+    /// Binds what `settings` want; the line says what is wrong with them, or which socket cannot be had.
+    pub fn bind(settings: &Settings, paths: &Paths) -> Result<Servers, String> {
+        let mut bound = Vec::new();
+        for (service, place) in wanted(settings, paths)? {
+            let listener = match &place {
+                Place::Unix(path) => server::listen(path)
+                    .map(|listener| Listener::Unix(listener, path.clone()))
+                    .map_err(|e| format!("cannot listen on {}: {e}", path.display()))?,
+                Place::Tcp(address, port) => tcp(address, *port)?,
+            };
+            bound.push((service, listener));
+        }
+        Ok(Servers { bound })
+    }
+
+    /// Starts to serve; returns the sockets' files, which are to be removed when xend ends.
+    pub fn serve(self, node: &Arc<Node>) -> Result<Vec<PathBuf>, String> {
+        let ask = Arc::new(Xend(node.clone()));
+        let api = Arc::new(XenApi::new(Login::Anybody));
+        let mut files = Vec::new();
+        for (service, listener) in self.bound {
+            let (ask, api) = (ask.clone(), api.clone());
+            let handler: Arc<Handler> = match service {
+                Service::Legacy => Arc::new(move |request| legacy::handle(&*ask, request)),
+                Service::XenApi => Arc::new(move |request| api.handle(&*ask, request)),
+                Service::Pages => Arc::new(move |request| pages::handle(&*ask, request)),
+            };
+            let serve: Box<dyn FnOnce() + Send> = match listener {
+                Listener::Unix(listener, path) => {
+                    info!("{service:?} requests are served on {}", path.display());
+                    files.push(path);
+                    Box::new(move || serve_unix(&listener, handler))
+                }
+                Listener::Tcp(listener, place) => {
+                    info!("{service:?} requests are served on {place}, from whoever can connect");
+                    Box::new(move || serve_tcp(&listener, handler))
+                }
+            };
+            std::thread::Builder::new()
+                .name("http-accept".into())
+                .spawn(serve)
+                .map_err(|e| format!("cannot start a server's thread: {e}"))?;
+        }
+        Ok(files)
+    }
+}
+
+fn tcp(address: &str, port: u16) -> Result<Listener, String> {
+    let host = if address.is_empty() {
+        "0.0.0.0"
+    } else {
+        address
+    };
+    let place = format!("{host}:{port}");
+    let failed = |e: std::io::Error| format!("cannot listen on {place}: {e}");
+    let addresses: Vec<_> = (host, port).to_socket_addrs().map_err(failed)?.collect();
+    let listener = TcpListener::bind(addresses.as_slice()).map_err(failed)?;
+    Ok(Listener::Tcp(listener, place))
+}
+
+fn wanted(settings: &Settings, paths: &Paths) -> Result<Vec<(Service, Place)>, String> {
+    let port = |key: &str| {
+        let text = settings.text(key);
+        text.parse::<u16>()
+            .map_err(|_| format!("invalid xend config {key}: {text} is no port"))
+    };
+    let mut all = Vec::new();
+    if settings.bool("xend-unix-xmlrpc-server") {
+        all.push((Service::Legacy, Place::Unix(paths.xmlrpc_socket())));
+    }
+    if settings.bool("xend-tcp-xmlrpc-server") {
+        for key in [
+            "xend-tcp-xmlrpc-server-ssl-key-file",
+            "xend-tcp-xmlrpc-server-ssl-cert-file",
+        ] {
+            if !settings.text(key).is_empty() {
+                return Err(format!(
+                    "invalid xend config {key}: TLS is not built yet, and without it this port is not opened; \
+                     remove the key, or set xend-tcp-xmlrpc-server to no"
+                ));
+            }
+        }
+        let address = settings.text("xend-tcp-xmlrpc-server-address");
+        let place = Place::Tcp(address.to_owned(), port("xend-tcp-xmlrpc-server-port")?);
+        all.push((Service::Legacy, place));
+    }
+    if settings.bool("xend-unix-server") {
+        let path = settings.text("xend-unix-path");
+        all.push((
+            Service::Pages,
+            Place::Unix(paths.root().join(path.trim_start_matches('/'))),
+        ));
+    }
+    if settings.bool("xend-http-server") {
+        let address = settings.text("xend-address").to_owned();
+        all.push((Service::Pages, Place::Tcp(address, port("xend-port")?)));
+    }
+    for place in xen_api(settings.text("xen-api-server"), paths)? {
+        all.push((Service::XenApi, place));
+    }
+    Ok(all)
+}
+
+/// `((unix [none|pam]) (PORT|ADDRESS:PORT [none|pam] [HOSTS] [KEY CERT])..)`
+fn xen_api(text: &str, paths: &Paths) -> Result<Vec<Place>, String> {
+    let wrong = |what: String| format!("invalid xend config xen-api-server: {what}");
+    let list = parse(text, &Limits::default()).map_err(|e| wrong(e.to_string()))?;
+    let entries = match &list {
+        Sxp::List(entries) => entries.as_slice(),
+        Sxp::Atom(_) => &[],
+    };
+    entries
+        .iter()
+        .map(|entry| {
+            let words: Vec<&str> = match entry {
+                Sxp::Atom(word) => vec![word.as_str()],
+                Sxp::List(words) => words.iter().filter_map(Sxp::text).collect(),
+            };
+            match words.as_slice() {
+                // Root alone can open it, which is more than a password would show.
+                ["unix"] | ["unix", "none" | "pam"] => Ok(Place::Unix(paths.xen_api_socket())),
+                [place, "none"] => {
+                    let (address, port) = place.rsplit_once(':').unwrap_or(("", place));
+                    let port = port.parse().map_err(|_| wrong(format!("{place} is no port")))?;
+                    Ok(Place::Tcp(address.to_owned(), port))
+                }
+                [place] | [place, "pam"] => Err(wrong(format!(
+                    "({place} pam) needs PAM, which is not built yet; write ({place} none) where everybody who can connect \
+                     may rule the host, or remove it"
+                ))),
+                [place, _, ..] => Err(wrong(format!(
+                    "({place} ..) asks for hosts or TLS, which are not built yet, or for an authentication that is neither none nor pam"
+                ))),
+                [] => Err(wrong("an empty entry".into())),
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn places(text: &str) -> Result<Vec<(Service, Place)>, String> {
+        let settings = Settings::parse(text, std::path::Path::new("/c")).unwrap();
+        wanted(&settings, &Paths::under("/r"))
+    }
+
+    #[test]
+    fn nothing_listens_on_the_network_unless_it_is_written() {
+        let all = places("").unwrap();
+        let sockets = [
+            "/r/var/run/xend/xmlrpc.sock",
+            "/r/var/run/xend/xen-api.sock",
+        ];
+        let found: Vec<_> = all.into_iter().map(|(_, place)| place).collect();
+        assert_eq!(found, sockets.map(|path| Place::Unix(path.into())));
+    }
+
+    #[test]
+    fn listeners_are_where_the_settings_put_them() {
+        let all = places(
+            "(xend-unix-xmlrpc-server no)(xend-tcp-xmlrpc-server yes)(xend-http-server yes)(xend-address localhost)\
+             (xend-port 8001)(xen-api-server ((9363 none) (127.0.0.1:9364 none)))",
+        );
+        let tcp = |address: &str, port| Place::Tcp(address.into(), port);
+        assert_eq!(
+            all.unwrap(),
+            [
+                (Service::Legacy, tcp("localhost", 8006)),
+                (Service::Pages, tcp("localhost", 8001)),
+                (Service::XenApi, tcp("", 9363)),
+                (Service::XenApi, tcp("127.0.0.1", 9364)),
+            ]
+        );
+    }
+
+    #[test]
+    fn what_would_be_less_than_asked_for_is_refused() {
+        for (text, word) in [
+            (
+                "(xend-tcp-xmlrpc-server yes)(xend-tcp-xmlrpc-server-ssl-key-file /k)",
+                "TLS",
+            ),
+            ("(xen-api-server ((9363)))", "PAM"),
+            ("(xen-api-server ((9363 pam)))", "PAM"),
+            ("(xen-api-server ((9363 none '^a$' /k /c)))", "TLS"),
+            ("(xend-http-server yes)(xend-port 80000)", "no port"),
+        ] {
+            let error = places(text).unwrap_err();
+            assert!(error.contains(word), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Programs other than toolctl at xend's sockets: Python's own xmlrpc.client, curl, a browser's headers.
+
+mod support;
+
+use noxen_xend_api::Request;
+use std::path::Path;
+use std::process::{Command, Output};
+use support::{eventually, Lab};
+
+/// What every Python program here begins with: a proxy over a unix socket.
+const PROXY: &str = r#"
+import http.client, socket, sys, xmlrpc.client
+
+class Connection(http.client.HTTPConnection):
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.connect(sys.argv[1])
+
+class Transport(xmlrpc.client.Transport):
+    def make_connection(self, host):
+        return Connection("localhost")
+
+proxy = xmlrpc.client.ServerProxy("http://localhost/RPC2", Transport(), allow_none=True)
+"#;
+
+/// Output of a Python program that talks to `socket`; fails with its own words.
+fn python(socket: &Path, program: &str) -> String {
+    let out = Command::new("python3")
+        .arg("-c")
+        .arg(format!("{PROXY}\n{program}"))
+        .arg(socket)
+        .output()
+        .unwrap();
+    said(&out)
+}
+
+fn said(out: &Output) -> String {
+    let error = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success(), "{error}");
+    String::from_utf8(out.stdout.clone()).unwrap()
+}
+
+fn curl(socket: &Path, args: &[&str]) -> String {
+    let out = Command::new("curl")
+        .args(["-sS", "-i", "--max-time", "60", "--unix-socket"])
+        .arg(socket)
+        .args(args)
+        .output()
+        .unwrap();
+    said(&out)
+}
+
+#[test]
+fn python_creates_lists_renames_and_destroys_a_domain_over_xml_rpc() {
+    let lab = Lab::new();
+    let kernel = lab.config("x").kernel;
+    let out = python(
+        &lab.paths().xmlrpc_socket(),
+        &format!(
+            r#"
+config = ["vm", ["name", "web1"], ["memory", 64], ["vcpus", 2], ["image", ["linux", ["kernel", "{kernel}"]]]]
+made = dict(m[:2] for m in proxy.xend.domain.create(config)[1:] if len(m) == 2)
+print(made["name"], made["domid"], made["state"])
+print(sorted(proxy.xend.domains(0)))
+proxy.xend.domain.unpause("web1")
+proxy.xend.domain.setName("web1", "web2")
+full = proxy.xend.domains_with_state(True, "all", 1)
+print(sorted(m[1] for d in full for m in d if m[0] == "name"))
+info = proxy.xend.domain.getVCPUInfo("web2")
+print([m for m in info if m[0] == "vcpu_count"])
+print(proxy.xend.node.info()[0])
+try:
+    proxy.xend.domain.pause("nobody")
+except xmlrpc.client.Fault as fault:
+    print(fault.faultCode, fault.faultString)
+proxy.xend.domain.destroy("web2")
+print(proxy.xend.domains(0))
+"#
+        ),
+    );
+    assert_eq!(
+        out,
+        "web1 1 --p---\n['Domain-0', 'web1']\n['Domain-0', 'web2']\n[['vcpu_count', 2]]\n['system', 'Linux']\n3 nobody\n\
+         ['Domain-0']\n"
+    );
+    assert!(lab.traces().is_empty(), "{:?}", lab.traces());
+}
+
+#[test]
+fn xen_api_starts_and_stops_a_managed_domain_as_fence_agents_do() {
+    let lab = Lab::new();
+    let config = Box::new(lab.config("web1"));
+    lab.ask(&Request::New { config }).unwrap();
+    let out = python(
+        &lab.paths().xen_api_socket(),
+        r#"
+def value(answer):
+    if answer["Status"] != "Success":
+        return answer["ErrorDescription"]
+    return answer["Value"]
+session = value(proxy.session.login_with_password("root", ""))
+vm, = value(proxy.VM.get_by_name_label(session, "web1"))
+state = lambda: value(proxy.VM.get_record(session, vm))["power_state"]
+print(state())
+value(proxy.VM.start(session, vm, False, True))
+print(state(), value(proxy.VM.start(session, vm, False, True))[0])
+value(proxy.VM.hard_shutdown(session, vm))
+print(state(), value(proxy.VM.get_record(session, "x")))
+print(len(value(proxy.host.get_all(session))), value(proxy.nothing.at_all(session))[0])
+value(proxy.session.logout(session))
+print(value(proxy.VM.get_all(session))[0])
+"#,
+    );
+    assert_eq!(
+        out,
+        "Halted\nRunning VM_BAD_POWER_STATE\nHalted ['HANDLE_INVALID', 'VM', 'x']\n1 MESSAGE_METHOD_UNKNOWN\n\
+         SESSION_INVALID\n"
+    );
+}
+
+#[test]
+fn curl_reads_expressions_and_browsers_pages_where_the_settings_want_them() {
+    let lab = Lab::new();
+    lab.stop();
+    lab.settings("(xend-unix-server yes)");
+    lab.start();
+    lab.create(lab.config("web1")).unwrap();
+    let socket = lab.root().join("var/lib/xend/xend-socket");
+    let sxp = ["-H", "Accept: application/sxp"];
+    let get = |path: &str| {
+        curl(
+            &socket,
+            &[sxp[0], sxp[1], &format!("http://localhost{path}")],
+        )
+    };
+    assert!(
+        get("/xend/domain").ends_with("\r\n\r\n(Domain-0 web1)\n"),
+        "{}",
+        get("/xend/domain")
+    );
+    assert!(get("/xend/domain/web1").contains("(name web1)"));
+    assert!(get("/xend/domain/nobody").starts_with("HTTP/1.1 404 "));
+    let page = curl(&socket, &["http://localhost/xend/domain"]);
+    assert!(
+        page.contains("<a href=\"/xend/domain/web1\">web1</a>"),
+        "{page}"
+    );
+    let done = curl(
+        &socket,
+        &["-d", "op=unpause", "http://localhost/xend/domain/web1"],
+    );
+    assert!(done.starts_with("HTTP/1.1 200 "), "{done}");
+    eventually("the domain runs", || {
+        (lab.letters("web1") != "--p---").then_some(())
+    });
+    lab.stop();
+    assert!(!socket.exists());
+    assert!(!lab.paths().xmlrpc_socket().exists());
+}
