@@ -74,8 +74,8 @@ pub fn netif(data: &[u8]) {
         gso_v4: true,
         gso_v6: true,
         csum_v4: true,
-        csum_v6: data.len() % 2 == 0,
-        multicast: data.len() % 3 == 0,
+        csum_v6: data.len().is_multiple_of(2),
+        multicast: data.len().is_multiple_of(3),
     };
     let grants = GrantTable::new(GRANTS, 1, PAGES as u64);
     let shared = Shared::new(grants, features, None);
@@ -108,7 +108,7 @@ pub fn events(data: &[u8]) {
             screen.read_line(&memory, y, &mut line).unwrap();
         }
     }
-    if let Ok(mut keyboard) = Keyboard::new(&memory, EVENTS, data.len() % 2 == 0) {
+    if let Ok(mut keyboard) = Keyboard::new(&memory, EVENTS, data.len().is_multiple_of(2)) {
         for code in 0..100 {
             keyboard.push(Input::Key {
                 code,

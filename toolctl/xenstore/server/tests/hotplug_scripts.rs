@@ -411,3 +411,61 @@ fn debians_vif_nat_runs_unchanged() {
     shown.has("ping reached");
     assert_eq!(host.node("hotplug-status"), "connected");
 }
+
+/// A store with a disk of `kind`, `params` and mode w at the usual place; what `block add` came to.
+fn block(scripts: &Path, kind: &str, params: &str) -> Host {
+    let host = Host::new(&[("type", kind), ("params", params), ("mode", "w")]);
+    host.play(scripts, "run block add");
+    host
+}
+
+#[test]
+fn block_finds_a_device_and_says_what_is_wrong_with_others() {
+    let device = std::fs::read_dir("/dev")
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.path())
+        .find(|path| {
+            use std::os::unix::fs::FileTypeExt;
+            std::fs::metadata(path).is_ok_and(|found| found.file_type().is_block_device())
+        });
+    if let Some(device) = device {
+        let name = device.file_name().unwrap().to_str().unwrap();
+        let host = block(&our_scripts(), "phy", name);
+        assert_eq!(host.node("hotplug-status"), "connected");
+        assert_eq!(host.node("node"), device.display().to_string());
+        let numbers = host.node("physical-device");
+        let (major, minor) = numbers.split_once(':').unwrap();
+        assert!(u32::from_str_radix(major, 16).is_ok() && u32::from_str_radix(minor, 16).is_ok());
+    }
+    for (kind, params, why) in [
+        ("phy", "no/such", "/dev/no/such does not exist."),
+        ("phy", "/dev/null", "/dev/null is not a block device."),
+        ("file", "/no/such", "/no/such does not exist."),
+        ("", "x", "backend/vif/5/0 has no type"),
+        ("../x", "x", "'../x' is no type of disk"),
+    ] {
+        let host = block(&our_scripts(), kind, params);
+        assert_eq!(host.node("hotplug-status"), "error", "{kind} {params}");
+        assert_eq!(host.node("hotplug-error"), why);
+    }
+    let host = block(&our_scripts(), "drbd", "r0");
+    assert!(host
+        .node("hotplug-error")
+        .ends_with("for disks of type drbd"));
+}
+
+#[test]
+fn block_leaves_other_types_to_the_script_of_that_name() {
+    let dir = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(our_scripts()).unwrap().flatten() {
+        std::fs::copy(entry.path(), dir.path().join(entry.file_name())).unwrap();
+    }
+    let script = dir.path().join("block-mine");
+    let text = "#!/bin/sh\nxenstore-write \"$XENBUS_PATH/node\" \"$1 $(xenstore-read $XENBUS_PATH/params)\"\n";
+    std::fs::write(&script, text).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&script, mode).unwrap();
+    let host = block(dir.path(), "mine", "a b");
+    assert_eq!(host.node("node"), "add a b");
+}
