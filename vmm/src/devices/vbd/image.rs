@@ -11,12 +11,15 @@ use crate::devices::vbd::vectors::Vectors;
 use crate::vstate::memory::GuestMemory;
 use noxen_control::device::{DiskImage, ImageFormat};
 use noxen_devices::pv::block::{Job, JobOp, Outcome, SECTOR};
-use rustix::fs::{fallocate, fcntl_getfl, fdatasync, FallocateFlags, OFlags};
+use rustix::fs::{fallocate, fcntl_getfl, fdatasync, fstatfs, FallocateFlags, OFlags};
 use rustix::fs::{ioctl_blkpbszget, ioctl_blksszget};
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
+
+/// File systems in memory (linux/magic.h): tmpfs, ramfs.
+const IN_MEMORY: [i64; 2] = [0x0102_1994, 0x8584_58f6];
 
 /// What is wanted of an image.
 #[derive(Debug, Clone, Copy)]
@@ -49,8 +52,8 @@ pub struct Opened {
 /// An open image.
 #[derive(Debug)]
 pub enum Image {
-    /// Bytes as they are.
-    Raw(File),
+    /// Bytes as they are; the flag: on a file system that keeps its files in memory.
+    Raw(File, bool),
     /// Behind a format.
     Format(Formatted),
 }
@@ -89,7 +92,8 @@ pub fn open(wanted: &Wanted<'_>, fd: OwnedFd) -> Result<Opened, String> {
             let bytes = file
                 .seek(SeekFrom::End(0))
                 .map_err(|error| error.to_string())?;
-            (Image::Raw(file), bytes, true)
+            let in_memory = fstatfs(&file).is_ok_and(|about| IN_MEMORY.contains(&about.f_type));
+            (Image::Raw(file, in_memory), bytes, true)
         }
         format => {
             let formatted = Formatted::open(format, file, wanted)?;
@@ -124,15 +128,20 @@ impl Image {
     /// The file, where bytes are as they are.
     pub fn raw(&self) -> Option<&File> {
         match self {
-            Image::Raw(file) => Some(file),
+            Image::Raw(file, _) => Some(file),
             Image::Format(_) => None,
         }
+    }
+
+    /// Whether transfers never wait for a device.
+    pub fn is_in_memory(&self) -> bool {
+        matches!(self, Image::Raw(_, true))
     }
 
     /// Does `job`, of whose data `done` bytes are done already; blocks.
     pub fn perform(&self, memory: &GuestMemory, job: &Job, done: usize) -> Outcome {
         match self {
-            Image::Raw(file) => outcome(perform_raw(file, memory, job, done)),
+            Image::Raw(file, _) => outcome(perform_raw(file, memory, job, done)),
             Image::Format(formatted) => outcome(formatted.perform(memory, job)),
         }
     }

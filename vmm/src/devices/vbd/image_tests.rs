@@ -48,7 +48,7 @@ fn pieces(count: u64) -> Vec<Piece> {
     pages.collect()
 }
 
-fn run(wish: Wish) {
+fn run(wish: Wish, in_memory: bool) {
     let memory = memory();
     let content: Vec<u8> = (0..SIZE).map(|at| (at % 251) as u8).collect();
     let file = file();
@@ -56,7 +56,11 @@ fn run(wish: Wish) {
     let copy = file.try_clone().unwrap();
     let opened = open(&wanted(&disk()), file.into()).unwrap();
     assert_eq!(opened.sectors, SIZE / 512);
-    let image = Arc::new(opened.image);
+    // Where the file really is does not matter to an engine that is told otherwise.
+    let Image::Raw(raw, _) = opened.image else {
+        panic!("not raw");
+    };
+    let image = Arc::new(Image::Raw(raw, in_memory));
     let mut engine = engine::make(wish, &image, &memory, 32).unwrap();
     let mut jobs: Vec<Job> = (0..64)
         .map(|token| Job {
@@ -75,8 +79,9 @@ fn run(wish: Wish) {
         offset: 0x8000,
         pieces: pieces(20),
     });
-    engine.begin(&mut jobs);
-    finish(&mut *engine, 65);
+    let mut ended = Vec::new();
+    engine.begin(&mut jobs, &mut ended);
+    finish(&mut *engine, ended, 65);
     for token in 0..64usize {
         let mut got = [0; 512];
         memory
@@ -96,21 +101,22 @@ fn run(wish: Wish) {
         pieces,
     };
     jobs.push(later(0, JobOp::Write, pieces(20)));
-    engine.begin(&mut jobs);
-    finish(&mut *engine, 1);
+    let mut ended = Vec::new();
+    engine.begin(&mut jobs, &mut ended);
+    finish(&mut *engine, ended, 1);
     let mut got = vec![0; 20 * 3584];
     copy.read_exact_at(&mut got, 0x4000).unwrap();
     assert_eq!(got[..], content[0x8000..][..20 * 3584]);
     jobs.push(later(3, JobOp::Flush, Vec::new()));
     jobs.push(later(9, JobOp::Discard(0x2000), Vec::new()));
-    engine.begin(&mut jobs);
-    finish(&mut *engine, 2);
+    let mut ended = Vec::new();
+    engine.begin(&mut jobs, &mut ended);
+    finish(&mut *engine, ended, 2);
     copy.read_exact_at(&mut got[..0x2000], 0x4000).unwrap();
     assert!(got[..0x2000].iter().all(|byte| *byte == 0));
 }
 
-fn finish(engine: &mut dyn engine::Engine, count: usize) {
-    let mut ended = Vec::new();
+fn finish(engine: &mut dyn engine::Engine, mut ended: Vec<(u32, Outcome)>, count: usize) {
     while ended.len() < count {
         let mut fds = [PollFd::from_borrowed_fd(engine.fd(), PollFlags::IN)];
         let limit = Timespec {
@@ -125,12 +131,13 @@ fn finish(engine: &mut dyn engine::Engine, count: usize) {
 
 #[test]
 fn threads_move_data_between_image_and_memory() {
-    run(Wish::Threads);
+    run(Wish::Threads, false);
 }
 
 #[test]
 fn io_uring_or_what_stands_in_for_it_moves_data() {
-    run(Wish::Auto);
+    run(Wish::Auto, false);
+    run(Wish::Auto, true);
 }
 
 #[test]
@@ -172,4 +179,81 @@ fn image_that_cannot_be_the_disk_is_refused_with_a_line() {
     assert!(open(&wanted(&image), read_only)
         .unwrap_err()
         .contains("descriptor"));
+}
+
+/// An empty qcow2 image of [`SIZE`] bytes in a file of its own.
+fn qcow2() -> File {
+    use imago::file::File as ImageFile;
+    use imago::qcow2::Qcow2;
+    use imago::FormatCreateBuilder;
+    let file = File::from(memfd_create("qcow2", MemfdFlags::CLOEXEC).unwrap());
+    let storage = ImageFile::try_from(file.try_clone().unwrap()).unwrap();
+    Qcow2::<ImageFile>::create_builder(storage)
+        .size(SIZE)
+        .create()
+        .unwrap();
+    file
+}
+
+fn job(op: JobOp, pieces: Vec<Piece>) -> Job {
+    Job {
+        token: 0,
+        op,
+        offset: 0x4000,
+        pieces,
+    }
+}
+
+#[test]
+fn flushed_data_of_a_qcow2_image_is_there_when_it_is_opened_anew() {
+    let memory = memory();
+    let image = DiskImage {
+        format: ImageFormat::Qcow2,
+        ..disk()
+    };
+    let file = qcow2();
+    let fd = || file.try_clone().unwrap().into();
+    let opened = open(&wanted(&image), fd()).unwrap();
+    assert_eq!(opened.sectors, SIZE / 512);
+    memory
+        .write_slice(&[0x5a; 8192], GuestAddress(0x20_0000))
+        .unwrap();
+    let from = vec![Piece {
+        at: GuestAddress(0x20_0000),
+        len: 8192,
+    }];
+    let written = opened.image.perform(&memory, &job(JobOp::Write, from), 0);
+    assert_eq!(written, Outcome::Done);
+    let flushed = opened
+        .image
+        .perform(&memory, &job(JobOp::Flush, Vec::new()), 0);
+    assert_eq!(flushed, Outcome::Done);
+    // As after a kill: nothing of the first one's memory is written back.
+    std::mem::forget(opened);
+    let again = open(&wanted(&image), fd()).unwrap();
+    let to = vec![Piece {
+        at: GuestAddress(0x30_0000),
+        len: 8192,
+    }];
+    let read = again.image.perform(&memory, &job(JobOp::Read, to), 0);
+    assert_eq!(read, Outcome::Done);
+    let mut got = [0u8; 8192];
+    memory
+        .read_slice(&mut got, GuestAddress(0x30_0000))
+        .unwrap();
+    assert!(got.iter().all(|byte| *byte == 0x5a));
+}
+
+#[test]
+fn format_that_is_not_built_or_not_there_is_refused_with_a_line() {
+    for (format, word) in [
+        (ImageFormat::Qcow2, "qcow2"),
+        (ImageFormat::Vmdk, "read"),
+        (ImageFormat::Vhd, "not built"),
+        (ImageFormat::Nbd, "not built"),
+    ] {
+        let image = DiskImage { format, ..disk() };
+        let line = open(&wanted(&image), file().into()).unwrap_err();
+        assert!(line.contains(word), "{line}");
+    }
 }

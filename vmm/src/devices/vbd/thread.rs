@@ -11,11 +11,18 @@ use crate::devices::vbd::rings::RingPages;
 use crate::vstate::irq::Channel;
 use crate::vstate::memory::GuestMemory;
 use noxen_devices::pv::block::{Broken, Job, Outcome, Queue};
-use rustix::event::{eventfd, poll, EventfdFlags, PollFd, PollFlags};
+use rustix::event::{eventfd, poll, EventfdFlags, PollFd, PollFlags, Timespec};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+
+/// Looks at the ring before the descriptors are looked at again.
+const ROUNDS: usize = 64;
+const NOT_AT_ALL: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 0,
+};
 
 /// All that the thread needs.
 #[derive(Debug)]
@@ -69,15 +76,28 @@ impl Drop for QueueThread {
     }
 }
 
+/// What a wait found.
+#[derive(Debug, Clone, Copy, Default)]
+struct Ready {
+    stop: bool,
+    channel: bool,
+    engine: bool,
+}
+
 fn run(mut work: Work, stop: &OwnedFd) {
     let mut broken = false;
     // The first turn is not waited for: what came before the channel was bound was not notified.
+    let mut ready = Ready::default();
     let mut jobs = Vec::new();
     let mut ended = Vec::new();
-    loop {
+    while !ready.stop {
         if !broken {
-            match turn(&mut work, &mut jobs, &mut ended) {
-                Ok(true) => continue,
+            match turn(&mut work, ready, &mut jobs, &mut ended) {
+                // Others are looked at after a while even if the front end never pauses.
+                Ok(true) => {
+                    ready = wait(&work, stop, false, Some(&NOT_AT_ALL));
+                    continue;
+                }
                 Ok(false) => {}
                 Err(error) => {
                     // The bus disconnects the device soon; until then only the stop is waited for.
@@ -86,9 +106,7 @@ fn run(mut work: Work, stop: &OwnedFd) {
                 }
             }
         }
-        if !wait(&work, stop, broken) {
-            break;
-        }
+        ready = wait(&work, stop, broken, None);
     }
     finish(work, broken);
 }
@@ -96,34 +114,49 @@ fn run(mut work: Work, stop: &OwnedFd) {
 /// One look at everything; true: there may be more at once.
 fn turn(
     work: &mut Work,
+    ready: Ready,
     jobs: &mut Vec<Job>,
     ended: &mut Vec<(u32, Outcome)>,
 ) -> Result<bool, Broken> {
-    work.channel.acknowledge();
-    work.engine.finished(ended);
-    let some_ended = !ended.is_empty();
-    for (token, outcome) in ended.drain(..) {
-        work.queue.complete(&work.memory, token, outcome, jobs)?;
+    if ready.channel {
+        work.channel.acknowledge();
     }
-    let more = work.queue.service(&work.memory, jobs)?;
-    work.engine.begin(jobs);
-    if work.queue.publish(&work.memory)? {
-        work.channel.kick();
+    if ready.engine {
+        work.engine.finished(ended);
     }
-    Ok(more || some_ended)
+    let mut more = false;
+    for _ in 0..ROUNDS {
+        for (token, outcome) in ended.drain(..) {
+            work.queue.complete(&work.memory, token, outcome, jobs)?;
+        }
+        more = work.queue.service(&work.memory, jobs)?;
+        work.engine.begin(jobs, ended);
+        if work.queue.publish(&work.memory)? {
+            work.channel.kick();
+        }
+        more |= !ended.is_empty();
+        if !more {
+            break;
+        }
+    }
+    Ok(more)
 }
 
-/// Waits; false: stop.
-fn wait(work: &Work, stop: &OwnedFd, broken: bool) -> bool {
-    let engine = work.engine.fd();
+/// Waits for at most `limit`.
+fn wait(work: &Work, stop: &OwnedFd, broken: bool, limit: Option<&Timespec>) -> Ready {
     let mut fds = vec![PollFd::new(stop, PollFlags::IN)];
     if !broken {
         fds.push(PollFd::new(&work.channel, PollFlags::IN));
-        fds.push(PollFd::from_borrowed_fd(engine, PollFlags::IN));
+        fds.push(PollFd::from_borrowed_fd(work.engine.fd(), PollFlags::IN));
     }
     // An interrupted wait only looks earlier.
-    let _ = poll(&mut fds, None);
-    fds[0].revents().is_empty()
+    let _ = poll(&mut fds, limit);
+    let is = |index: usize| fds.get(index).is_some_and(|fd| !fd.revents().is_empty());
+    Ready {
+        stop: is(0),
+        channel: is(1),
+        engine: is(2),
+    }
 }
 
 /// Lets the engine end what it has, answers it, and gives everything back.
@@ -135,8 +168,8 @@ fn finish(mut work: Work, mut broken: bool) {
             let done = work.queue.complete(&work.memory, token, outcome, &mut jobs);
             broken |= done.is_err();
         }
-        work.engine.begin(&mut jobs);
-        if work.queue.running() > 0 && !broken {
+        work.engine.begin(&mut jobs, &mut ended);
+        if work.queue.running() > 0 && !broken && ended.is_empty() {
             let mut fds = [PollFd::from_borrowed_fd(work.engine.fd(), PollFlags::IN)];
             let _ = poll(&mut fds, None);
         }
@@ -144,6 +177,8 @@ fn finish(mut work: Work, mut broken: bool) {
     if let Ok(true) = work.queue.publish(&work.memory) {
         work.channel.kick();
     }
+    // Waits for what a broken ring left in it.
+    drop(work.engine);
     work.queue.abandon(&work.memory);
     // Only now does nobody look at the ring any more.
     drop(work.pages);

@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 /// Carries out jobs without blocking its caller.
 pub trait Engine: Debug + Send {
-    /// Takes `jobs` (all of them).
-    fn begin(&mut self, jobs: &mut Vec<Job>);
+    /// Takes `jobs` (all of them); those that are over at once are added to `ended`.
+    fn begin(&mut self, jobs: &mut Vec<Job>, ended: &mut Vec<(u32, Outcome)>);
 
     /// Adds the jobs that have ended, by token.
     fn finished(&mut self, ended: &mut Vec<(u32, Outcome)>);

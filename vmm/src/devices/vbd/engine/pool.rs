@@ -103,7 +103,7 @@ impl Shared {
 }
 
 impl Engine for Pool {
-    fn begin(&mut self, jobs: &mut Vec<Job>) {
+    fn begin(&mut self, jobs: &mut Vec<Job>, _ended: &mut Vec<(u32, Outcome)>) {
         if jobs.is_empty() {
             return;
         }

@@ -3,6 +3,7 @@
 //! ```text
 //!   begin(jobs) -> submission entries (as many as fit; the rest waits) -> one io_uring_enter
 //!   fd readable -> finished(): completions; a short transfer is finished by preadv/pwritev here
+//!   image on tmpfs: preadv/pwritev at once
 //! ```
 #![allow(unsafe_code)] // Submission entries hold addresses.
 
@@ -121,7 +122,14 @@ fn entry(fd: types::Fd, job: &Job, vectors: &Vectors) -> squeue::Entry {
 }
 
 impl Engine for Uring {
-    fn begin(&mut self, jobs: &mut Vec<Job>) {
+    fn begin(&mut self, jobs: &mut Vec<Job>, ended: &mut Vec<(u32, Outcome)>) {
+        if self.image.is_in_memory() {
+            // Such a file never waits, and its file system has the kernel's ring hand each transfer to
+            // a helper thread: doing it here is several times cheaper.
+            for job in jobs.drain(..) {
+                ended.push((job.token, self.image.perform(&self.memory, &job, 0)));
+            }
+        }
         if jobs.is_empty() {
             return;
         }
