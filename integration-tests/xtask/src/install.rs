@@ -5,7 +5,7 @@
 //!   configs/scripts/*                                   -> DIR/etc/xen/scripts (executable)
 //!   configs/systemd/*                                   -> DIR/lib/systemd/system    (they name DIR/bin, DIR/etc)
 //!   configs/init.d/*, configs/default/*                 -> DIR/etc/init.d, DIR/etc/default
-//!   toolctl gen man                                     -> DIR/share/man/manN
+//!   toolctl gen man, xend manual                        -> DIR/share/man/manN
 //!   toolctl gen completion                              -> where bash, zsh and fish look for them
 //!   configs/ (the rest)                                 -> DIR/etc/xen; a file of the user's is kept
 //! ```
@@ -43,6 +43,7 @@ pub fn command(args: &[String]) -> Result<u8> {
         &prefix,
     )?;
     generated(&layout::bin_dir().join("toolctl"), &prefix)?;
+    settings_page(&layout::bin_dir().join("xend"), &prefix)?;
     Ok(0)
 }
 
@@ -103,6 +104,19 @@ fn generated(toolctl: &Path, prefix: &Path) -> Result<()> {
     });
     fs::remove_dir_all(&dir)?;
     done
+}
+
+/// Writes xend's own page, about its settings.
+fn settings_page(xend: &Path, prefix: &Path) -> Result<()> {
+    let output = Command::new(xend)
+        .arg("manual")
+        .output()
+        .with_context(|| format!("cannot run {}", xend.display()))?;
+    if !output.status.success() {
+        bail!("{} manual failed: {}", xend.display(), output.status);
+    }
+    let to = prefix.join("share/man/man5/xend-config.sxp.5");
+    put(&output.stdout, &to, 0o644)
 }
 
 /// Where a generated file goes. bash loads completions by the command's name, and ours has two.
@@ -264,8 +278,13 @@ mod tests {
                 "{path}"
             );
         }
+        fs::write(&toolctl, "#!/bin/sh\necho $1\n").unwrap();
+        settings_page(&toolctl, &prefix).unwrap();
+        let page = fs::read_to_string(prefix.join("share/man/man5/xend-config.sxp.5"));
+        assert_eq!(page.unwrap(), "manual\n");
         fs::write(&toolctl, "#!/bin/sh\nexit 1\n").unwrap();
         assert!(generated(&toolctl, &prefix).is_err());
+        assert!(settings_page(&toolctl, &prefix).is_err());
         fs::remove_dir_all(base).unwrap();
     }
 }

@@ -63,7 +63,7 @@ pub(super) fn xm() -> String {
          .TP\n.B 3\nThere is no such domain.\n\
          .SH ENVIRONMENT\n.TP\n.B NOXEN_ROOT\nPut in front of every path.\n.TP\n.B NOXEN_XEND\nThe xend program to start.\n\
          .SH FILES\n.TP\n.I /etc/xen\nConfigurations.\n.TP\n.I /var/run/xend/noxen.sock\nSocket of xend.\n.TP\n.I /var/log/xen/xend.log\nLog of xend.\n\
-         .SH SEE ALSO\n.BR xmdomain.cfg (5)\n",
+         .SH SEE ALSO\n.BR xmdomain.cfg (5),\n.BR xend\\-config.sxp (5)\n",
     );
     page
 }

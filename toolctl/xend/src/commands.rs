@@ -133,6 +133,10 @@ pub fn main(args: &[String]) -> ExitCode {
             }
         }),
         "reload" => reload(&options.paths),
+        "manual" => {
+            print!("{}", crate::settings::page());
+            return ExitCode::SUCCESS;
+        }
         "status" => return ExitCode::from(if is_running(&options.paths) { 0 } else { 3 }),
         "trace_start" => Err("call tracing is not supported; use `xend start`".into()),
         SUPERVISE => supervise(&options, args),

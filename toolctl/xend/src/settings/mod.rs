@@ -8,7 +8,10 @@
 //! Of a key that stands there twice the first one counts, as ever. Values are checked when the file is read, not when
 //! they are needed, so that a mistake keeps xend from starting instead of a domain from being made.
 
+mod page;
 mod table;
+
+pub use page::page;
 
 use noxen_xend_api::paths::Paths;
 use noxen_xm_config::keys::nearest;

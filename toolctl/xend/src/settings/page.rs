@@ -1,0 +1,144 @@
+//! xend-config.sxp(5), made from the table of keys: `xend manual` prints it.
+
+use super::table::{Effect, Key, Kind, KEYS};
+
+/// What a key is about; its kind, default and effect are said from the table.
+fn about(name: &str) -> &'static str {
+    match name {
+        "logfile" => "Where xend writes what it does.",
+        "loglevel" => "How much it writes there.",
+        "network-script" => "Script below /etc/xen/scripts, with arguments, that is run with start when xend starts, to set up the network of the host.",
+        "vif-script" => "Script for network interfaces of domains whose configuration names none.",
+        "console-limit" => "KiB of console output that may be held for a domain.",
+        "dom0-min-mem" => "MiB of memory that are never given to domains.",
+        "enable-dom0-ballooning" => "Take memory from domain 0 for a domain that needs more than is free.",
+        "dom0-cpus" => "CPUs of the host that domain 0 uses; 0 for all.",
+        "enable-dump" => "Write a core file when a domain crashes.",
+        "device-create-timeout" => "Seconds that a device may take to be connected.",
+        "device-destroy-timeout" => "Seconds that a device may take to be disconnected.",
+        "xend-http-server" => "Serve HTTP.",
+        "xend-unix-server" => "Serve HTTP on a unix socket.",
+        "xend-unix-path" => "That socket.",
+        "xend-port" => "TCP port of the HTTP server.",
+        "xend-address" => "Address of the HTTP server; empty for every one.",
+        "xend-tcp-xmlrpc-server" => "Serve XML-RPC over TCP.",
+        "xend-tcp-xmlrpc-server-address" => "Address of that server.",
+        "xend-tcp-xmlrpc-server-port" => "Port of that server.",
+        "xend-tcp-xmlrpc-server-ssl-key-file" => "Key of that server; with it and the certificate it speaks TLS.",
+        "xend-tcp-xmlrpc-server-ssl-cert-file" => "Certificate of that server.",
+        "xend-unix-xmlrpc-server" => "Serve XML-RPC on a unix socket.",
+        "xen-api-server" => "Where the Xen-API is served, as a list of ADDRESS:PORT or unix with the kind of authentication.",
+        "xend-relocation-server" => "Take in domains that other hosts send.",
+        "xend-relocation-ssl-server" => "The same over TLS.",
+        "xend-relocation-port" => "Port for domains that are sent.",
+        "xend-relocation-ssl-port" => "The same over TLS.",
+        "xend-relocation-server-ssl-key-file" => "Key for TLS.",
+        "xend-relocation-server-ssl-cert-file" => "Certificate for TLS.",
+        "xend-relocation-ssl" => "Send domains over TLS unless told otherwise.",
+        "xend-relocation-address" => "Address on which domains are taken in; empty for every one.",
+        "xend-relocation-hosts-allow" => "Regular expressions, separated by blanks, of the hosts that may send domains; empty for every one.",
+        "external-migration-tool" => "Program that moves a domain's disks and TPMs along.",
+        "xend-udev-event-server" => "Take udev's events.",
+        "vnc-listen" => "Address on which displays listen unless a domain says otherwise.",
+        "vncpasswd" => "Password of displays unless a domain says otherwise.",
+        "vnc-tls" => "TLS for displays.",
+        "vnc-x509-cert-dir" => "Directory of their certificates.",
+        "vnc-x509-verify" => "Ask viewers for certificates.",
+        "keymap" => "Keyboard layout of displays unless a domain says otherwise.",
+        "xsm_module_name" => "Module of access control.",
+        "resource-label-change-script" => "Program that is told of changed labels.",
+        "qemu-dm-logrotate-count" => "Old logs of the device model that are kept.",
+        "xend-domains-path" => "Directory of the managed domains.",
+        "xend-domains-lock-path" => "Directory of their lock.",
+        "xend-state-path" => "Directory of the state of the Xen-API's objects.",
+        "xend-storage-path" => "Directory of the storage repository.",
+        "xend-security-path" => "Directory of the policies.",
+        "total_available_memory" => "MiB that all domains may have together.",
+        "pci-passthrough-strict-check" => "Refuse PCI devices that cannot be kept apart.",
+        "pscsi-device-mask" => "SCSI devices that domains may be given.",
+        _ => "",
+    }
+}
+
+/// Text safe in a manual page.
+fn escape(text: &str) -> String {
+    let text = text.replace('\\', "\\e").replace('-', "\\-");
+    match text.starts_with(['.', '\'']) {
+        true => format!("\\&{text}"),
+        false => text,
+    }
+}
+
+fn values(key: &Key) -> String {
+    match key.kind {
+        Kind::Bool => "yes|no".into(),
+        Kind::Int => "NUMBER".into(),
+        Kind::Word(words) => words.join("|"),
+        Kind::Path => "PATH".into(),
+        Kind::Text => "TEXT".into(),
+    }
+}
+
+/// The page.
+pub fn page() -> String {
+    let mut page = String::from(
+        ".TH XEND\\-CONFIG.SXP 5 \"\" Noxen \"Noxen\"\n.SH NAME\nxend\\-config.sxp \\- settings of xend\n\
+         .SH SYNOPSIS\n.I /etc/xen/xend\\-config.sxp\n\
+         .SH DESCRIPTION\nS\\-expressions of the form (KEY VALUE). What follows a # is a comment. Of a key that stands there twice \
+         the first one counts; without the file every key has its default. A value of the wrong kind keeps xend from starting. \
+         \\fBxend reload\\fR reads the file again. The environment variable XEND_CONFIG names another file.\n\
+         .SH KEYS\n",
+    );
+    for key in KEYS {
+        let default = match key.default {
+            "" => "empty",
+            default => default,
+        };
+        let effect = match key.effect {
+            Effect::Used => String::new(),
+            Effect::Missing(why) => format!(" Accepted, without effect yet: {why}."),
+            Effect::Fixed(why) => format!(" Only the default is there: {why}."),
+        };
+        page.push_str(&format!(
+            ".TP\n(\\fB{}\\fR {})\n{}\n",
+            escape(key.name),
+            escape(&values(key)),
+            escape(&format!("{} Default: {default}.{effect}", about(key.name)))
+        ));
+    }
+    page.push_str(".SH SEE ALSO\n.BR xm (1),\n.BR xmdomain.cfg (5)\n");
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::process::{Command, Stdio};
+
+    #[test]
+    fn every_key_is_described() {
+        let page = page();
+        for key in KEYS {
+            assert!(!about(key.name).is_empty(), "{}", key.name);
+            assert!(page.contains(&format!("(\\fB{}\\fR ", escape(key.name))));
+        }
+    }
+
+    #[test]
+    fn page_renders_without_warnings() {
+        let groff = Command::new("groff")
+            .args(["-man", "-ww", "-z", "-Kutf8"])
+            .stdin(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn();
+        // A host without groff cannot say anything about the page.
+        let Ok(mut groff) = groff else { return };
+        let mut stdin = groff.stdin.take().unwrap();
+        stdin.write_all(page().as_bytes()).unwrap();
+        drop(stdin);
+        let output = groff.wait_with_output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && errors.is_empty(), "{errors}");
+    }
+}
