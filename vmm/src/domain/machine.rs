@@ -52,6 +52,8 @@ pub struct Machine {
     shared: Arc<Shared>,
     reports: Receiver<Report>,
     doorbell: Doorbell,
+    /// Memory beyond the reservation that the host does not take back, bytes.
+    not_freed: u64,
     built: Instant,
     paused: bool,
     over: Option<(ShutdownReason, Option<String>)>,
@@ -72,6 +74,7 @@ impl Machine {
             shared,
             reports,
             doorbell,
+            not_freed: 0,
             built: Instant::now(),
             paused: true,
             over: None,
@@ -179,22 +182,25 @@ impl Machine {
 
     /// Takes back what the guest holds beyond its reservation.
     pub fn hold_to_reservation(&mut self) {
-        if !reservation::overrun(&self.shared) {
+        if !reservation::overrun(&self.shared, self.not_freed) {
             return;
         }
         self.stop_vcpus();
-        let freed =
+        let (freed, not_freed) =
             reservation::reclaim(&self.shared, self.identity.memory_kib / (PAGE_SIZE >> 10));
         if !self.paused && self.over.is_none() {
             self.run_vcpus();
         }
-        self.shared.log.guest_line(
-            Level::Warning,
-            format_args!(
-                "the guest used memory that it had given back; {} MiB of it were taken away",
-                freed >> 20
-            ),
-        );
+        self.not_freed = not_freed;
+        if freed > 0 {
+            self.shared.log.guest_line(
+                Level::Warning,
+                format_args!(
+                    "the guest used memory that it had given back; {} MiB of it were taken away",
+                    freed >> 20
+                ),
+            );
+        }
     }
 
     /// Takes the news of the vCPU threads and the devices; returns them as events.

@@ -95,25 +95,31 @@ fn backed(file: &File) -> u64 {
     })
 }
 
-/// Is there more memory behind the domain than it may have?
-pub fn overrun(shared: &Shared) -> bool {
-    let Some(pages) = pages(shared) else {
-        return false;
-    };
-    // The monitor's region may be in the same file.
-    let allowed = pages * PAGE_SIZE + shared.region.size + SLACK;
-    pages < shared.max_pages && backed(&shared.ram_file) > allowed
+/// Bytes behind the domain beyond its reservation and what its monitor needs, which may lie in the same file.
+fn excess(shared: &Shared) -> u64 {
+    pages(shared)
+        .filter(|pages| *pages < shared.max_pages)
+        .map_or(0, |pages| {
+            backed(&shared.ram_file).saturating_sub(pages * PAGE_SIZE + shared.region.size)
+        })
+}
+
+/// Is there more memory behind the domain than it may have? `kept` is what [`reclaim`] could not free before: huge
+/// pages that the host does not split.
+pub fn overrun(shared: &Shared, kept: u64) -> bool {
+    excess(shared) > kept.saturating_add(SLACK)
 }
 
 /// Throws away what lies in frames that the domain, which had `boot_pages` at boot, does not have; returns how many
-/// bytes that freed. The vCPUs must stand still: then no frame becomes the domain's while it is looked at.
-pub fn reclaim(shared: &Shared, boot_pages: u64) -> u64 {
+/// bytes that freed, and how many are too many still. The vCPUs must stand still: then no frame becomes the domain's while it is looked at.
+pub fn reclaim(shared: &Shared, boot_pages: u64) -> (u64, u64) {
     let before = backed(&shared.ram_file);
     for run in missing(shared, boot_pages) {
         // A hole that cannot be made leaves the guest what it has; the next look tries again.
         let _ = punch(&shared.ram_file, run);
     }
-    before.saturating_sub(backed(&shared.ram_file))
+    let freed = before.saturating_sub(backed(&shared.ram_file));
+    (freed, excess(shared))
 }
 
 /// The pseudo-physical frames that the domain does not have, as runs.
