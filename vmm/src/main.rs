@@ -15,6 +15,7 @@ Options of run:
   --cmdline TEXT    kernel command line           --domid N         domain id [1]
   --monitor FILE    another monitor image         --control PATH    make a control socket there
   --disk FILE[,WORD...]  disk xvda, then xvdb, ...; words: ro qcow2 vmdk direct threads io-uring persistent
+  --tap NAME        network interface eth0, then eth1, ..., on that tap of the host, which is made if need be
   --no-tune         leave the kernel's copy in memory as it is in its file
   --counters        print exit and hypercall counters at the end
   The console is standard input and output; status 0: powered off, 1: crashed, 3: wants a reboot.

@@ -37,6 +37,36 @@ impl Vbd {
     }
 }
 
+/// A network interface of the domain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Vif {
+    /// Index.
+    pub devid: u32,
+    /// Front end's directory.
+    pub frontend: String,
+    /// Back end's directory.
+    pub backend: String,
+    /// Address of the guest's end.
+    pub mac: String,
+}
+
+impl Vif {
+    /// Interface `index` of domain `domid`.
+    pub fn new(domid: u32, index: u32) -> Vif {
+        Vif {
+            devid: index,
+            frontend: format!("/local/domain/{domid}/device/vif/{index}"),
+            backend: format!("/local/domain/0/backend/vif/{domid}/{index}"),
+            mac: format!(
+                "00:16:3e:{:02x}:{:02x}:{:02x}",
+                domid >> 8 & 0x7f,
+                domid & 0xff,
+                index & 0xff
+            ),
+        }
+    }
+}
+
 /// The two connections to a private store.
 #[derive(Debug)]
 pub struct Streams {
@@ -69,13 +99,13 @@ impl Sink for Replies {
     fn log(&mut self, _line: &str) {}
 }
 
-/// Starts the store for `domid` with `disks`.
-pub fn start(domid: u32, config: &Config, disks: &[Vbd]) -> io::Result<Streams> {
+/// Starts the store for `domid` with `disks` and `vifs`.
+pub fn start(domid: u32, config: &Config, disks: &[Vbd], vifs: &[Vif]) -> io::Result<Streams> {
     let domain = DomId::try_from(domid).map_err(|_| io::ErrorKind::InvalidInput)?;
     let mut server = Server::new();
     let (tool, _) = server.connect(ConnKind::Tool);
     let (guest, _) = server.connect(ConnKind::Guest(domain));
-    fill(&mut server, tool, domid, config, disks);
+    fill(&mut server, tool, domid, config, disks, vifs);
     let (guest_end, ours) = UnixStream::pair()?;
     let (tool_end, tools) = UnixStream::pair()?;
     let peers = vec![Peer::new(guest, ours), Peer::new(tool, tools)];
@@ -93,7 +123,14 @@ pub fn start(domid: u32, config: &Config, disks: &[Vbd]) -> io::Result<Streams> 
 }
 
 /// Writes what xend would.
-fn fill(server: &mut Server, tool: ConnId, domid: u32, config: &Config, disks: &[Vbd]) {
+fn fill(
+    server: &mut Server,
+    tool: ConnId,
+    domid: u32,
+    config: &Config,
+    disks: &[Vbd],
+    vifs: &[Vif],
+) {
     let mut write = |path: &str, value: &str, perms: &str| {
         // Nobody waits for the answers.
         let mut nobody = Replies::default();
@@ -128,28 +165,31 @@ fn fill(server: &mut Server, tool: ConnId, domid: u32, config: &Config, disks: &
     for vcpu in 0..config.vcpus {
         write(&format!("{home}/cpu/{vcpu}/availability"), "online", &own);
     }
-    for disk in disks {
-        let (front, back) = (&disk.frontend, &disk.backend);
+    let mut device = |front: &str, back: &str, more: [(&str, &str); 2]| {
         write(front, "", &own);
         write(back, "", &shown);
-        let devid = disk.devid.to_string();
-        for (name, value) in [
-            ("backend", back.as_str()),
-            ("backend-id", "0"),
-            ("virtual-device", &devid),
-            ("device-type", "disk"),
-            ("state", "1"),
-        ] {
+        let (backend, state) = ([("backend", back), ("backend-id", "0")], [("state", "1")]);
+        for (name, value) in backend.into_iter().chain(more).chain(state) {
             write(&format!("{front}/{name}"), value, &own);
         }
         for (name, value) in [
-            ("frontend", front.as_str()),
+            ("frontend", front),
             ("frontend-id", &domid.to_string()),
             ("online", "1"),
             ("state", "1"),
         ] {
             write(&format!("{back}/{name}"), value, &shown);
         }
+    };
+    for disk in disks {
+        let devid = disk.devid.to_string();
+        let more = [("virtual-device", devid.as_str()), ("device-type", "disk")];
+        device(&disk.frontend, &disk.backend, more);
+    }
+    for vif in vifs {
+        let handle = vif.devid.to_string();
+        let more = [("handle", handle.as_str()), ("mac", &vif.mac)];
+        device(&vif.frontend, &vif.backend, more);
     }
 }
 
@@ -238,7 +278,7 @@ mod tests {
             cmdline: String::new(),
             tune: true,
         };
-        let mut stream = start(3, &config, &[]).unwrap().guest;
+        let mut stream = start(3, &config, &[], &[]).unwrap().guest;
         let mut request = Vec::new();
         append_message(&mut request, Op::Read as u32, 9, 0, &[b"domid\0"]);
         stream.write_all(&request).unwrap();

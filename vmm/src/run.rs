@@ -9,13 +9,14 @@ use crate::control::server::Server;
 use crate::devices::Door;
 use crate::domain::pv::{self, Config, Files};
 use crate::log::Log;
-use crate::private_store::{self, Vbd};
+use crate::private_store::{self, Vbd, Vif};
 use crate::service::{ConsoleEnd, Service, Until};
 use crate::store::Connection;
 use anyhow::{bail, Context, Result};
 use noxen_control::device::{DiskImage, Engine, ImageFormat};
 use noxen_control::kvm::{self, HostCpu};
 use noxen_control::ram::huge_page_file_if_possible;
+use noxen_control::tap;
 use noxen_control::{DeviceSpec, ShutdownReason};
 use std::fs::File;
 use std::os::fd::{AsFd, FromRawFd, IntoRawFd, OwnedFd};
@@ -23,6 +24,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+/// Most queues of a tap (as xend has it); more vCPUs share them.
+const TAP_QUEUES: u32 = 4;
 
 /// Options of `noxen-vmm run`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +53,8 @@ pub struct Options {
     pub domid: u32,
     /// Disks xvda, xvdb, ...
     pub disks: Vec<Disk>,
+    /// Taps of network interfaces, by name; made where they are not there.
+    pub taps: Vec<String>,
 }
 
 /// A disk from the command line: `FILE[,ro][,qcow2|vmdk][,direct][,threads|io-uring][,persistent]`.
@@ -73,6 +79,7 @@ impl Default for Options {
             counters: false,
             domid: 1,
             disks: Vec::new(),
+            taps: Vec::new(),
         }
     }
 }
@@ -118,7 +125,10 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let vbds: Vec<Vbd> = (0..options.disks.len() as u32)
         .map(|index| Vbd::new(options.domid, index))
         .collect();
-    let streams = private_store::start(options.domid, &config, &vbds)?;
+    let vifs: Vec<Vif> = (0..options.taps.len() as u32)
+        .map(|index| Vif::new(options.domid, index))
+        .collect();
+    let streams = private_store::start(options.domid, &config, &vbds, &vifs)?;
     let store = Connection {
         stream: streams.guest,
         domid: options.domid,
@@ -142,6 +152,14 @@ pub fn run(options: &Options) -> Result<ExitCode> {
             .attach(&disk.spec(vbd), vec![disk.open()?])
             .map_err(|line| anyhow::anyhow!(line))?;
     }
+    for (name, vif) in options.taps.iter().zip(&vifs) {
+        let queues = tap::create(name, options.vcpus.clamp(1, TAP_QUEUES))
+            .with_context(|| format!("--tap {name}"))?;
+        service
+            .devices()
+            .attach(&vif_spec(vif), queues)
+            .map_err(|line| anyhow::anyhow!(line))?;
+    }
     service
         .machine()
         .unpause()
@@ -159,6 +177,16 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         Some(ShutdownReason::Reboot) => 3,
         _ => 4,
     }))
+}
+
+fn vif_spec(vif: &Vif) -> DeviceSpec {
+    DeviceSpec::Vif {
+        devid: vif.devid,
+        frontend: vif.frontend.clone(),
+        backend: vif.backend.clone(),
+        mac: vif.mac.clone(),
+        rate: None,
+    }
 }
 
 impl Disk {
@@ -268,6 +296,7 @@ pub fn parse(arguments: &[String]) -> Result<Options> {
             "--monitor" => options.monitor = Some(value.into()),
             "--control" => options.control = Some(value.into()),
             "--disk" => options.disks.push(Disk::parse(value)?),
+            "--tap" => options.taps.push(value.clone()),
             "--domid" => options.domid = u32::try_from(number()?).unwrap_or(u32::MAX),
             other => bail!("{other} is not an option of run; see noxen-vmm --help"),
         }
@@ -292,12 +321,13 @@ mod tests {
     #[test]
     fn parse_takes_all_options() {
         let options = parse(&words(
-            "--kernel k --ramdisk r --memory 64 --vcpus 2 --cmdline quiet --counters",
+            "--kernel k --ramdisk r --memory 64 --vcpus 2 --cmdline quiet --counters --tap t0 --tap t1",
         ))
         .unwrap();
         assert_eq!(options.kernel, PathBuf::from("k"));
         assert_eq!((options.memory, options.vcpus), (64, 2));
         assert!(options.counters);
+        assert_eq!(options.taps, ["t0", "t1"]);
     }
 
     #[test]

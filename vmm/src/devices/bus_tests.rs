@@ -93,7 +93,7 @@ fn world() -> World {
         tune: true,
     };
     let vbd = Vbd::new(DOMID, 0);
-    let streams = private_store::start(DOMID, &config, std::slice::from_ref(&vbd)).unwrap();
+    let streams = private_store::start(DOMID, &config, std::slice::from_ref(&vbd), &[]).unwrap();
     let (shared, reports) = shared();
     let door = Door::Stream(Some(streams.tool));
     let (commands, thread) = start(shared, door, Arc::default()).unwrap();
