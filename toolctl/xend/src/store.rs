@@ -222,15 +222,28 @@ impl StoreLink {
     /// A connection on which every request is `domid`'s own, to be passed to its monitor.
     pub fn attach(&self, domid: u32) -> Result<UnixStream, StoreError> {
         let domid = dom_id(domid)?;
-        // A missing xenstored is started by this.
-        self.check()?;
-        let mut client = Client::connect_to(&locations::domains_socket())?;
-        client.set_timeout(Some(ANSWER))?;
-        let mut client = client.attach(domid)?;
-        // The time limit is the socket's, and the monitor is to wait as long as it likes.
-        client.set_timeout(None)?;
-        Ok(client.into_stream()?)
+        let deadline = Instant::now() + START;
+        loop {
+            // A missing xenstored is started by this. It may die right after.
+            self.check()?;
+            match attach_once(domid) {
+                Err(e) if e.broken() && Instant::now() < deadline => {
+                    warning!("{e}; trying again");
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                other => return other,
+            }
+        }
     }
+}
+
+fn attach_once(domid: DomId) -> Result<UnixStream, StoreError> {
+    let mut client = Client::connect_to(&locations::domains_socket())?;
+    client.set_timeout(Some(ANSWER))?;
+    let mut client = client.attach(domid)?;
+    // The time limit is the socket's, and the monitor is to wait as long as it likes.
+    client.set_timeout(None)?;
+    Ok(client.into_stream()?)
 }
 
 /// Somebody may be starting xenstored at the same time: ours then ended well, theirs may not listen yet.

@@ -192,3 +192,87 @@ fn reset_gives_a_fresh_domain_without_counting_as_a_restart() {
     );
     assert_eq!(again.state.letters(), "-b----");
 }
+
+/// What a domain whose guest has stopped has become.
+#[derive(Debug, PartialEq, Eq, Clone, Copy)]
+enum Became {
+    Gone,
+    Fresh,
+    Kept,
+    KeptAndFresh,
+}
+
+const VALUES: [(&str, Became); 6] = [
+    ("destroy", Became::Gone),
+    ("restart", Became::Fresh),
+    ("preserve", Became::Kept),
+    ("rename-restart", Became::KeptAndFresh),
+    ("coredump-destroy", Became::Gone),
+    ("coredump-restart", Became::Fresh),
+];
+
+/// Stops one domain for each value of `on_EVENT` and sees what becomes of each.
+fn every_value(event: &str, stop: impl Fn(&Lab, &str, u32)) {
+    let lab = Lab::new();
+    let mut made = Vec::new();
+    for (value, expected) in VALUES {
+        let mut config = lab.config(&format!("{event}-{value}"));
+        let field = match event {
+            "poweroff" => &mut config.on_poweroff,
+            "reboot" => &mut config.on_reboot,
+            _ => &mut config.on_crash,
+        };
+        *field = value.into();
+        made.push((lab.run(config), expected));
+    }
+    for (domain, _) in &made {
+        stop(&lab, &domain.name, domain.domid.unwrap());
+    }
+    for (old, expected) in made {
+        let became = || {
+            let guests = lab.guests();
+            let kept = guests.iter().find(|g| g.domid == old.domid);
+            let fresh = guests
+                .iter()
+                .find(|g| g.name == old.name && g.domid > old.domid && g.state.blocked);
+            let fresh = fresh.filter(|g| g.uuid == old.uuid && g.restart_count == 1);
+            match (kept, fresh) {
+                (None, None) => Some(Became::Gone),
+                (None, Some(_)) => Some(Became::Fresh),
+                (Some(kept), None) if kept.state.shutdown || kept.state.crashed => {
+                    (kept.name == old.name).then_some(Became::Kept)
+                }
+                (Some(kept), Some(_)) if kept.state.shutdown || kept.state.crashed => {
+                    (kept.name.starts_with("Domain-")).then_some(Became::KeptAndFresh)
+                }
+                _ => None,
+            }
+        };
+        eventually(&format!("{} is {expected:?}", old.name), || {
+            (became() == Some(expected)).then_some(())
+        });
+    }
+    for guest in lab.guests() {
+        lab.destroy(&guest.uuid);
+    }
+    assert!(lab.traces().is_empty(), "{:?}", lab.traces());
+}
+
+#[test]
+fn poweroff_with_every_value_does_what_it_says() {
+    every_value("poweroff", |lab, name, _| {
+        shutdown(lab, name, ShutdownKind::Poweroff)
+    });
+}
+
+#[test]
+fn reboot_with_every_value_does_what_it_says() {
+    every_value("reboot", |lab, name, _| {
+        shutdown(lab, name, ShutdownKind::Reboot)
+    });
+}
+
+#[test]
+fn crash_with_every_value_does_what_it_says() {
+    every_value("crash", |lab, _, domid| fault(lab, domid, "crash"));
+}
