@@ -13,13 +13,14 @@ mod costs;
 mod cpu_time;
 mod exits;
 mod kvm;
+mod list;
 mod report;
 mod store;
 
 use std::process::ExitCode;
 
 /// The names that exist now; the others of `cargo xtask bench` come with what they measure.
-const NAMES: [&str; 3] = ["boot", "costs INITRAMFS XEN-LOG", "store"];
+const NAMES: [&str; 4] = ["boot", "costs INITRAMFS XEN-LOG", "store", "list"];
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
         ["boot"] => boot::run().and_then(|report| report.write_and_show()),
         ["costs", initramfs, xen] => costs::run(initramfs.as_ref(), xen.as_ref()),
         ["store"] => store::run().and_then(|report| report.write_and_show()),
+        ["list"] => list::run().and_then(|report| report.write_and_show()),
         _ => {
             eprintln!("noxen-benches: give one of {NAMES:?}, not {args:?}");
             return ExitCode::from(2);

@@ -16,11 +16,11 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Benches that exist.
-const BUILT: [&str; 3] = ["boot", "costs", "store"];
+const BUILT: [&str; 4] = ["boot", "costs", "store", "list"];
 /// Those of them that run on the host.
-const ON_HOST: [&str; 1] = ["store"];
+const ON_HOST: [&str; 2] = ["store", "list"];
 /// Names that are promised and not there yet.
-const PLANNED: [&str; 6] = ["block", "net", "hvm", "vnc", "migrate", "list"];
+const PLANNED: [&str; 5] = ["block", "net", "hvm", "vnc", "migrate"];
 
 /// The command: one bench, or all that exist.
 pub fn command(args: &[String]) -> Result<u8> {
