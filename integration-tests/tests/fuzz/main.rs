@@ -224,6 +224,15 @@ fn sxp_of_any_text_returns_and_reads_back() {
 }
 
 #[test]
+fn disk_ring_of_any_contents_returns() {
+    fuzz(
+        "disk_ring",
+        &[targets::disks::seed()[..7 * 4096].to_vec()],
+        &[b"\x01\0\0\0", b"\x06\x01"],
+    );
+}
+
+#[test]
 fn netif_rings_of_any_contents_return() {
     fuzz(
         "netif_rings",

@@ -5,6 +5,8 @@
 //!   fuzz/ (cargo-fuzz)         the same functions under libFuzzer, for long runs
 //! ```
 
+#[path = "disks.rs"]
+pub mod disks;
 #[path = "rings.rs"]
 pub mod rings;
 
@@ -16,12 +18,13 @@ pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
 #[allow(dead_code)] // libFuzzer's programs use one each.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 8] = [
     ("kernel_file", kernel_file),
     ("kernel_elf", kernel_elf),
     ("xenstore_wire", xenstore_wire),
     ("xm_config", xm_config),
     ("sxp", sxp),
+    ("disk_ring", disks::ring),
     ("netif_rings", rings::netif),
     ("event_rings", rings::events),
 ];

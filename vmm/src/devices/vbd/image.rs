@@ -3,10 +3,11 @@
 //! ```text
 //!   open(descriptor, wanted) --> Opened{ image, size, sectors }     image.perform(job): does it, blocking
 //!       Raw: file or block device, preadv/pwritev/fdatasync/fallocate
-//!       Format: format.rs
+//!       Format: format.rs      Nbd: nbd.rs
 //! ```
 
 use crate::devices::vbd::format::Formatted;
+use crate::devices::vbd::nbd::Nbd;
 use crate::devices::vbd::vectors::Vectors;
 use crate::vstate::memory::GuestMemory;
 use noxen_control::device::{DiskImage, ImageFormat};
@@ -56,11 +57,16 @@ pub enum Image {
     Raw(File, bool),
     /// Behind a format.
     Format(Formatted),
+    /// At an NBD server.
+    Nbd(Nbd),
 }
 
 /// Opens what is behind `fd`.
 pub fn open(wanted: &Wanted<'_>, fd: OwnedFd) -> Result<Opened, String> {
     let mut file = File::from(fd);
+    if wanted.image.format == ImageFormat::Nbd {
+        return open_nbd(wanted, file);
+    }
     check_mode(&file, wanted)?;
     let about = file.metadata().map_err(|error| error.to_string())?;
     let device = about.file_type().is_block_device();
@@ -111,6 +117,21 @@ pub fn open(wanted: &Wanted<'_>, fd: OwnedFd) -> Result<Opened, String> {
     })
 }
 
+fn open_nbd(wanted: &Wanted<'_>, socket: File) -> Result<Opened, String> {
+    let nbd = Nbd::open(socket, &wanted.image.export, wanted.readonly)?;
+    let sector_size = wanted.sector_size.unwrap_or(512);
+    if ![512, 4096].contains(&sector_size) {
+        return Err(format!("sectors of {sector_size} bytes: give 512 or 4096"));
+    }
+    Ok(Opened {
+        sectors: nbd.size() / u64::from(sector_size) * u64::from(sector_size) / SECTOR,
+        image: Image::Nbd(nbd),
+        sector_size,
+        physical_sector_size: wanted.physical_sector_size.unwrap_or(sector_size),
+        discard: false,
+    })
+}
+
 /// The descriptor must be open the way the disk is to be used.
 fn check_mode(file: &File, wanted: &Wanted<'_>) -> Result<(), String> {
     let flags = fcntl_getfl(file).map_err(|errno| errno.to_string())?;
@@ -129,7 +150,7 @@ impl Image {
     pub fn raw(&self) -> Option<&File> {
         match self {
             Image::Raw(file, _) => Some(file),
-            Image::Format(_) => None,
+            Image::Format(_) | Image::Nbd(_) => None,
         }
     }
 
@@ -143,6 +164,7 @@ impl Image {
         match self {
             Image::Raw(file, _) => outcome(perform_raw(file, memory, job, done)),
             Image::Format(formatted) => outcome(formatted.perform(memory, job)),
+            Image::Nbd(nbd) => outcome(nbd.perform(memory, job)),
         }
     }
 }

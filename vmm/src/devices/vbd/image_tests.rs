@@ -250,7 +250,7 @@ fn format_that_is_not_built_or_not_there_is_refused_with_a_line() {
         (ImageFormat::Qcow2, "qcow2"),
         (ImageFormat::Vmdk, "read"),
         (ImageFormat::Vhd, "not built"),
-        (ImageFormat::Nbd, "not built"),
+        (ImageFormat::Nbd, "ocket"),
     ] {
         let image = DiskImage { format, ..disk() };
         let line = open(&wanted(&image), file().into()).unwrap_err();

@@ -14,6 +14,7 @@
 mod engine;
 mod format;
 mod image;
+mod nbd;
 mod rings;
 mod thread;
 mod vectors;

@@ -1,0 +1,145 @@
+//! The client against a server of a few lines.
+
+use super::*;
+use noxen_devices::pv::block::Piece;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::thread::JoinHandle;
+use vm_memory::GuestAddress;
+
+/// Serves one export called `disk` of 64 KiB until the client goes; `go`: knows NBD_OPT_GO. Returns the
+/// image and the kinds of the requests.
+fn serve(mut stream: UnixStream, go: bool, flags: u16) -> io::Result<(Vec<u8>, Vec<u16>)> {
+    let mut image = vec![0u8; 64 << 10];
+    let mut kinds = Vec::new();
+    stream.write_all(b"NBDMAGICIHAVEOPT")?;
+    stream.write_all(&u16::from(go).to_be_bytes())?;
+    let mut head = [0u8; 20];
+    stream.read_exact(&mut head)?;
+    let length = u32::from_be_bytes(head[16..20].try_into().unwrap());
+    let mut body = vec![0; length as usize];
+    stream.read_exact(&mut body)?;
+    let size = (image.len() as u64).to_be_bytes();
+    if go {
+        let reply = |kind: u32, payload: &[u8]| {
+            let mut message = OPTION_REPLY.to_be_bytes().to_vec();
+            message.extend(OPT_GO.to_be_bytes());
+            message.extend(kind.to_be_bytes());
+            message.extend((payload.len() as u32).to_be_bytes());
+            message.extend(payload);
+            message
+        };
+        if &body[4..body.len() - 2] != b"disk" {
+            stream.write_all(&reply(REP_ERROR | 6, b"no such export"))?;
+            return Ok((image, kinds));
+        }
+        let info = [&[0, 0][..], &size, &flags.to_be_bytes()].concat();
+        stream.write_all(&reply(REP_INFO, &info))?;
+        stream.write_all(&reply(REP_ACK, b""))?;
+    } else {
+        assert_eq!(body, b"disk");
+        stream.write_all(&size)?;
+        stream.write_all(&flags.to_be_bytes())?;
+        stream.write_all(&[0; 124])?;
+    }
+    let mut request = [0u8; 28];
+    while stream.read_exact(&mut request).is_ok() {
+        let kind = u16::from_be_bytes(request[6..8].try_into().unwrap());
+        let at = u64::from_be_bytes(request[16..24].try_into().unwrap()) as usize;
+        let length = u32::from_be_bytes(request[24..28].try_into().unwrap()) as usize;
+        kinds.push(kind);
+        if kind == 1 {
+            stream.read_exact(&mut image[at..at + length])?;
+        }
+        let beyond = at + length > image.len();
+        stream.write_all(&SIMPLE_REPLY.to_be_bytes())?;
+        stream.write_all(&(if beyond { 5u32 } else { 0 }).to_be_bytes())?;
+        stream.write_all(&request[8..16])?;
+        if kind == 0 && !beyond {
+            stream.write_all(&image[at..at + length])?;
+        }
+    }
+    Ok((image, kinds))
+}
+
+type Server = JoinHandle<io::Result<(Vec<u8>, Vec<u16>)>>;
+
+fn start(go: bool, flags: u16) -> (File, Server) {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let server = std::thread::spawn(move || serve(theirs, go, flags));
+    (File::from(OwnedFd::from(ours)), server)
+}
+
+fn job(op: JobOp, offset: u64, at: u64) -> Job {
+    let moves = matches!(op, JobOp::Read | JobOp::Write);
+    let piece = |at| Piece {
+        at: GuestAddress(at),
+        len: 512,
+    };
+    Job {
+        token: 0,
+        op,
+        offset,
+        pieces: match moves {
+            true => vec![piece(at), piece(at + 4096)],
+            false => Vec::new(),
+        },
+    }
+}
+
+fn round(go: bool) {
+    let (socket, server) = start(go, 1 | FLAG_SEND_FLUSH);
+    let memory = GuestMemory::from_ranges(&[(GuestAddress(0), 1 << 20)]).unwrap();
+    let nbd = Nbd::open(socket, "disk", false).unwrap();
+    assert_eq!(nbd.size(), 64 << 10);
+    memory.write_slice(&[1; 512], GuestAddress(0)).unwrap();
+    memory.write_slice(&[2; 512], GuestAddress(4096)).unwrap();
+    nbd.perform(&memory, &job(JobOp::Write, 1024, 0)).unwrap();
+    nbd.perform(&memory, &job(JobOp::Flush, 1024, 0)).unwrap();
+    nbd.perform(&memory, &job(JobOp::Read, 1536, 0x8000))
+        .unwrap();
+    let mut got = [9u8; 512];
+    memory.read_slice(&mut got, GuestAddress(0x8000)).unwrap();
+    assert_eq!(got, [2; 512]);
+    let beyond = nbd.perform(&memory, &job(JobOp::Read, 64 << 10, 0));
+    assert!(beyond.is_err());
+    // An error of the server leaves the connection whole.
+    nbd.perform(&memory, &job(JobOp::Read, 0, 0)).unwrap();
+    drop(nbd);
+    let (image, kinds) = server.join().unwrap().unwrap();
+    assert_eq!((image[1024], image[1536]), (1, 2));
+    assert_eq!(kinds, [1, 3, 0, 0, 0]);
+}
+
+#[test]
+fn data_goes_to_the_server_and_back() {
+    round(true);
+}
+
+#[test]
+fn server_that_only_knows_export_names_is_served_as_well() {
+    round(false);
+}
+
+#[test]
+fn export_that_is_not_there_or_only_readable_is_refused_with_a_line() {
+    let (socket, _server) = start(true, 1);
+    let line = Nbd::open(socket, "other", false).unwrap_err();
+    assert!(line.contains("no such export"), "{line}");
+    let (socket, _server) = start(true, 1 | FLAG_READ_ONLY);
+    let line = Nbd::open(socket, "disk", false).unwrap_err();
+    assert!(line.contains("mode r"), "{line}");
+    let (socket, _server) = start(true, 1 | FLAG_READ_ONLY);
+    assert!(Nbd::open(socket, "disk", true).is_ok());
+}
+
+#[test]
+fn peer_that_speaks_something_else_is_refused() {
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    theirs
+        .write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        .unwrap();
+    let socket = File::from(OwnedFd::from(ours));
+    let line = Nbd::open(socket, "", false).unwrap_err();
+    assert!(line.contains("greeting"), "{line}");
+}
