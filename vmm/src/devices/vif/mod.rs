@@ -13,6 +13,7 @@ mod tap;
 
 use crate::devices::backend::{Backend, ConnectError, Context, Frontend, Published, Reporter};
 use crate::log::Level;
+use crate::vstate::irq::Channel;
 use noxen_control::device::VifRate;
 use noxen_control::tap::{adopt, set_carrier, set_offloads, set_queue_enabled, Offloads};
 use noxen_control::DeviceId;
@@ -118,7 +119,7 @@ impl Vif {
         fd: &Arc<OwnedFd>,
         shared: &Arc<Shared>,
         rings: &mut Vec<Grant>,
-    ) -> Result<Queue, ConnectError> {
+    ) -> Result<Queue<Channel>, ConnectError> {
         let memory = self.context.memory();
         let mut page = |gref| {
             let grant = self.context.grants().map(memory, gref, Access::Write);

@@ -13,20 +13,38 @@ use noxen_devices::pv::net::receive::Receive;
 use noxen_devices::pv::net::transmit::Transmit;
 use noxen_devices::pv::net::{Effect, Memory, NetError, Shared};
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use vmm_sys_util::eventfd::EventFd;
 
+/// An event channel, as much of it as a queue needs. Readable when the guest has notified.
+pub trait Port: AsFd {
+    /// Forgets the notifications so far.
+    fn acknowledge(&self);
+    /// Notifies the guest.
+    fn kick(&self);
+}
+
+impl Port for Channel {
+    fn acknowledge(&self) {
+        Channel::acknowledge(self);
+    }
+
+    fn kick(&self) {
+        Channel::kick(self);
+    }
+}
+
 /// A queue in use.
-pub struct Queue {
+pub struct Queue<P> {
     pub(super) memory: Memory,
     pub(super) transmit: Transmit,
     pub(super) receive: Receive,
     pub(super) tap: TapQueue,
     /// Of both rings, unless there is another one.
-    pub(super) tx_channel: Channel,
-    pub(super) rx_channel: Option<Channel>,
+    pub(super) tx_channel: P,
+    pub(super) rx_channel: Option<P>,
     pub(super) shared: Arc<Shared>,
 }
 
@@ -39,7 +57,7 @@ struct Ready {
     tap: bool,
 }
 
-impl Queue {
+impl<P: Port> Queue<P> {
     /// Serves the queue until `stop` is readable; an error is the front end's, or the end of the tap.
     pub fn run(&mut self, stop: &EventFd, started: Instant) -> Result<(), NetError> {
         // Notifications before the ports were bound are lost: begin with a look at everything.
@@ -119,3 +137,7 @@ fn borrowed(event: &EventFd) -> BorrowedFd<'_> {
     // only the raw accessor.
     unsafe { BorrowedFd::borrow_raw(event.as_raw_fd()) }
 }
+
+#[cfg(test)]
+#[path = "queue_tests.rs"]
+mod tests;
