@@ -149,6 +149,70 @@ impl Events {
     }
 }
 
+/// What a front end of either class writes before it calls itself connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Front {
+    /// `page-ref`: frame number of the page, in the guest's own memory; not a grant.
+    pub frame: u64,
+    /// `event-channel`
+    pub port: u32,
+    /// `protocol` names a 32-bit guest.
+    pub bits32: bool,
+    /// vkbd: `request-abs-pointer`. vfb: `feature-update`.
+    pub asked: bool,
+}
+
+impl Front {
+    /// Reads a front end's nodes through `get` (a name below its directory; `None`: no such node); `wish` is the name
+    /// of the class' own switch.
+    ///
+    /// # Errors
+    /// What is missing or wrong, in words.
+    pub fn read(wish: &str, get: &mut dyn FnMut(&str) -> Option<String>) -> Result<Front, String> {
+        let mut number = |name: &str| -> Result<u64, String> {
+            let text = get(name).ok_or_else(|| format!("{name} is missing"))?;
+            let wrong = |_| format!("{name} is '{}', not a number", shown(&text));
+            text.trim().parse().map_err(wrong)
+        };
+        let frame = number("page-ref")?;
+        let port = number("event-channel")?;
+        let port = u32::try_from(port).map_err(|_| format!("event-channel is {port}"))?;
+        let bits32 = match get("protocol").as_deref() {
+            // Front ends of the first releases name none and have the host's width.
+            None | Some("x86_64-abi") => false,
+            Some("x86_32-abi") => true,
+            Some(other) => return Err(format!("protocol is '{}'", shown(other))),
+        };
+        let asked = match get(wish).as_deref() {
+            None | Some("0") => false,
+            Some("1") => true,
+            Some(other) => return Err(format!("{wish} is '{}', not 0 or 1", shown(other))),
+        };
+        Ok(Front {
+            frame,
+            port,
+            bits32,
+            asked,
+        })
+    }
+
+    /// Where the page is, if it is RAM of a guest whose frames end at `ram_end`.
+    pub fn page(&self, ram_end: u64) -> Result<GuestAddress, String> {
+        match self.frame < ram_end {
+            true => Ok(GuestAddress(self.frame << 12)),
+            false => Err(format!("page-ref {:#x} is not the guest's RAM", self.frame)),
+        }
+    }
+}
+
+/// A guest's text, fit for a message.
+fn shown(text: &str) -> String {
+    text.chars()
+        .take(32)
+        .flat_map(char::escape_default)
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -180,6 +244,32 @@ mod tests {
         assert!(events.put(&memory, &[25; EVENT]).unwrap());
         // The 26th lies where the first one was.
         assert_eq!(memory.read_obj::<u8>(GuestAddress(1024)).unwrap(), 25);
+    }
+
+    #[test]
+    fn front_end_is_read_or_refused_with_the_reason() {
+        let read = |nodes: &[(&str, &str)]| {
+            Front::read("request-abs-pointer", &mut |name| {
+                let found = nodes.iter().find(|(known, _)| *known == name);
+                found.map(|(_, value)| (*value).to_owned())
+            })
+        };
+        let good = [("page-ref", "4660"), ("event-channel", "7")];
+        let front = read(&good).unwrap();
+        assert_eq!((front.frame, front.port), (4660, 7));
+        assert!(!front.asked && !front.bits32);
+        assert_eq!(front.page(4661).unwrap(), GuestAddress(0x0123_4000));
+        assert!(front.page(4660).unwrap_err().contains("0x1234"));
+        let with = |more: (&'static str, &'static str)| read(&[good[0], good[1], more]);
+        assert!(with(("request-abs-pointer", "1")).unwrap().asked);
+        assert!(with(("protocol", "x86_32-abi")).unwrap().bits32);
+        assert!(with(("protocol", "arm\n")).unwrap_err().contains("arm\\n"));
+        assert!(read(&good[..1])
+            .unwrap_err()
+            .contains("event-channel is missing"));
+        assert!(read(&[("page-ref", "x")])
+            .unwrap_err()
+            .contains("not a number"));
     }
 
     proptest! {
