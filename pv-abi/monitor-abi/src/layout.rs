@@ -112,6 +112,13 @@ pub mod port {
     pub const CALL: u16 = 0x4e54;
 }
 
+/// CPUID behind Xen's forced-emulation prefix: `ud2; .ascii "xen"; cpuid` (public/arch-x86/xen.h, XEN_CPUID).
+pub const FORCED_CPUID: [u8; 7] = [0x0f, 0x0b, b'x', b'e', b'n', 0x0f, 0xa2];
+/// Vector in [`TUNED_CPUID`].
+pub const TUNED_CPUID_VECTOR: u8 = 0x83;
+/// What the domain builder may write in its place: `int $0x83; nopl 0(%rax,%rax,1)`.
+pub const TUNED_CPUID: [u8; 7] = [0xcd, TUNED_CPUID_VECTOR, 0x0f, 0x1f, 0x44, 0, 0];
+
 /// First pseudo-physical frame above the hole: frames from here on live `HOLE_PAGES` higher.
 pub const HOLE_START_PFN: u64 = 0xe_0000;
 /// Machine frames in the hole (3.5 GiB to 4 GiB).

@@ -4,7 +4,7 @@
 //!   vector   kernel mode                           user mode
 //!   #PF      heal (user bit, promote, stale),      bounce
 //!            else bounce
-//!   #GP      int n by DPL | emulate | bounce       int n by DPL | emulate | bounce
+//!   #GP      int n by DPL | emulate | bounce       int n by DPL | emulate | bounce     (int 0x83: tuned CPUID)
 //!   #UD      'xen' cpuid prefix | bounce           same
 //!   #NM      clear TS, bounce
 //!   others   bounce; no handler: the domain crashes
@@ -125,6 +125,11 @@ impl<M: Machine> Cpu<'_, M> {
         }
         // Error code (n << 3) | 2 and not external: `int n` through a closed gate (SDM volume 3, 6.13).
         if error & 3 == 2 {
+            // Whatever the vector: QEMU's emulated processor (7.2, tested) says n << 4 instead.
+            if self.emulate_tuned(regs) == Emulated::Done {
+                self.after_emulation(regs);
+                return;
+            }
             let vector = (error >> 3 & 255) as usize;
             let handler = self.v.traps[vector];
             let needed = if self.v.kernel_mode { 0 } else { 3 };

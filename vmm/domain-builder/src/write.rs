@@ -14,7 +14,7 @@ use crate::memory::{GuestMemory, OutsideMemory};
 use crate::plan::{gpa_of_pfn, PvLayout};
 use crate::spec::{DomainSpec, Ramdisk};
 use crate::tables::{self, TableSet};
-use crate::tune::lower_p2m_limit;
+use crate::tune::tune;
 
 const PAGE: usize = PAGE_SIZE as usize;
 /// Bytes per read where they have to pass through a buffer; whole pages, and small enough for the cache.
@@ -42,7 +42,7 @@ impl PvLayout {
             write_segment(memory, segment, elf)?;
         }
         if spec.tune {
-            lower_p2m_limit(image, elf, spec.max_pages, memory)?;
+            tune(image, elf, spec.max_pages, memory)?;
         }
         let found = ramdisk.as_ref().map_or(0, |r| r.len);
         if found != self.ramdisk_len {

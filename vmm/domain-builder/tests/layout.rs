@@ -5,9 +5,11 @@ mod support;
 use std::fs::File;
 use std::ops::Range;
 
+use noxen_domain_builder::DomainSpec;
 use noxen_kernel_image::{load, load_file, ElfBytes, KernelImage, Source};
 use support::{
-    asset, asset_path, build, build_kernel, small_image, Built, HOLE, PAGE, SHARED_INFO, SLOT_MARK,
+    asset, asset_path, build, build_as, build_kernel, small_image, spec, Built, HOLE, PAGE,
+    SHARED_INFO, SLOT_MARK,
 };
 
 /// Everything that is true of any domain.
@@ -214,6 +216,43 @@ fn linux_vmlinux_from_its_file_is_the_same_domain() {
     assert_eq!(kernel.image, load(&packed).expect("the packed one").image);
     // Pages of zeros are skipped from a file too.
     assert!((built.memory.written_pages() as u64) < built.layout.kernel.end - 1024);
+}
+
+#[test]
+fn tuned_linux_differs_in_one_operand_and_one_instruction() {
+    use noxen_monitor_abi::layout::{FORCED_CPUID, TUNED_CPUID};
+    let file = File::open(asset_path("linux-generic/vmlinux")).expect("the unpacked kernel");
+    let kernel = load_file(&file).expect("Debian's kernel");
+    let plain = build_kernel(&kernel, &[], 256);
+    let tuned = DomainSpec {
+        tune: true,
+        ..spec(256, 0)
+    };
+    let tuned = build_as(&kernel.image, &kernel.elf, &[], tuned).expect("the same kernel");
+    let mut changed = Vec::new();
+    for page in (0..256 << 20).step_by(PAGE as usize) {
+        let (before, after) = (
+            plain.memory.read(page, PAGE as usize),
+            tuned.memory.read(page, PAGE as usize),
+        );
+        if before != after {
+            let at = before.iter().zip(&after).position(|(a, b)| a != b).unwrap();
+            changed.push((before[at..][..7].to_vec(), after[at..][..7].to_vec()));
+        }
+    }
+    // In the order of their addresses: the CPUID of all of the kernel, then start-up code. The limit was 512 GiB
+    // (0x08000000 pages) and is 16.
+    assert_eq!(changed.len(), 2);
+    assert_eq!(
+        changed[0],
+        (FORCED_CPUID.to_vec(), TUNED_CPUID.to_vec()),
+        "CPUID"
+    );
+    assert_eq!(
+        (&changed[1].0[..2], &changed[1].1[..2]),
+        (&[0x00, 0x08][..], &[0x40, 0x00][..]),
+        "limit"
+    );
 }
 
 #[test]

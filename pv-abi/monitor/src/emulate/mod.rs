@@ -3,6 +3,7 @@
 //! ```text
 //!   #GP(0) --> fetch 15 bytes --> decode --> may this mode do it? --> cpuid | msr | control | io --> rip += length
 //!   #UD    --> ud2 'x' 'e' 'n' cpuid (forced emulation) ------------> cpuid --------------------> rip += 7
+//!   #GP(n) --> int 0x83, nopl: its form in a tuned kernel ----------> cpuid --------------------> rip += 7
 //! ```
 //!
 //! `No` means that the guest gets the exception itself: the instruction is not ours, the mode may not use
@@ -21,7 +22,7 @@ use crate::machine::{Base, Machine};
 use crate::regs::Regs;
 use core::sync::atomic::Ordering;
 use decode::{decode, Bases, Code, Instruction, Kind, MAX_LENGTH};
-use noxen_monitor_abi::layout::selector;
+use noxen_monitor_abi::layout::{selector, FORCED_CPUID, TUNED_CPUID};
 
 /// What became of a faulting instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,8 +52,6 @@ mod count {
     pub const UNKNOWN: usize = 14;
 }
 
-/// `ud2` and "xen": Xen's forced-emulation prefix (public/arch-x86/xen.h), here before `cpuid`.
-const FORCED_CPUID: [u8; 7] = [0x0f, 0x0b, b'x', b'e', b'n', 0x0f, 0xa2];
 /// CR4.TSD: user space may not read the TSC.
 const CR4_TSD: u64 = 1 << 2;
 /// Descriptor bits: default operand size, long mode, code.
@@ -94,6 +93,18 @@ impl<M: Machine> Cpu<'_, M> {
             }
             _ => Emulated::No,
         }
+    }
+
+    /// `int 0x83` through the closed gate: what a tuned kernel has for CPUID behind the prefix
+    /// (`noxen_domain_builder`, tune/cpuid.rs). User space has no part in it.
+    pub fn emulate_tuned(&mut self, regs: &mut Regs) -> Emulated {
+        if !self.v.kernel_mode || self.read_array::<7>(regs.rip) != Ok(TUNED_CPUID) {
+            return Emulated::No;
+        }
+        self.count_emulated(count::CPUID);
+        self.cpuid(regs);
+        regs.rip = regs.rip.wrapping_add(TUNED_CPUID.len() as u64);
+        Emulated::Done
     }
 
     fn execute(&mut self, regs: &mut Regs, instruction: &Instruction, start: u64) -> Emulated {

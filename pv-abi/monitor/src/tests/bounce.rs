@@ -9,7 +9,7 @@ use noxen_monitor_abi::pages::call;
 const USER_RIP: u64 = USER + 0x123;
 const USER_FLAGS: u64 = 0x246;
 
-fn user(seat: &mut Seat) {
+pub(super) fn user(seat: &mut Seat) {
     seat.go_user(USER_RIP);
     seat.regs = Regs {
         rcx: 0xc0c,

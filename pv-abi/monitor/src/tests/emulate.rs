@@ -1,9 +1,11 @@
 //! CPUID, MSRs and control registers as a deprivileged kernel sees them.
 
+use super::bounce::user;
 use crate::machine::{Base, Machine};
 use crate::mock::*;
 use crate::regs::{flags, Regs};
 use noxen_monitor_abi::counters::{EMULATED, EMULATED_NAMES};
+use noxen_monitor_abi::layout::TUNED_CPUID;
 use noxen_monitor_abi::pages::call;
 
 const CPUID: &[u8] = &[0x0f, 0xa2];
@@ -118,6 +120,46 @@ fn forced_emulation_prefix_is_cpuid() {
     seat.enter(6, 0, 0);
     assert_eq!(seat.regs.rip, CODE + 7);
     assert_eq!((seat.regs.rax, seat.regs.rbx), (0x4000_0005, 0x566e_6558));
+}
+
+/// `int 0x83` through the closed gate, at `code`.
+fn tuned(seat: &mut Seat, code: &[u8]) {
+    seat.put(CODE, code);
+    (seat.regs.rip, seat.regs.rax) = (CODE, 0x4000_0000);
+    seat.enter(13, 0x83 << 3 | 2, 0);
+}
+
+#[test]
+fn tuned_form_of_the_prefix_answers_the_same() {
+    let mut seat = World::new(1).running();
+    tuned(&mut seat, &TUNED_CPUID);
+    assert_eq!(seat.regs.rip, CODE + 7);
+    assert_eq!((seat.regs.rax, seat.regs.rbx), (0x4000_0005, 0x566e_6558));
+}
+
+#[test]
+fn tuned_form_under_single_step_traps_behind_it() {
+    let mut seat = World::new(1).running();
+    seat.regs.rflags |= flags::TF;
+    tuned(&mut seat, &TUNED_CPUID);
+    assert_eq!(seat.regs.rip, world_handler(1));
+    assert_eq!(seat.words(seat.regs.rsp, 3)[2], CODE + 7);
+}
+
+#[test]
+fn same_interrupt_without_the_rest_goes_to_its_handler() {
+    let mut seat = World::new(1).running();
+    tuned(&mut seat, &[0xcd, 0x83, 0x90, 0x90, 0x90, 0x90, 0x90]);
+    assert_eq!(seat.regs.rip, world_handler(0x83));
+}
+
+#[test]
+fn tuned_form_in_user_space_is_a_protection_fault() {
+    let mut seat = World::new(1).running();
+    user(&mut seat);
+    tuned(&mut seat, &TUNED_CPUID);
+    assert_eq!(seat.regs.rip, world_handler(13));
+    assert_eq!(seat.words(seat.regs.rsp, 4)[2..], [0x83 << 3 | 2, CODE]);
 }
 
 #[test]

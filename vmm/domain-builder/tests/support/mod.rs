@@ -213,7 +213,16 @@ pub fn build(
     ramdisk: &[u8],
     mib: u64,
 ) -> Result<Built, BuildError> {
-    let spec = spec(mib, ramdisk.len() as u64);
+    build_as(image, elf, ramdisk, spec(mib, ramdisk.len() as u64))
+}
+
+/// The same from a spec.
+pub fn build_as(
+    image: &KernelImage,
+    elf: &dyn Source,
+    ramdisk: &[u8],
+    spec: DomainSpec<'_>,
+) -> Result<Built, BuildError> {
     let layout = plan(image, &spec)?;
     let mut memory = Sparse::new(spec.nr_pages);
     let mut reader = ramdisk;

@@ -8,11 +8,13 @@
 //!   mov $0x8000000,%edx ... cmp %rdx,%rax ... cmovb %rdx,%rax; lea 0x1fffff(,%rax,8),%rax; and $~0x1fffff,%rax
 //! ```
 //!
-//! In the domain's own copy of the kernel it is lowered to what this domain can reach. The kernel's file is not touched.
-//! A kernel in which this sequence is not found exactly once starts as it is.
+//! In the domain's own copy of the kernel it is lowered to what this domain can reach. A kernel in which this sequence is
+//! not found exactly once starts as it is.
 
+use super::pieces;
 use crate::{BuildError, GuestMemory};
-use noxen_kernel_image::{KernelError, KernelImage, Segment, Source};
+use noxen_kernel_image::{KernelImage, Segment, Source};
+use std::ops::ControlFlow;
 
 /// cmovb %rdx,%rax; lea 0x1fffff(,%rax,8),%rax; and $0xffffffffffe00000,%rax.
 const TAIL: &[u8] = &[
@@ -29,19 +31,17 @@ const WINDOW: usize = 48;
 const KERNEL_LIMIT: u64 = 0x800_0000;
 /// Least that is left to the kernel, pages: 16 GiB, room for foreign mappings.
 const LEAST: u64 = 16 << 18;
-/// Bytes read at a time.
-const CHUNK: usize = 64 << 10;
 
-/// Lowers the limit in the copy of the kernel that `memory` holds; true when it was found.
-pub(crate) fn lower_p2m_limit(
+/// Lowers the limit.
+pub(super) fn lower_limit(
     image: &KernelImage,
     elf: &dyn Source,
     max_pages: u64,
     memory: &mut impl GuestMemory,
-) -> Result<bool, BuildError> {
+) -> Result<(), BuildError> {
     let limit = max_pages.saturating_mul(4).max(LEAST);
-    if image.guest_os != "linux" || limit >= KERNEL_LIMIT {
-        return Ok(false);
+    if limit >= KERNEL_LIMIT {
+        return Ok(());
     }
     // Start-up code lies in the segment of the entry point.
     let entry = image.entry.wrapping_sub(image.virt_base);
@@ -50,53 +50,48 @@ pub(crate) fn lower_p2m_limit(
         .iter()
         .find(|s| (s.offset..s.offset + s.memsz).contains(&entry))
     else {
-        return Ok(false);
+        return Ok(());
     };
     let Some(at) = find(segment, elf)? else {
-        return Ok(false);
+        return Ok(());
     };
     // Below 2^27, so it fits the operand.
     let operand = (limit as u32).to_le_bytes();
     memory.write(segment.offset + at as u64 + 1, &operand)?;
-    Ok(true)
+    Ok(())
 }
 
 /// Offset of the limit's instruction in the segment, if there is exactly one.
 fn find(segment: &Segment, elf: &dyn Source) -> Result<Option<usize>, BuildError> {
-    let keep = WINDOW + TAIL.len();
-    let mut buffer = Vec::with_capacity(CHUNK + keep);
-    let (mut done, mut found) = (0, None);
-    while done < segment.file.len() {
-        let len = CHUNK.min(segment.file.len() - done);
-        // What was kept of the last piece, then the next.
-        let kept = buffer.len().min(keep);
-        buffer.drain(..buffer.len() - kept);
-        buffer.resize(kept + len, 0);
-        elf.read_at((segment.file.start + done) as u64, &mut buffer[kept..])
-            .map_err(|source| BuildError::Kernel(KernelError::Read(source.to_string())))?;
-        for tail in memchr::memmem::find_iter(&buffer, TAIL) {
+    let finder = memchr::memmem::Finder::new(TAIL);
+    let (mut found, mut twice) = (None, false);
+    pieces(segment, elf, WINDOW + TAIL.len(), |offset, piece| {
+        for tail in finder.find_iter(piece) {
             let start = tail.saturating_sub(WINDOW);
-            let Some(limit) = memchr::memmem::rfind(&buffer[start..tail], LIMIT) else {
+            let Some(limit) = memchr::memmem::rfind(&piece[start..tail], LIMIT) else {
                 continue;
             };
-            let at = done + start + limit - kept;
-            if memchr::memmem::find(&buffer[start + limit..tail], COMPARE).is_none()
+            let at = offset + start + limit;
+            if memchr::memmem::find(&piece[start + limit..tail], COMPARE).is_none()
                 || found == Some(at)
             {
                 continue;
             }
-            if found.is_some() {
-                return Ok(None);
-            }
+            twice |= found.is_some();
             found = Some(at);
         }
-        done += len;
-    }
-    Ok(found)
+        if twice {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    })?;
+    Ok(found.filter(|_| !twice))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::{segment_of, InFile, CHUNK};
     use super::*;
 
     fn code() -> Vec<u8> {
@@ -109,13 +104,11 @@ mod tests {
     }
 
     fn found(bytes: &[u8]) -> Option<usize> {
-        let segment = Segment {
-            offset: 0x1000,
-            file: 0..bytes.len(),
-            memsz: bytes.len() as u64,
-            flags: 5,
-        };
-        find(&segment, &bytes).expect("a slice can be read")
+        let segment = segment_of(bytes);
+        let whole = find(&segment, &bytes).expect("a slice can be read");
+        let in_chunks = find(&segment, &InFile(bytes)).expect("a slice can be read");
+        assert_eq!(whole, in_chunks);
+        whole
     }
 
     #[test]
