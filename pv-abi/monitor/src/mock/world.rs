@@ -57,12 +57,12 @@ impl World {
 
     /// The same after a change of its `MonInfo`.
     pub fn with(vcpus: u32, change: impl FnOnce(&mut MonInfo)) -> World {
-        let memory = Arc::new(Memory::new(MAX_PAGES << 12, REGION, REGION_SIZE));
         let mut info = info();
         info.nr_vcpus = vcpus;
         let rows = cpuid_rows();
         info.nr_cpuid = rows.len() as u32;
         change(&mut info);
+        let memory = Arc::new(Memory::new(MAX_PAGES << 12, REGION, info.region_size));
         for (i, row) in rows.iter().enumerate() {
             let words = [
                 row.leaf,

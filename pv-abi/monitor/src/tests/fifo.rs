@@ -107,6 +107,43 @@ fn setup(world: &World, ports: usize) -> (Seat, Vec<u32>) {
     (seat, ports)
 }
 
+/// As many ports as noxen-vmm gives (`region::EVTCHN_PORTS`), which are as many as the ABI has.
+#[test]
+fn last_of_131072_ports_is_bound_and_raised() {
+    const PORTS: u32 = 1 << EVTCHN_FIFO_LINK_BITS;
+    assert_eq!(PORTS, 131_072);
+    let world = World::with(2, |info| {
+        info.evtchn_gpa = info.region_gpa + info.region_size;
+        info.nr_evtchns = PORTS;
+        info.region_size += u64::from(PORTS) * 32;
+    });
+    let (mut seat, _) = setup(&world, 0);
+    for page in 1..PORTS / EVTCHN_FIFO_EVENTS_PER_PAGE {
+        assert_eq!(expand(&mut seat, ARRAY + u64::from(page)), 0, "page {page}");
+    }
+    assert_eq!(expand(&mut seat, ARRAY), error(Errno::ENOSPC), "page 128");
+    // All others are taken: binding them one by one would look at each 131072 times.
+    let first = bind_ipi(&mut seat, 0);
+    let taken = seat.cpu().port(first);
+    for port in first + 1..PORTS - 1 {
+        seat.cpu().set_port(port, taken);
+    }
+    let last = bind_ipi(&mut seat, 1);
+    assert_eq!(last, PORTS - 1);
+    let another = EvtchnBindIpi { vcpu: 0, port: 0 };
+    assert_eq!(
+        op(&mut seat, EvtchnOp::BIND_IPI, &another.to_bytes()),
+        error(Errno::ENOSPC)
+    );
+    let mut queue = Queue::new(&world);
+    assert_eq!(on_port(&mut seat, EvtchnOp::SEND, last), 0);
+    assert_eq!(queue.drain(1, 7), [last]);
+    assert_eq!(
+        on_port(&mut seat, EvtchnOp::SEND, PORTS),
+        error(Errno::EINVAL)
+    );
+}
+
 #[test]
 fn ports_come_in_the_order_they_were_raised() {
     let world = World::new(2);

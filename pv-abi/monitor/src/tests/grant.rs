@@ -26,6 +26,28 @@ fn status_at(seat: &Seat, offset: u64) -> i16 {
     i16::from_le_bytes(seat.get(ARGS + offset, 2).try_into().unwrap())
 }
 
+/// As many as noxen-vmm gives (`region::GRANT_FRAMES`).
+#[test]
+fn setup_table_hands_out_64_frames_and_no_more() {
+    let world = World::with(1, |info| {
+        info.grant_gpa = info.region_gpa + info.region_size;
+        info.nr_grant_frames = 64;
+        info.region_size += 64 << 12;
+    });
+    let mut seat = world.running();
+    let list = ARGS + 0x100;
+    let ask = |seat: &mut Seat, frames| {
+        let answer = op(seat, GnttabOp::SETUP_TABLE, &setup(SELF, frames, list));
+        (answer, status_at(seat, 8))
+    };
+    assert_eq!(ask(&mut seat, 64), (0, 0));
+    let first = world.dom.info.grant_gpa >> 12;
+    let frames: Vec<u64> = (first..first + 64).collect();
+    assert_eq!(seat.words(list, 64), frames);
+    let (answer, status) = ask(&mut seat, 65);
+    assert!(answer == 0 && status < 0, "{answer} {status}");
+}
+
 #[test]
 fn setup_table_hands_out_the_frames_and_grows() {
     let world = World::new(1);
