@@ -296,6 +296,120 @@ fn singleshot_timer_arms_the_deadline_and_raises_the_virq() {
     assert_eq!(seat.v.timers.singleshot, NEVER);
 }
 
+/// A guest that ticks every 4 ms: at each interrupt it asks for the next one, `ask_ns` after the last deadline.
+fn tick_on(world: &World, seat: &mut Seat, port: u32, from: u64, ticks: u64) -> u64 {
+    let pending = world.dom.info.shared_info_gpa + 0x800;
+    for n in 0..ticks {
+        let at = from + n * 4_000_000;
+        world.set_time(at + 10_000);
+        world.memory.set_u64(pending, 0);
+        timer_interrupt(seat);
+        assert!(seat.cpu().is_pending(port), "tick {n}");
+        world.set_time(at + 30_000);
+        assert_eq!(singleshot(seat, at + 4_000_000, 0), 0);
+    }
+    from + ticks * 4_000_000
+}
+
+fn timer_effects(seat: &Seat) -> Vec<Effect> {
+    let mut effects = seat.m.take_effects();
+    effects.retain(|effect| matches!(effect, Effect::Deadline(_) | Effect::Ticking(_)));
+    effects
+}
+
+/// A guest whose local APIC ticks; its next deadline.
+fn ticking(world: &World) -> (Seat, u32, u64) {
+    let mut seat = world.running();
+    let port = bind_virq(&mut seat, 0, 0).unwrap();
+    world.set_time(SECOND - 1_000_000);
+    assert_eq!(singleshot(&mut seat, SECOND, 0), 0);
+    let next = tick_on(world, &mut seat, port, SECOND, 5);
+    let effects = timer_effects(&seat);
+    assert_eq!(effects.len(), 6);
+    assert_eq!(effects[5], Effect::Ticking(4_000_000));
+    (seat, port, next)
+}
+
+#[test]
+fn guest_that_ticks_is_served_by_a_ticking_apic() {
+    let world = World::new(1);
+    let (mut seat, port, next) = ticking(&world);
+    tick_on(&world, &mut seat, port, next, 100);
+    assert_eq!(timer_effects(&seat), []);
+}
+
+#[test]
+fn earlier_deadline_ends_the_ticking() {
+    let world = World::new(1);
+    let (mut seat, _, next) = ticking(&world);
+    assert_eq!(singleshot(&mut seat, next - 1_000_000, 0), 0);
+    assert!(matches!(
+        timer_effects(&seat)[..],
+        [Effect::Ticking(0), Effect::Deadline(_)]
+    ));
+    assert_eq!(seat.v.timers.armed, next - 1_000_000);
+}
+
+#[test]
+fn idle_guest_is_left_alone_after_one_tick_for_nothing() {
+    let world = World::new(1);
+    let (mut seat, port, next) = ticking(&world);
+    world
+        .memory
+        .set_u64(world.dom.info.shared_info_gpa + 0x800, 0);
+    assert_eq!(singleshot(&mut seat, next + SECOND, 0), 0);
+    assert_eq!(timer_effects(&seat), []);
+    world.set_time(next + 30_000);
+    timer_interrupt(&mut seat);
+    assert!(!seat.cpu().is_pending(port));
+    assert!(matches!(
+        timer_effects(&seat)[..],
+        [Effect::Ticking(0), Effect::Deadline(_)]
+    ));
+    assert_eq!(seat.v.timers.armed, next + SECOND);
+}
+
+#[test]
+fn timer_that_is_stopped_ends_the_ticking_with_the_next_tick() {
+    let world = World::new(1);
+    let (mut seat, _, next) = ticking(&world);
+    assert_eq!(seat.hypercall(Hypercall::VCPU_OP, &[9, 0, 0]), 0);
+    world.set_time(next + 30_000);
+    timer_interrupt(&mut seat);
+    assert_eq!(timer_effects(&seat), [Effect::Ticking(0)]);
+    assert_eq!(seat.v.timers.armed, NEVER);
+}
+
+#[test]
+fn look_at_the_timers_between_ticks_changes_nothing() {
+    let world = World::new(1);
+    let (mut seat, port, next) = ticking(&world);
+    let armed = seat.v.timers.armed;
+    world
+        .memory
+        .set_u64(world.dom.info.shared_info_gpa + 0x800, 0);
+    world.set_time(next - 2_000_000);
+    timer_interrupt(&mut seat);
+    assert!(!seat.cpu().is_pending(port));
+    assert_eq!((timer_effects(&seat), seat.v.timers.armed), (vec![], armed));
+    tick_on(&world, &mut seat, port, next, 3);
+    assert_eq!(timer_effects(&seat), []);
+}
+
+#[test]
+fn later_deadline_is_left_to_the_earlier_interrupt() {
+    let world = World::new(1);
+    let mut seat = world.running();
+    world.set_time(SECOND);
+    assert_eq!(singleshot(&mut seat, 2 * SECOND, 0), 0);
+    assert_eq!(singleshot(&mut seat, 3 * SECOND, 0), 0);
+    assert_eq!(timer_effects(&seat).len(), 1, "left at the earlier one");
+    world.set_time(2 * SECOND);
+    timer_interrupt(&mut seat);
+    assert_eq!(timer_effects(&seat).len(), 1, "armed for the later one");
+    assert_eq!(seat.v.timers.armed, 3 * SECOND);
+}
+
 #[test]
 fn singleshot_in_the_past_fires_or_is_refused() {
     let world = World::new(1);
