@@ -5,12 +5,15 @@
 //!   image.rs   the monitor's image               time.rs    pvclock constants
 //!   pv.rs      builds a PV domain from a config  machine.rs the running domain
 //!   calls.rs   synchronous calls of the monitor  runner.rs  a vCPU's thread
-//!   handover.rs  what the monitor is given       unpacked.rs  a packed kernel, kept for other domains
+//!   handover.rs  what the monitor is given       kernel_file.rs  the kernel's file, mapped
+//!   laps.rs    how long the parts of a start took
 //! ```
 
 pub mod calls;
 pub mod handover;
 pub mod image;
+pub mod kernel_file;
+pub mod laps;
 pub mod machine;
 pub mod paging;
 pub mod pv;
@@ -18,4 +21,3 @@ pub mod region;
 pub mod reservation;
 pub mod runner;
 pub mod time;
-pub mod unpacked;

@@ -9,13 +9,14 @@
 use crate::domain::calls::Shared;
 use crate::domain::handover::{self, BuilderMemory, Facts};
 use crate::domain::image::{Image, ImageError};
+use crate::domain::kernel_file;
+use crate::domain::laps::Laps;
 use crate::domain::machine::{Identity, Machine};
 use crate::domain::paging::{self, PagingError};
 use crate::domain::region::{self, Needs, Region};
 use crate::domain::runner;
 use crate::domain::time::scale;
-use crate::domain::unpacked;
-use crate::log::Log;
+use crate::log::{Level, Log};
 use crate::vstate::cpuid::{HostCpuid, PvParameters};
 use crate::vstate::irq::{Channel, ChannelError, Doorbell};
 use crate::vstate::memory::{DomainMemory, GuestMemory, MemoryError};
@@ -24,13 +25,13 @@ use crate::vstate::vm::{Vm, VmError};
 use kvm_bindings::KVM_MAX_CPUID_ENTRIES;
 use kvm_ioctls::{Kvm, VcpuFd};
 use noxen_domain_builder::{BuildError, OutsideMemory, PvLayout, Ramdisk};
-use noxen_kernel_image::KernelError;
+use noxen_kernel_image::{Kernel, KernelError};
 use noxen_monitor_abi::layout::{DIRECT_MAP_VA, MAX_VCPUS, PAGE_SIZE};
 use std::fs::File;
 use std::io::{self, Seek};
 use std::sync::mpsc::channel;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use vm_memory::GuestAddress;
 use vmm_sys_util::eventfd::{EventFd, EFD_NONBLOCK};
 
@@ -147,6 +148,7 @@ pub fn build(
     log: Log,
     echo: Option<File>,
 ) -> Result<Domain, PvError> {
+    let mut laps = Laps::start(Instant::now());
     check(config)?;
     let image = Image::parse(files.monitor)?;
     let nr_pages = config.memory_mib << 8;
@@ -158,18 +160,31 @@ pub fn build(
     })?;
     let ram = region::ram_pieces(max_pages);
     let memory = DomainMemory::new(files.ram.take(), &ram, region.piece())?;
+    laps.lap("memory", Instant::now());
     handover::load_monitor(&memory.map, &region, &image)?;
     paging::build(&memory.map, &region, &image, config.vcpus, &ram)?;
+    laps.lap("monitor", Instant::now());
+    let kernel =
+        kernel_file::load(&files.kernel, files.unpacked.take(), &log).map_err(|source| {
+            PvError::Kernel {
+                path: config.kernel_path.clone(),
+                source,
+            }
+        })?;
+    laps.lap("kernel file", Instant::now());
     let layout = load_guest(
         config,
-        &mut files,
-        &log,
+        &kernel,
+        files.ramdisk.take(),
         &memory.map,
         &region,
         nr_pages,
         max_pages,
     )?;
+    drop(kernel);
+    laps.lap("guest", Instant::now());
     handover::fill_m2p(&memory.map, &region, nr_pages)?;
+    laps.lap("m2p", Instant::now());
 
     let vm = Arc::new(Vm::create(files.kvm, &memory)?);
     let host = host_cpuid(files.kvm)?;
@@ -211,6 +226,7 @@ pub fn build(
     let console = Channel::bind(&vm, &doorbell, CONSOLE_PORT)?;
     let store = Channel::bind(&vm, &doorbell, STORE_PORT)?;
 
+    laps.lap("kvm", Instant::now());
     let (sender, reports) = channel();
     let shared = Arc::new(Shared::new(
         log,
@@ -223,6 +239,10 @@ pub fn build(
         eventfd()?,
     ));
     let vcpus = start_vcpus(fds, &host, parameters, image.entry, &shared)?;
+    laps.lap("vcpus", Instant::now());
+    shared
+        .log
+        .line(Level::Info, format_args!("built in {laps}"));
     let identity = Identity {
         domid: config.domid,
         memory_kib: config.memory_mib << 10,
@@ -324,24 +344,17 @@ fn eventfd() -> Result<EventFd, PvError> {
     })
 }
 
-/// Reads kernel and ramdisk into the guest; their buffers are gone when this returns.
+/// Reads kernel and ramdisk into the guest.
 fn load_guest(
     config: &Config,
-    files: &mut Files<'_>,
-    log: &Log,
+    kernel: &Kernel<'_>,
+    mut ramdisk: Option<File>,
     memory: &GuestMemory,
     region: &Region,
     nr_pages: u64,
     max_pages: u64,
 ) -> Result<PvLayout, PvError> {
-    let path = || config.kernel_path.clone();
-    let kernel = unpacked::load(&files.kernel, files.unpacked.take(), log).map_err(|source| {
-        PvError::Kernel {
-            path: path(),
-            source,
-        }
-    })?;
-    let ramdisk_len = match &mut files.ramdisk {
+    let ramdisk_len = match &mut ramdisk {
         Some(file) => ramdisk_len(file).map_err(PvError::Ramdisk)?,
         None => 0,
     };
@@ -358,11 +371,11 @@ fn load_guest(
         tune: config.tune,
     };
     let failed = |source| PvError::Build {
-        path: path(),
+        path: config.kernel_path.clone(),
         source,
     };
     let layout = noxen_domain_builder::plan(&kernel.image, &spec).map_err(failed)?;
-    let ramdisk = files.ramdisk.as_mut().map(|file| Ramdisk {
+    let ramdisk = ramdisk.as_mut().map(|file| Ramdisk {
         len: ramdisk_len,
         reader: file,
     });

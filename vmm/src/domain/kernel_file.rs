@@ -1,8 +1,9 @@
-//! A packed kernel unpacked into a file that xend keeps for the next domain with the same kernel.
+//! The kernel's file: a plain ELF is mapped; a packed one is unpacked, if possible into a file that xend keeps for the
+//! next domain with the same kernel.
 //!
 //! ```text
 //!   kernel file --packed--> empty file given?  yes --> space reserved, mapped, unpacked right into it
-//!        \--plain ELF-->read in place           no, or not to be had --> a buffer of this process
+//!        \--plain ELF--> mapped, copied once     no, or not to be had --> a buffer of this process
 //! ```
 //! Mapped rather than written: the pages are those of the page cache, so nothing is copied and nothing of it is this
 //! process' own memory. All of the space is reserved first, because a mapped file that finds the disk full kills the
@@ -10,7 +11,7 @@
 #![allow(unsafe_code)] // mmap of a file as a slice: vm-memory gives volatile access only, which no decoder takes.
 
 use crate::log::{Level, Log};
-use noxen_kernel_image::{load_file, load_file_into, Kernel, KernelError, Room};
+use noxen_kernel_image::{load_file, load_file_into, ElfBytes, Kernel, KernelError, Room};
 use rustix::fs::{fallocate, FallocateFlags};
 use rustix::mm::{self, MapFlags, ProtFlags};
 use std::fs::File;
@@ -19,6 +20,21 @@ use std::ptr;
 
 /// Reads the kernel; a packed one goes into `unpacked`, an empty file, if that can be done.
 pub fn load<'a>(
+    kernel: &'a File,
+    unpacked: Option<File>,
+    log: &Log,
+) -> Result<Kernel<'a>, KernelError> {
+    let mut kernel = unpack(kernel, unpacked, log)?;
+    if let ElfBytes::File(file, size) = kernel.elf {
+        // Read through a buffer it would be copied twice. What cannot be mapped still is.
+        if let Ok(mapped) = Mapped::of(file, size) {
+            kernel.elf = ElfBytes::Room(Box::new(mapped));
+        }
+    }
+    Ok(kernel)
+}
+
+fn unpack<'a>(
     kernel: &'a File,
     unpacked: Option<File>,
     log: &Log,
@@ -81,12 +97,41 @@ fn reserve_and_map(file: &File, size: u64, len: usize) -> io::Result<*mut u8> {
     Ok(start.cast())
 }
 
+impl Mapped {
+    /// Maps the first `size` bytes of a file that is only read; what is written to the mapping stays here.
+    fn of(file: &File, size: u64) -> io::Result<Mapped> {
+        let len = usize::try_from(size).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        // SAFETY: as in `reserve_and_map`.
+        let start = unsafe {
+            mm::mmap(
+                ptr::null_mut(),
+                len,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::PRIVATE | MapFlags::NORESERVE,
+                file,
+                0,
+            )
+        }?;
+        Ok(Mapped {
+            start: start.cast(),
+            len,
+        })
+    }
+}
+
 impl Room for Mapped {
     fn bytes(&self) -> &[u8] {
         // SAFETY: `start` is a live mapping of `len` bytes until drop. The file has no name and is open in xend and
         // here only; xend neither writes nor cuts it before this process has said "ready", and the mapping is gone
-        // by then. So nobody changes the bytes under the slice, and it cannot end early (SIGBUS).
+        // by then. So nobody changes the bytes under the slice, and it cannot end early (SIGBUS). A plain ELF is a
+        // kernel installed by root, who replaces such files by renaming; one that is cut short while a domain is built
+        // of it ends this process, that is this domain, which does not exist yet.
         unsafe { std::slice::from_raw_parts(self.start, self.len) }
+    }
+
+    fn is_zeroed(&self) -> bool {
+        // Fresh space of a file reads as zero; nobody unpacks into the mapping of an ELF.
+        true
     }
 
     fn bytes_mut(&mut self) -> &mut [u8] {
@@ -149,11 +194,14 @@ mod tests {
     }
 
     #[test]
-    fn plain_elf_leaves_the_file_empty() {
+    fn plain_elf_is_mapped_and_leaves_the_file_empty() {
         let kept = file(b"");
         let kernel = asset("linux-cloud/vmlinux");
-        load(&kernel, Some(kept.try_clone().unwrap()), &quiet()).unwrap();
+        let loaded = load(&kernel, Some(kept.try_clone().unwrap()), &quiet()).unwrap();
         assert!(content(kept).is_empty());
+        let size = loaded.elf.size();
+        assert_eq!(size, kernel.metadata().unwrap().len());
+        assert!(loaded.elf.slice(0, size as usize) == Some(&content(kernel.try_clone().unwrap())));
     }
 
     #[test]
