@@ -20,7 +20,6 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::mpsc::{channel, Receiver, Sender};
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Instant;
 
 /// What the bus thread is asked.
@@ -72,12 +71,12 @@ impl Commands {
     }
 }
 
-/// Starts the thread.
+/// Starts the thread; the channel ends with it.
 pub fn start(
     shared: Arc<Shared>,
     door: Door,
     listing: Arc<Listing>,
-) -> io::Result<(Commands, JoinHandle<()>)> {
+) -> io::Result<(Commands, Receiver<()>)> {
     let (sender, received) = channel();
     let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
     let commands = Commands {
@@ -92,11 +91,15 @@ pub fn start(
         commands: commands.clone(),
         received,
     };
-    let thread = std::thread::Builder::new()
+    let (alive, ended) = channel();
+    std::thread::Builder::new()
         .name("devices".into())
         .stack_size(256 << 10)
-        .spawn(move || bus.run())?;
-    Ok((commands, thread))
+        .spawn(move || {
+            bus.run();
+            drop(alive);
+        })?;
+    Ok((commands, ended))
 }
 
 struct Bus {

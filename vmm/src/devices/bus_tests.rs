@@ -54,7 +54,7 @@ struct World {
     vbd: Vbd,
     id: DeviceId,
     commands: Commands,
-    thread: JoinHandle<()>,
+    ended: Receiver<()>,
     seen: Arc<Mutex<Seen>>,
     reports: Receiver<Report>,
 }
@@ -96,7 +96,7 @@ fn world() -> World {
     let streams = private_store::start(DOMID, &config, std::slice::from_ref(&vbd), &[]).unwrap();
     let (shared, reports) = shared();
     let door = Door::Stream(Some(streams.tool));
-    let (commands, thread) = start(shared, door, Arc::default()).unwrap();
+    let (commands, ended) = start(shared, door, Arc::default()).unwrap();
     let seen = Arc::new(Mutex::new(Seen::default()));
     let id = DeviceId {
         class: DeviceClass::Vbd,
@@ -116,7 +116,7 @@ fn world() -> World {
         vbd,
         id,
         commands,
-        thread,
+        ended,
         seen,
         reports,
     }
@@ -155,7 +155,8 @@ impl World {
 
     fn end(self) {
         self.commands.send(Command::Stop);
-        self.thread.join().unwrap();
+        let ended = self.ended.recv_timeout(PATIENCE);
+        assert_eq!(ended, Err(std::sync::mpsc::RecvTimeoutError::Disconnected));
     }
 }
 

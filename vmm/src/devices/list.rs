@@ -10,8 +10,12 @@ use noxen_control::{DeviceId, DeviceSpec, DeviceState, DeviceStatus};
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How long devices may take to finish what they have begun.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What is attached, as last told.
 #[derive(Debug, Default)]
@@ -25,19 +29,20 @@ pub struct Devices {
     context: Context,
     listing: Arc<Listing>,
     commands: Commands,
-    thread: Option<JoinHandle<()>>,
+    /// Closed by the bus thread's end.
+    ended: Receiver<()>,
 }
 
 impl Devices {
     /// None yet; the store is reached through `door` once there is one.
     pub fn new(context: Context, door: Door) -> io::Result<Devices> {
         let listing = Arc::new(Listing::default());
-        let (commands, thread) = bus::start(context.shared().clone(), door, listing.clone())?;
+        let (commands, ended) = bus::start(context.shared().clone(), door, listing.clone())?;
         Ok(Devices {
             context,
             listing,
             commands,
-            thread: Some(thread),
+            ended,
         })
     }
 
@@ -90,9 +95,8 @@ impl Drop for Devices {
     /// Finishes what the devices have begun, so that images are left whole.
     fn drop(&mut self) {
         self.commands.send(Command::Stop);
-        if let Some(thread) = self.thread.take() {
-            // A thread that panicked has nothing more to finish.
-            let _ = thread.join();
-        }
+        // The end of the channel is what is waited for. An image that hangs (NFS, NBD) must not keep the
+        // process, and what the front end was not told is done it does not count on.
+        let _ = self.ended.recv_timeout(PATIENCE);
     }
 }

@@ -12,8 +12,9 @@ use crate::devices::vbd::vectors::Vectors;
 use crate::vstate::memory::GuestMemory;
 use noxen_control::device::{DiskImage, ImageFormat};
 use noxen_devices::pv::block::{Job, JobOp, Outcome, SECTOR};
-use rustix::fs::{fallocate, fcntl_getfl, fdatasync, fstatfs, FallocateFlags, OFlags};
+use rustix::fs::{fallocate, fcntl_getfl, fcntl_setfl, fdatasync, fstatfs, FallocateFlags, OFlags};
 use rustix::fs::{ioctl_blkpbszget, ioctl_blksszget};
+use rustix::io::{pread, Errno};
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -98,6 +99,11 @@ pub fn open(wanted: &Wanted<'_>, fd: OwnedFd) -> Result<Opened, String> {
             let bytes = file
                 .seek(SeekFrom::End(0))
                 .map_err(|error| error.to_string())?;
+            if wanted.image.direct && !device && !takes_sectors(&file) {
+                // Its file system wants larger units than the front end's sectors.
+                let flags = fcntl_getfl(&file).map_err(|errno| errno.to_string())?;
+                fcntl_setfl(&file, flags - OFlags::DIRECT).map_err(|errno| errno.to_string())?;
+            }
             let in_memory = fstatfs(&file).is_ok_and(|about| IN_MEMORY.contains(&about.f_type));
             (Image::Raw(file, in_memory), bytes, true)
         }
@@ -115,6 +121,16 @@ pub fn open(wanted: &Wanted<'_>, fd: OwnedFd) -> Result<Opened, String> {
         physical_sector_size: physical,
         discard,
     })
+}
+
+/// Whether a file that is open for direct transfers takes single sectors.
+fn takes_sectors(file: &File) -> bool {
+    let mut buffer = [0u8; 2 * SECTOR as usize];
+    let skip = buffer.as_ptr().align_offset(SECTOR as usize);
+    let Some(sector) = buffer.get_mut(skip..skip + SECTOR as usize) else {
+        return true;
+    };
+    !matches!(pread(file, sector, SECTOR), Err(Errno::INVAL))
 }
 
 fn open_nbd(wanted: &Wanted<'_>, socket: File) -> Result<Opened, String> {
