@@ -51,7 +51,7 @@ impl Formatted {
                 .map_err(|error| format!("cannot be opened as vmdk: {error}"))?,
             ImageFormat::Raw | ImageFormat::Vhd | ImageFormat::Vhdx | ImageFormat::Nbd => {
                 return Err(format!(
-                    "format {format:?} is not built; raw, nbd, qcow2 and (to read) vmdk are"
+                    "format {format:?} is not built; raw, nbd, qcow2, vhd and (to read) vmdk are"
                 ))
             }
         };

@@ -3,12 +3,13 @@
 //! ```text
 //!   open(descriptor, wanted) --> Opened{ image, size, sectors }     image.perform(job): does it, blocking
 //!       Raw: file or block device, preadv/pwritev/fdatasync/fallocate
-//!       Format: format.rs      Nbd: nbd.rs
+//!       Format: format.rs      Vhd: vhd.rs      Nbd: nbd.rs
 //! ```
 
 use crate::devices::vbd::format::Formatted;
 use crate::devices::vbd::nbd::Nbd;
 use crate::devices::vbd::vectors::Vectors;
+use crate::devices::vbd::vhd::Vhd;
 use crate::vstate::memory::GuestMemory;
 use noxen_control::device::{DiskImage, ImageFormat};
 use noxen_devices::pv::block::{Job, JobOp, Outcome, SECTOR};
@@ -58,6 +59,8 @@ pub enum Image {
     Raw(File, bool),
     /// Behind a format.
     Format(Formatted),
+    /// Virtual PC's format.
+    Vhd(Box<Vhd>),
     /// At an NBD server.
     Nbd(Nbd),
 }
@@ -106,6 +109,14 @@ pub fn open(wanted: &Wanted<'_>, fd: OwnedFd) -> Result<Opened, String> {
             }
             let in_memory = fstatfs(&file).is_ok_and(|about| IN_MEMORY.contains(&about.f_type));
             (Image::Raw(file, in_memory), bytes, true)
+        }
+        ImageFormat::Vhd if wanted.image.direct => {
+            return Err("vhd images are not used past the page cache: leave direct out".into())
+        }
+        ImageFormat::Vhd => {
+            let vhd = Vhd::open(file)?;
+            let bytes = vhd.size();
+            (Image::Vhd(Box::new(vhd)), bytes, false)
         }
         format => {
             let formatted = Formatted::open(format, file, wanted)?;
@@ -166,7 +177,7 @@ impl Image {
     pub fn raw(&self) -> Option<&File> {
         match self {
             Image::Raw(file, _) => Some(file),
-            Image::Format(_) | Image::Nbd(_) => None,
+            Image::Format(_) | Image::Vhd(_) | Image::Nbd(_) => None,
         }
     }
 
@@ -180,6 +191,7 @@ impl Image {
         match self {
             Image::Raw(file, _) => outcome(perform_raw(file, memory, job, done)),
             Image::Format(formatted) => outcome(formatted.perform(memory, job)),
+            Image::Vhd(vhd) => outcome(vhd.perform(memory, job)),
             Image::Nbd(nbd) => outcome(nbd.perform(memory, job)),
         }
     }

@@ -249,7 +249,8 @@ fn format_that_is_not_built_or_not_there_is_refused_with_a_line() {
     for (format, word) in [
         (ImageFormat::Qcow2, "qcow2"),
         (ImageFormat::Vmdk, "read"),
-        (ImageFormat::Vhd, "not built"),
+        (ImageFormat::Vhd, "footer"),
+        (ImageFormat::Vhdx, "not built"),
         (ImageFormat::Nbd, "ocket"),
     ] {
         let image = DiskImage { format, ..disk() };

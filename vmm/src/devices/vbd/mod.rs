@@ -18,6 +18,7 @@ mod nbd;
 mod rings;
 mod thread;
 mod vectors;
+mod vhd;
 
 use crate::devices::backend::{Backend, ConnectError, Context, Frontend, Published, Reporter};
 use image::{Image, Wanted};

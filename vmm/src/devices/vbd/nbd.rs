@@ -7,7 +7,7 @@
 //! By the protocol's own document (proto.md of the NBD project). One request at a time: what a disk does at
 //! once is decided by how many sockets it has, and xend passes one. All that the server says is checked.
 
-use crate::devices::vbd::vectors::slices;
+use crate::devices::vbd::vectors::{gather, scatter, slices};
 use crate::domain::calls::lock;
 use crate::vstate::memory::GuestMemory;
 use noxen_devices::pv::block::{Job, JobOp};
@@ -16,7 +16,6 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::sync::Mutex;
 use std::time::Duration;
-use vm_memory::Bytes;
 
 /// How long the server may take to say what it has.
 const GREETING: Duration = Duration::from_secs(5);
@@ -93,25 +92,13 @@ impl Nbd {
             JobOp::Discard(_) => return Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP)),
         };
         let offset = if kind == 3 { 0 } else { job.offset };
-        let mut data = vec![0; length];
-        if kind == 1 {
-            let mut at = 0;
-            for slice in &slices {
-                slice
-                    .read_slice(&mut data[at..at + slice.len()], 0)
-                    .map_err(io::Error::other)?;
-                at += slice.len();
-            }
-        }
+        let mut data = match kind {
+            1 => gather(&slices)?,
+            _ => vec![0; length],
+        };
         lock(&self.stream).exchange(kind, offset, &mut data)?;
         if kind == 0 {
-            let mut at = 0;
-            for slice in &slices {
-                slice
-                    .write_slice(&data[at..at + slice.len()], 0)
-                    .map_err(io::Error::other)?;
-                at += slice.len();
-            }
+            scatter(&slices, &data)?;
         }
         Ok(())
     }

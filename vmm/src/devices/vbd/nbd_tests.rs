@@ -5,7 +5,7 @@ use noxen_devices::pv::block::Piece;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::thread::JoinHandle;
-use vm_memory::GuestAddress;
+use vm_memory::{Bytes, GuestAddress};
 
 /// Serves one export called `disk` of 64 KiB until the client goes; `go`: knows NBD_OPT_GO. Returns the
 /// image and the kinds of the requests.

@@ -2,7 +2,8 @@
 
 use crate::vstate::memory::GuestMemory;
 use noxen_devices::pv::block::Piece;
-use vm_memory::{GuestMemoryBackend, VolatileSlice};
+use std::io;
+use vm_memory::{Bytes, GuestMemoryBackend, VolatileSlice};
 
 /// `pieces` as slices of this process; `None`: one is not in guest memory.
 pub fn slices<'a>(memory: &'a GuestMemory, pieces: &[Piece]) -> Option<Vec<VolatileSlice<'a>>> {
@@ -10,6 +11,30 @@ pub fn slices<'a>(memory: &'a GuestMemory, pieces: &[Piece]) -> Option<Vec<Volat
         .iter()
         .map(|piece| memory.get_slice(piece.at, piece.len as usize).ok())
         .collect()
+}
+
+/// A copy of what is in `slices`.
+pub fn gather(slices: &[VolatileSlice<'_>]) -> io::Result<Vec<u8>> {
+    let mut data = vec![0; slices.iter().map(VolatileSlice::len).sum()];
+    let mut at = 0;
+    for slice in slices {
+        slice
+            .read_slice(&mut data[at..at + slice.len()], 0)
+            .map_err(io::Error::other)?;
+        at += slice.len();
+    }
+    Ok(data)
+}
+
+/// Copies `data`, as long as all of them, into `slices`.
+pub fn scatter(slices: &[VolatileSlice<'_>], data: &[u8]) -> io::Result<()> {
+    let mut rest = data;
+    for slice in slices {
+        let (part, after) = rest.split_at(slice.len().min(rest.len()));
+        slice.write_slice(part, 0).map_err(io::Error::other)?;
+        rest = after;
+    }
+    Ok(())
 }
 
 /// Addresses and lengths for readv(2) and its kin. They stay valid as long as the process: guest memory
