@@ -28,6 +28,11 @@ PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 LC_ALL=C
 export PATH LC_ALL
 
+# A store of its own, as tests have it.
+if [ -n "${NOXEN_ROOT:-}" ]; then
+    export XENSTORED_PATH=${XENSTORED_PATH:-${NOXEN_ROOT%/}/var/run/xenstored/socket}
+fi
+
 _hotplug_log=${NOXEN_ROOT%/}/var/log/xen/xen-hotplug.log
 if mkdir -p "${_hotplug_log%/*}" 2>/dev/null && : 2>/dev/null >>"$_hotplug_log"; then
     exec 2>>"$_hotplug_log"

@@ -139,6 +139,7 @@ fn run(
         .env("XENBUS_TYPE", device.config.backend_class())
         .env("XENBUS_PATH", device.xenbus_path(site.domain.domid()))
         .env("XENBUS_BASE_PATH", "backend")
+        .env("XENSTORED_PATH", noxen_xenstore::locations::socket())
         .env("script", script)
         .envs(extra.iter().copied())
         .current_dir("/")

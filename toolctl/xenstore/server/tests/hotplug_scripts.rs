@@ -169,7 +169,7 @@ fn vif_bridge_takes_the_first_bridge_and_the_name_that_is_asked_for() {
     let host = Host::new(&[("vifname", "web")]);
     let shown = host.play(
         &our_scripts(),
-        "ip link add brb type bridge; ip link add bra type bridge; cable
+        "unset XENSTORED_PATH; ip link add brb type bridge; ip link add bra type bridge; cable
          run vif-bridge online; bridge link; ip -br link show vif5.0
          run vif-bridge offline; echo after; bridge link",
     );
