@@ -286,6 +286,22 @@ print \"slot\", vmid
 }
 
 #[test]
+fn help_on_variables_tells_what_a_file_wants_to_be_given() {
+    let root = Root::new();
+    root.file(
+        "vm.cfg",
+        "xm_vars.var('vmid', use=\"slot number\")\nxm_vars.check()\nname = 'x' + vmid\n",
+    );
+    let ran = root.run(&["create", "--help_config", "vm.cfg"]);
+    assert_eq!(ran.status, 0);
+    assert!(ran.out.contains("\n  memory=MIB "), "{}", ran.out);
+    assert_eq!(
+        ran.err,
+        "Configuration variables for ./vm.cfg:\nvmid         slot number\n"
+    );
+}
+
+#[test]
 fn file_that_exits_gives_the_command_its_status() {
     let root = Root::new();
     root.file("x", "import sys\nprint 'no'\nsys.exit(7)\n");

@@ -34,7 +34,7 @@ pub mod xl;
 pub use domain::domain_config;
 pub use error::{ConfigError, Pos};
 pub use limits::Limits;
-pub use load::{find_config, load_file, load_source, Loaded, Options, Warning};
+pub use load::{declared_variables, find_config, load_file, load_source, Loaded, Options, Warning};
 pub use settings::Settings;
 pub use sxp::Node;
 pub use sxp_config::{disk_node, from_sxp, to_sxp, vif_node};

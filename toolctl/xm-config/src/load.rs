@@ -14,9 +14,12 @@ use crate::limits::Limits;
 use crate::settings::{self, Harvest, Settings};
 use crate::value::Value;
 use crate::{eval, lex, parse};
+pub use help::declared_variables;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
+
+mod help;
 
 /// How to load.
 #[derive(Clone, Debug, Default)]
@@ -181,6 +184,7 @@ fn execute(
         let given = eval::Given {
             names,
             words: words.clone(),
+            help: false,
         };
         let mut output = |text: &str| {
             if let Some(output) = options.output {
@@ -201,6 +205,11 @@ fn execute(
         variables.sort_by_key(|(_, at, _)| *at);
         Ok(Outcome { variables, used })
     };
+    with_stack(worker)
+}
+
+/// Runs `worker` on a stack that is large enough for the evaluator.
+fn with_stack<T: Send>(worker: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new()
             .stack_size(STACK)

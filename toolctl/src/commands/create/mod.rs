@@ -58,6 +58,7 @@ pub const COMMAND: Command = Command {
 fn run(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
     if parsed.has("help_config") {
         context.out.write_all(help::variables().as_bytes())?;
+        source::declared(context, parsed)?;
         return Ok(0);
     }
     refuse_unbuilt(&COMMAND, parsed)?;

@@ -49,6 +49,32 @@ fn from_program(context: &mut Context, parsed: &Parsed) -> Result<DomainConfig, 
     noxen_xm_config::domain_config(&loaded.settings).map_err(failed)
 }
 
+/// Tells what the file that is named, if one is, wants to be given: on standard error, as xm did.
+pub(crate) fn declared(context: &mut Context, parsed: &Parsed) -> Result<(), Failure> {
+    let (variables, names): (Vec<String>, Vec<String>) = parsed
+        .words
+        .iter()
+        .cloned()
+        .partition(|word| word.contains('='));
+    let named = parsed
+        .value("defconfig")
+        .or(names.first().map(String::as_str));
+    let Some(name) = named else {
+        return Ok(());
+    };
+    let search = parsed.value("path").unwrap_or(DEFAULT_PATH);
+    let path = noxen_xm_config::find_config(name, search)
+        .ok_or_else(|| Failure::message(format!("Unable to open config file: {name}")))?;
+    let rows = noxen_xm_config::declared_variables(&path, &variables, &Limits::default())
+        .map_err(failed)?;
+    if !rows.is_empty() {
+        context.out.flush()?;
+        context.note(format!("Configuration variables for {}:", path.display()));
+        context.note(rows.trim_end());
+    }
+    Ok(())
+}
+
 /// An error of the configuration with its place.
 pub(crate) fn failed(error: ConfigError) -> Failure {
     Failure::message(error.render())

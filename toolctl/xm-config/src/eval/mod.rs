@@ -54,6 +54,8 @@ pub struct Given {
     pub names: BTreeMap<String, Value>,
     /// The words of the command line, for `xm_vars`.
     pub words: BTreeMap<String, String>,
+    /// `xm_vars.check()` tells what is declared and ends the program.
+    pub help: bool,
 }
 
 /// Runs `program`; `output` gets what it prints.
@@ -64,8 +66,13 @@ pub fn run(
     limits: &Limits,
 ) -> Result<Run> {
     let mut globals = given.names.clone();
-    for name in ["os", "re", "socket", "sys", "xm_vars"] {
+    for name in ["errno", "os", "re", "socket", "struct", "sys", "xm_vars"] {
         globals.insert(name.to_owned(), modules::find(name, Pos::default())?);
+    }
+    for (name, function) in modules::GIVEN {
+        globals
+            .entry(name.to_owned())
+            .or_insert(Value::Builtin(function));
     }
     let mut evaluator = Evaluator {
         given,

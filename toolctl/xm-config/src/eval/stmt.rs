@@ -103,7 +103,11 @@ impl Evaluator<'_> {
                 let module = modules::find(module, stmt.at)?;
                 for (name, bound) in names {
                     if name == "*" {
-                        return Err(ConfigError::not_supported(stmt.at, "'from ... import *'"));
+                        for (name, function) in modules::all_of(&module) {
+                            self.budget.step(stmt.at)?;
+                            self.bind(name, Value::Builtin(function), stmt.at)?;
+                        }
+                        continue;
                     }
                     let value = modules::attribute(self, &module, name, stmt.at)?;
                     self.bind(bound, value, stmt.at)?;

@@ -18,6 +18,7 @@ fn printing(source: &str, words: &[(&str, &str)]) -> (Result<Run>, String) {
             .map(|(name, text)| (name.clone(), Value::text(text)))
             .collect(),
         words,
+        help: false,
     };
     let mut printed = String::new();
     let result = lex::tokenize(source, &limits)
@@ -516,5 +517,38 @@ fn endless_programs_meet_a_bound() {
             assert_eq!(error.kind, crate::error::ErrorKind::Limit, "{source}: {error}");
         });
         thread.unwrap().join().unwrap();
+    }
+}
+
+#[test]
+fn helper_module_of_xend_computes_addresses_and_reaches_no_network() {
+    let text = |source: &str| {
+        let run = eval_with(source, &[]);
+        run.map(|r| r.variables["x"].value.to_text(8))
+    };
+    for (source, want) in [
+        ("x = inet_ntoa(inet_aton('10.0.0.250') + 10)", "10.0.1.4"),
+        ("x = add_offset_to_ip('192.168.1.0', 7)", "192.168.1.7"),
+        ("import xen.util.ip\nx = xen.util.ip.inet_aton('0.0.1.0')", "256"),
+        ("from xen.util.ip import *\nx = check_subnet('10.1.2.3', '10.1.0.0', '255.255.0.0')", "True"),
+        ("from xen.util.ip import check_subnet\nx = check_subnet('10.2.2.3', '10.1.0.0', '255.255.0.0')", "False"),
+    ] {
+        assert_eq!(text(source).unwrap(), want, "{source}");
+    }
+    for (source, part) in [
+        ("x = inet_aton('ten')", "'ten' is no IPv4 address"),
+        ("x = inet_ntoa(-1)", "no IPv4 address"),
+        (
+            "x = add_offset_to_ip('255.255.255.255', 1)",
+            "no IPv4 address",
+        ),
+        (
+            "x = get_current_ipaddr()",
+            "the network is out of a configuration's reach",
+        ),
+        ("import xen.xend\nx = xen.xend.osdep", "xend's own modules are out"),
+    ] {
+        let said = text(source).unwrap_err().to_string();
+        assert!(said.contains(part), "{source}: {said}");
     }
 }

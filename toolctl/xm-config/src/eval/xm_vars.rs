@@ -13,6 +13,8 @@ use crate::value::Value;
 /// A declared variable.
 pub(super) struct Declared {
     pub(super) name: String,
+    /// What it is for.
+    purpose: String,
     check: Value,
 }
 
@@ -38,9 +40,16 @@ pub(super) fn var(
         ));
     };
     let check = argument(2, "check").unwrap_or(Value::None);
-    evaluator.budget.bytes(at, name.len() + super::MEMBER)?;
+    let purpose = match argument(1, "use") {
+        Some(Value::Str(text, _)) => text.to_string(),
+        _ => String::new(),
+    };
+    evaluator
+        .budget
+        .bytes(at, name.len() + purpose.len() + super::MEMBER)?;
     evaluator.xm_vars.push(Declared {
         name: name.to_string(),
+        purpose,
         check,
     });
     Ok(Value::None)
@@ -48,6 +57,12 @@ pub(super) fn var(
 
 /// `xm_vars.check`.
 pub(super) fn check(evaluator: &mut Evaluator<'_>, at: Pos) -> Result<Value> {
+    if evaluator.given.help {
+        for declared in &evaluator.xm_vars {
+            (evaluator.output)(&format!("{:<12} {}\n", declared.name, declared.purpose));
+        }
+        return Err(ConfigError::at(ErrorKind::Exit(0), at, ""));
+    }
     for index in 0..evaluator.xm_vars.len() {
         let Some((name, check)) = evaluator
             .xm_vars

@@ -215,3 +215,27 @@ fn exit_of_the_file_is_an_error_of_its_own_kind() {
         (ErrorKind::Exit(1), "no such slot")
     );
 }
+
+#[test]
+fn declared_variables_are_told_without_being_checked() {
+    let dir = std::env::temp_dir().join(format!("noxen-declared-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    let told = |source: &str| {
+        let path = dir.join("dom.xm");
+        std::fs::write(&path, source).unwrap();
+        declared_variables(&path, &[], &Limits::default()).map_err(|e| e.to_string())
+    };
+    let source = "def no(var, val):\n    raise ValueError, 'never called'\n\
+                  xm_vars.var('vmid', use='the number', check=no)\nxm_vars.var('size')\n\
+                  if xm_help:\n    print 'and this'\nxm_vars.check()\nboom\n";
+    assert_eq!(
+        told(source).unwrap(),
+        "and this\nvmid         the number\nsize         \n"
+    );
+    assert_eq!(told("memory = 64\n").unwrap(), "");
+    assert_eq!(
+        told("memory = vmid\n").unwrap_err(),
+        "name 'vmid' is not defined"
+    );
+    std::fs::remove_dir_all(&dir).unwrap();
+}

@@ -2,6 +2,7 @@
 //!
 //! A function is named by its module, `os.path.join`, and so is everything refused.
 
+mod addresses;
 mod regex;
 mod strings;
 mod system;
@@ -12,7 +13,21 @@ use crate::error::{ConfigError, Pos, Result};
 use crate::value::Value;
 
 const MODULES: &[&str] = &[
-    "errno", "math", "os", "os.path", "random", "re", "socket", "string", "sys", "time", "xm_vars",
+    "errno",
+    "math",
+    "os",
+    "os.path",
+    "random",
+    "re",
+    "socket",
+    "string",
+    "struct",
+    "sys",
+    "time",
+    "xen",
+    "xen.util",
+    "xen.util.ip",
+    "xm_vars",
 ];
 
 const FUNCTIONS: &[&str] = &[
@@ -50,6 +65,10 @@ const FUNCTIONS: &[&str] = &[
     "string.zfill",
     "sys.exit",
     "time.time",
+    "xen.util.ip.add_offset_to_ip",
+    "xen.util.ip.check_subnet",
+    "xen.util.ip.inet_aton",
+    "xen.util.ip.inet_ntoa",
     "xm_vars.check",
     "xm_vars.var",
 ];
@@ -81,7 +100,20 @@ const OUT_OF_REACH: &[(&str, &str)] = &[
     ("glob", "files are"),
     ("tempfile", "files are"),
     ("pickle", "files are"),
+    ("xen.util.ip.get_", "the network is"),
     ("xen.", "xend's own modules are"),
+];
+
+/// What `from xen.util.ip import *` brings: xm did that before it ran a file.
+pub(super) const GIVEN: [(&str, &str); 8] = [
+    ("add_offset_to_ip", "xen.util.ip.add_offset_to_ip"),
+    ("check_subnet", "xen.util.ip.check_subnet"),
+    ("inet_aton", "xen.util.ip.inet_aton"),
+    ("inet_ntoa", "xen.util.ip.inet_ntoa"),
+    ("get_defaultroute", "xen.util.ip.get_defaultroute"),
+    ("get_current_ipaddr", "xen.util.ip.get_current_ipaddr"),
+    ("get_current_ipmask", "xen.util.ip.get_current_ipmask"),
+    ("get_current_ipgw", "xen.util.ip.get_current_ipgw"),
 ];
 
 /// The error for something that is out of reach.
@@ -106,6 +138,19 @@ pub(super) fn find(name: &str, at: Pos) -> Result<Value> {
         let shown: String = name.chars().take(64).collect();
         ConfigError::runtime("ImportError", at, format!("No module named {shown}"))
     }))
+}
+
+/// `from MODULE import *`: the functions that are there, by their short and full names.
+pub(super) fn all_of(module: &Value) -> Vec<(&'static str, &'static str)> {
+    let Value::Module(module) = module else {
+        return Vec::new();
+    };
+    let own = FUNCTIONS.iter().filter_map(|full| {
+        let name = full.strip_prefix(module)?.strip_prefix('.')?;
+        (!name.contains('.')).then_some((name, *full))
+    });
+    let refused = GIVEN.iter().filter(|_| *module == "xen.util.ip");
+    own.chain(refused.copied()).collect()
 }
 
 /// `module.name`.
@@ -167,6 +212,11 @@ pub(super) fn call(
     if name == "xm_vars.var" {
         return xm_vars::var(evaluator, args, named, at);
     }
+    if name.starts_with("xen.util.ip.get_") {
+        if let Some(refused) = out_of_reach(name, at) {
+            return Err(refused);
+        }
+    }
     if let Some((argument, _)) = named.first() {
         let message = format!("{name}() takes no argument by the name '{argument}'");
         return Err(ConfigError::runtime("TypeError", at, message));
@@ -175,6 +225,7 @@ pub(super) fn call(
         return xm_vars::check(evaluator, at);
     }
     let result = match name.split('.').next().unwrap_or_default() {
+        "xen" => addresses::call(evaluator, name, args, at)?,
         "re" => regex::call(evaluator, name, args, at)?,
         "string" => strings::string(evaluator, name, args, at)?,
         "os" if name.starts_with("os.path.") => strings::path(evaluator, name, args, at)?,

@@ -28,6 +28,11 @@ pub(super) fn string(
             at,
         )?),
         ("atoi", _) => Some(super::super::builtins::call(evaluator, "int", args, at)?),
+        // Alone among them, zfill takes what is no text yet.
+        ("zfill", [value, rest @ ..]) if !matches!(value, Value::Str(..)) => {
+            let text = Value::text(&value.repr(32));
+            Some(methods::call(evaluator, &text, method, rest, at)?)
+        }
         (_, [text @ Value::Str(..), rest @ ..]) => {
             Some(methods::call(evaluator, text, method, rest, at)?)
         }
