@@ -293,7 +293,7 @@ fn help_on_variables_tells_what_a_file_wants_to_be_given() {
         "xm_vars.var('vmid', use=\"slot number\")\nxm_vars.check()\nname = 'x' + vmid\n",
     );
     let ran = root.run(&["create", "--help_config", "vm.cfg"]);
-    assert_eq!(ran.status, 0);
+    assert_eq!(ran.status, Some(0));
     assert!(ran.out.contains("\n  memory=MIB "), "{}", ran.out);
     assert_eq!(
         ran.err,

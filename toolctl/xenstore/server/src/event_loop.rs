@@ -150,7 +150,8 @@ impl Daemon {
             env!("CARGO_PKG_VERSION"),
             std::process::id()
         ));
-        let mut events: Vec<Event> = Vec::with_capacity(256);
+        // As many as may be ready at once: who is not among them waits a turn.
+        let mut events: Vec<Event> = Vec::with_capacity(4096);
         loop {
             events.clear();
             let timeout = self.timeout();

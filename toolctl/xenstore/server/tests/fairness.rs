@@ -163,3 +163,72 @@ fn limit_that_a_domain_meets_is_logged_once_with_domain_and_limit() {
         assert_eq!(log.matches(&line).count(), 1, "{log}");
     }
 }
+
+/// Anonymous memory of the daemon, in bytes.
+fn memory(d: &Daemon) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{}/status", d.pid())).unwrap();
+    let line = text.lines().find_map(|l| l.strip_prefix("RssAnon:"));
+    let kib = line.and_then(|l| l.trim().strip_suffix(" kB")).unwrap();
+    kib.parse::<u64>().unwrap() * 1024
+}
+
+#[test]
+fn thousand_domains_take_a_kibibyte_a_node_and_none_of_them_starves() {
+    use rustix::process::{getrlimit, setrlimit, Resource, Rlimit};
+    let most = getrlimit(Resource::Nofile).maximum;
+    let limit = Rlimit {
+        current: most,
+        maximum: most,
+    };
+    setrlimit(Resource::Nofile, limit).unwrap();
+    let d = Daemon::start();
+    let before = memory(&d);
+    let mut streams = Vec::new();
+    for domid in 1..=1000 {
+        let mut stream = domain(&d, domid);
+        let mut all: Vec<u8> = (0..49)
+            .flat_map(|i| {
+                message(
+                    Op::Write,
+                    &format!("device/vif/{}/key-{}\0value {i}", i / 12, i % 12),
+                )
+            })
+            .collect();
+        all.extend((0..10).flat_map(|i| message(Op::Watch, &format!("device/vif/{i}\0token\0"))));
+        stream.write_all(&all).unwrap();
+        // A reply to each, and the first event of each watch.
+        let mut decoder = Decoder::new();
+        let done = (0..49 + 20).map(|_| next(&mut stream, &mut decoder).unwrap());
+        assert_eq!(
+            done.filter(|text| text == "OK\0").count(),
+            59,
+            "domain {domid}"
+        );
+        streams.push((stream, decoder));
+    }
+    let each = (memory(&d) - before) / 50_000;
+    assert!(each <= 1024, "{each} bytes a node");
+    d.signal(Signal::STOP);
+    let flood: Vec<u8> = (1..=40)
+        .flat_map(|n| message(Op::Write, &format!("n\0{n}")))
+        .collect();
+    for (stream, _) in &mut streams {
+        stream.write_all(&flood).unwrap();
+    }
+    let mut victim = UnixStream::connect(d.socket()).unwrap();
+    victim.set_read_timeout(Some(PATIENCE)).unwrap();
+    victim
+        .write_all(&message(Op::Read, "/local/domain/500/n\0"))
+        .unwrap();
+    d.signal(Signal::CONT);
+    let seen = next(&mut victim, &mut Decoder::new()).unwrap();
+    assert!(
+        seen == "ENOENT\0" || seen.parse::<u32>().unwrap() <= 32,
+        "{seen} of 40 came first"
+    );
+    for (stream, decoder) in &mut streams {
+        for _ in 0..40 {
+            assert_eq!(next(stream, decoder).unwrap(), "OK\0");
+        }
+    }
+}
