@@ -67,13 +67,16 @@ impl Vif {
     }
 }
 
-/// The two connections to a private store.
+/// Connections as domain 0: one, and one to go on with should it be lost.
+const TOOLS: usize = 2;
+
+/// The connections to a private store.
 #[derive(Debug)]
 pub struct Streams {
     /// As the guest.
     pub guest: UnixStream,
     /// As domain 0.
-    pub tool: UnixStream,
+    pub tools: Vec<UnixStream>,
 }
 
 /// What the core answers, by connection.
@@ -103,12 +106,18 @@ impl Sink for Replies {
 pub fn start(domid: u32, config: &Config, disks: &[Vbd], vifs: &[Vif]) -> io::Result<Streams> {
     let domain = DomId::try_from(domid).map_err(|_| io::ErrorKind::InvalidInput)?;
     let mut server = Server::new();
-    let (tool, _) = server.connect(ConnKind::Tool);
+    let (first, _) = server.connect(ConnKind::Tool);
     let (guest, _) = server.connect(ConnKind::Guest(domain));
-    fill(&mut server, tool, domid, config, disks, vifs);
+    fill(&mut server, first, domid, config, disks, vifs);
     let (guest_end, ours) = UnixStream::pair()?;
-    let (tool_end, tools) = UnixStream::pair()?;
-    let peers = vec![Peer::new(guest, ours), Peer::new(tool, tools)];
+    let mut peers = vec![Peer::new(guest, ours)];
+    let mut tools = Vec::new();
+    for _ in 0..TOOLS {
+        let (theirs, ours) = UnixStream::pair()?;
+        let (tool, _) = server.connect(ConnKind::Tool);
+        peers.push(Peer::new(tool, ours));
+        tools.push(theirs);
+    }
     std::thread::Builder::new()
         .name("store".into())
         .stack_size(256 << 10)
@@ -118,7 +127,7 @@ pub fn start(domid: u32, config: &Config, disks: &[Vbd], vifs: &[Vif]) -> io::Re
         })?;
     Ok(Streams {
         guest: guest_end,
-        tool: tool_end,
+        tools,
     })
 }
 

@@ -143,7 +143,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         domain,
         console,
         Some(store),
-        Door::Stream(Some(streams.tool)),
+        Door::Streams(streams.tools),
         control,
     )?;
     for (disk, vbd) in options.disks.iter().zip(&vbds) {

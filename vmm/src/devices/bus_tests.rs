@@ -9,6 +9,8 @@ use crate::private_store::{self, Vbd};
 use crate::vstate::memory::DomainMemory;
 use noxen_control::DeviceClass;
 use noxen_xenstore::client::{Client, Nodes};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
 use std::sync::Mutex;
 use std::time::Duration;
 use vmm_sys_util::eventfd::EventFd;
@@ -55,6 +57,7 @@ struct World {
     id: DeviceId,
     commands: Commands,
     ended: Receiver<()>,
+    store: UnixStream,
     seen: Arc<Mutex<Seen>>,
     reports: Receiver<Report>,
 }
@@ -94,8 +97,10 @@ fn world() -> World {
     };
     let vbd = Vbd::new(DOMID, 0);
     let streams = private_store::start(DOMID, &config, std::slice::from_ref(&vbd), &[]).unwrap();
+    // The last one is used first.
+    let store = streams.tools[1].try_clone().unwrap();
     let (shared, reports) = shared();
-    let door = Door::Stream(Some(streams.tool));
+    let door = Door::Streams(streams.tools);
     let (commands, ended) = start(shared, door, Arc::default()).unwrap();
     let seen = Arc::new(Mutex::new(Seen::default()));
     let id = DeviceId {
@@ -117,6 +122,7 @@ fn world() -> World {
         id,
         commands,
         ended,
+        store,
         seen,
         reports,
     }
@@ -224,5 +230,35 @@ fn report_of_rings_that_are_gone_breaks_nothing() {
     lock(&world.seen).reporter.take().unwrap().broken("lies");
     world.backend_is(5);
     assert_eq!(world.reported().1.as_deref(), Some("lies"));
+    world.end();
+}
+
+#[test]
+fn store_that_comes_back_finds_devices_in_use_and_is_told_what_it_missed() {
+    let mut world = world();
+    world.connect();
+    world.store.shutdown(Shutdown::Both).unwrap();
+    // Whether this is written before the loss is noticed or after: it is written.
+    let reporter = lock(&world.seen).reporter.take().unwrap();
+    reporter.broken("lies");
+    world.backend_is(5);
+    assert_eq!(world.reported().0, DeviceState::Broken);
+    world.set("state", "6");
+    world.backend_is(6);
+    world.end();
+}
+
+#[test]
+fn change_of_a_front_end_while_the_store_is_away_is_seen_afterwards() {
+    let mut world = world();
+    world.connect();
+    world.store.shutdown(Shutdown::Both).unwrap();
+    assert!(lock(&world.seen).connected);
+    world.set("state", "6");
+    world.backend_is(6);
+    assert!(!lock(&world.seen).connected);
+    world.reported();
+    world.set("state", "1");
+    world.connect();
     world.end();
 }

@@ -19,8 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub enum Door {
     /// The daemon's socket.
     Socket(PathBuf),
-    /// One connection that is not replaced (`noxen-vmm run`).
-    Stream(Option<UnixStream>),
+    /// Connections made before, each used once, last one first (`noxen-vmm run`).
+    Streams(Vec<UnixStream>),
 }
 
 /// The connection, when there is one.
@@ -62,7 +62,7 @@ impl Session {
         self.tried = Some(now);
         let client = match &mut self.door {
             Door::Socket(path) => Client::connect_to(path).ok(),
-            Door::Stream(stream) => stream.take().map(Client::from_stream),
+            Door::Streams(streams) => streams.pop().map(Client::from_stream),
         };
         self.client = client.and_then(patient);
         self.client.is_some()
