@@ -20,6 +20,9 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::Arc;
 
+/// Attempts to submit while the kernel is short of memory.
+const ATTEMPTS: usize = 100;
+
 /// One ring of the kernel's for one ring of the guest's.
 pub struct Uring {
     ring: IoUring,
@@ -88,11 +91,10 @@ impl Uring {
     }
 
     fn submit(&self) {
-        // Interrupted or out of resources: the entries stay queued for the next call, and those before
-        // them still complete and lead there.
-        while let Err(error) = self.ring.submit() {
-            match error.raw_os_error() {
-                Some(libc::EINTR | libc::EAGAIN) => {}
+        for _ in 0..ATTEMPTS {
+            match self.ring.submit() {
+                Err(error) if matches!(error.raw_os_error(), Some(libc::EINTR | libc::EAGAIN)) => {}
+                // Done, or out of resources: what is left in the queue goes with the next completion.
                 _ => return,
             }
         }
@@ -164,9 +166,11 @@ impl Engine for Uring {
             };
             ended.push((job.token, outcome));
         }
-        if ended.len() > before && !self.waiting.is_empty() {
+        if ended.len() > before {
             self.fill();
-            self.submit();
+            if !self.ring.submission().is_empty() {
+                self.submit();
+            }
         }
     }
 
