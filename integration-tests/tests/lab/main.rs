@@ -1,6 +1,7 @@
 //! The tests that need a host with real kvm; `cargo xtask test` runs them in the lab, one at a time.
 
 mod bad_input;
+mod block;
 mod cache;
 mod ending;
 mod exits;
