@@ -4,7 +4,7 @@
 //!   noxen           toolctl create -c   (xend and xenstored already run, as on any host that has domains)
 //!   noxen-vmm       the monitor program alone, without tools
 //!   qemu-microvm    QEMU/KVM's smallest machine, Debian's bzImage
-//!   qemu-q35-pvh    QEMU/KVM's usual machine, the ELF kernel through its PVH entry
+//!   qemu-microvm-pvh, qemu-q35-pvh    that and QEMU/KVM's usual machine, the ELF kernel through its PVH entry
 //! ```
 
 use anyhow::{Context, Result};
@@ -173,6 +173,9 @@ impl Contender for NoxenVmm {
     }
 }
 
+/// QEMU's smallest machine, with the serial port that is the console.
+const MICROVM: &str = "microvm,x-option-roms=off,pit=off,pic=off,rtc=off,isa-serial=on";
+
 /// QEMU with KVM.
 pub struct Qemu {
     name: &'static str,
@@ -182,15 +185,20 @@ pub struct Qemu {
 impl Qemu {
     /// microvm, which unpacks the bzImage in the guest.
     pub fn microvm(guest: &Guest) -> Result<Qemu> {
-        let machine = "microvm,x-option-roms=off,pit=off,pic=off,rtc=off,isa-serial=on";
         let kernel = assets::vmlinuz(Flavour::Generic)?;
-        Ok(Qemu::new("qemu-microvm", machine, &kernel, guest))
+        Ok(Qemu::new("qemu-microvm", MICROVM, &kernel, guest))
     }
 
     /// q35, entered through PVH.
     pub fn q35(guest: &Guest) -> Result<Qemu> {
         let kernel = assets::vmlinux(Flavour::Generic)?;
         Ok(Qemu::new("qemu-q35-pvh", "q35", &kernel, guest))
+    }
+
+    /// microvm with the ELF kernel: nothing to unpack, and the fewest devices.
+    pub fn microvm_pvh(guest: &Guest) -> Result<Qemu> {
+        let kernel = assets::vmlinux(Flavour::Generic)?;
+        Ok(Qemu::new("qemu-microvm-pvh", MICROVM, &kernel, guest))
     }
 
     fn new(name: &'static str, machine: &str, kernel: &Path, guest: &Guest) -> Qemu {
