@@ -12,6 +12,7 @@ mod resources;
 mod smp;
 mod store;
 mod survival;
+mod systemd;
 
 use std::time::Duration;
 
