@@ -91,6 +91,9 @@ impl Daemon {
         if options.quota != Quota::GUEST {
             server.set_guest_quota(options.quota);
         }
+        if options.soft_quota != Quota::UNLIMITED {
+            server.set_soft_quota(options.soft_quota);
+        }
         Daemon::assemble(pid_file, signals, listeners, log, server, table)
     }
 

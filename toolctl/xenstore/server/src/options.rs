@@ -22,9 +22,11 @@ Usage: xenstored [options]
   -t, --transaction N          transactions that one domain may have open
   -A, --perm-nb N              permission entries per node
   -Q, --quota NAME=N           any quota by name (see xenstore-control quota)
+  -q, --quota-soft NAME=N      the same as a limit that only warns: nodes, watches, transactions
       --fresh                  forget what a daemon of before has left to go on from
   -D, --no-domain-init         accepted: there is no domain 0 ring to set up
-  -V, --verbose                accepted
+  -I, --internal-db [on]       accepted: nodes are always in memory
+  -R, --no-recovery, -V, --verbose  accepted
   -h, --help                   this text
       --version                the version
 
@@ -58,6 +60,8 @@ pub struct Options {
     /// `None`: standard error.
     pub log_file: Option<PathBuf>,
     pub quota: Quota,
+    /// Limits that only warn.
+    pub soft_quota: Quota,
 }
 
 /// Name of the private switch behind [`Options::announce`].
@@ -73,6 +77,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Wish, String> {
         pid_file: locations::pid_file(),
         log_file: None,
         quota: Quota::GUEST,
+        soft_quota: Quota::UNLIMITED,
     };
     let mut args = args.into_iter();
     while let Some(arg) = args.next() {
@@ -98,7 +103,21 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Wish, String> {
             "-t" | "--transaction" => options.quota.transactions = number(&name, &value()?)?,
             "-A" | "--perm-nb" => options.quota.perms = number(&name, &value()?)?,
             "-Q" | "--quota" => set_quota(&mut options.quota, &value()?)?,
-            "-D" | "--no-domain-init" | "-V" | "--verbose" => {}
+            "-q" | "--quota-soft" => {
+                let mut soft = options.soft_quota;
+                set_quota(&mut soft, &value()?)?;
+                let hard = |q: Quota| {
+                    q.list()
+                        .into_iter()
+                        .filter(|(n, _)| !Quota::SOFT.contains(n))
+                };
+                if !hard(soft).eq(hard(options.soft_quota)) {
+                    return Err(format!("only {} can be soft", Quota::SOFT.join(", ")));
+                }
+                options.soft_quota = soft;
+            }
+            "-I" | "--internal-db" if inline.as_deref().is_none_or(|v| v == "on") => {}
+            "-D" | "--no-domain-init" | "-R" | "--no-recovery" | "-V" | "--verbose" => {}
             _ => return Err(format!("there is no option {name}; see --help")),
         }
     }
@@ -156,6 +175,9 @@ mod tests {
             "7",
             "--quota",
             "outstanding=9",
+            "-R",
+            "-q",
+            "nodes=2",
             "--entry-nb=3",
         ])
         .unwrap();
@@ -170,6 +192,13 @@ mod tests {
                 ..Quota::GUEST
             }
         );
+        assert_eq!(
+            o.soft_quota,
+            Quota {
+                nodes: 2,
+                ..Quota::UNLIMITED
+            }
+        );
     }
 
     #[test]
@@ -180,6 +209,8 @@ mod tests {
             (&["-W", "many"], "\"many\""),
             (&["-Q", "nodes"], "NAME=N"),
             (&["-Q", "bogus=1"], "nodes, size"),
+            (&["-q", "size=1"], "only nodes, watches, transactions"),
+            (&["--internal-db=off"], "--internal-db"),
         ] {
             let line = run(args).unwrap_err();
             assert!(line.contains(part) && !line.contains('\n'), "{line}");

@@ -17,12 +17,16 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{bail, Context};
 use rustix::fs::{flock, FlockOperation};
 use rustix::process::{getrlimit, setrlimit, Resource, Rlimit};
 
 use crate::options::{Options, ANNOUNCE};
+
+/// How long the lock of a daemon that has died may stay.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The pid file, locked for as long as the daemon lives.
 #[derive(Debug)]
@@ -47,13 +51,20 @@ impl PidFile {
             .mode(0o644)
             .open(path)
             .with_context(|| format!("cannot open the pid file {shown}"))?;
-        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        let deadline = Instant::now() + PATIENCE;
+        while flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
             let mut holder = String::new();
-            file.take(32).read_to_string(&mut holder).ok();
-            bail!(
-                "another xenstored (pid {}) holds {shown}; stop it first",
-                holder.trim()
-            );
+            file.seek(SeekFrom::Start(0))?;
+            (&mut file).take(32).read_to_string(&mut holder).ok();
+            if is_alive(holder.trim()) || Instant::now() > deadline {
+                bail!(
+                    "another xenstored (pid {}) holds {shown}; stop it first",
+                    holder.trim()
+                );
+            }
+            // It has died, but the lock is not free yet: a child that it was
+            // about to start, or the kernel, still holds the descriptor.
+            std::thread::sleep(Duration::from_millis(2));
         }
         file.set_len(0)?;
         file.seek(SeekFrom::Start(0))?;
@@ -81,6 +92,21 @@ impl PidFile {
     pub fn remove(&self) {
         let _ = std::fs::remove_file(&self.path);
     }
+}
+
+/// Whether this is the number of a living process. One that has ended and was
+/// not waited for is not alive.
+fn is_alive(pid: &str) -> bool {
+    let pid = pid.parse::<u32>().ok();
+    let status = pid.and_then(|pid| std::fs::read_to_string(format!("/proc/{pid}/stat")).ok());
+    let Some(status) = status else {
+        return false;
+    };
+    let state = status
+        .rsplit(") ")
+        .next()
+        .and_then(|rest| rest.chars().next());
+    !matches!(state, Some('Z' | 'X') | None)
 }
 
 /// Starts the daemon and returns once its sockets accept connections.

@@ -311,6 +311,26 @@ fn tool_writes(d: &Path, stop: &AtomicBool) -> u64 {
     done
 }
 
+/// Has the daemon begin to become another program, and comes back at some
+/// moment of that: before, while or after the other one takes over.
+fn die_while_upgrading(d: &Daemon, round: u64) {
+    let mut c = d.client();
+    let program = env!("CARGO_BIN_EXE_xenstored");
+    assert_eq!(c.control(&["live-update", "-f", program]).unwrap(), "OK");
+    let mut stream = c.into_stream().unwrap();
+    let mut request = Vec::new();
+    append_message(
+        &mut request,
+        Op::Control as u32,
+        1,
+        0,
+        &[b"live-update\0-s\0"],
+    );
+    stream.write_all(&request).unwrap();
+    // Nothing to wait for: any moment will do, each round another one.
+    std::thread::sleep(std::time::Duration::from_millis(round % 16));
+}
+
 #[test]
 fn two_hundred_kills_under_load_lose_nothing_and_repeat_nothing() {
     const KILLS: u64 = 200;
@@ -371,6 +391,9 @@ fn two_hundred_kills_under_load_lose_nothing_and_repeat_nothing() {
                 );
                 progress.load(Ordering::Relaxed) > seen + kill % 3
             });
+            if kill % 2 == 1 {
+                die_while_upgrading(&d, kill);
+            }
             d.kill();
             d.launch(&[]);
         }

@@ -276,6 +276,11 @@ impl Server {
         self.quota = quota;
     }
 
+    /// Changes the limits that only warn; of them, [`Quota::SOFT`] count.
+    pub fn set_soft_quota(&mut self, quota: Quota) {
+        self.soft = quota;
+    }
+
     /// Opens a connection. A guest has one at most: an older one of the same
     /// guest is disconnected and returned, for the transport to close.
     pub fn connect(&mut self, kind: ConnKind) -> (ConnId, Option<ConnId>) {

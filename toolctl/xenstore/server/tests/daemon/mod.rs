@@ -58,11 +58,14 @@ impl Daemon {
             .stderr(log)
             .spawn()
             .unwrap();
-        self.child = Some(child);
-        let socket = self.socket();
+        let child = self.child.insert(child);
+        let socket = self.root.path().join("var/run/xenstored/socket");
+        let mut ended = None;
         wait_for("the daemon's socket", || {
-            Client::connect_to(&socket).is_ok()
+            ended = child.try_wait().unwrap();
+            ended.is_some() || answers(&socket)
         });
+        assert!(ended.is_none(), "{ended:?}: {}", self.log());
     }
 
     pub fn root(&self) -> &Path {
@@ -173,6 +176,15 @@ impl Drop for Daemon {
             let _ = child.wait();
         }
     }
+}
+
+/// Whether a daemon answers there: a socket may outlive the one that has died.
+fn answers(socket: &Path) -> bool {
+    let Ok(mut client) = Client::connect_to(socket) else {
+        return false;
+    };
+    let patient = client.set_timeout(Some(Duration::from_secs(5)));
+    patient.is_ok() && client.is_introduced(0).is_ok()
 }
 
 /// Polls until `done`, or panics naming what did not come.
