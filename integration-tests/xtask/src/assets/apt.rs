@@ -33,6 +33,9 @@ const NEEDED: &[&str] = &[
     "cpio",
     "busybox-static",
     "iproute2",
+    // disks
+    "nbd-server",
+    "e2fsprogs",
     // hotplug scripts
     "nftables",
     // services: socket activation and units; init scripts

@@ -55,8 +55,12 @@ impl Nbd {
     /// Asks the server at the other end of `socket` for `export`.
     pub fn open(socket: File, export: &str, readonly: bool) -> Result<Nbd, String> {
         set_timeouts(&socket, Some(GREETING)).map_err(|error| error.to_string())?;
-        let (size, flags) = negotiate(&socket, export)
-            .map_err(|error| format!("the NBD server does not serve {export:?}: {error}"))?;
+        let (size, flags) = negotiate(&socket, export).map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+                format!("the NBD server said nothing for {} s", GREETING.as_secs())
+            }
+            _ => format!("the NBD server does not serve {export:?}: {error}"),
+        })?;
         set_timeouts(&socket, None).map_err(|error| error.to_string())?;
         if flags & FLAG_READ_ONLY != 0 && !readonly {
             return Err(format!(

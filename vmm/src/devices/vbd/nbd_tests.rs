@@ -143,3 +143,70 @@ fn peer_that_speaks_something_else_is_refused() {
     let line = Nbd::open(socket, "", false).unwrap_err();
     assert!(line.contains("greeting"), "{line}");
 }
+
+/// Ends a server, whose process is ours.
+struct Child(std::process::Child);
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Debian's nbd-server, serving `image` as `disk`; a connection to it.
+fn debian(image: &std::path::Path) -> (File, Child) {
+    // A port that was free a moment ago.
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .unwrap()
+        .port();
+    let config = image.with_extension("conf");
+    let text = format!(
+        "[generic]\nport = {port}\nlistenaddr = 127.0.0.1\n[disk]\nexportname = {}\nflush = true\n",
+        image.display()
+    );
+    std::fs::write(&config, text).unwrap();
+    let child = std::process::Command::new("nbd-server")
+        .args(["-d", "-C"])
+        .arg(&config)
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("nbd-server is part of the packages that xtask installs");
+    let child = Child(child);
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    loop {
+        match std::net::TcpStream::connect(("127.0.0.1", port)) {
+            Ok(stream) => {
+                std::fs::remove_file(&config).unwrap();
+                return (File::from(OwnedFd::from(stream)), child);
+            }
+            Err(error) => assert!(std::time::Instant::now() < deadline, "{error}"),
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn debians_server_is_written_flushed_and_read() {
+    let name = format!("noxen-nbd-{}.img", std::process::id());
+    let image = std::env::temp_dir().join(name);
+    File::create(&image).unwrap().set_len(1 << 20).unwrap();
+    let (socket, _server) = debian(&image);
+    let memory = GuestMemory::from_ranges(&[(GuestAddress(0), 1 << 20)]).unwrap();
+    let nbd = Nbd::open(socket, "disk", false).unwrap();
+    assert_eq!(nbd.size(), 1 << 20);
+    memory.write_slice(&[7; 512], GuestAddress(0)).unwrap();
+    memory.write_slice(&[8; 512], GuestAddress(4096)).unwrap();
+    nbd.perform(&memory, &job(JobOp::Write, 4096, 0)).unwrap();
+    nbd.perform(&memory, &job(JobOp::Flush, 0, 0)).unwrap();
+    nbd.perform(&memory, &job(JobOp::Read, 4608, 0x8000))
+        .unwrap();
+    let mut got = [0u8; 512];
+    memory.read_slice(&mut got, GuestAddress(0x8000)).unwrap();
+    assert_eq!(got, [8; 512]);
+    let content = std::fs::read(&image).unwrap();
+    assert_eq!((content[4096], content[4608]), (7, 8));
+    std::fs::remove_file(&image).unwrap();
+}
