@@ -7,7 +7,7 @@ use noxen_xenstore::client::Nodes;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
-use support::{eventually, is_alive, kill, Lab};
+use support::{eventually, is_alive, kill, parent_of, Lab};
 
 #[test]
 fn xend_start_stop_status_have_their_exit_codes() {
@@ -57,8 +57,13 @@ fn xend_start_without_a_store_says_why() {
 fn xend_stopped_and_started_finds_its_domains_again() {
     let lab = Lab::new();
     let made = lab.run(lab.config("tenant"));
+    let (before, monitor) = (lab.pid(), made.pid.unwrap());
+    assert_eq!(parent_of(monitor), before);
     lab.stop();
-    assert!(is_alive(made.pid.unwrap()));
+    assert!(is_alive(monitor));
+    // init's, or of whoever takes in orphans here.
+    let parent = parent_of(monitor);
+    assert!(parent != before && is_alive(parent), "{parent}");
     lab.start();
     let found = lab.guest("tenant").unwrap();
     assert_eq!(
