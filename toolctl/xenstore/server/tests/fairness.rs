@@ -58,7 +58,7 @@ fn writes_before_the_victims_turn(flooders: u16) -> Vec<u32> {
         assert_eq!(seen.as_deref(), Some("OK\0"), "domain {}", i + 1);
     }
     let mut victim = domain(&d, 99);
-    d.signal(Signal::STOP);
+    d.freeze();
     for stream in &mut streams {
         let flood: Vec<u8> = (1..=400)
             .flat_map(|n| message(Op::Write, &format!("n\0{n}")))
@@ -111,7 +111,10 @@ fn domain_that_fails_others_transactions_is_held_back_and_named() {
         });
         let mut c = d.client();
         wait_for("the flood", || c.exists("/local/domain/7/busy").unwrap());
-        for i in 0..60 {
+        let held_back = "domain 7 makes transactions of others fail";
+        let mut i = 0;
+        while i < 60 || (!d.log().contains(held_back) && start.elapsed() < PATIENCE) {
+            i += 1;
             c.transaction(|tx| {
                 tx.read("/local/domain/7/busy")?;
                 for k in 0..5 {
@@ -208,15 +211,17 @@ fn thousand_domains_take_a_kibibyte_a_node_and_none_of_them_starves() {
     }
     let each = (memory(&d) - before) / 50_000;
     assert!(each <= 1024, "{each} bytes a node");
-    d.signal(Signal::STOP);
+    let mut victim = d.client().into_stream().unwrap();
+    // It is known to the daemon once it was answered.
+    victim.write_all(&message(Op::Read, "/tool\0")).unwrap();
+    assert_eq!(next(&mut victim, &mut Decoder::new()).as_deref(), Some(""));
+    d.freeze();
     let flood: Vec<u8> = (1..=40)
         .flat_map(|n| message(Op::Write, &format!("n\0{n}")))
         .collect();
     for (stream, _) in &mut streams {
         stream.write_all(&flood).unwrap();
     }
-    let mut victim = UnixStream::connect(d.socket()).unwrap();
-    victim.set_read_timeout(Some(PATIENCE)).unwrap();
     victim
         .write_all(&message(Op::Read, "/local/domain/500/n\0"))
         .unwrap();

@@ -105,6 +105,16 @@ impl Daemon {
         rustix::process::kill_process(pid, signal).unwrap();
     }
 
+    /// Stops it in its tracks, until SIGCONT.
+    pub fn freeze(&self) {
+        self.signal(rustix::process::Signal::STOP);
+        let path = format!("/proc/{}/stat", self.pid());
+        wait_for("the daemon to stand still", || {
+            let text = std::fs::read_to_string(&path).unwrap();
+            text.rsplit(") ").next().unwrap().starts_with('T')
+        });
+    }
+
     /// Waits for the daemon to end by itself; true if it ended well.
     pub fn ends_well(&mut self) -> bool {
         let mut child = self.child.take().unwrap();
