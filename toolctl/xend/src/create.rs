@@ -123,7 +123,13 @@ fn attempt(
     let domid = domain.domid();
     // Whoever wants to end the domain meanwhile kills its monitor and waits here.
     let mut life = domain.enter();
-    match build(node, &domain, plan, resources, kernel) {
+    let built = build(node, &domain, plan, resources, kernel).map_err(|fault| Failure {
+        fault,
+        of_cached_kernel: cached,
+    });
+    // What a device lacks is no fault of the kernel's.
+    let equipped = built.and_then(|()| Ok(equip(node, &domain)?));
+    match equipped {
         Ok(()) => {
             info!(
                 "domain {name} (id={domid}, uuid={uuid}) built: {} MiB, {} vCPUs",
@@ -133,10 +139,10 @@ fn attempt(
             drop(life);
             Ok(domain)
         }
-        Err(fault) => {
+        Err(failure) => {
             info!(
                 "domain {name} (id={domid}) could not be built: {}",
-                fault.message
+                failure.fault.message
             );
             let cancelled = domain.is_dying();
             teardown::teardown(node, &domain, &mut life, false);
@@ -144,10 +150,7 @@ fn attempt(
                 let text = format!("Domain '{name}' was destroyed while it was being created");
                 return Err(Fault::generic(text).into());
             }
-            Err(Failure {
-                fault,
-                of_cached_kernel: cached,
-            })
+            Err(failure)
         }
     }
 }
@@ -258,10 +261,13 @@ fn build(
     pinning::apply(process.pid(), &plan.pinning)
         .map_err(|e| Fault::internal(format!("the vCPUs cannot be pinned to host CPUs: {e}")))?;
     let status = domain.monitor().status().map_err(internal)?;
-    connect(node, domain, &status)?;
+    connect(node, domain, &status)
+}
+
+/// Gives a domain that is built its devices.
+fn equip(node: &Node, domain: &Domain) -> Result<(), Fault> {
     devices::attach_configured(Site { node, domain })?;
-    node.save(domain, |r| r.phase = Phase::Running)?;
-    Ok(())
+    node.save(domain, |r| r.phase = Phase::Running).map(drop)
 }
 
 /// Tells the store where the rings of a built domain are.

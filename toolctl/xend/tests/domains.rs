@@ -376,6 +376,21 @@ fn packed_kernel_is_unpacked_for_the_first_domain_only() {
 }
 
 #[test]
+fn kept_kernel_is_not_blamed_for_a_device_that_cannot_be() {
+    let lab = Lab::new();
+    let kernel = settled_kernel(&lab, "packed ok");
+    built_of(&lab, "first", &kernel);
+    kept(&lab, 1);
+    let mut config = lab.config("second");
+    config.kernel = kernel;
+    config
+        .disk
+        .extend(noxen_xend_api::Disk::parse("file:/nonexistent,xvda,w"));
+    assert!(lab.refusal(config).contains("/nonexistent does not exist"));
+    assert!(!lab.log().contains("made no domain"), "it was built once");
+}
+
+#[test]
 fn kept_kernel_that_makes_no_domain_is_unpacked_again() {
     let lab = Lab::new();
     // What is unpacked of this one is refused.

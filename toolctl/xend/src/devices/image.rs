@@ -179,6 +179,12 @@ fn open_either_way(path: &str, way: Way, writes: bool) -> io::Result<(File, bool
 
 fn judge(path: &Path, way: Way, writes: bool) -> Result<(), String> {
     let shown = path.display();
+    if !path.is_absolute() {
+        // xend's own directory says nothing to whoever wrote this.
+        return Err(format!(
+            "{shown} is not a whole path; begin it with a slash."
+        ));
+    }
     let metadata = path.metadata().map_err(|e| match e.kind() {
         io::ErrorKind::NotFound if way.block && path.symlink_metadata().is_ok() => {
             format!("{shown} link does not exist.")
@@ -289,6 +295,7 @@ mod tests {
         );
         let directory = dir.path().display().to_string();
         assert!(refused(Image::File(directory)).contains("neither a file nor a block device"));
+        assert!(refused(Image::File("a".into())).contains("begin it with a slash"));
         assert!(refused(Image::Tap(TapDriver::Qcow, path.clone())).contains("qemu-img convert"));
         assert!(refused(Image::Script("drbd".into(), "r0".into())).contains("\"drbd\" is invalid"));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o444)).unwrap();
