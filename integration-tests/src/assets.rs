@@ -114,6 +114,11 @@ pub fn gnumach_i386() -> Result<PathBuf, MissingAsset> {
     existing("gnumach-i386.gz")
 }
 
+/// Debian's pygrub, ready to run.
+pub fn pygrub() -> Result<PathBuf, MissingAsset> {
+    existing("pygrub/pygrub")
+}
+
 /// The static busybox.
 pub fn busybox() -> Result<PathBuf, MissingAsset> {
     existing("busybox")

@@ -15,6 +15,7 @@
 pub mod assets;
 pub mod console;
 pub mod guest;
+pub mod image;
 pub mod layout;
 pub mod memory;
 pub mod node;

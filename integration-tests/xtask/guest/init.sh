@@ -4,6 +4,7 @@
 # On the kernel command line (which must come last, for it takes the rest of the line):
 #   noxen.cmd=COMMAND...   run COMMAND with sh, print its output between marker lines, power off
 # or anywhere:
+#   root=/dev/xvda         goes on with /sbin/init of the ext4 file system there
 #   noxen.autologin        a root shell on the console without asking
 #   noxen.quietinit        no modules, no network: for boot measurements
 echo "NOXEN-INIT up"
@@ -35,6 +36,28 @@ case " $line " in
     fi
     ;;
 esac
+
+root=
+for word in $line; do
+    case $word in
+    root=/dev/*) root=${word#root=} ;;
+    noxen.cmd=*) break ;;
+    esac
+done
+if [ -n "$root" ]; then
+    # Built into the cloud kernel, which is the one that boots from disks here.
+    modprobe ext4 2>/dev/null
+    tries=0
+    while [ ! -b "$root" ] && [ $tries -lt 600 ]; do
+        tries=$((tries + 1))
+        sleep 0.1
+    done
+    if mount -t ext4 "$root" /mnt; then
+        for dir in proc sys dev run; do mount -o move /$dir /mnt/$dir; done
+        exec switch_root /mnt /sbin/init
+    fi
+    echo "NOXEN-INIT cannot mount $root"
+fi
 
 case $line in
 *noxen.cmd=*)
