@@ -371,10 +371,33 @@ mod tests {
 
     #[test]
     fn state_filter_running_takes_a_domain_between_states() {
-        assert!(StateFilter::Running.takes(&DomainState::default()));
-        assert!(!StateFilter::Running.takes(&DomainState {
+        let domain = |domid, state| DomainInfo {
+            name: "a".into(),
+            domid,
+            uuid: String::new(),
+            memory_mib: 1,
+            maxmem_mib: 1,
+            vcpus: 1,
+            online_vcpus: 1,
+            state,
+            cpu_time_ns: 0,
+            start_time: 0.0,
+            uptime_s: 0,
+            restart_count: 0,
+            shutdown_reason: None,
+            pid: None,
+            console_tty: None,
+        };
+        let nothing = DomainState::default();
+        assert!(StateFilter::Running.takes(&domain(Some(1), nothing)));
+        let paused = DomainState {
             paused: true,
-            ..DomainState::default()
-        }));
+            ..nothing
+        };
+        assert!(!StateFilter::Running.takes(&domain(Some(1), paused)));
+        let halted = domain(None, nothing);
+        assert!(StateFilter::Halted.takes(&halted) && StateFilter::All.takes(&halted));
+        assert!(!StateFilter::Running.takes(&halted));
+        assert!(!StateFilter::Halted.takes(&domain(Some(1), nothing)));
     }
 }
