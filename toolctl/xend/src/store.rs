@@ -60,6 +60,15 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// May it be otherwise in a moment?
+    fn passing(&self) -> bool {
+        match self {
+            StoreError::Client(ClientError::Io(_)) => true,
+            StoreError::Client(ClientError::Connect { source, .. }) => absent(source),
+            _ => false,
+        }
+    }
+
     /// Must the connection be given up?
     fn broken(&self) -> bool {
         matches!(
@@ -94,27 +103,23 @@ impl StoreLink {
         self.client.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does `work` on the connection; when that breaks, once more on a new one.
+    /// Does `work` on the connection; when that breaks, again on a new one, as often as xenstored dies within [`START`].
     fn with<T>(
         &self,
         work: impl Fn(&mut Client) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let mut guard = self.lock();
-        if let Some(client) = guard.as_mut() {
-            match work(client) {
-                Err(e) if e.broken() => {
-                    warning!("{e}; making a new connection");
-                    *guard = None;
-                }
-                other => return other,
+        patiently(|| {
+            let client = match guard.as_mut() {
+                Some(client) => client,
+                None => guard.insert(self.connect()?),
+            };
+            let result = work(client);
+            if matches!(&result, Err(e) if e.broken()) {
+                *guard = None;
             }
-        }
-        let client = guard.insert(self.connect()?);
-        let result = work(client);
-        if matches!(&result, Err(e) if e.broken()) {
-            *guard = None;
-        }
-        result
+            result
+        })
     }
 
     /// Connects; starts xenstored when nothing listens.
@@ -222,17 +227,24 @@ impl StoreLink {
     /// A connection on which every request is `domid`'s own, to be passed to its monitor.
     pub fn attach(&self, domid: u32) -> Result<UnixStream, StoreError> {
         let domid = dom_id(domid)?;
-        let deadline = Instant::now() + START;
-        loop {
+        patiently(|| {
             // A missing xenstored is started by this. It may die right after.
             self.check()?;
-            match attach_once(domid) {
-                Err(e) if e.broken() && Instant::now() < deadline => {
-                    warning!("{e}; trying again");
-                    std::thread::sleep(Duration::from_millis(10));
-                }
-                other => return other,
+            attach_once(domid)
+        })
+    }
+}
+
+/// Tries until it works, or fails for another reason than a xenstored that is just going or coming, or [`START`] is over.
+fn patiently<T>(mut attempt: impl FnMut() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    let deadline = Instant::now() + START;
+    loop {
+        match attempt() {
+            Err(e) if e.passing() && Instant::now() < deadline => {
+                warning!("{e}; making a new connection");
+                std::thread::sleep(Duration::from_millis(10));
             }
+            other => return other,
         }
     }
 }
