@@ -330,6 +330,11 @@ fn supervise(options: &Options, args: &[String]) -> Result<(), String> {
             "Xend died due to signal {signal} at {now}!  Restarting it."
         );
         std::thread::sleep(RESPAWN.saturating_sub(begun.elapsed()));
+        // Meanwhile somebody may have started another one, or stopped xend.
+        let dead = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        if named_pid(&options.paths) != dead {
+            return Ok(());
+        }
     }
 }
 
@@ -345,37 +350,41 @@ pub fn is_running(paths: &Paths) -> bool {
     }
 }
 
+/// The process that the pid file names.
+fn named_pid(paths: &Paths) -> Option<Pid> {
+    let text = std::fs::read_to_string(paths.xend_pid()).ok()?;
+    text.trim().parse().ok().and_then(Pid::from_raw)
+}
+
 /// The daemon's process, while it holds the lock.
-fn daemon_process(paths: &Paths) -> Result<Option<rustix::fd::OwnedFd>, String> {
+fn daemon_process(paths: &Paths) -> Result<Option<(Pid, rustix::fd::OwnedFd)>, String> {
     if !is_running(paths) {
         return Ok(None);
     }
-    let path = paths.xend_pid();
-    let text = std::fs::read_to_string(&path)
-        .map_err(|e| format!("cannot read {}: {e}", path.display()))?;
-    let pid = text
-        .trim()
-        .parse()
-        .ok()
-        .and_then(Pid::from_raw)
-        .ok_or_else(|| format!("{} holds no process id", path.display()))?;
+    // One that has just got the lock has not written its id yet.
+    let Some(pid) = named_pid(paths) else {
+        return Ok(None);
+    };
     match pidfd_open(pid, PidfdFlags::empty()) {
-        Ok(pidfd) => Ok(Some(pidfd)),
+        Ok(pidfd) => Ok(Some((pid, pidfd))),
         Err(rustix::io::Errno::SRCH) => Ok(None),
         Err(e) => Err(format!("cannot watch process {pid:?}: {e}")),
     }
 }
 
+/// Ends every daemon: while one ends, a supervisor may be starting another that was killed before.
 fn stop(paths: &Paths) -> Result<(), String> {
-    let Some(pidfd) = daemon_process(paths)? else {
-        return Ok(());
-    };
-    match pidfd_send_signal(&pidfd, Signal::TERM) {
-        Ok(()) | Err(rustix::io::Errno::SRCH) => {}
-        Err(e) => return Err(format!("it may not be signalled: {e}")),
-    }
     let deadline = Instant::now() + STOP;
-    while is_running(paths) {
+    let mut told = None;
+    while !forget_dead(paths) {
+        if let Some((pid, pidfd)) = daemon_process(paths)? {
+            if told != Some(pid) {
+                match pidfd_send_signal(&pidfd, Signal::TERM) {
+                    Ok(()) | Err(rustix::io::Errno::SRCH) => told = Some(pid),
+                    Err(e) => return Err(format!("it may not be signalled: {e}")),
+                }
+            }
+        }
         if Instant::now() > deadline {
             return Err(format!("it did not end within {} s", STOP.as_secs()));
         }
@@ -384,9 +393,26 @@ fn stop(paths: &Paths) -> Result<(), String> {
     Ok(())
 }
 
+/// True when no daemon runs. The pid file of one that was killed goes, which tells its supervisor to let it be.
+fn forget_dead(paths: &Paths) -> bool {
+    let Ok(file) = File::options()
+        .read(true)
+        .write(true)
+        .open(paths.xend_lock())
+    else {
+        return true; // None has ever run.
+    };
+    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        return false;
+    }
+    // It need not be there.
+    let _ = std::fs::remove_file(paths.xend_pid());
+    true
+}
+
 fn reload(paths: &Paths) -> Result<(), String> {
     match daemon_process(paths)? {
-        Some(pidfd) => pidfd_send_signal(&pidfd, Signal::HUP).map_err(|e| e.to_string()),
+        Some((_, pidfd)) => pidfd_send_signal(&pidfd, Signal::HUP).map_err(|e| e.to_string()),
         None => Err("it is not running".into()),
     }
 }

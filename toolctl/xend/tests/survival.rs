@@ -94,6 +94,22 @@ fn xend_killed_is_started_again_by_its_supervisor() {
 }
 
 #[test]
+fn xend_killed_and_stopped_before_its_supervisor_looks_stays_away() {
+    let lab = Lab::new();
+    let supervisor = parent_of(lab.pid());
+    kill(lab.pid());
+    eventually("it is stopped", || {
+        lab.stop();
+        (lab.xend(&["status"]).status.code() == Some(3)).then_some(())
+    });
+    eventually("the supervisor has gone, too", || {
+        (!is_alive(supervisor)).then_some(())
+    });
+    assert_eq!(lab.xend(&["status"]).status.code(), Some(3));
+    assert!(!lab.paths().xend_pid().exists());
+}
+
+#[test]
 fn shutdown_while_xend_is_away_is_acted_upon_when_it_is_back() {
     let lab = Lab::new();
     let off = lab.run(lab.config("off"));
