@@ -52,7 +52,7 @@ pub fn set_ceiling(shared: &Shared, kib: u64) -> Result<(), String> {
             "a limit of {} MiB: this domain was built to have 1 to {} MiB; raise maxmem in its configuration and \
              create it again",
             kib >> 10,
-            shared.max_pages * PAGE_SIZE >> 20
+            (shared.max_pages * PAGE_SIZE) >> 20
         ));
     }
     with_public(shared, offset_of!(DomainPublic, ceiling), |word| {
