@@ -9,6 +9,7 @@ mod exits;
 mod host;
 mod kernels;
 mod lifecycle;
+mod network;
 mod resources;
 mod smp;
 mod store;

@@ -17,7 +17,7 @@ const ROOT_MODULES: &[&str] = &["virtio_pci", "9pnet_virtio", "9p", "overlay"];
 const KVM_MODULES: &[&str] = &["kvm-amd"];
 
 /// Loaded when the others are in, for they share dependencies.
-const HOST_MODULES: &[&str] = &["virtio_console", "tun"];
+const HOST_MODULES: &[&str] = &["virtio_console", "tun", "bridge"];
 
 const INIT: &str = r#"#!/bin/sh
 # Failures end up on the serial console, which xtask shows when the lab does not come up.
