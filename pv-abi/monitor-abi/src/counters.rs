@@ -49,8 +49,6 @@ pub mod other {
     pub const LOG_DROPPED: usize = 12;
     /// Hypercalls in multicalls' lists that were done to their end; each is also counted by its number.
     pub const BATCHED: usize = 13;
-    /// Times the local APIC began to tick by itself.
-    pub const TICKING: usize = 14;
 }
 
 /// Names of the `OTHER` words.
@@ -69,5 +67,4 @@ pub const OTHER_NAMES: &[&str] = &[
     "doorbell",
     "log-dropped",
     "batched",
-    "ticking",
 ];

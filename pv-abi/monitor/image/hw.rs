@@ -24,16 +24,7 @@ const X2APIC_EOI: u32 = 0x80b;
 const X2APIC_SVR: u32 = 0x80f;
 const X2APIC_ICR: u32 = 0x830;
 const X2APIC_LVT_TIMER: u32 = 0x832;
-const X2APIC_TMICT: u32 = 0x838;
-const X2APIC_TDCR: u32 = 0x83e;
 const TIMER_TSC_DEADLINE: u64 = 1 << 18;
-/// A change between these modes disarms the timer (SDM volume 3, 10.5.4.1).
-const TIMER_PERIODIC: u64 = 1 << 17;
-/// TDCR: the timer counts every cycle.
-const DIVIDE_BY_1: u64 = 0b1011;
-/// KVM's local APIC counts nanoseconds (Linux, Documentation/virt/kvm/api.rst, KVM_CAP_X86_APIC_BUS_CYCLES_NS: the
-/// default, which noxen-vmm leaves).
-const APIC_BUS_CYCLE_NS: u64 = 1;
 /// KVM_HC_SCHED_YIELD (Linux, Documentation/virt/kvm/x86/hypercalls.rst): directed yield to an APIC id.
 const KVM_HC_SCHED_YIELD: u64 = 11;
 /// KVM's paravirtual MSRs (Linux, Documentation/virt/kvm/x86/msr.rst).
@@ -93,7 +84,6 @@ pub fn start_apic() {
     wrmsr(X2APIC_TPR, 0);
     wrmsr(X2APIC_SVR, 0x100 | u64::from(vector::SPURIOUS));
     wrmsr(X2APIC_LVT_TIMER, TIMER_TSC_DEADLINE | u64::from(vector::TIMER));
-    wrmsr(X2APIC_TDCR, DIVIDE_BY_1);
     AMD.store(is_amd(), Ordering::Relaxed);
     let area = kvm_area() - DIRECT_MAP_VA;
     // SAFETY: both point to this vCPU's own memory; a host without them refuses, which is fixed up, and the
@@ -277,15 +267,6 @@ impl Machine for Hw {
 
     fn set_deadline(&self, tsc: u64) {
         wrmsr(MSR_TSC_DEADLINE, tsc);
-    }
-
-    fn start_ticking(&self, period: u64) {
-        wrmsr(X2APIC_LVT_TIMER, TIMER_PERIODIC | u64::from(vector::TIMER));
-        wrmsr(X2APIC_TMICT, (period / APIC_BUS_CYCLE_NS).min(u64::from(u32::MAX)));
-    }
-
-    fn stop_ticking(&self) {
-        wrmsr(X2APIC_LVT_TIMER, TIMER_TSC_DEADLINE | u64::from(vector::TIMER));
     }
 
     fn ipi(&self, vcpu: u32) {

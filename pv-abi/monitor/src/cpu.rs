@@ -1,14 +1,11 @@
 //! [`Cpu`]: a vCPU at work: its processor, its private state and the domain it belongs to.
 
-use crate::domain::{attention, place, Domain, Guard, SpinLock, VcpuShared};
+use crate::domain::{attention, place, Domain, Guard, VcpuShared};
 use crate::machine::{Fault, Machine};
 use crate::vcpu::Vcpu;
 use core::sync::atomic::{AtomicU8, Ordering};
 use noxen_monitor_abi::counters::other;
 use noxen_monitor_abi::layout::{HOLE_END, HOLE_START};
-
-/// Turns of a wait for another vCPU before the processor is offered to it.
-const PATIENCE: u32 = 512;
 
 /// A vCPU at work.
 pub struct Cpu<'a, M: Machine> {
@@ -138,26 +135,14 @@ impl<M: Machine> Cpu<'_, M> {
         }
     }
 
-    /// Takes the lock of the event-channel table. Nothing that leaves for the host is done under it: a vCPU that
-    /// loses its processor there makes the others wait for as long.
+    /// Takes the lock of the event-channel table.
     pub fn lock_events(&self) -> Guard<'_> {
-        self.take(&self.dom.event_lock)
+        self.dom.event_lock.lock(|| self.wait_a_little())
     }
 
     /// Takes the lock of vCPU bring-up.
     pub fn lock_vcpus(&self) -> Guard<'_> {
-        self.take(&self.dom.vcpu_lock)
-    }
-
-    fn take<'l>(&self, lock: &'l SpinLock) -> Guard<'l> {
-        let mut turns = 0u32;
-        lock.lock(self.v.id, |holder| {
-            turns = turns.wrapping_add(1);
-            self.wait_a_little();
-            if turns.is_multiple_of(PATIENCE) {
-                self.m.yield_cpu(holder);
-            }
-        })
+        self.dom.vcpu_lock.lock(|| self.wait_a_little())
     }
 
     /// Asks another vCPU (or this one) to look at `bits` before it returns to its guest.
@@ -169,13 +154,6 @@ impl<M: Machine> Cpu<'_, M> {
         if id != self.v.id && !target.kicked.swap(true, Ordering::SeqCst) {
             self.count_other(other::IPI);
             self.m.ipi(id);
-        }
-    }
-
-    /// Pokes the vCPUs in `mask`, for what was raised under the event lock.
-    pub fn kick(&self, mask: u64) {
-        for id in bits(mask) {
-            self.poke(id, attention::EVENT);
         }
     }
 
@@ -236,7 +214,7 @@ impl<M: Machine> Cpu<'_, M> {
             {
                 turns += 1;
                 self.wait_a_little();
-                if turns.is_multiple_of(PATIENCE) {
+                if turns.is_multiple_of(512) {
                     self.m.yield_cpu(id);
                 }
             }

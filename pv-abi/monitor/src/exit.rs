@@ -122,7 +122,6 @@ impl<M: Machine> Cpu<'_, M> {
     /// Waits until VCPUOP_up; interrupts are answered meanwhile.
     pub fn park(&mut self, where_to: u32) {
         self.set_runstate(Runstate::OFFLINE.0);
-        self.stop_ticking();
         self.shared().place.store(where_to, Ordering::SeqCst);
         loop {
             let bits = self.shared().attention.swap(0, Ordering::SeqCst);

@@ -29,7 +29,6 @@ pub mod machine;
 pub mod pagetable;
 pub mod regs;
 pub mod start;
-pub mod tick;
 pub mod time;
 pub mod trap;
 pub mod vcpu;

@@ -66,10 +66,6 @@ pub trait Machine {
     }
     /// Arms (or with 0 disarms) the local APIC's TSC deadline.
     fn set_deadline(&self, tsc: u64);
-    /// Has the local APIC fire every `period` ns from now on instead of at deadlines.
-    fn start_ticking(&self, period: u64);
-    /// Ends that; no deadline is armed then.
-    fn stop_ticking(&self);
     /// Interrupts another vCPU's monitor.
     fn ipi(&self, vcpu: u32);
     /// Tells the outside that an event-channel port was sent to.

@@ -5,7 +5,6 @@
 
 use crate::cpu::{info, Cpu};
 use crate::machine::Machine;
-use crate::tick;
 use core::sync::atomic::Ordering;
 use noxen_monitor_abi::counters::other;
 use noxen_monitor_abi::MonInfo;
@@ -99,37 +98,8 @@ impl<M: Machine> Cpu<'_, M> {
         word(0, 2);
     }
 
-    /// Arms the local APIC for the earliest deadline, where it will not fire by then anyway.
+    /// Arms the local APIC for the earliest deadline.
     pub fn arm_timer(&mut self) {
-        let next = self.next_deadline();
-        // An interrupt that comes too early costs less than taking a deadline back, and often enough the guest
-        // wants an early one again before.
-        let served = if self.v.timers.tick.every == 0 {
-            self.v.timers.armed <= next
-        } else {
-            self.v.timers.armed <= next.saturating_add(tick::LATE)
-        };
-        if served || next == NEVER {
-            return;
-        }
-        let now = self.now();
-        if self.v.timers.tick.every == 0 && next == self.v.timers.singleshot {
-            if let Some(period) = self.v.timers.tick.period(now, next) {
-                self.v.timers.tick.begin(period);
-                self.v.timers.armed = now + period;
-                self.count_other(other::TICKING);
-                self.m.start_ticking(period);
-                return;
-            }
-        }
-        self.stop_ticking();
-        self.v.timers.armed = next;
-        self.count_other(other::TIMER);
-        self.m.set_deadline(tsc_at(&self.dom.info, next));
-    }
-
-    /// The earliest deadline.
-    fn next_deadline(&self) -> u64 {
         let timers = &self.v.timers;
         let mut next = timers.singleshot.min(timers.periodic).min(timers.poll);
         if self.v.id == 0 {
@@ -140,44 +110,18 @@ impl<M: Machine> Cpu<'_, M> {
                 }
             }
         }
-        next
-    }
-
-    /// Deadlines are armed one by one again; none is.
-    pub fn stop_ticking(&mut self) {
-        if self.v.timers.tick.every != 0 {
-            self.v.timers.tick.end();
-            self.v.timers.armed = NEVER;
-            self.m.stop_ticking();
-        }
-    }
-
-    /// A tick came: when the next one will. Waits for a deadline that is only just not reached, and stops the ticking
-    /// when there is none.
-    fn ticked(&mut self) {
-        let timers = &self.v.timers;
-        let now = self.now();
-        if now + tick::LATE < timers.armed {
-            // Somebody wants the timers looked at (a watchdog was set).
+        // An interrupt that comes too early costs less than taking a deadline back.
+        if next == self.v.timers.armed || next == NEVER {
             return;
         }
-        self.v.timers.armed = timers.tick.following(timers.armed, now);
-        let next = self.next_deadline();
-        if next > now.saturating_add(tick::EARLY) {
-            self.stop_ticking();
-        }
-        while self.v.timers.tick.every != 0 && self.now() < next {
-            self.m.relax();
-        }
+        self.v.timers.armed = next;
+        self.count_other(other::TIMER);
+        self.m.set_deadline(tsc_at(&self.dom.info, next));
     }
 
     /// The timer interrupt came: fires what is due and arms the rest.
     pub fn run_timers(&mut self) {
-        if self.v.timers.tick.every == 0 {
-            self.v.timers.armed = NEVER;
-        } else {
-            self.ticked();
-        }
+        self.v.timers.armed = NEVER;
         // A busy vCPU learns of stolen time at its ticks.
         if self.v.runstate.state == Runstate::RUNNING.0 {
             self.set_runstate(Runstate::RUNNING.0);
@@ -185,8 +129,7 @@ impl<M: Machine> Cpu<'_, M> {
         let now = self.now();
         let mut tick = false;
         if self.v.timers.singleshot <= now {
-            let at = core::mem::replace(&mut self.v.timers.singleshot, NEVER);
-            self.v.timers.tick.fired(at);
+            self.v.timers.singleshot = NEVER;
             tick = true;
         }
         if self.v.timers.periodic <= now {

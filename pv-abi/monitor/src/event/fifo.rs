@@ -32,29 +32,29 @@ impl<M: Machine> Cpu<'_, M> {
             .word32((page << 12) + u64::from(port % EVTCHN_FIFO_EVENTS_PER_PAGE) * 4)
     }
 
-    /// Raises `port`; `fresh` is false when a pending port is only to be queued again (unmask). Answers the vCPUs to kick.
-    #[must_use]
-    pub fn fifo_raise(&self, port: u32, fresh: bool) -> u64 {
+    /// Raises `port`; `fresh` is false when a pending port is only to be queued again (unmask).
+    pub fn fifo_raise(&self, port: u32, fresh: bool) {
         let mut record = self.port(port);
         let Some(word) = self.event_word(port) else {
             record.early = true;
             self.set_port(port, record);
-            return 0;
+            return;
         };
         if fresh && word.fetch_or(PENDING, Ordering::SeqCst) & PENDING != 0 {
-            return 0;
+            return;
         }
         if word.load(Ordering::SeqCst) & MASKED != 0 {
-            return self.wake_poller(record.vcpu);
+            self.wake_poller(record.vcpu);
+            return;
         }
         if word.fetch_or(LINKED, Ordering::SeqCst) & LINKED != 0 {
-            return 0;
+            return;
         }
-        self.enqueue(port, &mut record)
+        self.enqueue(port, &mut record);
     }
 
     /// Appends a port, just marked LINKED, to the queue of its vCPU and priority.
-    fn enqueue(&self, port: u32, record: &mut super::Port) -> u64 {
+    fn enqueue(&self, port: u32, record: &mut super::Port) {
         let queue = usize::from(record.priority & 15);
         if (record.last_vcpu, record.last_priority) != (record.vcpu, record.priority) {
             // It is off its old queue, so it is not that queue's tail any more.
@@ -71,27 +71,25 @@ impl<M: Machine> Cpu<'_, M> {
             self.set_port(port, *record);
         }
         let Some(target) = self.dom.vcpu(record.vcpu) else {
-            return 0;
+            return;
         };
         let control = target.fifo_control.load(Ordering::Acquire);
         if control == 0 {
-            return 0;
+            return;
         }
         let tail = target.fifo_tail[queue].swap(port, Ordering::Relaxed);
         if tail != 0 && tail != port && self.link(tail, port) {
-            return 0;
+            return;
         }
         let (Some(ready), Some(head)) = (
             self.m.word32(control),
             self.m.word32(control + 8 + queue as u64 * 4),
         ) else {
-            return 0;
+            return;
         };
         head.store(port, Ordering::SeqCst);
         if ready.fetch_or(1 << queue, Ordering::SeqCst) >> queue & 1 == 0 {
-            self.mark_upcall(record.vcpu)
-        } else {
-            0
+            self.mark_upcall(record.vcpu);
         }
     }
 
@@ -120,14 +118,13 @@ impl<M: Machine> Cpu<'_, M> {
         false
     }
 
-    /// Clears MASKED; queues the port when it is pending. Answers the vCPUs to kick.
-    #[must_use]
-    pub fn fifo_unmask(&self, port: u32) -> u64 {
-        match self.event_word(port) {
-            Some(word) if word.fetch_and(!MASKED, Ordering::SeqCst) & PENDING != 0 => {
-                self.fifo_raise(port, false)
-            }
-            _ => 0,
+    /// Clears MASKED; queues the port when it is pending.
+    pub fn fifo_unmask(&self, port: u32) {
+        let Some(word) = self.event_word(port) else {
+            return;
+        };
+        if word.fetch_and(!MASKED, Ordering::SeqCst) & PENDING != 0 {
+            self.fifo_raise(port, false);
         }
     }
 
@@ -182,7 +179,7 @@ impl<M: Machine> Cpu<'_, M> {
         if frame >= self.dom.info.ram_end_mfn || self.m.word(frame << 12).is_none() {
             return Err(Errno::EINVAL);
         }
-        let lock = self.lock_events();
+        let _lock = self.lock_events();
         if !self.dom.fifo.load(Ordering::Acquire) {
             return Err(Errno::EOPNOTSUPP);
         }
@@ -195,7 +192,6 @@ impl<M: Machine> Cpu<'_, M> {
         slot.store(frame, Ordering::Release);
         self.dom.fifo_nr_pages.store(index + 1, Ordering::Relaxed);
         let first = index * EVTCHN_FIFO_EVENTS_PER_PAGE;
-        let mut kick = 0;
         for port in first.max(1)..(first + EVTCHN_FIFO_EVENTS_PER_PAGE).min(self.max_ports()) {
             let record = self.port(port);
             if record.early {
@@ -206,11 +202,9 @@ impl<M: Machine> Cpu<'_, M> {
                         ..record
                     },
                 );
-                kick |= self.fifo_raise(port, true);
+                self.fifo_raise(port, true);
             }
         }
-        drop(lock);
-        self.kick(kick);
         Ok(())
     }
 

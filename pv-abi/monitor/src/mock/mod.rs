@@ -37,8 +37,6 @@ pub enum Effect {
     Ipi(u32),
     /// TSC deadline.
     Deadline(u64),
-    /// Period of the local APIC's ticks, ns; 0: ended.
-    Ticking(u64),
     /// CR3 was loaded.
     Cr3(u64),
     /// One page was invalidated.
@@ -347,20 +345,7 @@ impl Machine for Mock {
         self.note(Effect::Deadline(tsc));
     }
 
-    fn start_ticking(&self, period: u64) {
-        self.state().deadline = 0;
-        self.note(Effect::Ticking(period));
-    }
-
-    fn stop_ticking(&self) {
-        self.note(Effect::Ticking(0));
-    }
-
     fn ipi(&self, vcpu: u32) {
-        assert!(
-            !self.dom.event_lock.is_held_by(self.id),
-            "an exit under the event lock makes the other vCPUs spin"
-        );
         self.note(Effect::Ipi(vcpu));
         note_interrupt(&self.dom.vcpus[vcpu as usize], vector::IPI);
         self.bus.ipis.lock().expect("lock")[vcpu as usize] += 1;
