@@ -43,8 +43,10 @@ pub fn command(
         .arg("-kernel")
         .arg(assets::vmlinux(assets::Flavour::Generic)?);
     command.arg("-initrd").arg(initramfs);
+    // The emulated TSCs agree, but on a busy machine the kernel's watchdog of clocks finds otherwise, and KVM then stops
+    // a guest's TSC whenever its vCPU does not run: vCPUs' clocks drift apart until a guest waits for ever.
     command.arg("-append").arg(format!(
-        "console=ttyS0 quiet loglevel=4 panic=-1 mitigations=off random.trust_cpu=on \"NOXEN_AGENT={}\"",
+        "console=ttyS0 quiet loglevel=4 panic=-1 mitigations=off tsc=reliable random.trust_cpu=on \"NOXEN_AGENT={}\"",
         agent.display()
     ));
     command
