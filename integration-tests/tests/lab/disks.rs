@@ -84,7 +84,7 @@ fn system_on_an_image_reaches_login_and_its_disks_come_and_go_under_load() {
     assert!(refused.stderr.contains(&wanted), "{refused:?}");
     assert_eq!(node.domains(), ["disky"]);
 
-    // One comes, goes under load (whoever writes is told by an error at worst), and comes again.
+    // One comes, and goes under load (whoever writes is told by an error at worst).
     let uname = format!("file:{}", data.display());
     let attach = |console: &mut Console| {
         node.toolctl(&["block-attach", "disky", &uname, "xvdb", "w"])
@@ -116,11 +116,6 @@ fn system_on_an_image_reaches_login_and_its_disks_come_and_go_under_load() {
     );
     detach(&mut console);
     assert_eq!(shell(&mut console, "wait; cat /tmp/dd"), "ended\n");
-    attach(&mut console);
-    shell(&mut console, WRITE);
-    detach(&mut console);
-    let bytes = std::fs::read(&data).unwrap();
-    assert!(bytes.chunks(6).all(|chunk| b"noxen\n".starts_with(chunk)));
 
     // What the guest has written is there when it has gone, on a clean file system.
     shell(&mut console, "echo kept > /root/mark");
