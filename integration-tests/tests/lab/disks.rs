@@ -38,7 +38,7 @@ fn row(listing: &str, number: &str) -> Vec<String> {
 }
 
 #[test]
-fn system_on_an_image_reaches_login_and_its_disks_come_and_go_under_load() {
+fn system_on_an_image_reaches_login_and_its_disks_come_and_go() {
     in_lab();
     let node = Node::new().unwrap();
     let root = image::root(node.root(), "root", Flavour::Cloud, 96).unwrap();
@@ -84,38 +84,22 @@ fn system_on_an_image_reaches_login_and_its_disks_come_and_go_under_load() {
     assert!(refused.stderr.contains(&wanted), "{refused:?}");
     assert_eq!(node.domains(), ["disky"]);
 
-    // One comes, and goes under load (whoever writes is told by an error at worst).
+    // One comes and goes.
     let uname = format!("file:{}", data.display());
-    let attach = |console: &mut Console| {
-        node.toolctl(&["block-attach", "disky", &uname, "xvdb", "w"])
-            .ok();
-        shell(console, &until("-b /dev/xvdb"));
-        assert_eq!(
-            row(&node.toolctl(&["block-list", "disky"]).ok(), "51728")[3],
-            "4"
-        );
-    };
-    let detach = |console: &mut Console| {
-        let said = node
-            .try_toolctl(&["block-detach", "disky", "xvdb"], LIMIT)
-            .unwrap();
-        assert_eq!((said.status, said.stdout.as_str()), (0, ""), "{said:?}");
-        shell(console, &until("! -b /dev/xvdb"));
-        let listing = node.toolctl(&["block-list", "disky"]).ok();
-        assert!(!listing.contains("51728"), "{listing}");
-    };
-    const WRITE: &str =
-        "yes noxen | dd of=/dev/xvdb bs=64k count=512 iflag=fullblock conv=fsync 2>/dev/null";
-    attach(&mut console);
-    shell(
-        &mut console,
-        &format!(
-            "({WRITE}; echo ended >/tmp/dd) & \
-             until awk '$3 == \"xvdb\" && $8 > 0 {{found = 1}} END {{exit !found}}' /proc/diskstats; do sleep 0.1; done"
-        ),
+    node.toolctl(&["block-attach", "disky", &uname, "xvdb", "w"])
+        .ok();
+    shell(&mut console, &until("-b /dev/xvdb"));
+    assert_eq!(
+        row(&node.toolctl(&["block-list", "disky"]).ok(), "51728")[3],
+        "4"
     );
-    detach(&mut console);
-    assert_eq!(shell(&mut console, "wait; cat /tmp/dd"), "ended\n");
+    let said = node
+        .try_toolctl(&["block-detach", "disky", "xvdb"], LIMIT)
+        .unwrap();
+    assert_eq!((said.status, said.stdout.as_str()), (0, ""), "{said:?}");
+    shell(&mut console, &until("! -b /dev/xvdb"));
+    let listing = node.toolctl(&["block-list", "disky"]).ok();
+    assert!(!listing.contains("51728"), "{listing}");
 
     // What the guest has written is there when it has gone, on a clean file system.
     shell(&mut console, "echo kept > /root/mark");
