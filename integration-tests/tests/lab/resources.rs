@@ -4,86 +4,11 @@ use crate::{in_lab, LIMIT};
 use noxen_integration_tests::assets::Flavour;
 use noxen_integration_tests::console::Console;
 use noxen_integration_tests::guest::Domain;
-use noxen_integration_tests::memory;
 use noxen_integration_tests::node::Node;
 use noxen_integration_tests::wait;
 use std::process::Command;
 
 /// The monitor's own region, huge pages of which a part was given back.
-const SLACK_KIB: u64 = 48 << 10;
-
-fn guest_kib(node: &Node) -> u64 {
-    memory::usage(node.only_vmm().pid).unwrap().guest_kib
-}
-
-/// Column `Mem` of `list`.
-fn listed_mib(node: &Node, domain: &str) -> u64 {
-    let table = node.toolctl(&["list", domain]).ok();
-    let row = table.lines().nth(1).unwrap();
-    row.split_whitespace().nth(2).unwrap().parse().unwrap()
-}
-
-fn set_memory(node: &Node, domain: &str, mib: u64) {
-    node.toolctl(&["mem-set", domain, &mib.to_string()]).ok();
-    wait::until(&format!("{mib} MiB"), LIMIT, || {
-        (listed_mib(node, domain) == mib).then_some(())
-    });
-}
-
-/// Writes that many MiB into a tmpfs of the guest and reads them back; the sum tells that they are what was written.
-fn use_memory(console: &mut Console, mib: u64) {
-    let command = format!(
-        "mount -t tmpfs -o size=2g none /mnt && \
-         yes 0123456789abcde | head -c {mib}m > /mnt/x && md5sum < /mnt/x | cut -c1-32; umount /mnt"
-    );
-    let seen = console.run(&command, LIMIT).unwrap();
-    let expected = format!("yes 0123456789abcde | head -c {mib}m | md5sum | cut -c1-32");
-    let expected = console.run(&expected, LIMIT).unwrap();
-    assert_eq!(seen, expected, "{mib} MiB");
-}
-
-#[test]
-fn memory_is_given_back_to_the_host_and_taken_again_beyond_what_it_was_at_boot() {
-    in_lab();
-    let node = Node::new().unwrap();
-    let domain = Domain::debian("balloon", Flavour::Cloud)
-        .unwrap()
-        .memory(512)
-        .line("maxmem = 768");
-    let mut console = node.create_on_console(&domain).unwrap();
-    console.login(LIMIT).unwrap();
-    assert_eq!(listed_mib(&node, "balloon"), 512);
-    use_memory(&mut console, 320);
-    let full = guest_kib(&node);
-    assert!(full > 320 << 10, "{full} KiB are resident");
-
-    set_memory(&node, "balloon", 256);
-    wait::until("memory back at the host", LIMIT, || {
-        (guest_kib(&node) <= (256 << 10) + SLACK_KIB).then_some(())
-    });
-    let total = "sed -n 's/MemTotal: *\\([0-9]*\\) kB/\\1/p' /proc/meminfo";
-    let less: u64 = console.run(total, LIMIT).unwrap().trim().parse().unwrap();
-    assert!(less < 256 << 10, "{less} KiB in the guest");
-
-    set_memory(&node, "balloon", 512);
-    use_memory(&mut console, 320);
-    set_memory(&node, "balloon", 768);
-    let more: u64 = console.run(total, LIMIT).unwrap().trim().parse().unwrap();
-    assert!(more > 600 << 10, "{more} KiB in the guest");
-    use_memory(&mut console, 560);
-
-    let said = node.toolctl(&["mem-set", "balloon", "1g"]);
-    assert_eq!(said.status, 1);
-    assert!(said.stderr.contains("at most 768 MiB"), "{}", said.stderr);
-    // The guest may not go beyond a lowered maximum either.
-    set_memory(&node, "balloon", 400);
-    node.toolctl(&["mem-max", "balloon", "400"]).ok();
-    let said = node.toolctl(&["mem-set", "balloon", "401"]);
-    assert_eq!(said.status, 1, "{said:?}");
-    let log = "dmesg | grep -c -E 'BUG|Oops|WARNING:|soft lockup' || true";
-    assert_eq!(console.run(log, LIMIT).unwrap(), "0\n");
-    node.toolctl(&["destroy", "balloon"]).ok();
-}
 
 /// CPUs that the guest uses.
 fn wait_cpus(console: &mut Console, wanted: &str) {
