@@ -14,7 +14,6 @@ mod resources;
 mod smp;
 mod store;
 mod survival;
-mod systemd;
 
 use std::time::Duration;
 

@@ -8,8 +8,6 @@ use noxen_integration_tests::node::Node;
 use noxen_integration_tests::wait;
 use std::process::Command;
 
-/// The monitor's own region, huge pages of which a part was given back.
-
 /// CPUs that the guest uses.
 fn wait_cpus(console: &mut Console, wanted: &str) {
     wait::until(&format!("CPUs {wanted}"), LIMIT, || {
