@@ -1,8 +1,8 @@
-//! Disks by toolctl: a system on an image, a disk that comes and goes under load, one that is not shared.
+//! Disks by toolctl: a system on an image, a disk that comes and goes, one that is not shared.
 //!
 //! ```text
 //!   root.img (ext4, mke2fs) ── file: ── xvda ── root=/dev/xvda ── login
-//!   data.img                ── block-attach ── xvdb ── dd ── block-detach
+//!   data.img                ── block-attach ── xvdb ── block-detach
 //! ```
 
 use crate::{in_lab, LIMIT};

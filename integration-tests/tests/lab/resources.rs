@@ -1,4 +1,4 @@
-//! Memory and CPUs that come and go while a stock guest runs; what `xm` can send to its kernel.
+//! CPUs that come and go while a stock guest runs, its share of them; what `xm` can send to its kernel.
 
 use crate::{in_lab, LIMIT};
 use noxen_integration_tests::assets::Flavour;
