@@ -5,7 +5,7 @@ use crate::cli::command::{Arity, Command};
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 use crate::cli::getopt::Parsed;
-use noxen_xend_api::{Change, Request};
+use noxen_xend_api::Change;
 
 /// The definition.
 pub const COMMAND: Command = Command {
@@ -19,13 +19,5 @@ pub const COMMAND: Command = Command {
 };
 
 fn run(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
-    let [domain, size] = parsed.words.as_slice() else {
-        return Err(Failure::usage("Invalid argument."));
-    };
-    let mib = memory_size::mib(context, size)?;
-    context.ask_ok(&Request::Change {
-        domain: domain.clone(),
-        change: Change::Memory { mib },
-    })?;
-    Ok(0)
+    memory_size::change(context, parsed, |mib| Change::Memory { mib })
 }

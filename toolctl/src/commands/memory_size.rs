@@ -2,9 +2,28 @@
 
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
+use crate::cli::getopt::Parsed;
+use noxen_xend_api::{Change, Request};
+
+/// Does the `DOM MEM` of a command that changes memory.
+pub fn change(
+    context: &mut Context,
+    parsed: &Parsed,
+    change: fn(i64) -> Change,
+) -> Result<i32, Failure> {
+    let [domain, size] = parsed.words.as_slice() else {
+        return Err(Failure::usage("Invalid argument."));
+    };
+    let mib = mib(context, size)?;
+    context.ask_ok(&Request::Change {
+        domain: domain.clone(),
+        change: change(mib),
+    })?;
+    Ok(0)
+}
 
 /// MiB of `text`; a unit that xm did not know counts as MiB, with its remark on standard output.
-pub fn mib(context: &mut Context, text: &str) -> Result<i64, Failure> {
+fn mib(context: &mut Context, text: &str) -> Result<i64, Failure> {
     let (size, known) = parse(text).ok_or_else(|| Failure::usage("Invalid argument."))?;
     if !known {
         context.line("ignoring unknown unit")?;
