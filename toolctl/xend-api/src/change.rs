@@ -101,6 +101,17 @@ impl Default for Sedf {
     }
 }
 
+impl Change {
+    /// The request key that `text` is; none unless it is one character.
+    pub fn sysrq(text: &str) -> Option<Change> {
+        let mut letters = text.chars();
+        match (letters.next(), letters.next()) {
+            (Some(key), None) => Some(Change::Sysrq { key }),
+            _ => None,
+        }
+    }
+}
+
 /// What the scheduler knows of a domain.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
 pub struct Share {

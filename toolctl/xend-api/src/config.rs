@@ -173,6 +173,12 @@ impl DomainConfig {
     }
 }
 
+/// A random UUID, of the kernel's.
+pub fn random_uuid() -> std::io::Result<String> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/uuid")?;
+    Ok(text.trim().to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

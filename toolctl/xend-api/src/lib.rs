@@ -19,7 +19,7 @@ pub mod paths;
 
 pub use change::{Change, Sedf, SedfChange, Share};
 pub use client::{Client, ClientError};
-pub use config::{Cpus, DomainConfig};
+pub use config::{random_uuid, Cpus, DomainConfig};
 pub use device::{DeviceClass, DeviceConfig, DeviceInfo, Disk, Vif};
 pub use info::{DomainInfo, DomainState, DomainVcpus, NodeInfo, StateFilter, VcpuInfo};
 pub use message::{Answer, Fault, Request, Response, ShutdownKind};

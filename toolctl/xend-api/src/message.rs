@@ -26,6 +26,17 @@ pub enum ShutdownKind {
 }
 
 impl ShutdownKind {
+    /// By that word.
+    pub fn parse(word: &str) -> Option<ShutdownKind> {
+        [
+            ShutdownKind::Poweroff,
+            ShutdownKind::Halt,
+            ShutdownKind::Reboot,
+        ]
+        .into_iter()
+        .find(|kind| kind.word() == word)
+    }
+
     /// The word that the guest reads in `control/shutdown`.
     pub fn word(self) -> &'static str {
         match self {

@@ -66,7 +66,10 @@ impl Ask for StandIn {
                     known(domain)?;
                 }
                 let form = |name: &str, id: u32| {
-                    format!("(domain (domid {id}) (name {name}) (cpu_time 1.500000000))")
+                    let uuid = info(name, id).uuid;
+                    format!(
+                        "(domain (domid {id}) (uuid {uuid}) (name {name}) (cpu_time 1.500000000))"
+                    )
                 };
                 let texts = match domains.is_empty() {
                     true => vec![form("Domain-0", 0), form("web1", 3)],

@@ -15,7 +15,7 @@ use crate::settings::Settings;
 use crate::{info, requests, server};
 use noxen_xend_api::paths::Paths;
 use noxen_xend_api::{Fault, Request, Response};
-use noxen_xend_http::xenapi::{Login, XenApi};
+use noxen_xend_http::xenapi::XenApi;
 use noxen_xend_http::{legacy, pages, serve_tcp, serve_unix, Ask, Handler};
 use noxen_xm_config::sxp::{parse, Node as Sxp};
 use noxen_xm_config::Limits;
@@ -77,7 +77,7 @@ impl Servers {
     /// Starts to serve; returns the sockets' files, which are to be removed when xend ends.
     pub fn serve(self, node: &Arc<Node>) -> Result<Vec<PathBuf>, String> {
         let ask = Arc::new(Xend(node.clone()));
-        let api = Arc::new(XenApi::new(Login::Anybody));
+        let api = Arc::new(XenApi::default());
         let mut files = Vec::new();
         for (service, listener) in self.bound {
             let (ask, api) = (ask.clone(), api.clone());

@@ -17,12 +17,12 @@ pub fn method(method: &str, call: &mut Call) -> Result<Value, Failure> {
     let host = uuid(call.ask)?;
     match method {
         "get_all" => {
-            call.end(1)?;
+            call.end()?;
             return Ok(Value::Array(vec![record::text(host)]));
         }
         "get_by_name_label" => {
             let name = call.text(2)?;
-            call.end(2)?;
+            call.end()?;
             let same = matches!(host_record(call, &host)?.get("name_label"), Some(Value::String(known)) if *known == name);
             let found = if same {
                 vec![record::text(host)]
@@ -32,7 +32,7 @@ pub fn method(method: &str, call: &mut Call) -> Result<Value, Failure> {
             return Ok(Value::Array(found));
         }
         "get_all_records" => {
-            call.end(1)?;
+            call.end()?;
             let record = Value::Struct(host_record(call, &host)?);
             return Ok(Value::Struct(BTreeMap::from([(host, record)])));
         }
@@ -45,38 +45,38 @@ pub fn method(method: &str, call: &mut Call) -> Result<Value, Failure> {
     match method {
         "send_debug_keys" => {
             let keys = call.text(3)?;
-            call.end(3)?;
+            call.end()?;
             tree::done(call.ask, Request::DebugKeys { keys })?;
             Ok(record::text(""))
         }
         "get_record" => {
-            call.end(2)?;
+            call.end()?;
             host_record(call, &host).map(Value::Struct)
         }
         "get_by_uuid" | "get_uuid" => {
-            call.end(2)?;
+            call.end()?;
             Ok(record::text(host))
         }
         "dmesg" => {
-            call.end(2)?;
+            call.end()?;
             Ok(record::text(tree::text(
                 call.ask,
                 Request::Dmesg { clear: false },
             )?))
         }
         "dmesg_clear" => {
-            call.end(2)?;
+            call.end()?;
             Ok(record::text(tree::text(
                 call.ask,
                 Request::Dmesg { clear: true },
             )?))
         }
         "get_log" => {
-            call.end(2)?;
+            call.end()?;
             Ok(record::text(tree::log(call.ask)?))
         }
         _ => {
-            call.end(2)?;
+            call.end()?;
             let record = host_record(call, &host)?;
             attribute(call, method, &record)
         }

@@ -14,30 +14,23 @@ mod record;
 mod session;
 mod vm;
 
-pub use session::{Login, Sessions};
-
 use crate::http::{Request, Response};
 use crate::{rpc, Ask};
 use dxr::Value;
 use failure::Failure;
+use session::Sessions;
 use std::collections::BTreeMap;
 
 /// A record's attributes.
 type Record = BTreeMap<String, Value>;
 
 /// The interface with its sessions.
+#[derive(Default)]
 pub struct XenApi {
     sessions: Sessions,
 }
 
 impl XenApi {
-    /// An interface that admits whom `login` admits.
-    pub fn new(login: Login) -> XenApi {
-        XenApi {
-            sessions: Sessions::new(login),
-        }
-    }
-
     /// Answers a POST.
     pub fn handle(&self, ask: &dyn Ask, request: &Request) -> Response {
         rpc::handle(request, |name, params| Ok(self.answer(ask, name, params)))
@@ -68,7 +61,7 @@ impl XenApi {
         if name == "session.login_with_password" {
             let user = call.text(2)?;
             let password = call.text(2)?;
-            call.end(2)?;
+            call.end()?;
             return self.sessions.login(&user, &password).map(Value::String);
         }
         let session = call.text(1)?;
@@ -138,10 +131,10 @@ impl Call<'_> {
     }
 
     /// No parameter is left.
-    fn end(&mut self, expected: usize) -> Result<(), Failure> {
+    fn end(&self) -> Result<(), Failure> {
         match self.params.len() {
             0 => Ok(()),
-            _ => Err(self.count(expected)),
+            left => Err(self.count(self.given - left)),
         }
     }
 }

@@ -3,8 +3,8 @@
 use super::failure::Failure;
 use super::{attribute, host, Call, Record};
 use dxr::Value;
+use noxen_xend_api::random_uuid;
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -13,13 +13,6 @@ const MOST: usize = 256;
 /// Silence after which a session ends.
 const LIFE: Duration = Duration::from_secs(24 * 3600);
 
-/// Who is admitted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Login {
-    /// Whoever could connect: the socket's mode has admitted only root, or the administrator wrote `none`.
-    Anybody,
-}
-
 struct Session {
     user: String,
     used: Instant,
@@ -27,34 +20,24 @@ struct Session {
 }
 
 /// All sessions.
+#[derive(Default)]
 pub struct Sessions {
-    login: Login,
     open: Mutex<BTreeMap<String, Session>>,
 }
 
 impl Sessions {
-    /// None yet.
-    pub fn new(login: Login) -> Sessions {
-        Sessions {
-            login,
-            open: Mutex::default(),
-        }
-    }
-
     fn open(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Session>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A new session's reference.
+    /// A new session's reference. Whoever could connect is admitted: the socket's mode lets only root in, or the
+    /// administrator wrote `none`.
     pub fn login(&self, user: &str, _password: &str) -> Result<String, Failure> {
-        match self.login {
-            Login::Anybody => {}
-        }
         if user.len() > 128 {
             return Err(Failure::Authentication);
         }
         let reference =
-            random_uuid().map_err(|error| Failure::Internal(format!("/dev/urandom: {error}")))?;
+            random_uuid().map_err(|error| Failure::Internal(format!("no random UUID: {error}")))?;
         let mut open = self.open();
         open.retain(|_, session| session.used.elapsed() < LIFE);
         if open.len() >= MOST {
@@ -94,18 +77,18 @@ impl Sessions {
     ) -> Result<Value, Failure> {
         match method {
             "logout" => {
-                call.end(1)?;
+                call.end()?;
                 self.open().remove(reference);
                 Ok(Value::String(String::new()))
             }
             "get_all" => {
-                call.end(1)?;
+                call.end()?;
                 // References of others are keys to their sessions.
                 Ok(Value::Array(vec![Value::String(reference.to_owned())]))
             }
             _ => {
                 let asked = call.text(2)?;
-                call.end(2)?;
+                call.end()?;
                 if asked != reference {
                     return Err(Failure::HandleInvalid("session", asked));
                 }
@@ -132,21 +115,4 @@ impl Sessions {
             ("last_active".to_owned(), super::record::time(active)),
         ]))
     }
-}
-
-/// A version 4 UUID.
-fn random_uuid() -> std::io::Result<String> {
-    let mut bytes = [0u8; 16];
-    std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    bytes[6] = bytes[6] & 0x0f | 0x40;
-    bytes[8] = bytes[8] & 0x3f | 0x80;
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok([
-        &hex[..8],
-        &hex[8..12],
-        &hex[12..16],
-        &hex[16..20],
-        &hex[20..],
-    ]
-    .join("-"))
 }

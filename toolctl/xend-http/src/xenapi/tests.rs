@@ -14,7 +14,7 @@ struct Client {
 
 impl Client {
     fn new() -> Client {
-        let (api, ask) = (XenApi::new(Login::Anybody), StandIn::default());
+        let (api, ask) = (XenApi::default(), StandIn::default());
         let session = api.call(
             &ask,
             "session.login_with_password",
@@ -88,6 +88,25 @@ fn fence_agents_calls_find_and_stop_a_vm() {
         &[text(UUID), Value::Boolean(false), Value::Boolean(true)],
     );
     assert_eq!(words, ["VM_BAD_POWER_STATE", UUID, "Halted", "Running"]);
+}
+
+#[test]
+fn all_records_are_those_of_each_vm() {
+    let client = Client::new();
+    let Value::Struct(records) = client.call("VM.get_all_records", &[]).unwrap() else {
+        panic!()
+    };
+    assert_eq!(records.len(), 2);
+    let one = client.call("VM.get_record", &[text(UUID)]).unwrap();
+    assert_eq!(records[UUID], one);
+}
+
+#[test]
+fn parameters_too_many_are_counted_against_those_wanted() {
+    let client = Client::new();
+    let words = client.failure("VM.pause", &[text(UUID), text("now")]);
+    let wanted = ["MESSAGE_PARAMETER_COUNT_MISMATCH", "VM.pause", "2", "3"];
+    assert_eq!(words, wanted);
 }
 
 #[test]

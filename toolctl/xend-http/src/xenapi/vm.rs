@@ -12,24 +12,30 @@ use std::collections::BTreeMap;
 pub fn method(method: &str, call: &mut Call) -> Result<Value, Failure> {
     match method {
         "get_all" => {
-            call.end(1)?;
+            call.end()?;
             let all = all(call)?.into_iter().map(|info| record::text(info.uuid));
             Ok(Value::Array(all.collect()))
         }
         "get_all_records" => {
-            call.end(1)?;
+            call.end()?;
+            let host = host::uuid(call.ask)?;
+            let forms = tree::domains(call.ask, Vec::new(), StateFilter::All)?;
             let mut records = BTreeMap::new();
             for info in all(call)? {
-                // One that goes away meanwhile is left out.
-                if let Ok(record) = vm_record(call, &info) {
-                    records.insert(info.uuid, Value::Struct(record));
+                // One that comes or goes meanwhile is left out.
+                let form = forms
+                    .iter()
+                    .find(|form| form.get("uuid") == Some(&info.uuid));
+                if let Some(form) = form {
+                    let record = Value::Struct(record::vm(&info, form, &host));
+                    records.insert(info.uuid, record);
                 }
             }
             Ok(Value::Struct(records))
         }
         "get_by_name_label" => {
             let name = call.text(2)?;
-            call.end(2)?;
+            call.end()?;
             let same = all(call)?.into_iter().filter(|info| info.name == name);
             Ok(Value::Array(
                 same.map(|info| record::text(info.uuid)).collect(),
@@ -47,11 +53,11 @@ fn of_one(method: &str, call: &mut Call, info: &DomainInfo) -> Result<Value, Fai
     let domain = info.uuid.clone();
     let request = match method {
         "get_by_uuid" | "get_uuid" => {
-            call.end(2)?;
+            call.end()?;
             return Ok(record::text(domain));
         }
         "get_record" => {
-            call.end(2)?;
+            call.end()?;
             return vm_record(call, info).map(Value::Struct);
         }
         "start" => return start(call, info),
@@ -87,29 +93,19 @@ fn of_one(method: &str, call: &mut Call, info: &DomainInfo) -> Result<Value, Fai
         },
         "send_sysrq" => {
             let text = call.text(3)?;
-            let mut letters = text.chars();
-            match (letters.next(), letters.next()) {
-                (Some(key), None) => Request::Change {
-                    domain,
-                    change: Change::Sysrq { key },
-                },
-                _ => {
-                    return Err(Failure::not_supported(
-                        "sysrq",
-                        &text,
-                        "one character is expected",
-                    ))
-                }
-            }
+            let change = Change::sysrq(&text).ok_or_else(|| {
+                Failure::not_supported("sysrq", &text, "one character is expected")
+            })?;
+            Request::Change { domain, change }
         }
         _ => {
-            call.end(2)?;
+            call.end()?;
             let record = vm_record(call, info)?;
             return attribute(call, method, &record);
         }
     };
     running(method, info)?;
-    call.end(call.given)?;
+    call.end()?;
     call.ask.ask(request)?;
     Ok(record::text(""))
 }
@@ -130,7 +126,7 @@ fn running(method: &str, info: &DomainInfo) -> Result<(), Failure> {
 fn start(call: &mut Call, info: &DomainInfo) -> Result<Value, Failure> {
     let paused = call.flag();
     call.flag();
-    call.end(4)?;
+    call.end()?;
     if info.domid.is_some() {
         let found = record::power_state(info).to_owned();
         return Err(Failure::BadPowerState(info.uuid.clone(), "Halted", found));
@@ -142,12 +138,12 @@ fn start(call: &mut Call, info: &DomainInfo) -> Result<Value, Failure> {
 /// `VM_metrics.METHOD`; a VM's metrics have its reference.
 pub fn metrics_method(method: &str, call: &mut Call) -> Result<Value, Failure> {
     if method == "get_all" {
-        call.end(1)?;
+        call.end()?;
         let all = all(call)?.into_iter().map(|info| record::text(info.uuid));
         return Ok(Value::Array(all.collect()));
     }
     let handle = call.text(2)?;
-    call.end(2)?;
+    call.end()?;
     let info = find(call, &handle).map_err(|_| Failure::HandleInvalid("VM_metrics", handle))?;
     let record = record::metrics(&info);
     match method {
