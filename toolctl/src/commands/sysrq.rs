@@ -21,13 +21,10 @@ fn run(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
     let [domain, letter] = parsed.words.as_slice() else {
         return Err(Failure::usage("Invalid argument."));
     };
-    let mut letters = letter.chars();
-    let (Some(key), None) = (letters.next(), letters.next()) else {
-        return Err(Failure::usage("Invalid argument."));
-    };
+    let change = Change::sysrq(letter).ok_or_else(|| Failure::usage("Invalid argument."))?;
     context.ask_ok(&Request::Change {
         domain: domain.clone(),
-        change: Change::Sysrq { key },
+        change,
     })?;
     Ok(0)
 }

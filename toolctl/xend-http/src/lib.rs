@@ -16,6 +16,7 @@ pub mod legacy;
 pub mod listen;
 pub mod pages;
 mod rpc;
+pub mod slot;
 #[cfg(test)]
 mod stand_in;
 mod tree;

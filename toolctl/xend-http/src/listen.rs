@@ -6,11 +6,12 @@
 
 use crate::http::read::{read, NoRequest};
 use crate::http::Response;
+use crate::slot::Slot;
 use crate::Handler;
 use std::io::{self, Read, Write};
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -71,11 +72,11 @@ fn serve<S: Stream>(accept: impl Fn() -> io::Result<S>, handler: &Arc<Handler>) 
                 continue;
             }
         };
-        let slot = Slot::take(&connections);
+        let slot = Slot::take(&connections, MOST_CONNECTIONS);
         if stream.limit(IDLE, WRITE).is_err() {
             continue;
         }
-        if !slot.free {
+        if !slot.is_free() {
             let busy =
                 format!("{MOST_CONNECTIONS} connections are served already; try again later");
             // The peer may be gone; nothing depends on its reading this.
@@ -91,28 +92,6 @@ fn serve<S: Stream>(accept: impl Fn() -> io::Result<S>, handler: &Arc<Handler>) 
                 let _slot = slot;
                 converse(stream, &*handler)
             });
-    }
-}
-
-/// A place among the connections served at once.
-struct Slot {
-    counter: Arc<AtomicUsize>,
-    free: bool,
-}
-
-impl Slot {
-    fn take(counter: &Arc<AtomicUsize>) -> Slot {
-        let before = counter.fetch_add(1, Ordering::AcqRel);
-        Slot {
-            counter: counter.clone(),
-            free: before < MOST_CONNECTIONS,
-        }
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        self.counter.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

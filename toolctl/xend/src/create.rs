@@ -298,11 +298,9 @@ fn spec_file(spec: &DomainSpec) -> io::Result<File> {
     Ok(file)
 }
 
-/// A random UUID of the kernel's.
+/// A random UUID.
 pub fn random_uuid() -> Result<String, Fault> {
-    std::fs::read_to_string("/proc/sys/kernel/random/uuid")
-        .map(|text| text.trim().to_owned())
-        .map_err(internal)
+    noxen_xend_api::random_uuid().map_err(internal)
 }
 
 /// Waits for the monitor's one line: `ready`, or `error: TEXT`.

@@ -9,12 +9,13 @@ use crate::node::Node;
 use crate::{atomic, debug, requests, warning};
 use noxen_xend_api::message::{MAX_LINE, MAX_REQUEST};
 use noxen_xend_api::{Answer, Fault, Request};
+use noxen_xend_http::slot::Slot;
 use std::fs::{self, Permissions};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -84,32 +85,10 @@ pub fn serve(node: &Arc<Node>, listener: &UnixListener, limits: Limits) {
     }
 }
 
-/// A place among the connections that are served at once.
-struct Slot {
-    counter: Arc<AtomicUsize>,
-    free: bool,
-}
-
-impl Slot {
-    fn take(counter: &Arc<AtomicUsize>, most: usize) -> Slot {
-        let before = counter.fetch_add(1, Ordering::AcqRel);
-        Slot {
-            counter: counter.clone(),
-            free: before < most,
-        }
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        self.counter.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
 fn greet(node: &Arc<Node>, stream: UnixStream, slot: Slot, limits: Limits) -> io::Result<()> {
     stream.set_read_timeout(Some(limits.idle))?;
     stream.set_write_timeout(Some(limits.write))?;
-    if !slot.free {
+    if !slot.is_free() {
         let fault = Fault::generic(format!(
             "xend serves {} connections already; try again later",
             limits.connections

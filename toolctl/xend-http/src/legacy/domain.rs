@@ -135,12 +135,8 @@ fn shutdown(ask: &dyn Ask, args: &mut Args) -> Result<Value, Fault> {
     let domain = args.text()?;
     let reason = args.text()?;
     args.end()?;
-    let kind = match reason.as_str() {
-        "poweroff" => ShutdownKind::Poweroff,
-        "halt" => ShutdownKind::Halt,
-        "reboot" => ShutdownKind::Reboot,
-        other => return Err(Fault::generic(format!("Invalid reason: {other}"))),
-    };
+    let kind = ShutdownKind::parse(&reason)
+        .ok_or_else(|| Fault::generic(format!("Invalid reason: {reason}")))?;
     tree::done(ask, Request::Shutdown { domain, kind })?;
     nothing()
 }
@@ -161,13 +157,9 @@ fn sysrq(ask: &dyn Ask, args: &mut Args) -> Result<Value, Fault> {
     let domain = args.text()?;
     let text = args.text()?;
     args.end()?;
-    let mut letters = text.chars();
-    let (Some(key), None) = (letters.next(), letters.next()) else {
-        return Err(Fault::generic(format!(
-            "sysrq takes one character, not '{text}'"
-        )));
-    };
-    change(ask, domain, Change::Sysrq { key })
+    let key = Change::sysrq(&text)
+        .ok_or_else(|| Fault::generic(format!("sysrq takes one character, not '{text}'")))?;
+    change(ask, domain, key)
 }
 
 fn trigger(ask: &dyn Ask, args: &mut Args) -> Result<Value, Fault> {

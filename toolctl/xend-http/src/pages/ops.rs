@@ -139,12 +139,9 @@ fn request(domain: String, op: &str, form: &Form) -> Result<Option<Request>, Str
         "reset" => Request::Reset { domain },
         "delete" => Request::Delete { domain },
         "shutdown" => {
-            let kind = match field("reason")? {
-                "poweroff" => ShutdownKind::Poweroff,
-                "halt" => ShutdownKind::Halt,
-                "reboot" => ShutdownKind::Reboot,
-                other => return Err(format!("Failed to shutdown: '{other}' is no reason")),
-            };
+            let reason = field("reason")?;
+            let kind = ShutdownKind::parse(reason)
+                .ok_or_else(|| format!("Failed to shutdown: '{reason}' is no reason"))?;
             Request::Shutdown { domain, kind }
         }
         "rename" => change(
@@ -155,10 +152,9 @@ fn request(domain: String, op: &str, form: &Form) -> Result<Option<Request>, Str
         ),
         "sysrq" => {
             let text = field("key")?;
-            let key = text.chars().next().filter(|_| text.chars().count() == 1);
-            let key =
-                key.ok_or_else(|| format!("Failed to sysrq: '{text}' is not one character"))?;
-            change(domain, Change::Sysrq { key })
+            let key = Change::sysrq(text)
+                .ok_or_else(|| format!("Failed to sysrq: '{text}' is not one character"))?;
+            change(domain, key)
         }
         "mem_target_set" => change(
             domain,

@@ -225,11 +225,11 @@ fn answer(machine: &Machine, stream: &UnixStream, line: &[u8], fds: &mut FdQueue
                         message: format!("at most {most} KiB"),
                     },
                 };
-                tell(&stream, &reply);
+                tell(stream, &reply);
             }
             Request::Nmi { vcpu } => {
                 let message = format!("no NMI for vCPU {vcpu}");
-                tell(&stream, &Reply::Error { message });
+                tell(stream, &Reply::Error { message });
             }
             Request::Destroy => {
                 tell(stream, &Reply::Ok);
