@@ -6,6 +6,7 @@
 //! ```
 //! Our own indices are kept here and not read back; the guest's are read once per step and checked.
 
+use super::xenbus::shown;
 use std::sync::atomic::{fence, Ordering};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 
@@ -203,14 +204,6 @@ impl Front {
             false => Err(format!("page-ref {:#x} is not the guest's RAM", self.frame)),
         }
     }
-}
-
-/// A guest's text, fit for a message.
-fn shown(text: &str) -> String {
-    text.chars()
-        .take(32)
-        .flat_map(char::escape_default)
-        .collect()
 }
 
 #[cfg(test)]

@@ -223,6 +223,14 @@ impl Xenbus {
     }
 }
 
+/// What a guest wrote into a node, fit for a message.
+pub(crate) fn shown(text: &str) -> String {
+    text.chars()
+        .take(32)
+        .flat_map(char::escape_default)
+        .collect()
+}
+
 #[cfg(test)]
 #[path = "xenbus_tests.rs"]
 mod tests;

@@ -5,6 +5,8 @@
 //!   N queues      multi-queue-num-queues = N; the same below queue-0 .. queue-(N-1)
 //! ```
 
+use crate::pv::xenbus::shown;
+
 /// Queues that we offer at most.
 pub const MAX_QUEUES: u32 = 8;
 
@@ -165,14 +167,6 @@ fn optional(
             Err(_) => Err(format!("{name} is '{}', not a number", shown(&text))),
         },
     }
-}
-
-/// A guest's text, fit for a message.
-fn shown(text: &str) -> String {
-    text.chars()
-        .take(32)
-        .flat_map(char::escape_default)
-        .collect()
 }
 
 #[cfg(test)]
