@@ -31,12 +31,12 @@ fn forms_that_xl_calls_equal_are_one_disk() {
         assert_eq!(text(form), "phy:/dev/vg/guest-volume,hda,w", "{form}");
     }
     for form in [
-        "/root/image.iso,,hdc,cdrom",
-        "/root/image.iso,,hdc,,cdrom",
-        "/root/image.iso,raw,hdc,devtype=cdrom",
-        "format=raw, vdev=hdc, access=ro, devtype=cdrom, target=/root/image.iso",
+        "/srv/image.iso,,hdc,cdrom",
+        "/srv/image.iso,,hdc,,cdrom",
+        "/srv/image.iso,raw,hdc,devtype=cdrom",
+        "format=raw, vdev=hdc, access=ro, devtype=cdrom, target=/srv/image.iso",
     ] {
-        assert_eq!(text(form), "file:/root/image.iso,hdc:cdrom,r", "{form}");
+        assert_eq!(text(form), "file:/srv/image.iso,hdc:cdrom,r", "{form}");
     }
 }
 
