@@ -6,6 +6,7 @@ use noxen_xend_api::DomainInfo;
 use noxen_xm_config::sxp::Node;
 use std::collections::BTreeMap;
 use std::time::SystemTime;
+use time::OffsetDateTime;
 
 /// A text.
 pub fn text(text: impl Into<String>) -> Value {
@@ -22,26 +23,12 @@ pub fn time(at: SystemTime) -> Value {
     let seconds = at
         .duration_since(SystemTime::UNIX_EPOCH)
         .map_or(0, |since| since.as_secs());
-    let (day, second) = (seconds / 86_400, seconds % 86_400);
-    // Days of a civil calendar that begins on 1 March of year 0: leap days come last.
-    let shifted = day + 719_468;
-    let era = shifted / 146_097;
-    let of_era = shifted % 146_097;
-    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let march_month = (5 * of_year + 2) / 153;
-    let month_day = of_year - (153 * march_month + 2) / 5 + 1;
-    let month = if march_month < 10 {
-        march_month + 3
-    } else {
-        march_month - 9
-    };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    let at = OffsetDateTime::from_unix_timestamp(seconds.try_into().unwrap_or(0))
+        .unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    let ((year, month, day), (hour, minute, second)) = (at.to_calendar_date(), at.to_hms());
+    let month = u8::from(month);
     text(format!(
-        "{year:04}{month:02}{month_day:02}T{:02}:{:02}:{:02}Z",
-        second / 3600,
-        second / 60 % 60,
-        second % 60
+        "{year:04}{month:02}{day:02}T{hour:02}:{minute:02}:{second:02}Z"
     ))
 }
 
