@@ -100,22 +100,22 @@ fn host_record(call: &Call, host: &str) -> Result<Record, Failure> {
         .into_iter()
         .filter(|info| info.domid.is_some())
         .map(|info| record::text(info.uuid));
-    let software = BTreeMap::from([
+    let software = record::of([
         (
-            "Xen".to_owned(),
+            "Xen",
             record::text(format!(
                 "{}.{}{}",
                 node.xen_major, node.xen_minor, node.xen_extra
             )),
         ),
-        ("Xend".to_owned(), record::text(env!("CARGO_PKG_VERSION"))),
-        ("machine".to_owned(), record::text(node.machine.as_str())),
-        ("release".to_owned(), record::text(node.release.as_str())),
-        ("system".to_owned(), record::text("Linux")),
-        ("version".to_owned(), record::text(node.version.as_str())),
+        ("Xend", record::text(env!("CARGO_PKG_VERSION"))),
+        ("machine", record::text(node.machine.as_str())),
+        ("release", record::text(node.release.as_str())),
+        ("system", record::text("Linux")),
+        ("version", record::text(node.version.as_str())),
     ]);
     let capabilities = node.xen_caps.split_whitespace().map(record::text).collect();
-    let all: Vec<(&str, Value)> = vec![
+    Ok(record::of([
         ("uuid", record::text(host)),
         ("name_label", record::text(node.host.as_str())),
         ("name_description", record::text("")),
@@ -128,9 +128,5 @@ fn host_record(call: &Call, host: &str) -> Result<Record, Failure> {
         ("sched_policy", record::text(node.xen_scheduler.as_str())),
         ("resident_VMs", Value::Array(residents.collect())),
         ("other_config", Value::Struct(BTreeMap::new())),
-    ];
-    Ok(all
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value))
-        .collect())
+    ]))
 }

@@ -8,6 +8,13 @@ use std::collections::BTreeMap;
 use std::time::SystemTime;
 use time::OffsetDateTime;
 
+/// A record of these attributes.
+pub fn of<const N: usize>(attributes: [(&str, Value); N]) -> Record {
+    attributes
+        .map(|(name, value)| (name.to_owned(), value))
+        .into()
+}
+
 /// A text.
 pub fn text(text: impl Into<String>) -> Value {
     Value::String(text.into())
@@ -71,7 +78,7 @@ pub fn vm(info: &DomainInfo, form: &Node, host: &str) -> Record {
         ("weight".to_owned(), text(get("cpu_weight"))),
         ("cap".to_owned(), text(get("cpu_cap"))),
     ]);
-    let all: Vec<(&str, Value)> = vec![
+    of([
         ("uuid", text(&info.uuid)),
         ("power_state", text(power_state(info))),
         ("name_label", text(&info.name)),
@@ -116,10 +123,7 @@ pub fn vm(info: &DomainInfo, form: &Node, host: &str) -> Record {
         ("security_label", text("")),
         ("domid", info.domid.map_or_else(|| text("-1"), number)),
         ("metrics", text(&info.uuid)),
-    ];
-    all.into_iter()
-        .map(|(name, value)| (name.to_owned(), value))
-        .collect()
+    ])
 }
 
 /// The record of a VM's metrics.
@@ -138,17 +142,14 @@ pub fn metrics(info: &DomainInfo) -> Record {
         .into_iter()
         .filter(|(set, _)| *set)
         .map(|(_, word)| text(word));
-    let all: Vec<(&str, Value)> = vec![
+    of([
         ("uuid", text(&info.uuid)),
         ("memory_actual", number(info.memory_mib << 20)),
         ("VCPUs_number", number(info.online_vcpus)),
         ("state", Value::Array(states.collect())),
         ("start_time", time(start)),
         ("last_updated", time(SystemTime::now())),
-    ];
-    all.into_iter()
-        .map(|(name, value)| (name.to_owned(), value))
-        .collect()
+    ])
 }
 
 #[cfg(test)]

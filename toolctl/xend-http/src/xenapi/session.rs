@@ -1,7 +1,7 @@
 //! Sessions: who has logged in, until they log out or say nothing for a day.
 
 use super::failure::Failure;
-use super::{attribute, host, Call, Record};
+use super::{attribute, host, record, Call, Record};
 use dxr::Value;
 use noxen_xend_api::random_uuid;
 use std::collections::BTreeMap;
@@ -105,14 +105,13 @@ impl Sessions {
         let host = host::uuid(call.ask)?;
         let open = self.open();
         let session = open.get(reference);
-        let text = |text: &str| Value::String(text.to_owned());
         let user = session.map_or("", |session| session.user.as_str());
         let active = session.map_or(SystemTime::UNIX_EPOCH, |session| session.used_at);
-        Ok(Record::from([
-            ("uuid".to_owned(), text(reference)),
-            ("this_host".to_owned(), text(&host)),
-            ("this_user".to_owned(), text(user)),
-            ("last_active".to_owned(), super::record::time(active)),
+        Ok(record::of([
+            ("uuid", record::text(reference)),
+            ("this_host", record::text(&host)),
+            ("this_user", record::text(user)),
+            ("last_active", record::time(active)),
         ]))
     }
 }
