@@ -11,6 +11,7 @@ use noxen_integration_tests::console::Console;
 use noxen_integration_tests::guest::Domain;
 use noxen_integration_tests::layout;
 use noxen_integration_tests::node::Node;
+use noxen_integration_tests::wait::try_until;
 use std::fs::File;
 use std::io;
 use std::net::{TcpListener, TcpStream};
@@ -86,13 +87,31 @@ fn sum_of(path: &std::path::Path) -> String {
     sum(&String::from_utf8(out.stdout).unwrap())
 }
 
-/// Takes one connection and does `work` with it.
+/// Takes one connection and does `work` with it; neither waits longer than [`LIMIT`] for the guest, so that a guest
+/// whose packets do not come through fails the test that asks and no other.
 fn serve(
     address: &str,
     work: impl FnOnce(TcpStream) -> io::Result<()> + Send + 'static,
 ) -> JoinHandle<io::Result<()>> {
     let listener = TcpListener::bind(address).unwrap();
-    std::thread::spawn(move || work(listener.accept()?.0))
+    listener.set_nonblocking(true).unwrap();
+    std::thread::spawn(move || {
+        let stream = try_until(LIMIT, || listener.accept().ok())
+            .ok_or_else(|| io::Error::new(io::ErrorKind::TimedOut, "no guest has connected"))?
+            .0;
+        stream.set_nonblocking(false)?;
+        stream.set_read_timeout(Some(LIMIT))?;
+        stream.set_write_timeout(Some(LIMIT))?;
+        work(stream)
+    })
+}
+
+/// What the thread of [`serve`] came to; `said` is the guest's side of it, for the message.
+#[track_caller]
+fn served(server: JoinHandle<io::Result<()>>, said: &str) {
+    if let Err(error) = server.join().unwrap() {
+        panic!("the host's end: {error}; the guest said: {said}");
+    }
 }
 
 #[test]
@@ -121,7 +140,7 @@ fn guest_moves_megabytes_both_ways_unchanged() {
             LIMIT,
         )
         .unwrap();
-    server.join().unwrap().unwrap();
+    served(server, &said);
     assert_eq!(sum_of(&up), sum(&said));
     // The same data down again.
     let mut file = File::open(&up).unwrap();
@@ -131,7 +150,7 @@ fn guest_moves_megabytes_both_ways_unchanged() {
     let back = console
         .run("nc 10.77.0.1 5002 < /dev/null | md5sum", LIMIT)
         .unwrap();
-    server.join().unwrap().unwrap();
+    served(server, &back);
     assert_eq!(sum(&back), sum(&said));
     node.toolctl(&["destroy", "net"]).ok();
 }
