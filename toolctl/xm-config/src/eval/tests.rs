@@ -546,7 +546,10 @@ fn helper_module_of_xend_computes_addresses_and_reaches_no_network() {
             "x = get_current_ipaddr()",
             "the network is out of a configuration's reach",
         ),
-        ("import xen.xend\nx = xen.xend.osdep", "xend's own modules are out"),
+        (
+            "import xen.xend\nx = xen.xend.osdep",
+            "xend's own modules are out",
+        ),
     ] {
         let said = text(source).unwrap_err().to_string();
         assert!(said.contains(part), "{source}: {said}");

@@ -1,0 +1,167 @@
+//! What the lines of libtest tell: which tests have ended how, and what was counted.
+//!
+//! ```text
+//!   test NAME ... ok            ended                  test NAME ... (output) ... ok    begun, then ended
+//!   failures: NAME NAME         the failed by name     test result: ...                 the binary's own count
+//! ```
+
+use std::collections::BTreeSet;
+
+/// Sum over test binaries.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Totals {
+    /// Tests that passed.
+    pub passed: u64,
+    /// Tests that failed, and binaries that ended without their closing line.
+    pub failed: u64,
+}
+
+impl Totals {
+    /// Counts a closing line; anything else is left alone.
+    pub fn count(&mut self, line: &str) -> bool {
+        let Some(rest) = line.trim().strip_prefix("test result: ") else {
+            return false;
+        };
+        let number = |word: &str| -> u64 {
+            rest.split([';', '.'])
+                .find_map(|part| part.trim().strip_suffix(word)?.trim().parse().ok())
+                .unwrap_or(0)
+        };
+        self.passed += number("passed");
+        self.failed += number("failed");
+        true
+    }
+}
+
+/// What one run of test binaries has said so far.
+#[derive(Debug, Default)]
+pub struct Pass {
+    /// Sum of the closing lines.
+    pub totals: Totals,
+    /// How many closing lines there were.
+    pub closings: u32,
+    /// Tests that were seen to pass.
+    pub passed: BTreeSet<String>,
+    /// Tests that were seen to fail, by their own line or by the list at the end.
+    pub failed: BTreeSet<String>,
+    /// The test that has begun and not ended.
+    pub running: Option<String>,
+    /// The runner ended before its time: what has no verdict was not run to its end.
+    pub cut_short: bool,
+    listing: bool,
+}
+
+impl Pass {
+    /// Takes one line of output.
+    pub fn read(&mut self, line: &str) {
+        if self.totals.count(line) {
+            self.closings += 1;
+            self.running = None;
+        }
+        let text = line.trim_end();
+        if text == "failures:" {
+            self.listing = true;
+            return;
+        }
+        if self.listing {
+            match text.strip_prefix("    ") {
+                Some(name) if !name.contains(' ') => {
+                    self.failed.insert(name.to_owned());
+                }
+                _ => self.listing = text.is_empty(),
+            }
+        }
+        if let Some((name, rest)) = text
+            .strip_prefix("test ")
+            .and_then(|rest| rest.split_once(" ..."))
+        {
+            self.running = Some(name.to_owned());
+            self.end(rest);
+        } else {
+            self.end(text);
+        }
+    }
+
+    /// The running test ends where a line ends with its verdict.
+    fn end(&mut self, text: &str) {
+        let word = text.split_whitespace().next_back();
+        let set = match word {
+            Some("ok") => &mut self.passed,
+            Some("FAILED") => &mut self.failed,
+            _ => return,
+        };
+        // A test's own output may end so as well; only a word that stands alone, or behind the name, is the verdict.
+        if text.trim() == word.unwrap_or_default() {
+            set.extend(self.running.take());
+        }
+    }
+
+    /// Whether the test has ended, one way or the other.
+    pub fn knows(&self, name: &str) -> bool {
+        self.passed.contains(name) || self.failed.contains(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(set: &BTreeSet<String>) -> Vec<&str> {
+        set.iter().map(String::as_str).collect()
+    }
+
+    #[test]
+    fn closing_lines_are_summed_and_others_left_alone() {
+        let mut totals = Totals::default();
+        assert!(totals.count("test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.12s"));
+        assert!(totals.count("test result: FAILED. 3 passed; 2 failed; 0 ignored; 0 measured; 7 filtered out; finished in 1.00s\n"));
+        assert!(!totals.count("test store_result ... ok"));
+        assert_eq!(
+            totals,
+            Totals {
+                passed: 15,
+                failed: 2
+            }
+        );
+    }
+
+    #[test]
+    fn failed_tests_are_named_by_the_closing_list() {
+        let mut pass = Pass::default();
+        for line in [
+            "failures:",
+            "",
+            "failures:",
+            "    smp::a",
+            "    store::b",
+            "",
+            "test result: FAILED. 1 passed; 2 failed;",
+            "    not_in_the_list",
+        ] {
+            pass.read(line);
+        }
+        assert_eq!(names(&pass.failed), ["smp::a", "store::b"]);
+        assert_eq!(pass.closings, 1);
+    }
+
+    #[test]
+    fn tests_that_ended_and_the_one_that_runs_are_told_apart() {
+        let mut pass = Pass::default();
+        for line in [
+            "test a::one ... ok",
+            "test a::two ... exits: 5889",
+            "all is ok",
+            "ok",
+            "test a::three ... FAILED",
+            "test a::four ... a line of its own",
+            "noxen-vmm: something",
+        ] {
+            pass.read(line);
+        }
+        assert_eq!(names(&pass.passed), ["a::one", "a::two"]);
+        assert_eq!(names(&pass.failed), ["a::three"]);
+        assert_eq!(pass.running.as_deref(), Some("a::four"));
+        assert!(pass.knows("a::three") && !pass.knows("a::four"));
+        assert_eq!(pass.closings, 0);
+    }
+}
