@@ -27,6 +27,11 @@ fn two_domains(request: &Request) -> Answer {
         }),
         Request::VcpuList { .. } => vcpus(),
         Request::Info => node(),
+        Request::Settings => Answer::Ok(Response::Settings {
+            settings: [("xend-port", "8000"), ("keymap", "")]
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .into(),
+        }),
         Request::Dmesg { .. } => text("(XEN) one\n(XEN) two\n"),
         _ => generic("not this"),
     }
@@ -195,6 +200,22 @@ xend_config_format     : 4
     let value: serde_json::Value =
         serde_json::from_str(&root.run(&["info", "--json"]).out).unwrap();
     assert_eq!(value["total_memory"], 8191);
+}
+
+#[test]
+fn info_config_prints_the_settings_of_xend_by_key() {
+    let root = Root::new();
+    serve(&root, two_domains);
+    root.run(&["info", "--config"]).is(
+        0,
+        "keymap                                : (none)
+xend-port                             : 8000
+",
+        "",
+    );
+    let ran = root.run(&["info", "-c", "--json"]);
+    let value: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(value["xend-port"], "8000");
 }
 
 #[test]

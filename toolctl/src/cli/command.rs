@@ -115,6 +115,19 @@ pub enum Arity {
     Between(usize, usize),
 }
 
+/// Whether a command does here what it did under Xen; docs/compatibility.md has a row of each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It does.
+    Works,
+    /// It does, but for what the text says.
+    Partly(&'static str),
+    /// Its words are checked, then it says that what it is about is not built; the text goes on with what to do.
+    NotYet(&'static str),
+    /// The same, since KVM has nothing of the kind; the text says what.
+    NotOnKvm(&'static str),
+}
+
 /// What a command does; the number is the exit status.
 pub type Run = fn(&mut Context, &Parsed) -> Result<i32, Failure>;
 
@@ -139,7 +152,9 @@ pub struct Command {
     pub more_help: Option<fn() -> String>,
     /// Does a fault of xend's end with the usage page? xm's `create` and `new` leave it out.
     pub usage_after_fault: bool,
-    /// What it does; None: not built yet.
+    /// Whether it does what it did under Xen.
+    pub standing: Standing,
+    /// What it does; of one that is not there, the check of its words. None: nothing to check.
     pub run: Option<Run>,
 }
 
@@ -155,6 +170,17 @@ impl Command {
         arity: Arity::Any,
         more_help: None,
         usage_after_fault: true,
+        standing: Standing::Works,
         run: None,
     };
+
+    /// Why it does not do what it is named for; None where it does.
+    pub fn missing(&self) -> Option<String> {
+        let name = self.name;
+        match self.standing {
+            Standing::Works | Standing::Partly(_) => None,
+            Standing::NotYet(why) => Some(format!("'xm {name}' is not built yet: {why}")),
+            Standing::NotOnKvm(why) => Some(format!("'xm {name}' is nothing that KVM has: {why}")),
+        }
+    }
 }

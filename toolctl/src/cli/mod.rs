@@ -94,10 +94,6 @@ fn run(context: &mut Context, args: &[String]) -> Result<i32, Failure> {
 }
 
 fn execute(context: &mut Context, command: &Command, args: &[String]) -> Result<i32, Failure> {
-    let Some(run) = command.run else {
-        let text = format!("'xm {}' is not built yet", command.name);
-        return Err(Failure::message(text));
-    };
     let parsed = match getopt::parse(command.options, args) {
         Ok(parsed) => parsed,
         Err(sentence) => {
@@ -111,7 +107,14 @@ fn execute(context: &mut Context, command: &Command, args: &[String]) -> Result<
         // The sentence is followed by an empty line, then the usage page.
         return Err(Failure::usage(format!("'xm {}' {wrong}\n", command.name)));
     }
-    run(context, &parsed)
+    let status = match command.run {
+        Some(run) => run(context, &parsed)?,
+        None => 0,
+    };
+    match command.missing() {
+        Some(text) => Err(Failure::message(text)),
+        None => Ok(status),
+    }
 }
 
 /// What is to be said about `count` words where `arity` is wanted.

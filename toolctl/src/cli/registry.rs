@@ -170,6 +170,11 @@ const DEPRECATED: &[(&str, &str)] = &[
     ("pool-migrate", "cpupool-migrate"),
 ];
 
+/// Old names and new ones.
+pub fn deprecated() -> impl Iterator<Item = (&'static str, &'static str)> {
+    DEPRECATED.iter().copied()
+}
+
 /// What a word names.
 #[derive(Clone, Copy, Debug)]
 pub enum Found {

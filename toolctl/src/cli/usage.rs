@@ -1,6 +1,6 @@
 //! Help pages, in the layout that xm had.
 
-use super::command::{Command, Group};
+use super::command::{Command, Group, Standing};
 use super::registry;
 use super::wrap::row;
 
@@ -17,11 +17,12 @@ fn command_row(command: &Command) -> String {
 
 /// The command's sentence; honest about what only its name is there of.
 fn summary(command: &Command) -> String {
-    // `help` itself is answered before any command runs.
-    if command.run.is_some() || command.name == "help" {
-        return command.summary.to_owned();
-    }
-    format!("{} (not built yet)", command.summary.trim_end_matches('.'))
+    let mark = match command.standing {
+        Standing::Works | Standing::Partly(_) => return command.summary.to_owned(),
+        Standing::NotYet(_) => "not built yet",
+        Standing::NotOnKvm(_) => "not on KVM",
+    };
+    format!("{} ({mark})", command.summary.trim_end_matches('.'))
 }
 
 /// What bare `xm` prints.

@@ -1,6 +1,6 @@
 //! Commands that xm had only in its Xen-API mode, or for a security module that is not active here: they say so as xm did.
 
-use crate::cli::command::{Command, Group};
+use crate::cli::command::{Command, Group, Standing};
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 use crate::cli::getopt::Parsed;
@@ -10,6 +10,7 @@ const fn command(
     name: &'static str,
     args: &'static str,
     summary: &'static str,
+    standing: Standing,
     run: crate::cli::command::Run,
 ) -> Command {
     Command {
@@ -18,10 +19,14 @@ const fn command(
         summary,
         group,
         usage_after_fault: false,
+        standing,
         run: Some(run),
         ..Command::DEFAULT
     }
 }
+
+const API_ONLY: Standing = Standing::NotYet("xm's Xen-API mode is not there");
+const FLASK_ONLY: Standing = Standing::NotOnKvm("FLASK is a module of Xen's hypervisor");
 
 /// `event-monitor`.
 pub const EVENT_MONITOR: Command = command(
@@ -29,6 +34,7 @@ pub const EVENT_MONITOR: Command = command(
     "event-monitor",
     "",
     "Monitor Xen-API events (Xen-API mode only).",
+    API_ONLY,
     |_, _| {
         Err(Failure::message(
             "Event monitoring not supported unless using Xen-API.",
@@ -41,6 +47,7 @@ pub const NETWORK_NEW: Command = command(
     "network-new",
     "[attr=val ...] <name>",
     "Create a network (Xen-API mode only).",
+    API_ONLY,
     only_xen_api,
 );
 /// `network-del`.
@@ -49,6 +56,7 @@ pub const NETWORK_DEL: Command = command(
     "network-del",
     "<name>",
     "Delete a network (Xen-API mode only).",
+    API_ONLY,
     only_xen_api,
 );
 /// `network-show`.
@@ -57,6 +65,7 @@ pub const NETWORK_SHOW: Command = command(
     "network-show",
     "",
     "Show all networks (Xen-API mode only).",
+    API_ONLY,
     only_xen_api,
 );
 /// `getenforce`.
@@ -65,6 +74,7 @@ pub const GETENFORCE: Command = command(
     "getenforce",
     "",
     "Print the mode of the FLASK security module.",
+    FLASK_ONLY,
     no_flask,
 );
 /// `setenforce`.
@@ -73,6 +83,7 @@ pub const SETENFORCE: Command = command(
     "setenforce",
     "[ (Enforcing|1) | (Permissive|0) ]",
     "Set the mode of the FLASK security module.",
+    FLASK_ONLY,
     no_flask,
 );
 

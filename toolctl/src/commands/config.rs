@@ -50,7 +50,9 @@ fn check(context: &mut Context, parsed: &Parsed, words: &[String]) -> Result<i32
             Status::Refused => notes.push(format!(
                 "{name}: not built yet; create refuses it unless it is empty"
             )),
-            Status::Ignored(reason) => notes.push(format!("{name}: no effect: {reason}")),
+            Status::Ignored(reason) | Status::NotOnKvm(reason) => {
+                notes.push(format!("{name}: no effect: {reason}"))
+            }
         }
     }
     if parsed.has("json") {

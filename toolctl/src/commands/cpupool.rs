@@ -1,6 +1,6 @@
 //! `cpupool-list`: the host's CPUs are one pool, `Pool-0`, that every domain is in.
 
-use crate::cli::command::{Command, Group, Opt, JSON};
+use crate::cli::command::{Command, Group, Opt, Standing, JSON};
 use crate::cli::context::{unexpected, Context};
 use crate::cli::failure::Failure;
 use crate::cli::getopt::Parsed;
@@ -19,6 +19,7 @@ pub const COMMAND: Command = Command {
         JSON,
     ],
     group: Group::Other,
+    standing: Standing::Partly("one pool, Pool-0, with all CPUs of the host"),
     run: Some(run),
     ..Command::DEFAULT
 };

@@ -1,6 +1,6 @@
 //! `debug-keys KEYS`.
 
-use crate::cli::command::{Arity, Command, Group};
+use crate::cli::command::{Arity, Command, Group, Standing};
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 use crate::cli::getopt::Parsed;
@@ -14,6 +14,7 @@ pub const COMMAND: Command = Command {
     details: "What they print is read by xm dmesg. h lists the keys that there are.",
     group: Group::Host,
     arity: Arity::Exact(1),
+    standing: Standing::Partly("the keys h, q, d, m and t; the others are about Xen's own insides"),
     run: Some(run),
     ..Command::DEFAULT
 };

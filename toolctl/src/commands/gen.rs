@@ -1,4 +1,4 @@
-//! `gen man|completion`: manual pages and shell completions, made from the definitions. Not on xm's lists.
+//! `gen man|completion|compatibility`: manual pages, shell completions and the tables of docs/compatibility.md, made from the definitions. Not on xm's lists.
 
 use crate::cli::command::{Command, Group, Opt};
 use crate::cli::context::Context;
@@ -10,8 +10,8 @@ use std::path::Path;
 /// The definition.
 pub const COMMAND: Command = Command {
     name: "gen",
-    args: "man|completion [bash|zsh|fish] [--dir=DIR]",
-    summary: "Write manual pages or shell completions.",
+    args: "man|completion|compatibility [bash|zsh|fish] [--dir=DIR]",
+    summary: "Write manual pages, shell completions or the tables of what works.",
     options: &[Opt::long_value(
         "dir",
         "DIR",
@@ -26,13 +26,18 @@ fn run(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
     let words: Vec<&str> = parsed.words.iter().map(String::as_str).collect();
     let files = match words.as_slice() {
         ["man"] => generate::man(),
+        ["compatibility"] => generate::compatibility(),
         ["completion"] => generate::completions(),
         ["completion", shell] => generate::completion(shell).ok_or_else(|| {
             Failure::usage(format!(
                 "no completion for '{shell}'; it is bash, zsh or fish"
             ))
         })?,
-        _ => return Err(Failure::usage("say what to generate: man or completion")),
+        _ => {
+            return Err(Failure::usage(
+                "say what to generate: man, completion or compatibility",
+            ))
+        }
     };
     for (name, text) in files {
         match parsed.value("dir") {

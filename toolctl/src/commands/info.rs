@@ -20,7 +20,7 @@ pub const COMMAND: Command = Command {
 
 fn run(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
     if parsed.has("config") {
-        return Err(Failure::message("'xm info --config' is not built yet"));
+        return settings(context, parsed.has("json"));
     }
     let node = match context.ask(&Request::Info)? {
         Response::Node { node } => node,
@@ -37,6 +37,26 @@ fn run(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
             false => value.replace('\n', &format!("\n{:25}", "")),
         };
         context.line(format!("{name:<23}: {value}"))?;
+    }
+    Ok(0)
+}
+
+/// `info --config`.
+fn settings(context: &mut Context, json: bool) -> Result<i32, Failure> {
+    let settings = match context.ask(&Request::Settings)? {
+        Response::Settings { settings } => settings,
+        other => return Err(unexpected(other)),
+    };
+    if json {
+        context.json(&serde_json::json!(settings))?;
+        return Ok(0);
+    }
+    for (key, value) in settings {
+        let value = match value.is_empty() {
+            true => "(none)",
+            false => &value,
+        };
+        context.line(format!("{key:<38}: {value}"))?;
     }
     Ok(0)
 }

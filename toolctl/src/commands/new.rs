@@ -1,7 +1,7 @@
 //! `new`: keep a configuration as a managed domain.
 
 use super::create;
-use crate::cli::command::Command;
+use crate::cli::command::{Command, Standing};
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 use crate::cli::getopt::Parsed;
@@ -17,6 +17,7 @@ pub const COMMAND: Command = Command {
     options: create::OPTIONS,
     more_help: Some(create::help::variables),
     usage_after_fault: false,
+    standing: Standing::Partly("without --xmldryrun and the viewer options"),
     run: Some(run),
     ..Command::DEFAULT
 };

@@ -1,7 +1,7 @@
 //! Listings of devices of kinds that no domain here can have: `vtpm-list`, `pci-list`, `scsi-list`, `usb-list`,
 //! `network2-list`, and what could be given to domains. xm printed nothing at all for a domain without such devices.
 
-use crate::cli::command::{Arity, Command, Group, Opt, Run, JSON};
+use crate::cli::command::{Arity, Command, Group, Opt, Run, Standing, JSON};
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 use crate::cli::getopt::Parsed;
@@ -21,6 +21,7 @@ const fn of_domain(
         details: "No domain can have such devices yet, so the list is empty.",
         options: &[LONG, JSON],
         group: Group::Device,
+        standing: Standing::Partly("always empty, since no domain can have such a device"),
         run: Some(run),
         ..Command::DEFAULT
     }
@@ -34,6 +35,7 @@ const fn of_host(name: &'static str, summary: &'static str) -> Command {
         options: &[JSON],
         group: Group::Device,
         arity: Arity::Exact(0),
+        standing: Standing::Partly("always empty, since no device of the host can be passed on"),
         run: Some(assignable),
         ..Command::DEFAULT
     }

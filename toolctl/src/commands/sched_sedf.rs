@@ -1,6 +1,6 @@
 //! `sched-sedf`: CPU time that domains have in each period.
 
-use crate::cli::command::{Arity, Command, Group, Opt, JSON};
+use crate::cli::command::{Arity, Command, Group, Opt, Standing, JSON};
 use crate::cli::context::{unexpected, Context};
 use crate::cli::failure::Failure;
 use crate::cli::getopt::Parsed;
@@ -25,6 +25,7 @@ pub const COMMAND: Command = Command {
     ],
     group: Group::Scheduler,
     arity: Arity::Between(0, 1),
+    standing: Standing::Partly("the latency has no effect, and the setting lasts until the domain ends"),
     run: Some(run),
     ..Command::DEFAULT
 };

@@ -1,6 +1,6 @@
 //! `trigger DOM TRIGGER [VCPU]`.
 
-use crate::cli::command::{Arity, Command};
+use crate::cli::command::{Arity, Command, Standing};
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 use crate::cli::getopt::Parsed;
@@ -13,6 +13,7 @@ pub const COMMAND: Command = Command {
     summary: "Send a trigger to a domain.",
     details: "A paravirtual domain knows nmi: its kernel gets a non-maskable interrupt on that VCPU, 0 unless given.",
     arity: Arity::Between(2, 3),
+    standing: Standing::Partly("paravirtual domains know nmi only"),
     run: Some(run),
     ..Command::DEFAULT
 };

@@ -3,6 +3,7 @@
 //! Each function gives `(file name, content)` pairs.
 
 mod bash;
+mod compatibility;
 mod fish;
 mod roff;
 mod zsh;
@@ -13,6 +14,11 @@ use crate::cli::registry;
 /// xm(1) and xmdomain.cfg(5).
 pub fn man() -> Vec<(&'static str, String)> {
     vec![("xm.1", roff::xm()), ("xmdomain.cfg.5", roff::xmdomain())]
+}
+
+/// The tables of docs/compatibility.md.
+pub fn compatibility() -> Vec<(&'static str, String)> {
+    vec![("compatibility-tables.md", compatibility::tables())]
 }
 
 /// For all shells.
@@ -42,7 +48,7 @@ pub fn completion(shell: &str) -> Option<Vec<(&'static str, String)>> {
 
 /// Commands that can be typed with an effect.
 fn built() -> impl Iterator<Item = &'static Command> {
-    registry::all().filter(|command| command.run.is_some() && command.group != Group::Hidden)
+    registry::all().filter(|command| command.missing().is_none() && command.group != Group::Hidden)
 }
 
 /// Does the command's first word name a domain?

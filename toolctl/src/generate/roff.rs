@@ -1,6 +1,6 @@
 //! Manual pages.
 
-use crate::cli::command::{Command, Group};
+use crate::cli::command::{Command, Group, Standing};
 use crate::cli::registry;
 use noxen_xm_config::keys;
 
@@ -20,9 +20,13 @@ fn command(page: &mut String, command: &Command) {
         escape(command.args),
         escape(command.summary)
     ));
-    if command.run.is_none() {
-        page.push_str("Known by name; not built yet.\n");
-        return;
+    match command.standing {
+        Standing::Works => {}
+        Standing::Partly(text) => page.push_str(&format!("But: {}.\n", escape(text))),
+        Standing::NotYet(why) => page.push_str(&format!("Not built yet: {}.\n", escape(why))),
+        Standing::NotOnKvm(why) => {
+            page.push_str(&format!("Nothing that KVM has: {}.\n", escape(why)))
+        }
     }
     if !command.details.is_empty() {
         page.push_str(&format!("{}\n", escape(command.details)));

@@ -154,6 +154,8 @@ pub enum Request {
     },
     /// The host: [`Response::Node`].
     Info,
+    /// The settings of xend that are in force: [`Response::Settings`].
+    Settings,
     /// The guests' console_io text and the monitors' messages: [`Response::Text`].
     Dmesg {
         /// Forget the text once answered.
@@ -242,6 +244,11 @@ pub enum Response {
     Node {
         /// It.
         node: Box<NodeInfo>,
+    },
+    /// Keys of xend-config.sxp and their values, defaults included.
+    Settings {
+        /// They. A password is not among them; `(set)` stands for it.
+        settings: BTreeMap<String, String>,
     },
     /// Text as it is to be printed.
     Text {

@@ -133,6 +133,10 @@ pub fn main(args: &[String]) -> ExitCode {
             }
         }),
         "reload" => reload(&options.paths),
+        "manual-table" => {
+            print!("{}", crate::settings::table());
+            return ExitCode::SUCCESS;
+        }
         "manual" => {
             print!("{}", crate::settings::page());
             return ExitCode::SUCCESS;

@@ -114,6 +114,9 @@ pub fn handle(node: &Arc<Node>, request: Request) -> Result<Response, Fault> {
         Request::Info => Ok(Response::Node {
             node: Box::new(host::node_info(&node.domains())),
         }),
+        Request::Settings => Ok(Response::Settings {
+            settings: node.settings().all(),
+        }),
         Request::Dmesg { clear } => Ok(dmesg(node, clear)),
         Request::LogPath => Ok(Response::Text {
             text: node

@@ -34,7 +34,9 @@ pub fn text(key: &KeyDef) -> String {
         Status::Used => {}
         Status::Later => text.push_str(" [accepted, no effect yet]"),
         Status::Refused => text.push_str(" [not built yet: refused]"),
-        Status::Ignored(reason) => text.push_str(&format!(" [accepted, no effect: {reason}]")),
+        Status::Ignored(reason) | Status::NotOnKvm(reason) => {
+            text.push_str(&format!(" [accepted, no effect: {reason}]"))
+        }
     }
     text
 }

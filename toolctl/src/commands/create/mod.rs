@@ -14,7 +14,7 @@ mod progress;
 pub(crate) mod source;
 
 use super::console;
-use crate::cli::command::{Command, Opt};
+use crate::cli::command::{Command, Opt, Standing};
 use crate::cli::context::{unexpected, Context};
 use crate::cli::failure::Failure;
 use crate::cli::getopt::Parsed;
@@ -51,6 +51,7 @@ pub const COMMAND: Command = Command {
     options: OPTIONS,
     more_help: Some(help::variables),
     usage_after_fault: false,
+    standing: Standing::Partly("without --xmldryrun and the viewer options"),
     run: Some(run),
     ..Command::DEFAULT
 };

@@ -9,7 +9,7 @@ mod sample;
 mod screen;
 mod table;
 
-use crate::cli::command::{Arity, Command, Opt};
+use crate::cli::command::{Arity, Command, Opt, Standing};
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 use crate::cli::getopt::Parsed;
@@ -34,6 +34,7 @@ pub const COMMAND: Command = Command {
         Opt::value('i', "iterations", "N", "Number of iterations before exiting."),
     ],
     arity: Arity::Exact(0),
+    standing: Standing::Partly("the columns on disks show -"),
     run: Some(run),
     ..Command::DEFAULT
 };

@@ -11,7 +11,7 @@
 mod page;
 mod table;
 
-pub use page::page;
+pub use page::{page, table};
 
 use noxen_xend_api::paths::Paths;
 use noxen_xm_config::keys::nearest;
@@ -124,6 +124,17 @@ impl Settings {
             known.map_or("", |known| known.default)
         };
         self.given.get(key).map_or_else(default, String::as_str)
+    }
+
+    /// Every key with its value; `(set)` in place of a password.
+    pub fn all(&self) -> BTreeMap<String, String> {
+        let shown = |key: &Key| match (key.name, self.text(key.name)) {
+            ("vncpasswd", password) if !password.is_empty() => "(set)".to_owned(),
+            (_, value) => value.to_owned(),
+        };
+        KEYS.iter()
+            .map(|key| (key.name.to_owned(), shown(key)))
+            .collect()
     }
 
     /// A truth.

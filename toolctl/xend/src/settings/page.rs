@@ -1,4 +1,4 @@
-//! xend-config.sxp(5), made from the table of keys: `xend manual` prints it.
+//! xend-config.sxp(5), made from the table of keys: `xend manual` prints it, `xend manual-table` that of docs/compatibility.md.
 
 use super::table::{Effect, Key, Kind, KEYS};
 
@@ -110,9 +110,38 @@ pub fn page() -> String {
     page
 }
 
+/// The keys as a table of docs/compatibility.md, with the lines around it.
+pub fn table() -> String {
+    let mut text = String::from(
+        "<!-- what follows is printed by `xend manual-table` -->\n\n| Key | Today | Why, or what happens |\n|---|---|---|\n",
+    );
+    for key in KEYS {
+        let (today, why) = match key.effect {
+            Effect::Used => ("works", String::new()),
+            Effect::Missing(why) => ("not yet", why.to_owned()),
+            Effect::Fixed(why) => ("its default only", why.to_owned()),
+        };
+        text.push_str(&format!("| `{}` | {today} | {why} |\n", key.name));
+    }
+    text.push_str("<!-- end of what `xend manual-table` prints -->\n");
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const DOCUMENT: &str = include_str!("../../../../docs/compatibility.md");
+
+    #[test]
+    fn document_has_the_table_of_keys_as_the_definitions_have_it() {
+        let table = table();
+        let stale = table.lines().find(|line| !DOCUMENT.contains(line));
+        assert!(
+            DOCUMENT.contains(&table),
+            "docs/compatibility.md is not what `xend manual-table` prints; first line that is not in it: {stale:?}"
+        );
+    }
     use std::io::Write;
     use std::process::{Command, Stdio};
 

@@ -102,3 +102,17 @@ fn settings_of_every_key_have_a_default_of_its_kind() {
         );
     }
 }
+
+#[test]
+fn all_settings_are_told_but_for_passwords() {
+    let settings = Settings::parse(
+        "(xend-port 8001) (vncpasswd secret)",
+        Path::new("xend-config.sxp"),
+    )
+    .unwrap();
+    let all = settings.all();
+    assert_eq!(all.len(), KEYS.len());
+    assert_eq!(all["xend-port"], "8001");
+    assert_eq!(all["vncpasswd"], "(set)");
+    assert_eq!(Settings::default().all()["vncpasswd"], "");
+}

@@ -56,6 +56,8 @@ pub enum Status {
     Refused,
     /// Accepted and without effect, as it was with xm; the reason.
     Ignored(&'static str),
+    /// Accepted and without effect, since KVM has nothing of the kind; the reason.
+    NotOnKvm(&'static str),
 }
 
 /// One variable.

@@ -2,7 +2,7 @@
 
 use super::Guests::{All, Hvm, Pv};
 use super::Kind::{Bool, Int, List, Str};
-use super::Status::{Ignored, Later, Refused, Used};
+use super::Status::{Ignored, Later, NotOnKvm, Refused, Used};
 use super::{key, KeyDef};
 
 #[rustfmt::skip]
@@ -25,8 +25,8 @@ pub(super) const DEVICES: &[KeyDef] = &[
     key("blkif", Bool, "no|yes", "no", Pv, Later, "The domain serves block devices to others."),
     key("netif", Bool, "no|yes", "no", Pv, Later, "The domain serves network interfaces to others."),
     key("tpmif", Bool, "no|yes", "no", Pv, Later, "The domain serves virtual TPMs to others."),
-    key("machine_address_size", Int, "BITS", "", Pv, Later, "Give the domain memory below this address width only."),
-    key("suppress_spurious_page_faults", Bool, "no|yes", "no", Pv, Later, "Hide page faults that need no handling from the guest."),
+    key("machine_address_size", Int, "BITS", "", Pv, NotOnKvm("a domain does not see the addresses of the host"), "Give the domain memory below this address width only."),
+    key("suppress_spurious_page_faults", Bool, "no|yes", "no", Pv, NotOnKvm("there are no shadow page tables"), "Hide page faults that need no handling from the guest."),
 ];
 
 #[rustfmt::skip]

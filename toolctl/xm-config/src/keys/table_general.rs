@@ -2,7 +2,7 @@
 
 use super::Guests::{All, Hvm, Pv};
 use super::Kind::{Bool, Hex, Int, Str, StrOrList};
-use super::Status::{Ignored, Later, Used};
+use super::Status::{Ignored, Later, NotOnKvm, Used};
 use super::{key, KeyDef};
 
 #[rustfmt::skip]
@@ -13,7 +13,7 @@ pub(super) const GENERAL: &[KeyDef] = &[
     key("builder", Str, "linux|hvm", "linux", All, Used, "Kind of domain: linux is paravirtual, hvm fully virtualised (not built yet)."),
     key("memory", Int, "MIB", "128", All, Used, "Memory in MiB."),
     key("maxmem", Int, "MIB", "memory", All, Used, "Most memory that the domain may grow to, MiB."),
-    key("shadow_memory", Int, "MIB", "0", Hvm, Later, "Memory set aside for shadow page tables, MiB."),
+    key("shadow_memory", Int, "MIB", "0", Hvm, NotOnKvm("there are no shadow page tables"), "Memory set aside for shadow page tables, MiB."),
     key("memory_sharing", Bool, "no|yes", "no", Hvm, Later, "Share equal pages with other domains."),
     key("superpages", Int, "0|1", "0", Pv, Later, "Back the domain with large pages only."),
     key("vcpus", Int, "N", "1", All, Used, "Number of virtual CPUs."),

@@ -2,7 +2,7 @@
 
 use super::Guests::{All, Hvm};
 use super::Kind::{Bool, Int, List, Str};
-use super::Status::{Ignored, Later};
+use super::Status::{Ignored, Later, NotOnKvm};
 use super::{key, KeyDef};
 
 #[rustfmt::skip]
@@ -29,7 +29,7 @@ pub(super) const MACHINE: &[KeyDef] = &[
     key("viridian", Int, "0|1", "0", Hvm, Later, "Interfaces that Windows expects of its own hypervisor."),
     key("timer_mode", Int, "0..3", "1", Hvm, Later, "What happens to timer ticks that the guest missed."),
     key("vpt_align", Int, "0|1", "1", Hvm, Later, "Align periodic timers with each other."),
-    key("oos", Int, "0|1", "1", Hvm, Ignored("there are no shadow page tables"), "Out-of-sync shadow page tables."),
+    key("oos", Int, "0|1", "1", Hvm, NotOnKvm("there are no shadow page tables"), "Out-of-sync shadow page tables."),
     key("xen_platform_pci", Int, "0|1", "1", Hvm, Later, "The PCI device by which guests find paravirtual drivers."),
     key("guest_os_type", Str, "NAME", "default", Hvm, Ignored("for ia64 only"), "Kind of guest system."),
     key("vhpt", Int, "N", "0", Hvm, Ignored("for ia64 only"), "Log of the page table's size."),

@@ -2,7 +2,7 @@
 
 use super::Guests::{All, Hvm, Pv};
 use super::Kind::{Bool, Int, List, Str, StrOrList};
-use super::Status::{Ignored, Later, Refused, Used};
+use super::Status::{Ignored, Later, NotOnKvm, Refused, Used};
 use super::{key, KeyDef};
 
 #[rustfmt::skip]
@@ -16,7 +16,7 @@ pub(super) const XL: &[KeyDef] = &[
     key("on_watchdog", Str, "ACTION", "destroy", All, Later, "When the guest's watchdog ends it."),
     key("on_soft_reset", Str, "ACTION", "soft-reset", All, Later, "When the guest asks for a soft reset."),
     key("max_grant_frames", Int, "N", "64", All, Later, "A limit of Xen's; the default is what a domain has."),
-    key("max_maptrack_frames", Int, "N", "1024", All, Later, "A limit of Xen's; the default is what a domain has."),
+    key("max_maptrack_frames", Int, "N", "1024", All, NotOnKvm("back ends map grants in their own processes, without a table of Xen's"), "A limit of Xen's; the default is what a domain has."),
     key("max_grant_version", Int, "N", "1", All, Later, "A limit of Xen's; the default is what a domain has."),
     key("max_event_channels", Int, "N", "131072", All, Later, "A limit of Xen's; the default is what a domain has."),
     key("seclabel", Str, "LABEL", "", All, Later, "Security label."),
@@ -39,7 +39,7 @@ pub(super) const XL: &[KeyDef] = &[
     key("vnuma", List, "LIST", "", All, Refused, "Virtual NUMA nodes."),
     key("driver_domain", Bool, "no|yes", "no", All, Refused, "The domain has back ends for others."),
     key("device_tree", Str, "FILE", "", Pv, Refused, "Partial device tree."),
-    key("pvshim", Bool, "no|yes", "no", Pv, Later, "Run in a shim of Xen; there is a monitor in each domain here anyway."),
+    key("pvshim", Bool, "no|yes", "no", Pv, NotOnKvm("there is no Xen to hide from; each domain has a monitor of its own"), "Run in a shim of Xen; there is a monitor in each domain here anyway."),
     key("nestedhvm", Bool, "no|yes", "", Hvm, Later, "xl's; of fully virtualised domains."),
     key("altp2m", Str, "MODE", "", Hvm, Later, "xl's; of fully virtualised domains."),
     key("firmware", Str, "NAME|FILE", "", Hvm, Later, "xl's; of fully virtualised domains."),

@@ -1,0 +1,162 @@
+//! `save`, `restore`, `migrate`, `suspend`, `resume`, `dump-core`, `vncviewer`: their words.
+
+use super::{number, planned, running_guest, word};
+use crate::cli::command::{Arity, Command, Group::Domain, Opt};
+use crate::cli::context::Context;
+use crate::cli::failure::{reason, Failure};
+use crate::cli::getopt::Parsed;
+use rustix::fs::{access, Access};
+use std::path::Path;
+
+const PAUSED: Opt = Opt::flag('p', "paused", "Do not unpause the domain.");
+
+#[rustfmt::skip]
+pub(super) const PLANNED: &[Command] = &[
+    Command {
+        options: &[
+            Opt::long_flag("autopass", "Give the viewer the password of the display."),
+            Opt::long_flag("vncviewer-autopass", "The same."),
+        ],
+        run: Some(vncviewer),
+        ..planned(Domain, "vncviewer", "[--[vncviewer-]autopass] <Domain>", "Open a VNC viewer on a domain's screen.", Arity::Any,
+            "domains have no screen; xm console has their text")
+    },
+    Command {
+        options: &[
+            Opt::flag('L', "live", "Dump the core without pausing the domain."),
+            Opt::flag('C', "crash", "Crash the domain afterwards."),
+            Opt::flag('R', "reset", "Reset the domain afterwards."),
+        ],
+        run: Some(dump_core),
+        ..planned(Domain, "dump-core", "[-L|--live] [-C|--crash] [-R|--reset] <Domain> [Filename]",
+            "Write the memory of a domain to a core file.", Arity::Any,
+            "no core file can be written; a guest that crashes leaves its registers and stack in the domain's log")
+    },
+    Command {
+        options: &[
+            Opt::flag('l', "live", "Let the domain run while its memory is copied."),
+            Opt::value('p', "port", "PORT", "Port of the other host's xend."),
+            Opt::value('n', "node", "NODE", "NUMA node of the other host."),
+            Opt::flag('s', "ssl", "Connect with TLS."),
+            Opt::flag('c', "change_home_server", "Move a managed domain's home, too."),
+            Opt::value('r', "resource", "MBIT", "Accepted without effect, as by xm 3.2."),
+        ],
+        run: Some(migrate),
+        ..planned(Domain, "migrate", "<Domain> <Host> [-l|--live] [-p|--port=PORT] [-n|--node=NODE] [-s|--ssl]",
+            "Move a domain to another host.", Arity::Any,
+            "a domain cannot leave its host; shut it down here and create it there")
+    },
+    Command {
+        options: &[PAUSED],
+        run: Some(restore),
+        ..planned(Domain, "restore", "<CheckpointFile> [-p|--paused]", "Restore a domain from a saved state.", Arity::Exact(1),
+            "the state of a domain cannot be read from a file; xm create starts it anew")
+    },
+    Command {
+        options: &[PAUSED],
+        run: Some(resume),
+        ..planned(Domain, "resume", "<Domain> [-p|--paused]", "Resume a managed domain that was suspended.", Arity::Any,
+            "no domain can be suspended, so there is none to resume; xm start starts it anew")
+    },
+    Command {
+        options: &[
+            Opt::flag('c', "checkpoint", "Leave the domain running afterwards."),
+            Opt::flag('f', "force", "Overwrite a file that is there."),
+        ],
+        run: Some(save),
+        ..planned(Domain, "save", "[-c|--checkpoint] [-f|--force] <Domain> <CheckpointFile>", "Save a domain's state to restore it later.",
+            Arity::Any, "the state of a domain cannot be written to a file; xm shutdown ends it properly")
+    },
+    Command {
+        run: Some(suspend),
+        ..planned(Domain, "suspend", "<Domain>", "Suspend a managed domain to disk.", Arity::Exact(1),
+            "the state of a domain cannot be written to disk; xm shutdown ends it properly")
+    },
+];
+
+fn vncviewer(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
+    if parsed.words.len() != 1 {
+        return Err(Failure::usage(
+            "No domain given (or several parameters specified)",
+        ));
+    }
+    super::check_domain(context, parsed)
+}
+
+fn dump_core(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
+    if parsed.has("crash") && parsed.has("reset") {
+        return Err(Failure::usage(
+            "You may not specify more than one '-CR' option",
+        ));
+    }
+    if !matches!(parsed.words.len(), 1 | 2) {
+        return Err(Failure::usage("Expects 1 or 2 argument(s)"));
+    }
+    let file = word(parsed, 1);
+    if Path::new(file).is_dir() {
+        return Err(Failure::message(format!(
+            "Cannot dump core in a directory: {file}"
+        )));
+    }
+    running_guest(context, parsed, 0, "dump core for")?;
+    Ok(0)
+}
+
+fn migrate(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
+    if parsed.words.len() != 2 {
+        return Err(Failure::usage("Invalid number of arguments"));
+    }
+    for option in ["port", "node", "resource"] {
+        parsed.value(option).map(number).transpose()?;
+    }
+    running_guest(context, parsed, 0, "migrate")?;
+    Ok(0)
+}
+
+fn restore(_: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
+    let file = word(parsed, 0);
+    match std::fs::File::open(file) {
+        Ok(_) => Ok(0),
+        Err(e) => Err(Failure::message(format!(
+            "xm restore: Unable to read file {file}: {}",
+            reason(&e)
+        ))),
+    }
+}
+
+fn resume(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
+    if parsed.words.len() != 1 {
+        return Err(Failure::usage("Wrong number of parameters"));
+    }
+    let domain = context.domain(word(parsed, 0))?;
+    match domain.domid {
+        Some(_) => Err(Failure::message(
+            "Cannot resume domain that is not suspended.",
+        )),
+        None => Ok(0),
+    }
+}
+
+fn save(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
+    if parsed.words.len() != 2 {
+        return Err(Failure::usage("Wrong number of parameters"));
+    }
+    let file = word(parsed, 1);
+    let parent = match Path::new(file).parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    if let Err(e) = access(parent, Access::WRITE_OK) {
+        return Err(Failure::message(format!(
+            "xm save: Unable to create file {file}: {}",
+            reason(&e.into())
+        )));
+    }
+    running_guest(context, parsed, 0, "save")?;
+    Ok(0)
+}
+
+fn suspend(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
+    running_guest(context, parsed, 0, "suspend")?;
+    Ok(0)
+}
