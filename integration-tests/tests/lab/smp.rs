@@ -5,6 +5,8 @@ use noxen_integration_tests::assets::Flavour;
 use noxen_integration_tests::guest::Domain;
 use noxen_integration_tests::memory::Cop;
 use noxen_integration_tests::node::Node;
+use noxen_integration_tests::process::open_files;
+use noxen_integration_tests::wait::until;
 use noxen_xend_api::paths::Paths;
 use noxen_xend_api::{Client, Request};
 use std::time::Duration;
@@ -71,7 +73,7 @@ fn thousand_pauses_do_no_harm_to_a_busy_guest() {
     console.send("storm 4 1000000 & \n").unwrap();
     console.expect("# ", LIMIT).unwrap();
     let vmm = node.only_vmm();
-    let files = noxen_integration_tests::process::open_files(vmm.pid);
+    let files = open_files(vmm.pid);
     // toolctl's own requests, without two thousand starts of a program.
     let mut xend = Client::connect(&Paths::under(node.root())).unwrap();
     let domain = || "pauses".to_owned();
@@ -81,10 +83,11 @@ fn thousand_pauses_do_no_harm_to_a_busy_guest() {
         xend.ask_ok(&Request::Unpause { domain: domain() })
             .unwrap_or_else(|error| panic!("unpause {cycle}: {error}"));
     }
-    assert_eq!(
-        noxen_integration_tests::process::open_files(vmm.pid),
-        files,
-        "descriptors leak"
+    // A connection may be open at the moment of either count, so a leak shows only in what stays.
+    until(
+        "noxen-vmm to have no more files open than before",
+        LIMIT,
+        || (open_files(vmm.pid) <= files).then_some(()),
     );
     console.send("\n").unwrap();
     console.run("kill %1; wait; true", LIMIT).unwrap();
