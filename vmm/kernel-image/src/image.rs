@@ -475,3 +475,24 @@ impl fmt::Display for KernelImage {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BASE: u64 = 0xffff_ffff_0000_0000;
+
+    #[test]
+    fn image_spans_64_gib_and_not_a_byte_more() {
+        assert!(Space::new(Class::Elf64, PAGE, 0, MAX_SPAN).is_ok());
+        let error = Space::new(Class::Elf64, PAGE, 0, MAX_SPAN + 1)
+            .err()
+            .unwrap();
+        assert!(
+            error.to_string().contains("larger than any kernel"),
+            "{error}"
+        );
+        // Whatever its offset, and without a wrap.
+        assert!(Space::new(Class::Elf64, BASE, 0, 2 << 32).is_err());
+    }
+}

@@ -177,3 +177,66 @@ fn is_transient(error: &io::Error) -> bool {
         io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use noxen_control::ShutdownReason;
+    use std::io::Read;
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::SocketAddr;
+
+    /// A server on an address that no file stands for.
+    fn server(name: &str) -> (Server, SocketAddr) {
+        let name = format!("noxen-control-{}-{name}", std::process::id());
+        let address = SocketAddr::from_abstract_name(name).unwrap();
+        let listener = UnixListener::bind_addr(&address).unwrap();
+        (Server::new(listener).unwrap(), address)
+    }
+
+    #[test]
+    fn seventeenth_connection_is_closed_at_once() {
+        let (mut server, address) = server("connections");
+        let mut peers: Vec<UnixStream> = (0..=MAX_CONNECTIONS)
+            .map(|_| UnixStream::connect_addr(&address).unwrap())
+            .collect();
+        server.accept();
+        assert_eq!(server.connections().len(), MAX_CONNECTIONS);
+        let mut one_too_many = peers.pop().unwrap();
+        assert_eq!(one_too_many.read(&mut [0; 1]).unwrap(), 0);
+        // Room again when one of them has gone.
+        server.connections[0].dead = true;
+        assert!(!server.flush());
+        let _next = UnixStream::connect_addr(&address).unwrap();
+        server.accept();
+        assert_eq!(server.connections().len(), MAX_CONNECTIONS);
+    }
+
+    #[test]
+    fn subscriber_that_reads_nothing_is_cut_off_and_the_others_are_not() {
+        let (mut server, address) = server("unread");
+        let _silent = UnixStream::connect_addr(&address).unwrap();
+        let mut reader = UnixStream::connect_addr(&address).unwrap();
+        reader.set_nonblocking(true).unwrap();
+        server.accept();
+        for connection in &mut server.connections {
+            connection.subscribed = true;
+        }
+        let event = Event::Shutdown {
+            reason: ShutdownReason::Crash,
+            detail: Some("x".repeat(1000)),
+        };
+        let (mut sent, mut buffer) = (0, vec![0; 1 << 16]);
+        while server.connections().len() == 2 {
+            assert!(sent < 2 * MAX_UNREAD, "nobody was cut off");
+            server.broadcast(&event);
+            server.flush();
+            sent += serde_json::to_vec(&event).unwrap().len() + 1;
+            let _ = reader.read(&mut buffer);
+        }
+        // The kernel's own buffer for the socket comes on top.
+        assert!(sent >= MAX_UNREAD);
+        assert_eq!(server.connections().len(), 1);
+        assert!(!server.connections()[0].dead);
+    }
+}

@@ -169,15 +169,7 @@ pub fn run_command(args: &[String]) -> Result<u8> {
 /// Runs `spec`; its exit status, [`TIMED_OUT`] or [`LAB_FAILED`].
 pub fn run(spec: &Spec) -> Result<u8> {
     let run_dir = RunDir::create()?;
-    let status = match host_kvm() {
-        // Virtual time is QEMU's to give.
-        _ if spec.icount => in_qemu(spec, &run_dir, "deterministic time was asked for"),
-        Ok(kind) => {
-            eprintln!("lab: on this host, whose CPU has {kind} and whose /dev/kvm opens");
-            direct::run(spec, &run_dir)
-        }
-        Err(why) => in_qemu(spec, &run_dir, &why),
-    };
+    let status = on(spec, &run_dir);
     if let Some(dir) = &spec.keep_out {
         for entry in std::fs::read_dir(run_dir.out())? {
             let path = entry?.path();
@@ -191,6 +183,19 @@ pub fn run(spec: &Spec) -> Result<u8> {
         run_dir.tidy();
     }
     status
+}
+
+/// Runs `spec` where it can be run.
+fn on(spec: &Spec, run_dir: &RunDir) -> Result<u8> {
+    match host_kvm() {
+        // Virtual time is QEMU's to give.
+        _ if spec.icount => in_qemu(spec, run_dir, "deterministic time was asked for"),
+        Ok(kind) => {
+            eprintln!("lab: on this host, whose CPU has {kind} and whose /dev/kvm opens");
+            direct::run(spec, run_dir)
+        }
+        Err(why) => in_qemu(spec, run_dir, &why),
+    }
 }
 
 fn in_qemu(spec: &Spec, run_dir: &RunDir, why: &str) -> Result<u8> {
@@ -270,5 +275,27 @@ mod tests {
     fn no_command_is_refused() {
         assert!(parse(&words("--vcpus 2 --")).is_err());
         assert!(parse(&[]).is_err());
+    }
+
+    /// Whether a process holds `word` in its command line.
+    fn is_running(word: &str) -> bool {
+        std::fs::read_dir("/proc").unwrap().flatten().any(|entry| {
+            std::fs::read(entry.path().join("cmdline"))
+                .is_ok_and(|line| String::from_utf8_lossy(&line).contains(word))
+        })
+    }
+
+    #[test]
+    fn lab_over_its_time_limit_ends_with_124_and_leaves_no_process() {
+        // A number that no other process has in its command line; the host's part of the lab has the run's directory.
+        let seconds = format!("31{}", std::process::id());
+        let mut spec = Spec::new(vec!["sleep".to_owned(), seconds.clone()]);
+        (spec.timeout, spec.mem_mib) = (Duration::from_secs(2), 512);
+        let run_dir = RunDir::create().unwrap();
+        let status = on(&spec, &run_dir).unwrap();
+        assert_eq!(status, TIMED_OUT);
+        assert!(!is_running(&seconds));
+        assert!(!is_running(&run_dir.path.display().to_string()));
+        std::fs::remove_dir_all(&run_dir.path).unwrap();
     }
 }

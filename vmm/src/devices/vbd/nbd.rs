@@ -54,10 +54,20 @@ struct Stream {
 impl Nbd {
     /// Asks the server at the other end of `socket` for `export`.
     pub fn open(socket: File, export: &str, readonly: bool) -> Result<Nbd, String> {
-        set_timeouts(&socket, Some(GREETING)).map_err(|error| error.to_string())?;
+        Nbd::open_within(GREETING, socket, export, readonly)
+    }
+
+    /// The same with `limit` for each answer.
+    fn open_within(
+        limit: Duration,
+        socket: File,
+        export: &str,
+        readonly: bool,
+    ) -> Result<Nbd, String> {
+        set_timeouts(&socket, Some(limit)).map_err(|error| error.to_string())?;
         let (size, flags) = negotiate(&socket, export).map_err(|error| match error.kind() {
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-                format!("the NBD server said nothing for {} s", GREETING.as_secs())
+                format!("the NBD server said nothing for {} s", limit.as_secs_f64())
             }
             _ => format!("the NBD server does not serve {export:?}: {error}"),
         })?;

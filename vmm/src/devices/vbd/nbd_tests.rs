@@ -144,6 +144,18 @@ fn peer_that_speaks_something_else_is_refused() {
     assert!(line.contains("greeting"), "{line}");
 }
 
+#[test]
+fn server_that_falls_silent_is_given_up() {
+    // Nothing at all, and a greeting without what has to follow.
+    for said in [&b""[..], b"NBDMAGICIHAVEOPT\0\x01"] {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        theirs.write_all(said).unwrap();
+        let socket = File::from(OwnedFd::from(ours));
+        let line = Nbd::open_within(Duration::from_millis(100), socket, "", false).unwrap_err();
+        assert_eq!(line, "the NBD server said nothing for 0.1 s");
+    }
+}
+
 /// Ends a server, whose process is ours.
 struct Child(std::process::Child);
 
