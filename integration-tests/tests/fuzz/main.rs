@@ -224,6 +224,27 @@ fn sxp_of_any_text_returns_and_reads_back() {
 }
 
 #[test]
+fn saved_image_of_any_bytes_is_read_or_refused() {
+    fuzz(
+        "saved_image",
+        &[
+            targets::images::seed(),
+            br#"{"tsc":1,"tsc_khz":1,"host_ns":1}"#.to_vec(),
+        ],
+        &[
+            b"UNIT",
+            b"MEMO",
+            b"END.",
+            b"\0\0\0\0",
+            b"{",
+            b"\"",
+            b"9999999999999999999",
+            b"[[[",
+        ],
+    );
+}
+
+#[test]
 fn disk_ring_of_any_contents_returns() {
     fuzz(
         "disk_ring",

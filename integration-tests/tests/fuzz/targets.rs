@@ -7,6 +7,8 @@
 
 #[path = "disks.rs"]
 pub mod disks;
+#[path = "images.rs"]
+pub mod images;
 #[path = "rings.rs"]
 pub mod rings;
 
@@ -18,12 +20,13 @@ pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
 #[allow(dead_code)] // libFuzzer's programs use one each.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
     ("kernel_file", kernel_file),
     ("kernel_elf", kernel_elf),
     ("xenstore_wire", xenstore_wire),
     ("xm_config", xm_config),
     ("sxp", sxp),
+    ("saved_image", images::saved),
     ("disk_ring", disks::ring),
     ("netif_rings", rings::netif),
     ("event_rings", rings::events),

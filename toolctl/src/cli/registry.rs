@@ -3,7 +3,7 @@
 use super::command::{Command, Group};
 use crate::commands::{
     api_only, config, console, cpupool, create, debug_keys, delete, destroy, device, dmesg, domid,
-    domname, domstate, gen, help, info, list, log, mem_max, mem_set, new, no_devices, pause,
+    domname, domstate, gen, help, image, info, list, log, mem_max, mem_set, new, no_devices, pause,
     planned, reboot, rename, reset, sched_credit, sched_sedf, serve, shell, shutdown, start, sysrq,
     top, trigger, unpause, uptime, vcpu_list, vcpu_pin, vcpu_set,
 };
@@ -119,6 +119,7 @@ const ENTRIES: &[Entry] = &[
     Built(&api_only::NETWORK_DEL),
     Built(&api_only::NETWORK_SHOW),
     Built(&config::COMMAND),
+    Built(&image::COMMAND),
     Built(&gen::COMMAND),
 ];
 

@@ -15,6 +15,7 @@ pub mod domname;
 pub mod domstate;
 pub mod gen;
 pub mod help;
+pub mod image;
 pub mod info;
 pub mod list;
 pub mod log;

@@ -1,0 +1,160 @@
+//! Reading an image, from front to back, each record checked before it is handed out.
+//!
+//! ```text
+//!   Reader::open -> next() -> Unit | Memory ... -> None: the end mark was right and nothing follows
+//! ```
+//! A caller that stops before `None` has not seen the whole image and must not use what it has.
+
+use crate::error::{printable, ImageError};
+use crate::header::{self, Header};
+use crate::record::{checksum, Head, Kind, MEMORY_HEAD};
+use crate::write::{Totals, VERSION};
+use crate::PAGE;
+use std::collections::BTreeMap;
+use std::io::Read;
+
+/// One record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// A part of the state; [`crate::State`] takes it.
+    Unit {
+        /// Which.
+        name: String,
+        /// Version of its structure.
+        version: u32,
+        /// JSON.
+        body: Vec<u8>,
+    },
+    /// Pages.
+    Memory {
+        /// Which memory.
+        space: String,
+        /// Where in it, bytes.
+        offset: u64,
+        /// What is there: whole pages, at least one.
+        bytes: Vec<u8>,
+    },
+}
+
+/// An image that is being read.
+#[derive(Debug)]
+pub struct Reader<R> {
+    input: R,
+    config: String,
+    header: Header,
+    totals: Totals,
+    /// Where the next record of each memory may begin.
+    next: BTreeMap<String, u64>,
+    ended: bool,
+}
+
+impl<R: Read> Reader<R> {
+    /// Reads the beginning.
+    pub fn open(mut input: R) -> Result<Reader<R>, ImageError> {
+        let (config, header) = header::read(&mut input)?;
+        Ok(Reader {
+            input,
+            config,
+            header,
+            totals: Totals::default(),
+            next: BTreeMap::new(),
+            ended: false,
+        })
+    }
+
+    /// The configuration, an S-expression.
+    pub fn config(&self) -> &str {
+        &self.config
+    }
+
+    /// Who wrote it, and when.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// What has been read so far.
+    pub fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    /// The next record; none at the end.
+    #[allow(clippy::should_implement_trait)] // An iterator's error would not end it.
+    pub fn next(&mut self) -> Result<Option<Record>, ImageError> {
+        if self.ended {
+            return Ok(None);
+        }
+        let head = Head::read(&mut self.input)?;
+        let what = head.kind.what();
+        let name = header::bytes(&mut self.input, u64::from(head.name), u64::MAX, what)?;
+        let body = header::bytes(&mut self.input, u64::from(head.body), u64::MAX, what)?;
+        if checksum(&name, &[&body]) != head.sum {
+            return Err(ImageError::Damaged { what });
+        }
+        let name = printable(&name);
+        if head.kind != Kind::Unit && head.version != VERSION {
+            return Err(ImageError::UnknownUnit {
+                name: what.into(),
+                version: head.version,
+                writer: self.header.writer.clone(),
+            });
+        }
+        match head.kind {
+            Kind::Unit => {
+                self.totals.units += 1;
+                Ok(Some(Record::Unit {
+                    name,
+                    version: head.version,
+                    body,
+                }))
+            }
+            Kind::Memory => self.memory(name, body).map(Some),
+            Kind::End => self.end(&body).map(|()| None),
+        }
+    }
+
+    fn memory(&mut self, space: String, mut body: Vec<u8>) -> Result<Record, ImageError> {
+        let wrong =
+            |reason: &str| ImageError::Structure(format!("a record of memory {space:?} {reason}"));
+        let offset = body
+            .first_chunk::<MEMORY_HEAD>()
+            .map(|bytes| u64::from_le_bytes(*bytes))
+            .ok_or_else(|| wrong("has no offset"))?;
+        body.drain(..MEMORY_HEAD);
+        let length = body.len() as u64;
+        if length == 0 || !length.is_multiple_of(PAGE) || !offset.is_multiple_of(PAGE) {
+            return Err(wrong("is not of whole pages"));
+        }
+        let end = offset
+            .checked_add(length)
+            .ok_or_else(|| wrong("lies beyond all memory"))?;
+        let next = self.next.entry(space.clone()).or_default();
+        if offset < *next {
+            return Err(wrong("lies before the one before it"));
+        }
+        *next = end;
+        self.totals.chunks += 1;
+        self.totals.memory += length;
+        Ok(Record::Memory {
+            space,
+            offset,
+            bytes: body,
+        })
+    }
+
+    fn end(&mut self, body: &[u8]) -> Result<(), ImageError> {
+        let totals: Totals = serde_json::from_slice(body)
+            .map_err(|error| ImageError::Structure(format!("its end mark: {error}")))?;
+        if totals != self.totals {
+            return Err(ImageError::Structure(format!(
+                "its end mark counts {totals:?}, read were {:?}",
+                self.totals
+            )));
+        }
+        let mut more = [0];
+        if self.input.read(&mut more).map_err(ImageError::Io)? != 0 {
+            return Err(ImageError::Structure("there is more after its end".into()));
+        }
+        self.ended = true;
+        Ok(())
+    }
+}

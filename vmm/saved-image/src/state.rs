@@ -1,0 +1,303 @@
+//! The parts of a domain's state, as they are written. Other types than those that run: what is saved is an
+//! interface of its own, and changes only with its version.
+//!
+//! ```text
+//!   domain, clock, vcpu (one each), console, store   -- all before the first memory record --> State::read
+//! ```
+//! A field that is missing, unknown or of another type is an error; so is a part that comes twice.
+
+use crate::error::ImageError;
+use crate::read::{Reader, Record};
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::io::Read;
+
+/// Most vCPUs of an image.
+pub const MAX_VCPUS: usize = 32;
+/// Most watches of a guest on the store.
+pub const MAX_WATCHES: usize = 8192;
+
+/// A part with a name and a version.
+pub trait Unit: Serialize + DeserializeOwned {
+    /// Its name in the file.
+    const NAME: &'static str;
+    /// Version of its structure.
+    const VERSION: u32;
+}
+
+/// Bytes, in hexadecimal digits.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bytes(pub Vec<u8>);
+
+impl Serialize for Bytes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let text: String = self
+            .0
+            .iter()
+            .flat_map(|byte| [byte >> 4, byte & 15])
+            .map(|digit| char::from(DIGITS[usize::from(digit)]))
+            .collect();
+        serializer.serialize_str(&text)
+    }
+}
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let digit = |c: u8| char::from(c).to_digit(16).map(|digit| digit as u8);
+        let pairs = text.as_bytes().chunks(2);
+        pairs
+            .map(|pair| match pair {
+                [high, low] => Some(digit(*high)? << 4 | digit(*low)?),
+                _ => None,
+            })
+            .collect::<Option<Vec<u8>>>()
+            .map(Bytes)
+            .ok_or_else(|| D::Error::custom("not bytes in hexadecimal digits"))
+    }
+}
+
+/// What the domain is and how it lies in memory.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Domain {
+    /// Domain id that it had.
+    pub domid: u32,
+    /// Frames at boot.
+    pub boot_pages: u64,
+    /// Most frames, ever: bytes of the memory "ram", in pages.
+    pub max_pages: u64,
+    /// vCPUs.
+    pub vcpus: u32,
+    /// Number of the rule by which the monitor's region is laid out.
+    pub layout: u32,
+    /// Bytes of the monitor's image in memory, which the layout depends on.
+    pub image_size: u64,
+    /// Bytes of the memory "monitor".
+    pub region_size: u64,
+    /// Version of the interface between monitor and noxen-vmm.
+    pub monitor_abi: u32,
+    /// Machine frames of the two rings.
+    pub store_mfn: u64,
+    /// See `store_mfn`.
+    pub console_mfn: u64,
+    /// CPU features that the guest may have found: it runs only where all of them are.
+    pub features: Vec<Feature>,
+}
+
+/// Bits of one register of a CPUID leaf.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Feature {
+    /// Leaf.
+    pub leaf: u32,
+    /// Subleaf.
+    pub subleaf: u32,
+    /// `eax`, `ebx`, `ecx` or `edx`.
+    pub register: String,
+    /// The bits.
+    pub bits: u32,
+}
+
+/// When it was saved, on both clocks.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Clock {
+    /// The guest's time-stamp counter.
+    pub tsc: u64,
+    /// Its rate.
+    pub tsc_khz: u32,
+    /// Nanoseconds since the epoch by the host's clock, at the same moment.
+    pub host_ns: u64,
+}
+
+/// A vCPU: KVM's own structures (linux/kvm.h, asm/kvm.h of x86), which are a stable interface, as bytes.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Vcpu {
+    /// Which.
+    pub id: u32,
+    /// struct kvm_regs.
+    pub regs: Bytes,
+    /// struct kvm_sregs.
+    pub sregs: Bytes,
+    /// struct kvm_xsave.
+    pub xsave: Bytes,
+    /// struct kvm_xcrs; empty where the CPU has no XSAVE.
+    pub xcrs: Bytes,
+    /// struct kvm_debugregs.
+    pub debug: Bytes,
+    /// struct kvm_lapic_state.
+    pub lapic: Bytes,
+    /// struct kvm_vcpu_events.
+    pub events: Bytes,
+    /// KVM_MP_STATE_*.
+    pub mp_state: u32,
+    /// Model-specific registers but the time-stamp counter, in the order in which they are to be set.
+    pub msrs: Vec<(u32, u64)>,
+}
+
+/// The console: what lies in noxen-vmm between the guest's ring and the terminal.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Console {
+    /// What the guest wrote and nobody has read.
+    pub output: Bytes,
+    /// What was typed and the guest has not taken.
+    pub input: Bytes,
+}
+
+/// The guest's conversation with xenstored, at a moment without open requests and transactions.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Store {
+    /// Its watches.
+    pub watches: Vec<Watch>,
+    /// Bytes for the guest that its ring has no room for yet.
+    pub to_guest: Bytes,
+    /// The beginning of a request.
+    pub from_guest: Bytes,
+}
+
+/// A watch, in the guest's words.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Watch {
+    /// Path, or an event's name.
+    pub path: Bytes,
+    /// Token.
+    pub token: Bytes,
+}
+
+macro_rules! units {
+    ($($unit:ident $name:literal $version:literal)*) => {
+        $(impl Unit for $unit {
+            const NAME: &'static str = $name;
+            const VERSION: u32 = $version;
+        })*
+    };
+}
+
+units! {
+    Domain "domain" 1
+    Clock "clock" 1
+    Vcpu "vcpu" 1
+    Console "console" 1
+    Store "store" 1
+}
+
+/// All parts of a domain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    /// What it is.
+    pub domain: Domain,
+    /// When.
+    pub clock: Clock,
+    /// By id, each there.
+    pub vcpus: Vec<Vcpu>,
+    /// Console.
+    pub console: Console,
+    /// Store; none for a domain that had no connection to one.
+    pub store: Option<Store>,
+}
+
+#[derive(Default)]
+struct Parts {
+    domain: Option<Domain>,
+    clock: Option<Clock>,
+    vcpus: Vec<Vcpu>,
+    console: Option<Console>,
+    store: Option<Store>,
+}
+
+impl State {
+    /// Reads the parts; also gives the first memory record, if there is one.
+    pub fn read<R: Read>(reader: &mut Reader<R>) -> Result<(State, Option<Record>), ImageError> {
+        let writer = reader.header().writer.clone();
+        let mut parts = Parts::default();
+        loop {
+            match reader.next()? {
+                Some(Record::Unit {
+                    name,
+                    version,
+                    body,
+                }) => parts.take(&name, version, &body, &writer)?,
+                rest => return Ok((parts.whole()?, rest)),
+            }
+        }
+    }
+}
+
+impl Parts {
+    fn take(
+        &mut self,
+        name: &str,
+        version: u32,
+        body: &[u8],
+        writer: &str,
+    ) -> Result<(), ImageError> {
+        match (name, version) {
+            (Domain::NAME, Domain::VERSION) => once(&mut self.domain, body, writer),
+            (Clock::NAME, Clock::VERSION) => once(&mut self.clock, body, writer),
+            (Console::NAME, Console::VERSION) => once(&mut self.console, body, writer),
+            (Store::NAME, Store::VERSION) => {
+                once(&mut self.store, body, writer)?;
+                let watches = self.store.as_ref().map_or(0, |s| s.watches.len());
+                if watches > MAX_WATCHES {
+                    return Err(structure("it has more watches than a guest can have"));
+                }
+                Ok(())
+            }
+            (Vcpu::NAME, Vcpu::VERSION) => {
+                if self.vcpus.len() >= MAX_VCPUS {
+                    return Err(structure("it has more vCPUs than a domain can have"));
+                }
+                self.vcpus.push(parse(body, writer)?);
+                Ok(())
+            }
+            _ => Err(ImageError::UnknownUnit {
+                name: name.to_owned(),
+                version,
+                writer: writer.to_owned(),
+            }),
+        }
+    }
+
+    fn whole(mut self) -> Result<State, ImageError> {
+        let missing = |name: &str| structure(&format!("its part {name:?} is missing"));
+        let domain = self.domain.ok_or_else(|| missing(Domain::NAME))?;
+        self.vcpus.sort_by_key(|vcpu| vcpu.id);
+        let ids = self.vcpus.iter().map(|vcpu| vcpu.id);
+        if !ids.eq(0..domain.vcpus) {
+            return Err(structure("it does not have each of its vCPUs once"));
+        }
+        Ok(State {
+            domain,
+            clock: self.clock.ok_or_else(|| missing(Clock::NAME))?,
+            vcpus: self.vcpus,
+            console: self.console.ok_or_else(|| missing(Console::NAME))?,
+            store: self.store,
+        })
+    }
+}
+
+fn structure(text: &str) -> ImageError {
+    ImageError::Structure(text.to_owned())
+}
+
+fn parse<U: Unit>(body: &[u8], writer: &str) -> Result<U, ImageError> {
+    serde_json::from_slice(body).map_err(|error| ImageError::Unit {
+        name: U::NAME.to_owned(),
+        writer: writer.to_owned(),
+        reason: error.to_string(),
+    })
+}
+
+fn once<U: Unit>(place: &mut Option<U>, body: &[u8], writer: &str) -> Result<(), ImageError> {
+    if place.is_some() {
+        return Err(structure(&format!("its part {:?} comes twice", U::NAME)));
+    }
+    *place = Some(parse(body, writer)?);
+    Ok(())
+}

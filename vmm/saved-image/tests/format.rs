@@ -1,0 +1,208 @@
+//! What is written is what is read, and anything else is refused by its name.
+
+mod support;
+
+use noxen_saved_image::record::LENGTH;
+use noxen_saved_image::{ImageError, Reader, Record, State, Writer};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use support::{header, image, pages, state, CONFIG};
+
+type Pages = BTreeMap<u64, Vec<u8>>;
+
+/// Reads all of it: the state, and the pages by offset.
+fn read(bytes: &[u8]) -> Result<(State, Pages), ImageError> {
+    let mut reader = Reader::open(bytes)?;
+    assert_eq!(reader.config(), CONFIG);
+    let (state, mut record) = State::read(&mut reader)?;
+    let mut pages = Pages::new();
+    while let Some(now) = record {
+        match now {
+            Record::Memory { offset, bytes, .. } => {
+                for (n, page) in (0u64..).zip(bytes.chunks(4096)) {
+                    pages.insert(offset + n * 4096, page.to_vec());
+                }
+            }
+            Record::Unit { name, .. } => panic!("unit {name} after memory"),
+        }
+        record = reader.next()?;
+    }
+    Ok((state, pages))
+}
+
+fn line(bytes: &[u8]) -> String {
+    let text = read(bytes).expect_err("it was read").to_string();
+    assert!(!text.contains('\n'), "{text:?}");
+    text
+}
+
+#[test]
+fn what_was_written_is_read_and_zero_pages_are_left_out() {
+    let bytes = image(&state(), &pages());
+    let (got, memory) = read(&bytes).unwrap();
+    assert_eq!(got, state());
+    assert_eq!(memory.keys().collect::<Vec<_>>(), [&(8192 + 4096)]);
+    assert!(memory.values().all(|page| page.iter().all(|b| *b == 0x5a)));
+}
+
+/// The golden file: what this version wrote when the format was made. It must be read for ever, and the same
+/// state must still be written as the same bytes.
+#[test]
+fn golden_file_of_format_1_is_read_and_written_again() {
+    let golden = include_bytes!("golden/format-1.img");
+    let (got, memory) = read(golden).unwrap();
+    assert_eq!((got, memory.len()), (state(), 1));
+    assert!(
+        image(&state(), &pages()) == golden,
+        "the format has changed: raise its version"
+    );
+}
+
+#[test]
+fn every_shortened_image_is_refused() {
+    let bytes = image(&state(), &pages());
+    for length in 0..bytes.len() {
+        assert!(line(&bytes[..length]).contains("not a valid guest state file"));
+    }
+}
+
+#[test]
+fn every_changed_byte_is_noticed_but_in_the_configuration() {
+    let bytes = image(&state(), &pages());
+    let config = 20..20 + CONFIG.len();
+    for at in (0..bytes.len()).filter(|at| !config.contains(at)) {
+        let mut changed = bytes.clone();
+        changed[at] ^= 0x40;
+        assert!(read(&changed).is_err(), "byte {at}");
+    }
+}
+
+#[test]
+fn foreign_files_are_named() {
+    assert!(line(b"#!/bin/sh\nexit 0 # and more").contains("found \"#!/bin/sh.exit 0\""));
+    assert!(line(b"").contains("signature"));
+    let mut xen = b"LinuxGuestRecord".to_vec();
+    xen.extend_from_slice(&(CONFIG.len() as u32).to_be_bytes());
+    xen.extend_from_slice(CONFIG.as_bytes());
+    xen.extend_from_slice(&65536u64.to_le_bytes());
+    assert!(line(&xen).contains("saved by Xen"));
+    let mut long = b"LinuxGuestRecord".to_vec();
+    long.extend_from_slice(&[0xff; 4]);
+    assert!(line(&long).contains("4294967295"));
+}
+
+#[test]
+fn image_that_needs_a_later_reader_says_who_wrote_it() {
+    let mut future = header();
+    (future.format, future.reader, future.writer) = (7, 5, "noxen-vmm 9.9".into());
+    let bytes = Writer::begin(Vec::new(), CONFIG, &future)
+        .unwrap()
+        .end()
+        .unwrap()
+        .0;
+    let text = line(&bytes);
+    for word in ["noxen-vmm 9.9", "format 7", "format 5", "up to 1"] {
+        assert!(text.contains(word), "{text}");
+    }
+    // A later writer whose files older readers can do with is no reason to refuse.
+    future.reader = 1;
+    let bytes = Writer::begin(Vec::new(), CONFIG, &future)
+        .unwrap()
+        .end()
+        .unwrap()
+        .0;
+    assert!(line(&bytes).contains("\"domain\" is missing"));
+}
+
+/// A unit as a later version would have it.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Later {}
+
+impl noxen_saved_image::Unit for Later {
+    const NAME: &'static str = "vcpu";
+    const VERSION: u32 = 2;
+}
+
+#[test]
+fn unit_of_an_unknown_version_is_named_with_its_writer() {
+    let mut writer = Writer::begin(Vec::new(), CONFIG, &header()).unwrap();
+    writer.unit(&Later {}).unwrap();
+    let text = line(&writer.end().unwrap().0);
+    assert!(
+        text.contains("\"vcpu\" of version 2") && text.contains("noxen-vmm 0.1.0"),
+        "{text}"
+    );
+}
+
+#[test]
+fn parts_that_are_missing_or_come_twice_are_named() {
+    let mut twice = state();
+    twice.vcpus[1].id = 0;
+    assert!(line(&image(&twice, &[])).contains("vCPUs"));
+    let mut writer = Writer::begin(Vec::new(), CONFIG, &header()).unwrap();
+    writer.unit(&state().clock).unwrap();
+    writer.unit(&state().clock).unwrap();
+    assert!(line(&writer.end().unwrap().0).contains("\"clock\" comes twice"));
+}
+
+#[test]
+fn bytes_after_the_end_are_refused() {
+    let mut bytes = image(&state(), &[]);
+    bytes.push(0);
+    assert!(line(&bytes).contains("more after its end"));
+}
+
+#[test]
+fn memory_out_of_order_is_refused() {
+    let page = vec![1; 4096];
+    let bytes = image(&state(), &[(8192, page.clone()), (8192, page)]);
+    assert!(line(&bytes).contains("before the one before it"));
+}
+
+#[test]
+fn promised_lengths_take_no_memory() {
+    // A head that promises a unit of 16 MiB, and one that promises 4 GiB, with nothing behind them.
+    let start = Writer::begin(Vec::new(), CONFIG, &header())
+        .unwrap()
+        .end()
+        .unwrap()
+        .0;
+    let records = start.len() - LENGTH - br#"{"units":0,"chunks":0,"memory":0}"#.len();
+    for (length, word) in [
+        (16u32 << 20, "ends in the middle"),
+        (u32::MAX, "the most is"),
+    ] {
+        let head = noxen_saved_image::record::Head {
+            kind: noxen_saved_image::record::Kind::Unit,
+            version: 1,
+            name: 0,
+            body: length,
+            sum: 0,
+        };
+        let mut bytes = start[..records].to_vec();
+        bytes.extend_from_slice(&head.encode());
+        assert!(line(&bytes).contains(word));
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_pages_come_back(runs in prop::collection::vec((0u64..40, prop::collection::vec(any::<bool>(), 1..90)), 0..4)) {
+        let mut at = 0;
+        let mut pages = Vec::new();
+        let mut wanted = Pages::new();
+        for (gap, filled) in runs {
+            at += gap * 4096;
+            let mut bytes = vec![0u8; filled.len() * 4096];
+            for (n, page) in bytes.chunks_mut(4096).enumerate().filter(|(n, _)| filled[*n]) {
+                page[(n * 7) % 4096] = 1 + n as u8;
+                wanted.insert(at + n as u64 * 4096, page.to_vec());
+            }
+            let length = bytes.len() as u64;
+            pages.push((at, bytes));
+            at += length;
+        }
+        let (_, got) = read(&image(&state(), &pages)).unwrap();
+        prop_assert!(got == wanted);
+    }
+}

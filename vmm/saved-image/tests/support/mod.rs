@@ -1,0 +1,93 @@
+//! An image to write, and one that a version of before has written.
+
+use noxen_saved_image::state::{Bytes, Clock, Console, Domain, Feature, State, Store, Vcpu, Watch};
+use noxen_saved_image::{Header, Writer};
+
+pub const CONFIG: &str = "(domain (name saved) (memory 1))";
+
+pub fn header() -> Header {
+    Header {
+        format: 1,
+        reader: 1,
+        writer: "noxen-vmm 0.1.0".into(),
+        created: 1_700_000_000,
+    }
+}
+
+pub fn state() -> State {
+    let vcpu = |id: u32| Vcpu {
+        id,
+        regs: Bytes(vec![id as u8; 4]),
+        sregs: Bytes(vec![2; 3]),
+        xsave: Bytes(vec![3; 2]),
+        xcrs: Bytes(Vec::new()),
+        debug: Bytes(vec![5]),
+        lapic: Bytes(vec![6]),
+        events: Bytes(vec![7]),
+        mp_state: 0,
+        msrs: vec![(0xc000_0080, 0xd01)],
+    };
+    State {
+        domain: Domain {
+            domid: 3,
+            boot_pages: 256,
+            max_pages: 256,
+            vcpus: 2,
+            layout: 1,
+            image_size: 4096,
+            region_size: 8192,
+            monitor_abi: 1,
+            store_mfn: 17,
+            console_mfn: 18,
+            features: vec![Feature {
+                leaf: 1,
+                subleaf: 0,
+                register: "ecx".into(),
+                bits: 1,
+            }],
+        },
+        clock: Clock {
+            tsc: 1 << 40,
+            tsc_khz: 2_000_000,
+            host_ns: 1_700_000_000_000_000_000,
+        },
+        vcpus: vec![vcpu(0), vcpu(1)],
+        console: Console {
+            output: Bytes(b"login: ".to_vec()),
+            input: Bytes(Vec::new()),
+        },
+        store: Some(Store {
+            watches: vec![Watch {
+                path: Bytes(b"control/shutdown".to_vec()),
+                token: Bytes(b"t".to_vec()),
+            }],
+            to_guest: Bytes(Vec::new()),
+            from_guest: Bytes(vec![1, 0]),
+        }),
+    }
+}
+
+/// The state and pages as the writer writes them.
+pub fn image(state: &State, pages: &[(u64, Vec<u8>)]) -> Vec<u8> {
+    let mut writer = Writer::begin(Vec::new(), CONFIG, &header()).unwrap();
+    writer.unit(&state.domain).unwrap();
+    writer.unit(&state.clock).unwrap();
+    for vcpu in &state.vcpus {
+        writer.unit(vcpu).unwrap();
+    }
+    writer.unit(&state.console).unwrap();
+    if let Some(store) = &state.store {
+        writer.unit(store).unwrap();
+    }
+    for (offset, bytes) in pages {
+        writer.memory("ram", *offset, bytes).unwrap();
+    }
+    writer.end().unwrap().0
+}
+
+/// A page of one byte, after one of zeros.
+pub fn pages() -> Vec<(u64, Vec<u8>)> {
+    let mut bytes = vec![0; 3 * 4096];
+    bytes[4096..2 * 4096].fill(0x5a);
+    vec![(8192, bytes)]
+}
