@@ -6,6 +6,7 @@
 //!   grub-x86_64-xen.bin  grub-i386-xen.bin                      package grub-xen-bin
 //!   gnumach-amd64.gz  gnumach-i386.gz                           package gnumach-image-1.8-xen-486
 //!   pygrub/pygrub                                               packages xen-utils-4.17, libxenmisc4.17
+//!   clients/                                                    ganeti-3.0, resource-agents, xen-tools, .. (xtask: assets/clients.rs)
 //!   busybox                                                     package busybox-static
 //!   xen-stores/usr/{lib/xen-4.17/bin/{xenstored,oxenstored},lib/..}  packages xen-utils-4.17 and its libraries; bench store only
 //!   guest-generic.cpio  guest-cloud.cpio                        made by us from busybox

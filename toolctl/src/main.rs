@@ -13,12 +13,16 @@ mod commands;
 mod console;
 mod generate;
 
+use cli::context::Context;
+use cli::front::Front;
+
 fn main() {
-    let args: Vec<String> = std::env::args_os()
-        .skip(1)
+    let mut words = std::env::args_os();
+    let front = Front::of(&words.next().unwrap_or_default());
+    let args: Vec<String> = words
         .map(|arg| arg.to_string_lossy().into_owned())
         .collect();
-    let mut context = cli::context::Context::new();
+    let mut context = Context::new(front);
     let status = cli::main(&mut context, &args);
     std::process::exit(status);
 }

@@ -274,3 +274,17 @@ fn output_into_a_closed_pipe_ends_quietly() {
     let output = child.wait_with_output().unwrap();
     assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
 }
+
+#[test]
+fn list_long_is_json_under_the_name_of_xl() {
+    use std::os::unix::process::CommandExt;
+    let root = Root::new();
+    serve(&root, two_domains);
+    let mut command = root.toolctl();
+    command.arg0("/usr/sbin/xl").args(["list", "-l"]);
+    let ran = Ran::of(command.output().unwrap());
+    let value: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(value[1]["domid"], 3);
+    assert_eq!(value[1]["config"]["c_info"]["name"], "tenant03");
+    assert_eq!(value[1]["config"]["b_info"]["target_memkb"], 192 * 1024);
+}

@@ -1,7 +1,7 @@
 //! `cargo xtask install --prefix DIR`: what `configs/` and the build hold, where Debian would put it.
 //!
 //! ```text
-//!   target/release/{toolctl,xend,xenstored,noxen-vmm}   -> DIR/bin, xm -> toolctl
+//!   target/release/{toolctl,xend,xenstored,noxen-vmm}   -> DIR/bin, xm, xl, xen -> toolctl
 //!   configs/scripts/*                                   -> DIR/etc/xen/scripts (executable)
 //!   configs/systemd/*                                   -> DIR/lib/systemd/system    (they name DIR/bin, DIR/etc)
 //!   configs/init.d/*, configs/default/*                 -> DIR/etc/init.d, DIR/etc/default
@@ -56,12 +56,15 @@ fn install(programs: &Path, configs: &Path, prefix: &Path) -> Result<()> {
         let bytes = fs::read(&from)?;
         put(&bytes, &prefix.join("bin").join(program), 0o755)?;
     }
-    let link = prefix.join("bin/xm");
-    if fs::symlink_metadata(&link).is_ok() {
-        fs::remove_file(&link)?;
+    // Scripts of the last ten years call xl, and Debian's call xen, where they find them.
+    for name in ["xm", "xl", "xen"] {
+        let link = prefix.join("bin").join(name);
+        if fs::symlink_metadata(&link).is_ok() {
+            fs::remove_file(&link)?;
+        }
+        std::os::unix::fs::symlink("toolctl", &link)?;
+        println!("{} -> toolctl", link.display());
     }
-    std::os::unix::fs::symlink("toolctl", &link)?;
-    println!("{} -> toolctl", link.display());
     for file in files_below(configs)? {
         let relative = file.strip_prefix(configs)?;
         let Some((to, mode, keep)) = destination(relative) else {
@@ -225,7 +228,9 @@ mod tests {
         let unit = "ExecStart=/usr/bin/xend start\nExecStop=/etc/init.d/xendomains stop\n";
         fs::write(configs.join("systemd/xend.service"), unit).unwrap();
         install(&bin, &configs, &prefix).unwrap();
-        assert_eq!(fs::read(prefix.join("bin/xm")).unwrap(), b"toolctl");
+        for name in ["xm", "xl", "xen"] {
+            assert_eq!(fs::read(prefix.join("bin").join(name)).unwrap(), b"toolctl");
+        }
         assert_eq!(
             fs::read_to_string(prefix.join("lib/systemd/system/xend.service")).unwrap(),
             format!(

@@ -1,6 +1,7 @@
 //! What a running command has: where to print, and xend once it asks.
 
 use super::failure::Failure;
+use super::front::Front;
 use noxen_xend_api::paths::Paths;
 use noxen_xend_api::{Client, ClientError, DomainInfo, Request, Response, StateFilter};
 use std::io::{self, BufWriter, Write};
@@ -11,6 +12,8 @@ pub struct Context {
     pub out: Box<dyn Write>,
     /// Standard error.
     pub err: Box<dyn Write>,
+    /// Whose answers are wanted, by the name that the program was called by.
+    pub front: Front,
     /// Where things are on this host.
     pub paths: Paths,
     client: Option<Client>,
@@ -18,10 +21,11 @@ pub struct Context {
 
 impl Context {
     /// The process's own streams.
-    pub fn new() -> Context {
+    pub fn new(front: Front) -> Context {
         Context {
             out: Box::new(BufWriter::new(io::stdout())),
             err: Box::new(io::stderr()),
+            front,
             paths: Paths::from_env(),
             client: None,
         }

@@ -8,6 +8,7 @@
 pub mod command;
 pub mod context;
 pub mod failure;
+pub mod front;
 pub mod getopt;
 pub mod registry;
 pub mod usage;

@@ -3,6 +3,7 @@
 use crate::cli::command::{Command, Opt, JSON};
 use crate::cli::context::{unexpected, Context};
 use crate::cli::failure::Failure;
+use crate::cli::front::{self, Front};
 use crate::cli::getopt::Parsed;
 use noxen_xend_api::{DomainInfo, Request, Response, StateFilter};
 use serde_json::json;
@@ -43,6 +44,13 @@ fn run(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
     if parsed.has("vcpus") {
         context.note("xm list -v is deprecated.  Please use xm vcpu-list.");
         return super::vcpu_list::print(context, names, parsed.has("json"));
+    }
+    if parsed.has("long") && context.front == Front::Xl {
+        let mut domains = context.domains(names, state)?;
+        domains.retain(|domain| domain.domid.is_some());
+        let all = domains.iter().map(front::domain).collect();
+        context.json(&serde_json::Value::Array(all))?;
+        return Ok(0);
     }
     if parsed.has("long") && !parsed.has("json") {
         let request = Request::Sxp {

@@ -30,7 +30,8 @@ pub fn state_of(record: &Record, status: Option<&Status>, dying: bool) -> Domain
         state.shutdown = true;
     } else if record.phase == Phase::Building || status.is_some_and(|s| s.paused) {
         state.paused = true;
-    } else if let Some(status) = status {
+    } else if let Some(status) = status.filter(|_| !dying) {
+        // (Of a dying domain Xen says only that; Ganeti takes no other letter beside d.)
         let mut online = status.vcpus.iter().filter(|v| v.online).peekable();
         if online.peek().is_some() {
             state.blocked = online.all(|v| v.blocked);

@@ -80,6 +80,8 @@ fn state_of_a_stopped_domain_is_s_or_c_and_nothing_else() {
 #[test]
 fn state_of_a_dying_domain_has_d_and_of_a_building_one_p() {
     assert_eq!(state_of(&record(), None, true).letters(), "-----d");
+    let runs = status(vec![vcpu(true, false)]);
+    assert_eq!(state_of(&record(), Some(&runs), true).letters(), "-----d");
     let mut building = record();
     building.phase = Phase::Building;
     assert_eq!(state_of(&building, None, false).letters(), "--p---");

@@ -24,6 +24,9 @@ const NEEDED: &[&str] = &[
     "curl",
     "python3",
     "python3-pyxs",
+    // what the unpacked clients of xm (assets/clients.rs) need of the system
+    "perl",
+    "libcurl3-gnutls",
     // packers that make kernel payloads for the tests
     "bzip2",
     "xz-utils",

@@ -7,6 +7,7 @@
 //! half-made, and several runs at once wait for one another.
 
 mod apt;
+mod clients;
 mod costs;
 mod guest;
 pub mod kernel;
@@ -74,6 +75,7 @@ pub fn ensure_all() -> Result<()> {
     cache.grub()?;
     cache.xen_scripts()?;
     cache.pygrub()?;
+    cache.once("clients", |new| clients::lay_out(cache.scratch()?, new))?;
     cache.gnumach()
 }
 

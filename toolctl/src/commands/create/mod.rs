@@ -17,6 +17,7 @@ use super::console;
 use crate::cli::command::{Command, Opt, Standing};
 use crate::cli::context::{unexpected, Context};
 use crate::cli::failure::Failure;
+use crate::cli::front::{self, Front};
 use crate::cli::getopt::Parsed;
 use noxen_xend_api::{DomainConfig, DomainInfo, Request, Response};
 use progress::Progress;
@@ -92,6 +93,10 @@ pub(super) fn dry_run(
 ) -> Result<i32, Failure> {
     if parsed.has("json") {
         context.json(&serde_json::json!(config))?;
+        return Ok(0);
+    }
+    if context.front == Front::Xl {
+        context.json(&front::configuration(config))?;
         return Ok(0);
     }
     let node =

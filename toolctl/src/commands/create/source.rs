@@ -2,6 +2,7 @@
 
 use crate::cli::context::Context;
 use crate::cli::failure::{reason, Failure};
+use crate::cli::front::Front;
 use crate::cli::getopt::Parsed;
 use noxen_xend_api::DomainConfig;
 use noxen_xm_config::error::ErrorKind;
@@ -44,7 +45,8 @@ fn from_sxp_file(file: &str) -> Result<DomainConfig, Failure> {
 }
 
 fn from_program(context: &mut Context, parsed: &Parsed) -> Result<DomainConfig, Failure> {
-    let quiet = parsed.has("quiet") || parsed.has("json");
+    let only_json = parsed.has("dryrun") && context.front == Front::Xl;
+    let quiet = parsed.has("quiet") || parsed.has("json") || only_json;
     let (_, loaded) = load(context, parsed, &parsed.words, quiet)?;
     noxen_xm_config::domain_config(&loaded.settings).map_err(failed)
 }
@@ -90,6 +92,10 @@ pub(crate) fn load(
     // The first word without "=" names the file unless -f does; later ones are ignored, as xm did.
     let (variables, names): (Vec<String>, Vec<String>) =
         words.iter().cloned().partition(|word| word.contains('='));
+    let variables: Vec<String> = variables
+        .iter()
+        .map(|word| context.front.variable(word))
+        .collect();
     let name = parsed
         .value("defconfig")
         .or(names.first().map(String::as_str))
