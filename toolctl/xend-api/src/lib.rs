@@ -16,6 +16,7 @@ pub mod device;
 pub mod info;
 pub mod message;
 pub mod paths;
+pub mod traffic;
 
 pub use change::{Change, Sedf, SedfChange, Share};
 pub use client::{Client, ClientError};
@@ -23,3 +24,4 @@ pub use config::{random_uuid, Cpus, DomainConfig};
 pub use device::{DeviceClass, DeviceConfig, DeviceInfo, Disk, Vif};
 pub use info::{DomainInfo, DomainState, DomainVcpus, NodeInfo, StateFilter, VcpuInfo};
 pub use message::{Answer, Fault, Request, Response, ShutdownKind};
+pub use traffic::Traffic;

@@ -82,6 +82,11 @@ impl Paths {
         self.domain_run_dir(domid).join("pid")
     }
 
+    /// The token of xend's web page.
+    pub fn web_token(&self) -> PathBuf {
+        self.at("var/lib/xend/web-token")
+    }
+
     /// xend's settings.
     pub fn xend_config(&self) -> PathBuf {
         self.at("etc/xen/xend-config.sxp")

@@ -3,8 +3,8 @@
 //! ```text
 //!   Python's xmlrpc.client, old xm ──POST XML──> legacy ──┐
 //!   XenAPI.py, fence_xenapi      ──POST XML──> xenapi ──┤
-//!   browsers, curl, sosreport    ──GET/POST───> pages  ──┤── Ask (one noxen_xend_api::Request) ──> xend
-//!                                                         │
+//!   curl, sosreport              ──GET/POST───> pages  ──┤── Ask (one noxen_xend_api::Request) ──> xend
+//!   browsers                     ──GET/POST───> web    ──┤
 //!   listen: unix and TCP sockets, a thread a connection, bounded requests
 //! ```
 //! Nothing here knows how a domain is made: each call becomes a [`Request`], as toolctl's do, and its
@@ -20,6 +20,7 @@ pub mod slot;
 #[cfg(test)]
 mod stand_in;
 mod tree;
+pub mod web;
 pub mod xenapi;
 
 pub use listen::{serve_tcp, serve_unix};

@@ -54,3 +54,4 @@ pub mod teardown;
 pub(crate) mod testing;
 pub mod validate;
 pub mod watch;
+pub mod web_token;

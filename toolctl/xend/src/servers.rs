@@ -5,18 +5,19 @@
 //!   xend-unix-xmlrpc-server  yes          legacy XML-RPC on /var/run/xend/xmlrpc.sock
 //!   xend-tcp-xmlrpc-server   no           the same on TCP
 //!   xen-api-server           ((unix))     the Xen-API on /var/run/xend/xen-api.sock, and on TCP where listed
-//!   xend-http-server, xend-unix-server    no   SXP and pages over HTTP
+//!   xend-http-server, xend-unix-server    no   the web page, and SXP over HTTP
 //! ```
-//! Unix sockets are for root. On TCP nobody is asked who he is, as it was with xend; so nothing listens there unless it is
-//! written, and what asks for TLS or PAM, which are not built, keeps xend from starting instead of listening without.
+//! Unix sockets are for root. On TCP the web server lets everybody look and whoever has the token change something; the other two ask
+//! nobody who he is, as it was with xend. So nothing listens there unless it is written, and what asks for TLS or PAM, which are not built, keeps xend from starting instead of listening without.
 
 use crate::node::Node;
 use crate::settings::Settings;
-use crate::{info, requests, server};
+use crate::{info, requests, server, web_token};
 use noxen_xend_api::paths::Paths;
 use noxen_xend_api::{Fault, Request, Response};
+use noxen_xend_http::web::{self, Access};
 use noxen_xend_http::xenapi::XenApi;
-use noxen_xend_http::{legacy, pages, serve_tcp, serve_unix, Ask, Handler};
+use noxen_xend_http::{legacy, serve_tcp, serve_unix, Ask, Handler};
 use noxen_xm_config::sxp::{parse, Node as Sxp};
 use noxen_xm_config::Limits;
 use std::net::{TcpListener, ToSocketAddrs};
@@ -84,7 +85,13 @@ impl Servers {
             let handler: Arc<Handler> = match service {
                 Service::Legacy => Arc::new(move |request| legacy::handle(&*ask, request)),
                 Service::XenApi => Arc::new(move |request| api.handle(&*ask, request)),
-                Service::Pages => Arc::new(move |request| pages::handle(&*ask, request)),
+                Service::Pages => {
+                    let access = match &listener {
+                        Listener::Unix(..) => Access::Open,
+                        Listener::Tcp(..) => web_token::access(&node.options.paths.web_token())?,
+                    };
+                    Arc::new(move |request| web::handle(&access, &*ask, request))
+                }
             };
             let serve: Box<dyn FnOnce() + Send> = match listener {
                 Listener::Unix(listener, path) => {
@@ -93,7 +100,13 @@ impl Servers {
                     Box::new(move || serve_unix(&listener, handler))
                 }
                 Listener::Tcp(listener, place) => {
-                    info!("{service:?} requests are served on {place}, from whoever can connect");
+                    let who = match service {
+                        Service::Pages => {
+                            "to look at by whoever can connect, to change with the token"
+                        }
+                        Service::Legacy | Service::XenApi => "from whoever can connect",
+                    };
+                    info!("{service:?} requests are served on {place}, {who}");
                     Box::new(move || serve_tcp(&listener, handler))
                 }
             };

@@ -41,6 +41,8 @@ const NEEDED: &[&str] = &[
     "e2fsprogs",
     // hotplug scripts
     "nftables",
+    // the web page, looked at
+    "chromium-headless-shell",
     // services: socket activation and units; init scripts
     "systemd",
     "shellcheck",

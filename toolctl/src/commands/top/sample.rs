@@ -3,9 +3,8 @@
 use crate::cli::context::{unexpected, Context};
 use crate::cli::failure::Failure;
 use noxen_xend_api::{
-    DeviceClass, DomainInfo, DomainVcpus, NodeInfo, Request, Response, StateFilter,
+    DeviceClass, DomainInfo, DomainVcpus, NodeInfo, Request, Response, StateFilter, Traffic,
 };
-use std::fs;
 use std::time::Instant;
 
 /// Traffic of one network interface, bytes, as the guest sees the directions.
@@ -83,16 +82,11 @@ fn devices(context: &mut Context, info: &DomainInfo, class: DeviceClass) -> Vec<
     }
 }
 
-/// The host's end of an interface: what it receives the guest has sent.
 fn network(domid: u32, devid: u32) -> Network {
-    let count = |file: &str| {
-        let path = format!("/sys/class/net/vif{domid}.{devid}/statistics/{file}");
-        let text = fs::read_to_string(path).unwrap_or_default();
-        text.trim().parse().unwrap_or(0)
-    };
+    let Traffic { sent, received } = Traffic::of(domid, devid);
     Network {
         devid,
-        sent: count("rx_bytes"),
-        received: count("tx_bytes"),
+        sent,
+        received,
     }
 }

@@ -133,7 +133,7 @@ fn domains(ask: &dyn Ask, form: &Form) -> Result<Node, Fault> {
     Ok(Node::List(all))
 }
 
-fn is_browser(request: &Request) -> bool {
+pub(crate) fn is_browser(request: &Request) -> bool {
     let accept = request.header("accept").unwrap_or("");
     request.header("user-agent").is_some() && !accept.contains(SXP)
 }

@@ -16,7 +16,7 @@ fn about(name: &str) -> &'static str {
         "enable-dump" => "Write a core file when a domain crashes.",
         "device-create-timeout" => "Seconds that a device may take to be connected.",
         "device-destroy-timeout" => "Seconds that a device may take to be disconnected.",
-        "xend-http-server" => "Serve HTTP.",
+        "xend-http-server" => "Serve HTTP: the web page, and S-expressions. Whoever can connect may look; changing something needs the token of /var/lib/xend/web-token.",
         "xend-unix-server" => "Serve HTTP on a unix socket.",
         "xend-unix-path" => "That socket.",
         "xend-port" => "TCP port of the HTTP server.",

@@ -1,0 +1,113 @@
+//! The web page of a node: domains with live charts, and buttons for whoever has the token.
+//!
+//! ```text
+//!   GET  /                     a browser ──> page.html, which loads /web/page.css and /web/page.js; others: pages (SXP)
+//!   GET  /web/state            ──> state: host and domains as JSON; the script asks every two seconds
+//!   POST /web/login            token ──> cookie      /web/logout ──> none
+//!   POST /web/create           config=TEXT, a program as `xm create` takes it
+//!   POST /web/domain/UUID      op=start|pause|unpause|shutdown|reboot|destroy
+//!   everything else            ──> pages; its POSTs need the token as well
+//! ```
+//! Reading is free for whoever can connect, as with xend; changing anything needs the token over TCP (access). Nothing is loaded
+//! from elsewhere, and no text of a domain becomes markup: the script only sets texts.
+
+mod access;
+mod create;
+mod state;
+
+pub use access::Access;
+
+use crate::http::form::Form;
+use crate::http::{Request, Response};
+use crate::{pages, tree, Ask};
+use noxen_xend_api::{Fault, Request as Asked, ShutdownKind};
+
+const PAGE: &str = include_str!("files/page.html");
+const STYLE: &str = include_str!("files/page.css");
+const SCRIPT: &str = include_str!("files/page.js");
+
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; base-uri 'none'; \
+     form-action 'none'; frame-ancestors 'none'";
+
+/// Answers a request.
+pub fn handle(access: &Access, ask: &dyn Ask, request: &Request) -> Response {
+    let path = request.path.as_str();
+    match (request.method.as_str(), path) {
+        ("GET" | "HEAD", "/") if pages::is_browser(request) => {
+            file("text/html; charset=utf-8", PAGE)
+        }
+        ("GET" | "HEAD", "/web/page.css") => file("text/css; charset=utf-8", STYLE),
+        ("GET" | "HEAD", "/web/page.js") => file("text/javascript; charset=utf-8", SCRIPT),
+        ("GET" | "HEAD", "/web/state") => told(state::of(ask, access.is_known(request))),
+        ("POST", "/web/login") => login(access, request),
+        ("POST", "/web/logout") => access.forget(),
+        ("POST", _) if !access.may_change(request) => Response::text(403, access.refusal()),
+        ("POST", "/web/create") => with_form(request, |form| create::create(ask, form)),
+        ("POST", _) => match path.strip_prefix("/web/domain/") {
+            Some(domain) => with_form(request, |form| {
+                operate(ask, domain, form.get("op").unwrap_or_default())
+            }),
+            None => pages::handle(ask, request),
+        },
+        _ => pages::handle(ask, request),
+    }
+}
+
+fn file(kind: &'static str, text: &str) -> Response {
+    let mut response = Response::new(200, kind, text);
+    response
+        .headers
+        .push(("Content-Security-Policy", POLICY.into()));
+    response
+        .headers
+        .push(("Referrer-Policy", "no-referrer".into()));
+    response
+}
+
+/// A fault as a status and its line.
+fn told(outcome: Result<Response, Fault>) -> Response {
+    outcome.unwrap_or_else(|fault| {
+        let status = match fault.code {
+            Fault::INVALID_DOMAIN => 404,
+            Fault::GENERIC => 400,
+            _ => 500,
+        };
+        Response::text(status, fault.message)
+    })
+}
+
+fn with_form(request: &Request, act: impl FnOnce(&Form) -> Result<(), Fault>) -> Response {
+    match Form::of(request) {
+        Ok(form) => told(act(&form).map(|()| Response::text(200, "done"))),
+        Err(error) => Response::text(415, error.to_string()),
+    }
+}
+
+fn login(access: &Access, request: &Request) -> Response {
+    match Form::of(request) {
+        Ok(form) => access.login(form.get("token").unwrap_or_default()),
+        Err(error) => Response::text(415, error.to_string()),
+    }
+}
+
+fn operate(ask: &dyn Ask, domain: &str, op: &str) -> Result<(), Fault> {
+    let domain = domain.to_owned();
+    let stop = |domain, kind| Asked::Shutdown { domain, kind };
+    let request = match op {
+        "start" => return tree::start(ask, domain, false),
+        "pause" => Asked::Pause { domain },
+        "unpause" => Asked::Unpause { domain },
+        "shutdown" => stop(domain, ShutdownKind::Poweroff),
+        "reboot" => stop(domain, ShutdownKind::Reboot),
+        "destroy" => Asked::Destroy { domain },
+        other => {
+            return Err(Fault::generic(format!(
+                "'{other}' is nothing that the page does"
+            )))
+        }
+    };
+    tree::done(ask, request)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,69 @@
+//! What the page shows, as JSON: counters as they stand; the script makes rates of them.
+
+use crate::http::Response;
+use crate::{tree, Ask};
+use noxen_xend_api::{
+    DeviceClass, DomainInfo, Fault, Request, Response as Told, StateFilter, Traffic,
+};
+use serde_json::{json, Value};
+
+/// The whole; `may_change` says whether buttons would do anything.
+pub(super) fn of(ask: &dyn Ask, may_change: bool) -> Result<Response, Fault> {
+    let node = match ask.ask(Request::Info)? {
+        Told::Node { node } => node,
+        other => return Err(tree::unexpected(other)),
+    };
+    let domains = match ask.ask(Request::List {
+        domains: Vec::new(),
+        state: StateFilter::All,
+    })? {
+        Told::Domains { domains } => domains,
+        other => return Err(tree::unexpected(other)),
+    };
+    let state = json!({
+        "may_change": may_change,
+        "host": {
+            "name": node.host,
+            "release": node.release,
+            "cpus": node.nr_cpus,
+            "total_memory_mib": node.total_memory,
+            "free_memory_mib": node.free_memory,
+        },
+        "domains": domains.iter().map(|info| domain(ask, info)).collect::<Vec<Value>>(),
+    });
+    Ok(Response::new(200, "application/json", state.to_string()))
+}
+
+fn domain(ask: &dyn Ask, info: &DomainInfo) -> Value {
+    let guest = info.domid.filter(|&id| id != 0);
+    let networks = guest.map_or_else(Vec::new, |domid| {
+        devices(ask, info, DeviceClass::Vif)
+            .into_iter()
+            .map(|devid| (devid, Traffic::of(domid, devid)))
+            .collect()
+    });
+    json!({
+        "name": info.name,
+        "uuid": info.uuid,
+        "domid": info.domid,
+        "state": info.domid.map(|_| info.state.letters()),
+        "vcpus": info.online_vcpus,
+        "memory_mib": info.memory_mib,
+        "maxmem_mib": info.maxmem_mib,
+        "cpu_time_s": info.cpu_time_s(),
+        "uptime_s": info.uptime_s,
+        "disks": guest.map_or(0, |_| devices(ask, info, DeviceClass::Vbd).len()),
+        "networks": networks.iter().map(|(devid, traffic)| json!({
+            "devid": devid, "sent": traffic.sent, "received": traffic.received,
+        })).collect::<Vec<Value>>(),
+    })
+}
+
+/// Numbers of a domain's devices. One that ends just now has none.
+fn devices(ask: &dyn Ask, info: &DomainInfo, class: DeviceClass) -> Vec<u32> {
+    let domain = info.uuid.clone();
+    match ask.ask(Request::Devices { domain, class }) {
+        Ok(Told::Devices { devices }) => devices.iter().map(|device| device.devid).collect(),
+        _ => Vec::new(),
+    }
+}

@@ -1,0 +1,161 @@
+use super::*;
+use crate::stand_in::{StandIn, UUID};
+
+fn token() -> Access {
+    Access::Token {
+        token: "secret-token".into(),
+        file: "/var/lib/xend/web-token".into(),
+    }
+}
+
+fn request(method: &str, path: &str, body: &str, headers: &[(&str, &str)]) -> Request {
+    Request {
+        method: method.into(),
+        path: path.into(),
+        query: String::new(),
+        headers: headers
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect(),
+        body: body.as_bytes().to_vec(),
+        keep: false,
+    }
+}
+
+fn post(access: &Access, ask: &StandIn, path: &str, body: &str, headers: &[(&str, &str)]) -> u16 {
+    handle(access, ask, &request("POST", path, body, headers)).status
+}
+
+const SIGNED_IN: [(&str, &str); 2] = [("cookie", "a=b; xend=secret-token"), ("x-xend", "1")];
+
+#[test]
+fn browser_gets_the_page_and_nothing_of_it_comes_from_elsewhere() {
+    let browser = [("user-agent", "Mozilla/5.0"), ("accept", "text/html")];
+    let ask = StandIn::default();
+    let page = handle(&token(), &ask, &request("GET", "/", "", &browser));
+    assert_eq!((page.status, page.kind), (200, "text/html; charset=utf-8"));
+    let policy = page
+        .headers
+        .iter()
+        .find(|(name, _)| *name == "Content-Security-Policy");
+    assert!(policy
+        .unwrap()
+        .1
+        .starts_with("default-src 'none'; script-src 'self'"));
+    for text in [PAGE, STYLE, SCRIPT] {
+        for line in text.lines().filter(|line| line.contains("://")) {
+            assert!(line.contains("http://www.w3.org/2000/svg"), "{line}");
+        }
+    }
+    assert!(!SCRIPT.contains("innerHTML"));
+    let sxp = handle(&token(), &ask, &request("GET", "/", "", &[]));
+    assert_eq!(sxp.kind, "application/sxp");
+}
+
+#[test]
+fn state_is_read_by_everybody_and_says_who_may_change_something() {
+    let ask = StandIn::default();
+    let state = |headers: &[(&str, &str)]| {
+        let answer = handle(&token(), &ask, &request("GET", "/web/state", "", headers));
+        assert_eq!(answer.status, 200);
+        serde_json::from_slice::<serde_json::Value>(&answer.body).unwrap()
+    };
+    let seen = state(&[]);
+    assert_eq!(seen["may_change"], false);
+    assert_eq!(seen["domains"][1]["name"], "web1");
+    assert_eq!(seen["domains"][1]["cpu_time_s"], 1.5);
+    assert_eq!(state(&SIGNED_IN[..1])["may_change"], true);
+    assert_eq!(
+        state(&[("cookie", "xend=other-token0")])["may_change"],
+        false
+    );
+}
+
+#[test]
+fn nothing_is_changed_without_the_token() {
+    let ask = StandIn::default();
+    let refused: [&[(&str, &str)]; 7] = [
+        &[],
+        // A form of another site would send the cookie, but no header of its own.
+        &[("cookie", "xend=secret-token")],
+        &[("x-xend", "1")],
+        &[("cookie", "xend="), ("x-xend", "1")],
+        &[("cookie", "xend=secret-toke"), ("x-xend", "1")],
+        &[("authorization", "Bearer wrong")],
+        &[("authorization", "Basic secret-token")],
+    ];
+    let domain = format!("/web/domain/{UUID}");
+    for headers in refused {
+        for (path, body) in [
+            (domain.as_str(), "op=pause"),
+            ("/web/create", "config=name='a'"),
+            ("/xend/domain/web1", "op=destroy"),
+            ("/xend/node/dmesg", "op=clear"),
+        ] {
+            assert_eq!(
+                post(&token(), &ask, path, body, headers),
+                403,
+                "{path} {headers:?}"
+            );
+        }
+    }
+    assert!(ask.asked().is_empty());
+}
+
+#[test]
+fn with_the_token_domains_are_paused_shut_down_and_created() {
+    let ask = StandIn::default();
+    let domain = format!("/web/domain/{UUID}");
+    for op in ["pause", "unpause", "shutdown", "reboot", "destroy"] {
+        let body = format!("op={op}");
+        assert_eq!(
+            post(&token(), &ask, &domain, &body, &SIGNED_IN),
+            200,
+            "{op}"
+        );
+    }
+    let bearer = [("authorization", "Bearer secret-token")];
+    assert_eq!(
+        post(&token(), &ask, "/xend/domain/web1", "op=pause", &bearer),
+        200
+    );
+    assert_eq!(post(&Access::Open, &ask, &domain, "op=pause", &[]), 200);
+    assert_eq!(ask.asked().len(), 7);
+    assert_eq!(post(&token(), &ask, &domain, "op=dance", &SIGNED_IN), 400);
+    assert_eq!(
+        post(&token(), &ask, "/web/domain/nobody", "op=pause", &SIGNED_IN),
+        404
+    );
+    let config = "config=name+%3D+'web1'%0D%0Akernel+%3D+'%2Fk'%0D%0Amemory+%3D+32*2%0D%0A";
+    assert_eq!(post(&token(), &ask, "/web/create", config, &SIGNED_IN), 200);
+    let asked = ask.asked();
+    let Asked::Create { config } = &asked[asked.len() - 2] else {
+        panic!("{asked:?}");
+    };
+    assert_eq!((config.name.as_str(), config.memory), ("web1", 64));
+    let wrong = request("POST", "/web/create", "config=memory+%3D", &SIGNED_IN);
+    let answer = handle(&token(), &ask, &wrong);
+    assert_eq!(answer.status, 400);
+    assert!(String::from_utf8(answer.body).unwrap().contains("line 1"));
+}
+
+#[test]
+fn login_sets_a_cookie_that_scripts_cannot_read_and_logout_takes_it() {
+    let ask = StandIn::default();
+    let login = |token_shown: &str| {
+        let body = format!("token={token_shown}");
+        handle(&token(), &ask, &request("POST", "/web/login", &body, &[]))
+    };
+    assert_eq!(login("wrong").status, 403);
+    assert!(login("wrong").headers.is_empty());
+    let answer = login("secret-token");
+    assert_eq!(
+        answer.headers,
+        [(
+            "Set-Cookie",
+            "xend=secret-token; Path=/; HttpOnly; SameSite=Strict".to_owned()
+        )]
+    );
+    let out = handle(&token(), &ask, &request("POST", "/web/logout", "", &[]));
+    assert!(out.headers[0].1.starts_with("xend=; ") && out.headers[0].1.ends_with("Max-Age=0"));
+}

@@ -1,0 +1,154 @@
+//! The web page in a real browser: what it shows, what it lets a visitor do, and what the token adds.
+
+mod support;
+
+#[path = "support/browser.rs"]
+mod browser;
+
+use browser::Browser;
+use noxen_xend_api::Request;
+use serde_json::json;
+use support::{eventually, Lab};
+
+/// A node whose web page is at the returned address.
+fn host() -> (Lab, String) {
+    let lab = Lab::new();
+    lab.stop();
+    // A port that was free a moment ago.
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .unwrap()
+        .port();
+    lab.settings(&format!(
+        "(xend-http-server yes)(xend-address 127.0.0.1)(xend-port {port})"
+    ));
+    lab.start();
+    (lab, format!("http://127.0.0.1:{port}/"))
+}
+
+/// Waits until the expression is true in the page.
+fn until(browser: &mut Browser, expression: &str) {
+    eventually(expression, || {
+        (browser.value(expression) == json!(true)).then_some(())
+    });
+}
+
+/// Buttons of domain `name` that a visitor sees.
+fn buttons(browser: &mut Browser, name: &str) -> Vec<String> {
+    let seen = browser.value(&format!(
+        "[...document.querySelectorAll('article')].filter((a) => a.querySelector('h2').textContent === '{name}')\
+         .flatMap((a) => [...a.querySelectorAll('button')]).filter((b) => b.offsetParent).map((b) => b.dataset.op)"
+    ));
+    serde_json::from_value(seen).unwrap()
+}
+
+fn press(browser: &mut Browser, name: &str, op: &str) {
+    eventually(&format!("button {op} of {name}"), || {
+        buttons(browser, name)
+            .contains(&op.to_owned())
+            .then_some(())
+    });
+    browser.value(&format!(
+        "[...document.querySelectorAll('article')].find((a) => a.querySelector('h2').textContent === '{name}')\
+         .querySelector('[data-op={op}]').click()"
+    ));
+}
+
+#[test]
+fn visitor_sees_charts_and_whoever_has_the_token_pauses_creates_and_destroys() {
+    let (lab, address) = host();
+    lab.run(lab.config("web1"));
+    let mut browser = Browser::start(&lab.root().join("profile"));
+    browser.size(360, 640);
+    browser.open(&address);
+
+    // What everybody sees, on a telephone.
+    let names = "[...document.querySelectorAll('h2')].map((h) => h.textContent)";
+    until(&mut browser, &format!("{names}.includes('web1')"));
+    until(
+        &mut browser,
+        "[...document.querySelectorAll('article polyline')].length >= 8 && \
+         [...document.querySelectorAll('article polyline')].every((p) => p.getAttribute('points').split(' ').length >= 2)",
+    );
+    let memory = browser.value(
+        "[...document.querySelectorAll('article')].find((a) => a.querySelector('h2').textContent === 'web1')\
+         .querySelectorAll('figcaption')[1].textContent",
+    );
+    assert_eq!(memory, json!("Memory64 MiB"));
+    let width = browser.value("document.documentElement.scrollWidth");
+    assert_eq!(width, json!(360), "the page is wider than a telephone");
+    let own = "performance.getEntriesByType('resource').every((r) => new URL(r.name).origin === location.origin)";
+    assert_eq!(browser.value(own), json!(true));
+
+    // Nothing can be changed yet, by button or without one.
+    assert!(buttons(&mut browser, "web1").is_empty());
+    let refused = browser.value(
+        "fetch('/xend/domain/web1', {method: 'POST', headers: {'X-Xend': '1'}, body: new URLSearchParams({op: 'destroy'})})\
+         .then((a) => a.status)",
+    );
+    assert_eq!(refused, json!(403));
+    let sign_in = |browser: &mut Browser, token: &str| {
+        browser.value(&format!(
+            "document.getElementById('token').value = '{token}'; document.getElementById('sign-in-button').click()"
+        ));
+    };
+    sign_in(&mut browser, "not-the-token");
+    until(
+        &mut browser,
+        "document.getElementById('problem').textContent === 'this is not the token of this host'",
+    );
+    assert!(buttons(&mut browser, "web1").is_empty());
+
+    // With the token.
+    let token = std::fs::read_to_string(lab.paths().web_token()).unwrap();
+    sign_in(&mut browser, token.trim());
+    press(&mut browser, "web1", "pause");
+    eventually("web1 is paused", || {
+        (lab.letters("web1") == "--p---").then_some(())
+    });
+    press(&mut browser, "web1", "unpause");
+    eventually("web1 runs", || {
+        (lab.letters("web1") != "--p---").then_some(())
+    });
+    assert_eq!(
+        browser.value("document.cookie"),
+        json!(""),
+        "scripts cannot read the token"
+    );
+    assert!(buttons(&mut browser, "Domain-0").is_empty());
+
+    let config = format!(
+        "name = 'web' + str(2)\\nkernel = '{}'\\nmemory = 32 * 2\\n",
+        lab.root().join("kernel-ok").display()
+    );
+    browser.value(&format!(
+        "document.getElementById('config').value = \"{config}\"; document.getElementById('create-button').click()"
+    ));
+    until(&mut browser, &format!("{names}.includes('web2')"));
+    assert_eq!(lab.guest("web2").unwrap().memory_mib, 64);
+    browser.value("document.getElementById('config').value = 'memory ='; document.getElementById('create-button').click()");
+    until(
+        &mut browser,
+        "document.getElementById('problem').textContent.includes('line 1')",
+    );
+
+    press(&mut browser, "web1", "shutdown");
+    until(&mut browser, &format!("!{names}.includes('web1')"));
+    browser.value("window.confirm = () => true");
+    press(&mut browser, "web2", "destroy");
+    until(&mut browser, &format!("!{names}.includes('web2')"));
+    assert!(lab.guests().is_empty());
+
+    // A managed domain is started; signed out, the buttons go.
+    let config = Box::new(lab.config("kept"));
+    lab.ask(&Request::New { config }).unwrap();
+    press(&mut browser, "kept", "start");
+    eventually("kept runs", || {
+        lab.guest("kept")
+            .filter(|guest| guest.domid.is_some())
+            .map(|_| ())
+    });
+    browser.value("document.getElementById('sign-out-button').click()");
+    until(&mut browser, "!document.getElementById('sign-in').hidden");
+    assert!(buttons(&mut browser, "kept").is_empty());
+}
