@@ -94,6 +94,11 @@ impl BackRing {
         self.entries
     }
 
+    /// Requests taken since the ring was new, modulo 2^32.
+    pub fn consumed(&self) -> u32 {
+        self.req_cons
+    }
+
     fn load<M: GuestMemoryBackend>(&self, memory: &M, offset: u64) -> Result<u32, SringError> {
         memory
             .load(GuestAddress(self.pages[0].0 + offset), Ordering::Acquire)

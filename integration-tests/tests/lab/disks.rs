@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   root.img (ext4, mke2fs) ── file: ── xvda ── root=/dev/xvda ── login
-//!   data.img                ── block-attach ── xvdb ── block-detach
+//!   data.img                ── block-attach ── xvdb ── written to ── block-detach ── and again
 //! ```
 
 use crate::{in_lab, LIMIT};
@@ -11,6 +11,7 @@ use noxen_integration_tests::console::Console;
 use noxen_integration_tests::guest::Domain;
 use noxen_integration_tests::image;
 use noxen_integration_tests::node::Node;
+use std::io::Read;
 use std::path::Path;
 
 /// A domain whose root is on `image`.
@@ -30,6 +31,43 @@ fn until(condition: &str) -> String {
     format!("n=0; while ! test {condition} && [ $n -lt 600 ]; do n=$((n+1)); sleep 0.1; done; test {condition}")
 }
 
+/// How many MiB the guest is asked to write while its disk is taken away: more than it ever gets written.
+const LOAD_MIB: u64 = 256;
+/// How many it writes when nothing is in the way.
+const QUIET_MIB: u64 = 8;
+
+/// Attaches `image` as xvdb and waits until guest and listing have it.
+fn attach(node: &Node, console: &mut Console, image: &Path) {
+    let uname = format!("file:{}", image.display());
+    node.toolctl(&["block-attach", "disky", &uname, "xvdb", "w"])
+        .ok();
+    shell(console, &until("-b /dev/xvdb"));
+    let listing = node.toolctl(&["block-list", "disky"]).ok();
+    assert_eq!(row(&listing, "51728")[3], "4", "{listing}");
+}
+
+/// Detaches xvdb and waits until it is gone from guest and listing.
+fn detach(node: &Node, console: &mut Console) {
+    let said = node
+        .try_toolctl(&["block-detach", "disky", "xvdb"], LIMIT)
+        .unwrap();
+    assert_eq!((said.status, said.stdout.as_str()), (0, ""), "{said:?}");
+    shell(console, &until("! -b /dev/xvdb"));
+    let listing = node.toolctl(&["block-list", "disky"]).ok();
+    assert!(!listing.contains("51728"), "{listing}");
+}
+
+/// Begins to write all over xvdb, and waits until some of it has got to the disk. One open file, for dd would make
+/// a plain file of the name of a disk that is gone.
+fn load(console: &mut Console) {
+    let command = format!(
+        "rm -f /tmp/dd; (dd if=/dev/zero of=/dev/xvdb bs=64k count={} conv=fsync 2>/dev/null; echo ended > /tmp/dd) & \
+         until awk '$3 == \"xvdb\" && $8 > 0 {{found = 1}} END {{exit !found}}' /proc/diskstats; do sleep 0.1; done",
+        LOAD_MIB * 16
+    );
+    shell(console, &command);
+}
+
 /// Columns of the only row of a listing.
 fn row(listing: &str, number: &str) -> Vec<String> {
     let line = listing.lines().find(|line| line.starts_with(number));
@@ -38,14 +76,14 @@ fn row(listing: &str, number: &str) -> Vec<String> {
 }
 
 #[test]
-fn system_on_an_image_reaches_login_and_its_disks_come_and_go() {
+fn system_on_an_image_reaches_login_and_its_disks_come_and_go_under_load() {
     in_lab();
     let node = Node::new().unwrap();
     let root = image::root(node.root(), "root", Flavour::Cloud, 96).unwrap();
     let data = node.root().join("data.img");
     std::fs::File::create(&data)
         .unwrap()
-        .set_len(32 << 20)
+        .set_len(LOAD_MIB << 20)
         .unwrap();
     let domain = on_disk("disky", &root);
     let mut console = node.create_on_console(&domain).unwrap();
@@ -84,22 +122,26 @@ fn system_on_an_image_reaches_login_and_its_disks_come_and_go() {
     assert!(refused.stderr.contains(&wanted), "{refused:?}");
     assert_eq!(node.domains(), ["disky"]);
 
-    // One comes and goes.
-    let uname = format!("file:{}", data.display());
-    node.toolctl(&["block-attach", "disky", &uname, "xvdb", "w"])
-        .ok();
-    shell(&mut console, &until("-b /dev/xvdb"));
-    assert_eq!(
-        row(&node.toolctl(&["block-list", "disky"]).ok(), "51728")[3],
-        "4"
-    );
-    let said = node
-        .try_toolctl(&["block-detach", "disky", "xvdb"], LIMIT)
-        .unwrap();
-    assert_eq!((said.status, said.stdout.as_str()), (0, ""), "{said:?}");
-    shell(&mut console, &until("! -b /dev/xvdb"));
-    let listing = node.toolctl(&["block-list", "disky"]).ok();
-    assert!(!listing.contains("51728"), "{listing}");
+    // One comes, goes under load (whoever writes is told by an error at worst), and comes again as good as new.
+    for round in 0..2 {
+        attach(&node, &mut console, &data);
+        let write = format!(
+            "dd if=/dev/urandom of=/tmp/data bs=1M count={QUIET_MIB} 2>/dev/null; \
+             dd if=/tmp/data of=/dev/xvdb bs=64k conv=fsync 2>/dev/null; md5sum < /tmp/data | cut -c1-32"
+        );
+        let sum = shell(&mut console, &write);
+        let mut written = vec![0; (QUIET_MIB << 20) as usize];
+        std::fs::File::open(&data)
+            .and_then(|mut file| file.read_exact(&mut written))
+            .unwrap();
+        let copy = node.root().join(format!("written{round}"));
+        std::fs::write(&copy, written).unwrap();
+        let out = std::process::Command::new("md5sum").arg(copy).output();
+        assert_eq!(out.unwrap().stdout[..32], *sum.trim().as_bytes());
+        load(&mut console);
+        detach(&node, &mut console);
+        assert_eq!(shell(&mut console, "wait; cat /tmp/dd"), "ended\n");
+    }
 
     // What the guest has written is there when it has gone, on a clean file system.
     shell(&mut console, "echo kept > /root/mark");

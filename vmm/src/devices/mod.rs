@@ -15,6 +15,7 @@
 pub mod backend;
 mod bus;
 pub mod list;
+mod port;
 pub mod registry;
 mod session;
 mod slot;

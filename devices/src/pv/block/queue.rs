@@ -152,6 +152,11 @@ impl Queue {
         self.running
     }
 
+    /// Requests taken since the ring was new, modulo 2^32.
+    pub fn taken(&self) -> u32 {
+        self.ring.consumed()
+    }
+
     /// Takes requests, at most a ring full; true: there may be more.
     pub fn service<M: GuestMemoryBackend>(
         &mut self,

@@ -189,6 +189,7 @@ impl Backend for Vbd {
             )
             .map_err(ConnectError::refused)?;
             let grants = *self.context.grants();
+            let reporter = reporter.clone();
             let queue = Queue::new(ring, wiring.protocol, grants, self.disk, persistent);
             threads.push(
                 QueueThread::start(thread::Work {
@@ -197,8 +198,8 @@ impl Backend for Vbd {
                     queue,
                     channel,
                     engine,
-                    reporter: reporter.clone(),
-                    pages,
+                    report: Box::new(move |why| reporter.broken(why)),
+                    pages: Some(pages),
                 })
                 .map_err(ConnectError::refused)?,
             );

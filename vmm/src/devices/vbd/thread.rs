@@ -2,13 +2,16 @@
 //!
 //! ```text
 //!   poll {event channel, engine, stop} -> service ring -> engine -> responses -> doorbell
-//!   stop: no more requests, wait for what the engine has, answer it, give the grants back
+//!   stop: what is under way is ended and answered, and whatever an answer sets free in the guest;
+//!         then the grants are given back
 //! ```
+//! A front end that closes in the middle of its work (Linux, when a disk is detached) stops its queue at once, and its
+//! next interrupt starts it again: requests may follow that only our last answers had room for. Nobody would ever
+//! answer them later, and the guest's thread for all its devices would wait for them.
 
-use crate::devices::backend::Reporter;
+use crate::devices::port::Port;
 use crate::devices::vbd::engine::Engine;
 use crate::devices::vbd::rings::RingPages;
-use crate::vstate::irq::Channel;
 use crate::vstate::memory::GuestMemory;
 use noxen_devices::pv::block::{Broken, Job, Outcome, Queue};
 use rustix::event::{eventfd, poll, EventfdFlags, PollFd, PollFlags, Timespec};
@@ -16,6 +19,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 /// Looks at the ring before the descriptors are looked at again.
 const ROUNDS: usize = 64;
@@ -23,10 +27,16 @@ const NOT_AT_ALL: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 0,
 };
+/// After a stop in the middle of work: how long a guest may take to send what the last answers gave room for.
+const QUIET: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 100_000_000,
+};
+/// How long after a stop requests are taken at all.
+const LAST_CALL: Duration = Duration::from_secs(2);
 
 /// All that the thread needs.
-#[derive(Debug)]
-pub struct Work {
+pub struct Work<P> {
     /// Thread name.
     pub name: String,
     /// Guest memory.
@@ -34,13 +44,13 @@ pub struct Work {
     /// The ring.
     pub queue: Queue,
     /// Its event channel.
-    pub channel: Channel,
+    pub channel: P,
     /// Does the jobs.
     pub engine: Box<dyn Engine>,
-    /// Says that the ring is broken.
-    pub reporter: Reporter,
-    /// The ring's pages, given back at the end.
-    pub pages: RingPages,
+    /// Told that the ring is broken.
+    pub report: Box<dyn Fn(&Broken) + Send>,
+    /// The ring's pages, given back at the end; a test has none.
+    pub pages: Option<RingPages>,
 }
 
 /// A running thread; dropping it stops the ring in order.
@@ -52,7 +62,7 @@ pub struct QueueThread {
 
 impl QueueThread {
     /// Starts it.
-    pub fn start(work: Work) -> io::Result<QueueThread> {
+    pub fn start<P: Port + Send + 'static>(work: Work<P>) -> io::Result<QueueThread> {
         let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let told = stop.clone();
         let thread = std::thread::Builder::new()
@@ -84,7 +94,7 @@ struct Ready {
     engine: bool,
 }
 
-fn run(mut work: Work, stop: &OwnedFd) {
+fn run<P: Port>(mut work: Work<P>, stop: &OwnedFd) {
     let mut broken = false;
     // The first turn is not waited for: what came before the channel was bound was not notified.
     let mut ready = Ready::default();
@@ -92,29 +102,30 @@ fn run(mut work: Work, stop: &OwnedFd) {
     let mut ended = Vec::new();
     while !ready.stop {
         if !broken {
-            match turn(&mut work, ready, &mut jobs, &mut ended) {
+            match turn(&mut work, ready, true, &mut jobs, &mut ended) {
                 // Others are looked at after a while even if the front end never pauses.
                 Ok(true) => {
-                    ready = wait(&work, stop, false, Some(&NOT_AT_ALL));
+                    ready = wait(&work, Some(stop), false, Some(&NOT_AT_ALL));
                     continue;
                 }
                 Ok(false) => {}
                 Err(error) => {
                     // The bus disconnects the device soon; until then only the stop is waited for.
-                    work.reporter.broken(error);
+                    (work.report)(&error);
                     broken = true;
                 }
             }
         }
-        ready = wait(&work, stop, broken, None);
+        ready = wait(&work, Some(stop), broken, None);
     }
     finish(work, broken);
 }
 
-/// One look at everything; true: there may be more at once.
-fn turn(
-    work: &mut Work,
+/// One look at everything, at new requests if `taking`; true: there may be more at once.
+fn turn<P: Port>(
+    work: &mut Work<P>,
     ready: Ready,
+    taking: bool,
     jobs: &mut Vec<Job>,
     ended: &mut Vec<(u32, Outcome)>,
 ) -> Result<bool, Broken> {
@@ -129,7 +140,7 @@ fn turn(
         for (token, outcome) in ended.drain(..) {
             work.queue.complete(&work.memory, token, outcome, jobs)?;
         }
-        more = work.queue.service(&work.memory, jobs)?;
+        more = taking && work.queue.service(&work.memory, jobs)?;
         work.engine.begin(jobs, ended);
         if work.queue.publish(&work.memory)? {
             work.channel.kick();
@@ -143,39 +154,34 @@ fn turn(
 }
 
 /// Waits for at most `limit`.
-fn wait(work: &Work, stop: &OwnedFd, broken: bool, limit: Option<&Timespec>) -> Ready {
-    let mut fds = vec![PollFd::new(stop, PollFlags::IN)];
+fn wait<P: Port>(
+    work: &Work<P>,
+    stop: Option<&OwnedFd>,
+    broken: bool,
+    limit: Option<&Timespec>,
+) -> Ready {
+    let mut fds = Vec::with_capacity(3);
     if !broken {
         fds.push(PollFd::new(&work.channel, PollFlags::IN));
         fds.push(PollFd::from_borrowed_fd(work.engine.fd(), PollFlags::IN));
     }
+    let at = fds.len();
+    fds.extend(stop.map(|stop| PollFd::new(stop, PollFlags::IN)));
     // An interrupted wait only looks earlier.
     let _ = poll(&mut fds, limit);
     let is = |index: usize| fds.get(index).is_some_and(|fd| !fd.revents().is_empty());
     Ready {
-        stop: is(0),
-        channel: is(1),
-        engine: is(2),
+        stop: is(at),
+        channel: !broken && is(0),
+        engine: !broken && is(1),
     }
 }
 
-/// Lets the engine end what it has, answers it, and gives everything back.
-fn finish(mut work: Work, mut broken: bool) {
-    let (mut jobs, mut ended) = (Vec::new(), Vec::new());
-    while work.queue.running() > 0 && !broken {
-        work.engine.finished(&mut ended);
-        for (token, outcome) in ended.drain(..) {
-            let done = work.queue.complete(&work.memory, token, outcome, &mut jobs);
-            broken |= done.is_err();
-        }
-        work.engine.begin(&mut jobs, &mut ended);
-        if work.queue.running() > 0 && !broken && ended.is_empty() {
-            let mut fds = [PollFd::from_borrowed_fd(work.engine.fd(), PollFlags::IN)];
-            let _ = poll(&mut fds, None);
-        }
-    }
-    if let Ok(true) = work.queue.publish(&work.memory) {
-        work.channel.kick();
+/// Ends what is under way and gives everything back.
+fn finish<P: Port>(mut work: Work<P>, broken: bool) {
+    if !broken {
+        // Nobody is told any more that it is broken.
+        let _ = last_call(&mut work);
     }
     // Waits for what a broken ring left in it.
     drop(work.engine);
@@ -183,3 +189,33 @@ fn finish(mut work: Work, mut broken: bool) {
     // Only now does nobody look at the ring any more.
     drop(work.pages);
 }
+
+/// Answers what is under way, and what follows from the answers until the guest falls silent.
+fn last_call<P: Port>(work: &mut Work<P>) -> Result<(), Broken> {
+    let over = Instant::now() + LAST_CALL;
+    let (mut jobs, mut ended) = (Vec::new(), Vec::new());
+    let mut ready = Ready::default();
+    let mut active = work.queue.running() > 0;
+    loop {
+        let taken = work.queue.taken();
+        let taking = Instant::now() < over;
+        let more = turn(work, ready, taking, &mut jobs, &mut ended)?;
+        active |= work.queue.taken() != taken;
+        let running = work.queue.running() > 0;
+        let expecting = active && taking;
+        if !running && !expecting {
+            return Ok(());
+        }
+        let limit = match (more, running) {
+            (true, _) => Some(&NOT_AT_ALL),
+            (false, true) => None,
+            (false, false) => Some(&QUIET),
+        };
+        ready = wait(work, None, false, limit);
+        active = ready.channel || ready.engine || more;
+    }
+}
+
+#[cfg(test)]
+#[path = "thread_tests.rs"]
+mod tests;

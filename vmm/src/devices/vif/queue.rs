@@ -7,34 +7,16 @@
 //! ```
 //! The tap is left out of the poll while the guest has no room for a frame that was read already.
 
+use crate::devices::port::Port;
 use crate::devices::vif::tap::TapQueue;
-use crate::vstate::irq::Channel;
 use noxen_devices::pv::net::receive::Receive;
 use noxen_devices::pv::net::transmit::Transmit;
 use noxen_devices::pv::net::{Effect, Memory, NetError, Shared};
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use vmm_sys_util::eventfd::EventFd;
-
-/// An event channel, as much of it as a queue needs. Readable when the guest has notified.
-pub trait Port: AsFd {
-    /// Forgets the notifications so far.
-    fn acknowledge(&self);
-    /// Notifies the guest.
-    fn kick(&self);
-}
-
-impl Port for Channel {
-    fn acknowledge(&self) {
-        Channel::acknowledge(self);
-    }
-
-    fn kick(&self) {
-        Channel::kick(self);
-    }
-}
 
 /// A queue in use.
 pub struct Queue<P> {

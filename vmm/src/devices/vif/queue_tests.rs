@@ -1,6 +1,7 @@
 //! A queue's thread between a real tap and a front end played by the test.
 
 use super::*;
+use crate::devices::port::test::TestPort;
 use noxen_control::tap;
 use noxen_devices::pv::grant::GrantTable;
 use noxen_devices::pv::net::front::Features;
@@ -17,32 +18,10 @@ const REQ_EVENT: u64 = 4;
 const RSP_PROD: u64 = 8;
 const PATIENCE: Duration = Duration::from_secs(20);
 
-struct TestPort {
-    from_guest: EventFd,
-    to_guest: EventFd,
-}
-
-impl AsFd for TestPort {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        borrowed(&self.from_guest)
-    }
-}
-
-impl Port for TestPort {
-    fn acknowledge(&self) {
-        let _ = self.from_guest.read();
-    }
-
-    fn kick(&self) {
-        self.to_guest.write(1).unwrap();
-    }
-}
-
 /// The front end, and the thread that serves it.
 struct World {
     memory: Memory,
-    from_guest: EventFd,
-    to_guest: EventFd,
+    guest: TestPort,
     stop: Arc<EventFd>,
     thread: JoinHandle<Result<(), NetError>>,
     sent: u32,
@@ -75,12 +54,9 @@ fn world(name: &str, host: u8, credit: Option<Credit>) -> Option<World> {
             memory.write_obj(1u32, GuestAddress(ring + event)).unwrap();
         }
     }
-    let event = || EventFd::new(EFD_NONBLOCK).unwrap();
-    let (from_guest, to_guest, stop) = (event(), event(), Arc::new(event()));
-    let port = TestPort {
-        from_guest: from_guest.try_clone().unwrap(),
-        to_guest: to_guest.try_clone().unwrap(),
-    };
+    let stop = Arc::new(EventFd::new(EFD_NONBLOCK).unwrap());
+    let guest = TestPort::new();
+    let port = guest.again();
     let grants = GrantTable::new(GuestAddress(0), 1, 16);
     let mut queue = Queue {
         transmit: Transmit::new(&memory, GuestAddress(TX)).unwrap(),
@@ -95,8 +71,7 @@ fn world(name: &str, host: u8, credit: Option<Credit>) -> Option<World> {
     let started = Instant::now();
     Some(World {
         memory,
-        from_guest,
-        to_guest,
+        guest,
         stop,
         thread: std::thread::spawn(move || queue.run(&stopped, started)),
         sent: 0,
@@ -132,7 +107,7 @@ impl World {
         self.memory
             .write_obj(self.sent, GuestAddress(TX + REQ_PROD))
             .unwrap();
-        self.from_guest.write(1).unwrap();
+        self.guest.from_guest.write(1).unwrap();
     }
 
     /// Offers page 4 + n to receive into.
@@ -144,7 +119,7 @@ impl World {
         self.memory
             .write_obj(self.offered, GuestAddress(RX + REQ_PROD))
             .unwrap();
-        self.from_guest.write(1).unwrap();
+        self.guest.from_guest.write(1).unwrap();
     }
 
     fn end(self) {
@@ -192,7 +167,7 @@ fn queue_waits_for_room_delivers_the_answer_and_stops() {
         // A new question, should this have been the host's last word.
         world.send(&arp(5));
     }
-    assert!(world.to_guest.read().unwrap() > 0);
+    assert!(world.guest.to_guest.read().unwrap() > 0);
     world.end();
 }
 
@@ -228,7 +203,7 @@ fn queue_ends_with_the_reason_when_the_front_end_lies() {
         .memory
         .write_obj(1000u32, GuestAddress(TX + REQ_PROD))
         .unwrap();
-    world.from_guest.write(1).unwrap();
+    world.guest.from_guest.write(1).unwrap();
     let error = world.thread.join().unwrap().unwrap_err();
     assert!(error.to_string().contains("corrupt"), "{error}");
 }
