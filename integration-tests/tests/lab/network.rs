@@ -13,9 +13,10 @@ use noxen_integration_tests::layout;
 use noxen_integration_tests::node::Node;
 use noxen_integration_tests::wait::try_until;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
+use std::sync::mpsc::channel;
 use std::thread::JoinHandle;
 
 /// A node with our scripts.
@@ -53,13 +54,13 @@ impl Drop for Bridge {
     }
 }
 
-/// Brings the guest's interface up with an address; the name of its MAC's interface must be eth0.
-fn configure(console: &mut Console, address: &str) {
+/// Brings an interface of the guest up with an address, once it is there.
+fn configure(console: &mut Console, interface: &str, address: &str) {
     let said = console
         .run(
             &format!(
-                "modprobe xen-netfront; n=0; while [ ! -e /sys/class/net/eth0 ] && [ $n -lt 300 ]; do n=$((n+1)); sleep 0.1; done; \
-                 ip link set eth0 up && ip addr add {address}/24 dev eth0 && cat /sys/class/net/eth0/address"
+                "modprobe xen-netfront; n=0; while [ ! -e /sys/class/net/{interface} ] && [ $n -lt 300 ]; do n=$((n+1)); sleep 0.1; done; \
+                 ip link set {interface} up && ip addr add {address}/24 dev {interface} && cat /sys/class/net/{interface}/address"
             ),
             LIMIT,
         )
@@ -125,7 +126,7 @@ fn guest_moves_megabytes_both_ways_unchanged() {
         .line("vif = [ 'bridge=nxbr0, mac=00:16:3e:00:77:02' ]");
     let mut console = node.create_on_console(&domain).unwrap();
     console.login(LIMIT).unwrap();
-    configure(&mut console, "10.77.0.2");
+    configure(&mut console, "eth0", "10.77.0.2");
     ping(&mut console, "10.77.0.1");
 
     // Up: 4 MiB of random data, and what arrived has the sum that left.
@@ -153,4 +154,76 @@ fn guest_moves_megabytes_both_ways_unchanged() {
     served(server, &back);
     assert_eq!(sum(&back), sum(&said));
     node.toolctl(&["destroy", "net"]).ok();
+}
+
+/// A domain on the bridge `nxbr1`, logged in and with its address.
+fn on_bridge(node: &Node, name: &str, address: &str) -> Console {
+    let domain = Domain::debian(name, Flavour::Cloud)
+        .unwrap()
+        .memory(192)
+        .line("vif = [ 'bridge=nxbr1' ]");
+    let mut console = node.create_on_console(&domain).unwrap();
+    console.login(LIMIT).unwrap();
+    configure(&mut console, "eth0", address);
+    console
+}
+
+#[test]
+fn domains_on_one_bridge_talk_and_an_interface_comes_and_goes_under_traffic() {
+    in_lab();
+    let node = node_with_scripts();
+    let _bridge = Bridge::new("nxbr1", "10.78.0.1/15");
+    let mut one = on_bridge(&node, "one", "10.78.1.1");
+    let mut two = on_bridge(&node, "two", "10.78.1.2");
+    ping(&mut two, "10.78.1.1");
+
+    // What the one sends is what the other gets.
+    one.send("nc -l -p 5000 > /tmp/got\n").unwrap();
+    let sent = two
+        .run(
+            "dd if=/dev/urandom of=/tmp/data bs=64k count=16 2>/dev/null; md5sum /tmp/data; \
+             n=0; until nc 10.78.1.1 5000 < /tmp/data || [ $n = 100 ]; do n=$((n+1)); sleep 0.1; done",
+            LIMIT,
+        )
+        .unwrap();
+    let got = one.run("md5sum /tmp/got", LIMIT).unwrap();
+    assert_eq!(sum(&got), sum(&sent));
+
+    for round in 0..2 {
+        node.toolctl(&["network-attach", "two", "bridge=nxbr1"])
+            .ok();
+        configure(&mut two, "eth1", "10.79.0.2");
+        let port = 5010 + round;
+        let (arrived, arrives) = channel();
+        // The guest's end vanishes without a word, so nobody waits for this one's end.
+        let _sink = serve(&format!("0.0.0.0:{port}"), move |mut stream| {
+            let mut part = vec![0; 1 << 20];
+            stream.read_exact(&mut part)?;
+            let _ = arrived.send(());
+            io::copy(&mut stream, &mut io::sink()).map(drop)
+        });
+        let traffic = format!(
+            "ip route add 10.78.0.1/32 dev eth1 src 10.79.0.2 && (dd if=/dev/zero bs=64k count=100000 2>/dev/null | nc 10.78.0.1 {port}; echo over > /tmp/over) & true"
+        );
+        two.run(&traffic, LIMIT).unwrap();
+        arrives.recv_timeout(LIMIT).unwrap();
+        let listing = node.toolctl(&["network-list", "two"]).ok();
+        let row = listing.lines().last().unwrap();
+        let number = row.split_whitespace().next().unwrap().to_owned();
+        assert_ne!(number, "0", "{listing}");
+        let said = node
+            .try_toolctl(&["network-detach", "two", &number], LIMIT)
+            .unwrap();
+        assert_eq!((said.status, said.stdout.as_str()), (0, ""), "{said:?}");
+        two.run(
+            "n=0; while [ -e /sys/class/net/eth1 ] && [ $n -lt 600 ]; do n=$((n+1)); sleep 0.1; done; test ! -e /sys/class/net/eth1 && killall nc",
+            LIMIT,
+        )
+        .unwrap();
+        let listing = node.toolctl(&["network-list", "two"]).ok();
+        assert_eq!(listing.lines().count(), 2, "{listing}");
+    }
+    ping(&mut one, "10.78.1.2");
+    node.toolctl(&["destroy", "one"]).ok();
+    node.toolctl(&["destroy", "two"]).ok();
 }
