@@ -1,12 +1,83 @@
-//! CPUs that come and go while a stock guest runs, its share of them; what `xm` can send to its kernel.
+//! Memory and CPUs that come and go while a stock guest runs, its share of them; what `xm` can send to its kernel.
 
 use crate::{in_lab, LIMIT};
 use noxen_integration_tests::assets::Flavour;
 use noxen_integration_tests::console::Console;
 use noxen_integration_tests::guest::Domain;
+use noxen_integration_tests::memory;
 use noxen_integration_tests::node::Node;
 use noxen_integration_tests::wait;
 use std::process::Command;
+
+/// The monitor's own region, huge pages of which a part was given back.
+const SLACK_KIB: u64 = 48 << 10;
+
+/// What the host has of the guest's memory.
+fn resident_kib(node: &Node) -> u64 {
+    memory::usage(node.only_vmm().pid).unwrap().guest_kib
+}
+
+/// Has a domain's memory set, and waits until `list` shows it (column `Mem`).
+fn set_memory(node: &Node, domain: &str, mib: u64) {
+    node.toolctl(&["mem-set", domain, &mib.to_string()]).ok();
+    wait::until(&format!("{mib} MiB"), LIMIT, || {
+        let table = node.toolctl(&["list", domain]).ok();
+        let row = table.lines().nth(1).unwrap();
+        let listed = row.split_whitespace().nth(2).unwrap();
+        (listed == mib.to_string()).then_some(())
+    });
+}
+
+/// Fills that many MiB of the guest's memory and gives them back to its kernel.
+fn use_memory(console: &mut Console, mib: u64) {
+    let command = format!(
+        "mount -t tmpfs -o size=2g none /mnt && dd if=/dev/zero of=/mnt/x bs=1M count={mib} 2>/dev/null && umount /mnt"
+    );
+    console.run(&command, LIMIT).unwrap();
+}
+
+/// MemTotal of the guest, KiB.
+fn total_kib(console: &mut Console) -> u64 {
+    let total = "sed -n 's/MemTotal: *\\([0-9]*\\) kB/\\1/p' /proc/meminfo";
+    console.run(total, LIMIT).unwrap().trim().parse().unwrap()
+}
+
+#[test]
+fn memory_is_given_back_to_the_host_and_taken_again_beyond_what_it_was_at_boot() {
+    in_lab();
+    let node = Node::new().unwrap();
+    let domain = Domain::debian("balloon", Flavour::Cloud)
+        .unwrap()
+        .memory(512)
+        .line("maxmem = 768");
+    let mut console = node.create_on_console(&domain).unwrap();
+    console.login(LIMIT).unwrap();
+    use_memory(&mut console, 340);
+    let full = resident_kib(&node);
+    assert!(full > 340 << 10, "{full} KiB are resident");
+    let at_boot = total_kib(&mut console);
+
+    set_memory(&node, "balloon", 256);
+    wait::until("memory back at the host", LIMIT, || {
+        (resident_kib(&node) <= (256 << 10) + SLACK_KIB).then_some(())
+    });
+    let less = total_kib(&mut console);
+    assert!(less < 256 << 10, "{less} KiB in the guest");
+
+    set_memory(&node, "balloon", 768);
+    let more = total_kib(&mut console);
+    assert!(more > at_boot + (200 << 10), "{more} KiB after {at_boot}");
+    use_memory(&mut console, 420);
+    let grown = resident_kib(&node);
+    assert!(grown > 420 << 10, "{grown} KiB are resident");
+
+    let said = node.toolctl(&["mem-set", "balloon", "1g"]);
+    assert_eq!(said.status, 1);
+    assert!(said.stderr.contains("at most 768 MiB"), "{}", said.stderr);
+    let log = "dmesg | grep -c -E 'BUG|Oops|WARNING:|soft lockup' || true";
+    assert_eq!(console.run(log, LIMIT).unwrap(), "0\n");
+    node.toolctl(&["destroy", "balloon"]).ok();
+}
 
 /// CPUs that the guest uses.
 fn wait_cpus(console: &mut Console, wanted: &str) {
