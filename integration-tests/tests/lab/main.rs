@@ -6,6 +6,7 @@ mod cache;
 mod disks;
 mod ending;
 mod exits;
+mod formats;
 mod host;
 mod kernels;
 mod lifecycle;

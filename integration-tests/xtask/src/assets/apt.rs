@@ -38,6 +38,7 @@ const NEEDED: &[&str] = &[
     "iproute2",
     // disks
     "nbd-server",
+    "qemu-utils",
     "e2fsprogs",
     // hotplug scripts
     "nftables",
