@@ -185,6 +185,15 @@ impl Node {
         found.remove(0)
     }
 
+    /// The control socket of the only domain; none when there is none.
+    pub fn control_socket(&self) -> Option<PathBuf> {
+        let domains = std::fs::read_dir(self.root.join("var/run/noxen/domains")).ok()?;
+        let sockets = domains
+            .flatten()
+            .map(|entry| entry.path().join("control.sock"));
+        sockets.into_iter().find(|path| path.exists())
+    }
+
     /// A domain's own log.
     pub fn domain_log(&self, domain: &str) -> String {
         let path = self.root.join(format!("var/log/xen/domains/{domain}.log"));

@@ -10,10 +10,12 @@
 //!   block/       disks on such rings               net/       network interfaces
 //!
 //!   events.rs    rings of events in one page --> fb.rs (screen), kbd.rs (keyboard and pointer)
+//!   damage.rs    what of a screen has changed
 //! ```
 
 pub mod block;
 pub mod console;
+pub mod damage;
 pub mod events;
 pub mod fb;
 pub mod grant;

@@ -12,6 +12,7 @@ mod kernels;
 mod lifecycle;
 mod network;
 mod resources;
+mod screen;
 mod smp;
 mod store;
 mod survival;

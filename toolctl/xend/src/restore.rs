@@ -50,6 +50,9 @@ pub fn record_of(node: &Node, domid: u32) -> Option<Record> {
         match &device.config {
             DeviceConfig::Disk(disk) => config.disk.push(disk.clone()),
             DeviceConfig::Vif(vif) => config.vif.push(vif.clone()),
+            DeviceConfig::Vfb(vfb) => config.vfb.push(vfb.text()),
+            // Comes with its screen.
+            DeviceConfig::Vkbd => {}
         }
     }
     let started = clock::now() - status.uptime_s as f64;

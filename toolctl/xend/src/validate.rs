@@ -112,7 +112,6 @@ fn check_built(config: &DomainConfig) -> Result<(), Fault> {
         )));
     }
     for (key, values) in [
-        ("vfb", &config.vfb),
         ("vtpm", &config.vtpm),
         ("pci", &config.pci),
         ("vscsi", &config.vscsi),

@@ -85,7 +85,7 @@ fn check_event_values() {
 #[test]
 fn check_refuses_what_is_not_built() {
     assert!(refusal(|c| c.builder = "hvm".into()).contains("HVM"));
-    assert!(refusal(|c| c.vfb.push("vnc=1".into())).contains("vfb"));
+    assert!(refusal(|c| c.vtpm.push("instance=1".into())).contains("vtpm"));
 }
 
 #[test]

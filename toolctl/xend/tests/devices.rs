@@ -110,6 +110,51 @@ fn disk_has_the_nodes_that_tools_read_and_noxen_vmm_gets_its_image() {
 }
 
 #[test]
+fn screen_and_its_keyboard_have_their_nodes_and_no_password_in_them() {
+    let lab = Lab::new();
+    let vfb = "vnc=1,vnclisten=127.0.0.1,vncpasswd=secret,videoram=16".to_owned();
+    let config = DomainConfig {
+        vfb: vec![vfb],
+        ..lab.config("a")
+    };
+    lab.create(config).unwrap();
+    let mut store = lab.store();
+    for class in ["vfb", "vkbd"] {
+        let back = format!("/local/domain/0/backend/{class}/1/0");
+        let front = format!("/local/domain/1/device/{class}/0");
+        assert_eq!(store.read(&format!("{front}/backend")).unwrap(), back);
+        assert_eq!(store.read(&format!("{back}/state")).unwrap(), "2");
+    }
+    let back = "/local/domain/0/backend/vfb/1/0";
+    let listen = store.read(&format!("{back}/vnclisten")).unwrap();
+    assert_eq!(listen, "127.0.0.1");
+    let password = store.read_if_present(&format!("{back}/vncpasswd"));
+    assert_eq!(password.unwrap(), None);
+    let log = lab.domain_log("a");
+    assert!(log.contains("\"videoram_mib\":16"), "{log}");
+    lab.destroy("a");
+    assert!(lab.traces().is_empty(), "{:?}", lab.traces());
+}
+
+#[test]
+fn screen_that_cannot_be_is_named() {
+    let lab = Lab::new();
+    for (text, words) in [
+        ("vncc=1", "configuration option vncc unknown to vfbs"),
+        ("videoram=0", "videoram=0 of a vfb"),
+    ] {
+        let config = DomainConfig {
+            vfb: vec![text.to_owned()],
+            ..lab.config("a")
+        };
+        let fault = lab.create(config).unwrap_err();
+        assert!(fault.message.contains(words), "{}", fault.message);
+    }
+    let fault = attach(&lab, "Domain-0", DeviceConfig::Vkbd).unwrap_err();
+    assert!(!fault.message.is_empty());
+}
+
+#[test]
 fn interface_runs_its_script_when_it_comes_and_when_it_goes() {
     let lab = Lab::new();
     lab.script("vif-bridge", GOOD);

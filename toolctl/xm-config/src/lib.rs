@@ -37,4 +37,4 @@ pub use limits::Limits;
 pub use load::{declared_variables, find_config, load_file, load_source, Loaded, Options, Warning};
 pub use settings::Settings;
 pub use sxp::Node;
-pub use sxp_config::{disk_node, from_sxp, to_sxp, vif_node};
+pub use sxp_config::{disk_node, from_sxp, to_sxp, vfb_node, vif_node};

@@ -23,6 +23,10 @@ pub enum DeviceClass {
     Vbd,
     /// Network interface (io/netif.h).
     Vif,
+    /// Screen (io/fbif.h).
+    Vfb,
+    /// Keyboard and pointer (io/kbdif.h).
+    Vkbd,
 }
 
 impl fmt::Display for DeviceClass {
@@ -30,6 +34,8 @@ impl fmt::Display for DeviceClass {
         f.write_str(match self {
             DeviceClass::Vbd => "vbd",
             DeviceClass::Vif => "vif",
+            DeviceClass::Vfb => "vfb",
+            DeviceClass::Vkbd => "vkbd",
         })
     }
 }
@@ -146,6 +152,30 @@ pub enum DeviceSpec {
         #[serde(default)]
         rate: Option<VifRate>,
     },
+    /// A screen. No descriptors.
+    Vfb {
+        /// Index.
+        devid: u32,
+        /// `/local/domain/N/device/vfb/DEVID`.
+        frontend: String,
+        /// `/local/domain/0/backend/vfb/N/DEVID`.
+        backend: String,
+        /// Most memory that the guest may show, MiB.
+        videoram_mib: u32,
+    },
+    /// Keyboard and pointer. No descriptors.
+    Vkbd {
+        /// Index.
+        devid: u32,
+        /// `/local/domain/N/device/vkbd/DEVID`.
+        frontend: String,
+        /// `/local/domain/0/backend/vkbd/N/DEVID`.
+        backend: String,
+        /// Pixels that positions are counted in.
+        width: u32,
+        /// Lines.
+        height: u32,
+    },
 }
 
 /// netback's credit scheduler: so many bytes per so many microseconds.
@@ -164,6 +194,8 @@ impl DeviceSpec {
         let (class, devid) = match self {
             DeviceSpec::Vbd { devid, .. } => (DeviceClass::Vbd, *devid),
             DeviceSpec::Vif { devid, .. } => (DeviceClass::Vif, *devid),
+            DeviceSpec::Vfb { devid, .. } => (DeviceClass::Vfb, *devid),
+            DeviceSpec::Vkbd { devid, .. } => (DeviceClass::Vkbd, *devid),
         };
         DeviceId { class, devid }
     }
@@ -175,6 +207,12 @@ impl DeviceSpec {
                 frontend, backend, ..
             }
             | DeviceSpec::Vif {
+                frontend, backend, ..
+            }
+            | DeviceSpec::Vfb {
+                frontend, backend, ..
+            }
+            | DeviceSpec::Vkbd {
                 frontend, backend, ..
             } => (frontend, backend),
         }
@@ -196,6 +234,7 @@ impl DeviceSpec {
                 image.path.len() > MAX_STRING || image.export.len() > MAX_STRING
             }
             DeviceSpec::Vif { mac, .. } => mac.len() > MAX_STRING,
+            DeviceSpec::Vfb { .. } | DeviceSpec::Vkbd { .. } => false,
         };
         if long || frontend.len() > MAX_STRING || backend.len() > MAX_STRING {
             return Err(format!(

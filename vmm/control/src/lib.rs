@@ -18,6 +18,7 @@ pub mod kvm;
 pub mod message;
 #[cfg(feature = "kvm")]
 pub mod ram;
+pub mod screen;
 pub mod spec;
 pub mod tap;
 

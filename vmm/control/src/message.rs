@@ -1,6 +1,7 @@
 //! Requests, replies and events of the control socket.
 
 use crate::device::{DeviceClass, DeviceSpec, DeviceState, DeviceStatus};
+use crate::screen::{Input, Part, Picture};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -55,6 +56,25 @@ pub enum Request {
     },
     /// What is attached: answered by [`Reply::Devices`].
     Devices,
+    /// A screen's size and what has changed: answered by [`Reply::Screen`].
+    Screen {
+        /// Number of the vfb.
+        devid: u32,
+    },
+    /// Pixels of a screen, at most [`crate::screen::MAX_PIXEL_BYTES`]: answered by [`Reply::Pixels`].
+    Pixels {
+        /// Number of the vfb.
+        devid: u32,
+        /// Which; it must lie within the screen.
+        part: Part,
+    },
+    /// What a person did, for the guest, at most [`crate::screen::MAX_INPUTS`] at a time.
+    Input {
+        /// Number of the vkbd.
+        devid: u32,
+        /// In order.
+        events: Vec<Input>,
+    },
 }
 
 /// Why a guest stopped (public/sched.h SHUTDOWN_*).
@@ -148,6 +168,16 @@ pub enum Reply {
     Devices {
         /// All there are.
         devices: Vec<DeviceStatus>,
+    },
+    /// Answer to [`Request::Screen`].
+    Screen {
+        /// Nothing while no front end uses it.
+        picture: Option<Picture>,
+    },
+    /// Answer to [`Request::Pixels`].
+    Pixels {
+        /// Line after line without gaps, two hexadecimal digits a byte.
+        hex: String,
     },
 }
 

@@ -67,9 +67,37 @@ fn carry_out(
         Request::Devices => Reply::Devices {
             devices: devices.list(),
         },
+        Request::Screen { devid } => match devices.display(devid) {
+            Ok(display) => Reply::Screen {
+                picture: display.take(),
+            },
+            Err(message) => Reply::Error { message },
+        },
+        Request::Pixels { devid, part } => {
+            let pixels = devices
+                .display(devid)
+                .and_then(|display| display.pixels(part));
+            match pixels {
+                Ok(bytes) => Reply::Pixels { hex: hex(&bytes) },
+                Err(message) => Reply::Error { message },
+            }
+        }
+        Request::Input { devid, events } => {
+            done(devices.keys(devid).and_then(|keys| keys.push(&events)))
+        }
         Request::Destroy => return (Reply::Ok, After::End),
     };
     (reply, After::Nothing)
+}
+
+/// Two digits a byte.
+fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |value: u8| char::from(DIGITS[usize::from(value)]);
+    bytes
+        .iter()
+        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
+        .collect()
 }
 
 fn attach(

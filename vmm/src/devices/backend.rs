@@ -7,11 +7,11 @@ use crate::vstate::irq::{Channel, Doorbell};
 use crate::vstate::memory::GuestMemory;
 use crate::vstate::vm::Vm;
 use noxen_control::DeviceId;
-use noxen_devices::pv::grant::GrantTable;
+use noxen_devices::pv::grant::{GrantTable, PAGE_SIZE};
 use noxen_xenstore::client::{Client, ClientError, Nodes};
 use std::fmt::Display;
 use std::sync::Arc;
-use vm_memory::GuestAddress;
+use vm_memory::{GuestAddress, GuestMemoryBackend};
 
 /// Longest value of a front end's node that is looked at, bytes.
 const MAX_VALUE: usize = 256;
@@ -132,6 +132,19 @@ impl Context {
     /// What the guest grants.
     pub fn grants(&self) -> &GrantTable {
         &self.grants
+    }
+
+    /// First frame number that is not the guest's RAM.
+    pub fn ram_end(&self) -> u64 {
+        self.shared.region.ram_end_mfn
+    }
+
+    /// A page of the guest's RAM by its frame number.
+    pub fn ram_page(&self, frame: u32) -> Option<GuestAddress> {
+        let page = GuestAddress(u64::from(frame) * PAGE_SIZE);
+        let in_ram = u64::from(frame) < self.ram_end();
+        let there = self.memory().get_slice(page, PAGE_SIZE as usize).is_ok();
+        (in_ram && there).then_some(page)
     }
 
     /// Binds an event-channel port that the front end has allocated for domain 0. Look at the ring once

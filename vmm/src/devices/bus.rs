@@ -229,6 +229,9 @@ impl Bus {
     }
 
     fn tell(&self, status: DeviceStatus, closed: bool) {
+        if closed {
+            lock(&self.listing.heads).remove(&status.id);
+        }
         match closed {
             true => lock(&self.listing.devices).remove(&status.id),
             false => lock(&self.listing.devices).insert(status.id, status.clone()),

@@ -2,11 +2,13 @@
 
 use crate::devices::backend::Context;
 use crate::devices::bus::{self, Command, Commands};
-use crate::devices::registry;
+use crate::devices::registry::{self, Head, Made};
 use crate::devices::session::Door;
+use crate::devices::vfb::Display;
+use crate::devices::vkbd::Keys;
 use crate::domain::calls::lock;
 use noxen_control::device::MAX_DEVICES;
-use noxen_control::{DeviceId, DeviceSpec, DeviceState, DeviceStatus};
+use noxen_control::{DeviceClass, DeviceId, DeviceSpec, DeviceState, DeviceStatus};
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -21,6 +23,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 pub struct Listing {
     pub(super) devices: Mutex<BTreeMap<DeviceId, DeviceStatus>>,
+    /// Other sides of those that have one.
+    pub(super) heads: Mutex<BTreeMap<DeviceId, Head>>,
 }
 
 /// All PV devices of a domain.
@@ -57,7 +61,7 @@ impl Devices {
         if devices.len() >= MAX_DEVICES {
             return Err(format!("{id}: a domain has at most {MAX_DEVICES} devices"));
         }
-        let backend =
+        let Made { backend, head } =
             registry::make(spec, fds, &self.context).map_err(|line| format!("{id}: {line}"))?;
         let status = DeviceStatus {
             id,
@@ -65,6 +69,7 @@ impl Devices {
             reason: None,
         };
         devices.insert(id, status);
+        lock(&self.listing.heads).insert(id, head);
         drop(devices);
         let (frontend, backend_path) = spec.paths();
         self.commands.send(Command::Attach {
@@ -83,6 +88,28 @@ impl Devices {
         }
         self.commands.send(Command::Detach { id, force });
         Ok(())
+    }
+
+    fn head(&self, class: DeviceClass, devid: u32) -> Head {
+        let id = DeviceId { class, devid };
+        let heads = lock(&self.listing.heads);
+        heads.get(&id).cloned().unwrap_or(Head::None)
+    }
+
+    /// A screen by its number.
+    pub fn display(&self, devid: u32) -> Result<Arc<Display>, String> {
+        match self.head(DeviceClass::Vfb, devid) {
+            Head::Screen(display) => Ok(display),
+            _ => Err(format!("vfb {devid} is not attached")),
+        }
+    }
+
+    /// A keyboard by its number.
+    pub fn keys(&self, devid: u32) -> Result<Arc<Keys>, String> {
+        match self.head(DeviceClass::Vkbd, devid) {
+            Head::Keyboard(keys) => Ok(keys),
+            _ => Err(format!("vkbd {devid} is not attached")),
+        }
     }
 
     /// What is attached.

@@ -10,8 +10,10 @@
 //! ```
 //! The bus thread alone talks to the store and runs the state machines, so a slow or dead xenstored keeps
 //! neither the main loop nor a connected device waiting. A device's data moves on threads of its own.
-//! [`registry`] knows the classes, one line each.
+//! [`registry`] knows the classes, one line each. Screens and keyboards (vfb, vkbd) have another side, their head, that the
+//! control socket asks.
 
+mod attendant;
 pub mod backend;
 mod bus;
 pub mod list;
@@ -20,7 +22,9 @@ pub mod registry;
 mod session;
 mod slot;
 pub mod vbd;
+pub mod vfb;
 pub mod vif;
+pub mod vkbd;
 
 pub use backend::{Backend, ConnectError, Context, Frontend, Published, Reporter};
 pub use list::Devices;

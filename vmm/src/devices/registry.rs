@@ -2,18 +2,59 @@
 
 use crate::devices::backend::{Backend, Context};
 use crate::devices::vbd;
+use crate::devices::vfb::{self, Display};
 use crate::devices::vif;
+use crate::devices::vkbd::{self, Keys};
 use noxen_control::DeviceSpec;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+/// A device as others than its front end use it.
+#[derive(Debug, Clone)]
+pub enum Head {
+    /// Nobody does.
+    None,
+    /// Shown.
+    Screen(Arc<Display>),
+    /// Fed.
+    Keyboard(Arc<Keys>),
+}
+
+/// A device made.
+pub struct Made {
+    /// Its behaviour on the bus.
+    pub backend: Box<dyn Backend>,
+    /// Its other side.
+    pub head: Head,
+}
+
+impl Made {
+    fn alone(backend: impl Backend + 'static) -> Made {
+        Made {
+            backend: Box::new(backend),
+            head: Head::None,
+        }
+    }
+}
 
 /// Makes the back end of `spec`; an error line names what is wrong with it.
-pub fn make(
-    spec: &DeviceSpec,
-    fds: Vec<OwnedFd>,
-    context: &Context,
-) -> Result<Box<dyn Backend>, String> {
+pub fn make(spec: &DeviceSpec, fds: Vec<OwnedFd>, context: &Context) -> Result<Made, String> {
     match spec {
-        DeviceSpec::Vbd { .. } => Ok(Box::new(vbd::make(spec, fds, context)?)),
-        DeviceSpec::Vif { rate, .. } => Ok(Box::new(vif::make(spec.id(), *rate, fds, context)?)),
+        DeviceSpec::Vbd { .. } => Ok(Made::alone(vbd::make(spec, fds, context)?)),
+        DeviceSpec::Vif { rate, .. } => Ok(Made::alone(vif::make(spec.id(), *rate, fds, context)?)),
+        DeviceSpec::Vfb { videoram_mib, .. } => {
+            let screen = vfb::make(spec.id(), *videoram_mib, context)?;
+            Ok(Made {
+                head: Head::Screen(screen.display()),
+                backend: Box::new(screen),
+            })
+        }
+        DeviceSpec::Vkbd { width, height, .. } => {
+            let keyboard = vkbd::make(spec.id(), (*width, *height), context);
+            Ok(Made {
+                head: Head::Keyboard(keyboard.keys()),
+                backend: Box::new(keyboard),
+            })
+        }
     }
 }

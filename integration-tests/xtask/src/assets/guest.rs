@@ -21,6 +21,7 @@ const STORM: &str = include_str!("../../guest/storm.c");
 const MODULES: &[&str] = &[
     "xen-blkfront",
     "xen-netfront",
+    "evdev",
     "xen-evtchn",
     "xenfs",
     "xen-privcmd",

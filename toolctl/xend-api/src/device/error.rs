@@ -37,6 +37,12 @@ pub enum DeviceError {
     /// Unknown key.
     #[error("Invalid vif option: {0}")]
     VifOption(String),
+    /// Unknown key.
+    #[error("configuration option {0} unknown to vfbs")]
+    VfbOption(String),
+    /// Not that much memory.
+    #[error("videoram={0} of a vfb: from 1 to {1} MiB are possible")]
+    Videoram(String, u32),
     /// No `=`.
     #[error("'{0}' should be a pair, separated by an equals sign.")]
     Pair(String),

@@ -10,11 +10,13 @@ mod disk;
 mod error;
 pub mod number;
 mod rate;
+mod vfb;
 mod vif;
 
 pub use disk::{Disk, Image, Mode, TapDriver};
 pub use error::DeviceError;
 pub use rate::Rate;
+pub use vfb::Vfb;
 pub use vif::Vif;
 
 use serde::{Deserialize, Serialize};
@@ -27,6 +29,10 @@ pub enum DeviceConfig {
     Disk(Disk),
     /// Class `vif`.
     Vif(Vif),
+    /// Class `vfb`.
+    Vfb(Vfb),
+    /// Class `vkbd`: nothing is to be said of it.
+    Vkbd,
 }
 
 impl DeviceConfig {
@@ -35,14 +41,16 @@ impl DeviceConfig {
         match self {
             DeviceConfig::Disk(_) => DeviceClass::Vbd,
             DeviceConfig::Vif(_) => DeviceClass::Vif,
+            DeviceConfig::Vfb(_) => DeviceClass::Vfb,
+            DeviceConfig::Vkbd => DeviceClass::Vkbd,
         }
     }
 
-    /// Directory of its back end: `vbd`, `tap` or `vif`.
+    /// Directory of its back end: the class, or `tap`.
     pub fn backend_class(&self) -> &'static str {
         match self {
             DeviceConfig::Disk(disk) => disk.class(),
-            DeviceConfig::Vif(_) => "vif",
+            other => other.class().name(),
         }
     }
 
@@ -51,6 +59,7 @@ impl DeviceConfig {
         match self {
             DeviceConfig::Disk(disk) => disk.backend.as_deref(),
             DeviceConfig::Vif(vif) => vif.backend.as_deref(),
+            DeviceConfig::Vfb(_) | DeviceConfig::Vkbd => None,
         }
     }
 }
@@ -63,6 +72,10 @@ pub enum DeviceClass {
     Vbd,
     /// Network interfaces.
     Vif,
+    /// Screens.
+    Vfb,
+    /// Keyboards and pointers.
+    Vkbd,
 }
 
 impl DeviceClass {
@@ -71,8 +84,23 @@ impl DeviceClass {
         match self {
             DeviceClass::Vbd => "vbd",
             DeviceClass::Vif => "vif",
+            DeviceClass::Vfb => "vfb",
+            DeviceClass::Vkbd => "vkbd",
         }
     }
+}
+
+/// `key=value` words; blanks around them and their signs do not count.
+fn pairs<'a>(
+    words: impl IntoIterator<Item = &'a str>,
+) -> impl Iterator<Item = Result<(&'a str, &'a str), DeviceError>> {
+    let words = words.into_iter().map(str::trim).filter(|w| !w.is_empty());
+    words.map(|word| {
+        let (key, value) = word
+            .split_once('=')
+            .ok_or_else(|| DeviceError::Pair(word.to_owned()))?;
+        Ok((key.trim(), value.trim()))
+    })
 }
 
 /// One device of a running domain, for listings.
@@ -80,7 +108,7 @@ impl DeviceClass {
 pub struct DeviceInfo {
     /// Number within its class.
     pub devid: u32,
-    /// `vbd`, `tap` or `vif`: the directory of its back end.
+    /// The directory of its back end.
     pub class: String,
     /// As it was asked for.
     pub config: DeviceConfig,

@@ -42,11 +42,9 @@ impl Vif {
     /// The same out of words such as those of `network-attach`.
     pub fn from_words<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<Vif, DeviceError> {
         let mut vif = Vif::default();
-        for word in words.into_iter().map(str::trim).filter(|w| !w.is_empty()) {
-            let (key, value) = word
-                .split_once('=')
-                .ok_or_else(|| DeviceError::Pair(word.to_owned()))?;
-            vif.set(key.trim(), value.trim())?;
+        for pair in super::pairs(words) {
+            let (key, value) = pair?;
+            vif.set(key, value)?;
         }
         Ok(vif)
     }

@@ -2,7 +2,7 @@
 
 use super::device::Device;
 use super::nodes::ClassNodes;
-use super::{vbd, vif};
+use super::{console, vbd, vif};
 use crate::domain::Domain;
 use crate::node::{Node, Options};
 use crate::registry::Record;
@@ -50,7 +50,7 @@ pub trait Class: Sync {
 }
 
 /// All of them.
-const CLASSES: &[&dyn Class] = &[&vbd::Vbd, &vif::Vif];
+const CLASSES: &[&dyn Class] = &[&vbd::Vbd, &vif::Vif, &console::Screen, &console::Keyboard];
 
 /// The class called so.
 pub fn of(class: DeviceClass) -> &'static dyn Class {

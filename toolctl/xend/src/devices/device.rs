@@ -1,6 +1,6 @@
 //! One device as a domain's record has it, and its places in the store.
 
-use noxen_control::device::{DeviceClass as MonitorClass, DeviceId};
+use noxen_control::device::DeviceId;
 use noxen_xend_api::{DeviceClass, DeviceConfig};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -64,12 +64,10 @@ impl Device {
 
     /// What noxen-vmm calls it.
     pub fn id(&self) -> DeviceId {
-        let class = match self.class() {
-            DeviceClass::Vbd => MonitorClass::Vbd,
-            DeviceClass::Vif => MonitorClass::Vif,
-        };
-        let devid = self.devid;
-        DeviceId { class, devid }
+        DeviceId {
+            class: super::monitor_class(self.class()),
+            devid: self.devid,
+        }
     }
 
     /// `/local/domain/N/device/CLASS/DEVID`.

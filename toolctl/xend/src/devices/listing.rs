@@ -7,7 +7,7 @@ use crate::node::internal;
 use noxen_control::device::{DeviceState, DeviceStatus};
 use noxen_xend_api::{DeviceClass, DeviceConfig, DeviceInfo, Fault};
 use noxen_xm_config::sxp::Node as Sxp;
-use noxen_xm_config::{disk_node, vif_node};
+use noxen_xm_config::{disk_node, vfb_node, vif_node};
 use std::collections::BTreeMap;
 
 /// Nodes of a front end that are shown, at most: the guest owns the directory.
@@ -111,6 +111,8 @@ pub fn sxp(device: &Device) -> Sxp {
             Sxp::list(disk.class(), members.collect())
         }
         DeviceConfig::Vif(vif) => vif_node(vif),
+        DeviceConfig::Vfb(vfb) => vfb_node(vfb),
+        DeviceConfig::Vkbd => Sxp::list("vkbd", Vec::new()),
     };
     if let (Some(script), None) = (&device.script, node.get("script")) {
         if device.class() == DeviceClass::Vif {

@@ -10,6 +10,7 @@
 //! may be slow, so a domain's devices have a lock of their own beside its life's.
 
 pub mod class;
+mod console;
 pub mod device;
 pub mod hotplug;
 mod image;
@@ -37,7 +38,7 @@ use crate::store_nodes::DOMAIN_0_NAME;
 use crate::{debug, info, warning};
 use hotplug::not_connected;
 use noxen_control::device::{DeviceClass as MonitorClass, DeviceId, DeviceState};
-use noxen_xend_api::{DeviceClass, DeviceConfig, DomainConfig, Fault};
+use noxen_xend_api::{DeviceClass, DeviceConfig, DomainConfig, Fault, Vfb};
 use std::sync::Arc;
 
 /// Where a device came from.
@@ -64,6 +65,9 @@ pub fn complete(mut config: DomainConfig) -> Result<DomainConfig, Fault> {
     if let Some(uname) = twice(unames.filter(|uname| !uname.is_empty())) {
         return Err(already_defined("uname", uname));
     }
+    for text in &config.vfb {
+        screen(text)?;
+    }
     config.vif = config
         .vif
         .into_iter()
@@ -73,6 +77,10 @@ pub fn complete(mut config: DomainConfig) -> Result<DomainConfig, Fault> {
         return Err(already_defined("mac", mac));
     }
     Ok(config)
+}
+
+fn screen(text: &str) -> Result<Vfb, Fault> {
+    Vfb::parse(text).map_err(|e| Fault::generic(e.to_string()))
 }
 
 fn complete_vif(vif: noxen_xend_api::Vif) -> Result<noxen_xend_api::Vif, Fault> {
@@ -100,6 +108,10 @@ pub fn attach_configured(site: Site<'_>) -> Result<(), Fault> {
     }
     for vif in config.vif {
         attach(site, DeviceConfig::Vif(vif), Origin::Configured)?;
+    }
+    for text in config.vfb {
+        attach(site, DeviceConfig::Vkbd, Origin::Configured)?;
+        attach(site, DeviceConfig::Vfb(screen(&text)?), Origin::Configured)?;
     }
     Ok(())
 }
@@ -143,6 +155,8 @@ pub fn attach(site: Site<'_>, config: DeviceConfig, origin: Origin) -> Result<u3
         site.node.save(site.domain, |r| match &device.config {
             DeviceConfig::Disk(disk) => r.config.disk.push(disk.clone()),
             DeviceConfig::Vif(vif) => r.config.vif.push(vif.clone()),
+            // These come by a configuration only.
+            DeviceConfig::Vfb(_) | DeviceConfig::Vkbd => {}
         })?;
     }
     info!("domain {domid}: device {} attached", device.shown());
@@ -230,6 +244,8 @@ pub fn finish(site: Site<'_>, id: DeviceId) {
     let forgotten = site.node.save(site.domain, |r| match &device.config {
         DeviceConfig::Disk(disk) => r.config.disk.retain(|other| other != disk),
         DeviceConfig::Vif(vif) => r.config.vif.retain(|other| other != vif),
+        // Both of an item of `vfb=` belong to it; what the guest let go of comes again with it.
+        DeviceConfig::Vfb(_) | DeviceConfig::Vkbd => {}
     });
     if let Err(e) = forgotten {
         warning!("domain {}: {}", record.domid, e.message);
@@ -371,9 +387,11 @@ pub fn adopt(site: Site<'_>) {
 }
 
 /// The class of requests as noxen-vmm names it.
-fn monitor_class(class: DeviceClass) -> MonitorClass {
+pub fn monitor_class(class: DeviceClass) -> MonitorClass {
     match class {
         DeviceClass::Vbd => MonitorClass::Vbd,
         DeviceClass::Vif => MonitorClass::Vif,
+        DeviceClass::Vfb => MonitorClass::Vfb,
+        DeviceClass::Vkbd => MonitorClass::Vkbd,
     }
 }

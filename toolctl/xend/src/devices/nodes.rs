@@ -87,7 +87,7 @@ pub fn detached(record: &Record, device: &Device) -> Vec<StoreOp> {
 
 /// The domain is gone: the directories of its back ends.
 pub fn domain_gone(domid: u32) -> Vec<StoreOp> {
-    ["vbd", "tap", "vif"]
+    ["vbd", "tap", "vif", "vfb", "vkbd"]
         .map(|class| StoreOp::Remove(format!("/local/domain/0/backend/{class}/{domid}")))
         .to_vec()
 }

@@ -5,7 +5,7 @@ use crate::node::Node;
 use crate::{monitor::Monitor, warning};
 use noxen_control::device::{DeviceClass as MonitorClass, DeviceId};
 use noxen_xend_api::device::Mode;
-use noxen_xend_api::{DeviceConfig, Disk, Vif};
+use noxen_xend_api::{DeviceConfig, Disk, Vfb, Vif};
 
 /// The devices that the monitor of `domid` has, those of its nodes that make sense.
 pub fn devices(node: &Node, monitor: &Monitor, domid: u32) -> Vec<Device> {
@@ -27,6 +27,8 @@ fn one(node: &Node, domid: u32, id: DeviceId) -> Option<Device> {
     let directories: &[&str] = match id.class {
         MonitorClass::Vbd => &["vbd", "tap"],
         MonitorClass::Vif => &["vif"],
+        MonitorClass::Vfb => &["vfb"],
+        MonitorClass::Vkbd => &["vkbd"],
     };
     let backend = directories
         .iter()
@@ -57,6 +59,16 @@ fn one(node: &Node, domid: u32, id: DeviceId) -> Option<Device> {
             }
             DeviceConfig::Vif(vif)
         }
+        MonitorClass::Vfb => {
+            let mut vfb = Vfb::default();
+            for name in Vfb::KEYS {
+                if let Some(value) = read(name) {
+                    vfb.set(name, &value).ok()?;
+                }
+            }
+            DeviceConfig::Vfb(vfb)
+        }
+        MonitorClass::Vkbd => DeviceConfig::Vkbd,
     };
     let class = super::class::of(config.class());
     Some(Device {

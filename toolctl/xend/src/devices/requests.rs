@@ -15,8 +15,14 @@ pub fn attach_device(
     domain: &Arc<Domain>,
     device: DeviceConfig,
 ) -> Result<Response, Fault> {
-    if let DeviceConfig::Disk(disk) = &device {
-        super::vbd::check(disk)?;
+    match &device {
+        DeviceConfig::Disk(disk) => super::vbd::check(disk)?,
+        DeviceConfig::Vif(_) => {}
+        DeviceConfig::Vfb(_) | DeviceConfig::Vkbd => {
+            return Err(Fault::generic(
+                "A screen cannot be attached to a running domain; put it into vfb= of its configuration",
+            ))
+        }
     }
     attach(Site { node, domain }, device, Origin::Added).map(|_| Response::Ok)
 }
@@ -42,7 +48,10 @@ pub fn configure_device(
 ) -> Result<Response, Fault> {
     let site = Site { node, domain };
     let DeviceConfig::Disk(new) = &device else {
-        return Err(Fault::generic("vif devices may not be reconfigured"));
+        let class = device.class().name();
+        return Err(Fault::generic(format!(
+            "{class} devices may not be reconfigured"
+        )));
     };
     super::vbd::check(new)?;
     let record = domain.record();
@@ -77,17 +86,17 @@ pub fn list_devices(
 
 /// The device that `name` means: a number, `CLASS/NUMBER`, a disk's name, an interface's address.
 fn find<'a>(devices: &'a [Device], class: DeviceClass, name: &str) -> Result<&'a Device, Fault> {
-    let plain = ["vbd/", "tap/", "vif/"]
+    let plain = ["vbd/", "tap/", "vif/", "vfb/", "vkbd/"]
         .iter()
         .find_map(|prefix| name.strip_prefix(prefix))
         .unwrap_or(name);
     let devid = match class {
         DeviceClass::Vbd => number::of_name(plain),
-        DeviceClass::Vif => plain.parse().ok(),
+        _ => plain.parse().ok(),
     };
     let same_mac = |device: &Device| match &device.config {
         DeviceConfig::Vif(vif) => vif.mac.as_deref() == Some(&plain.to_ascii_lowercase()),
-        DeviceConfig::Disk(_) => false,
+        _ => false,
     };
     devices
         .iter()

@@ -28,7 +28,7 @@ pub struct Vbd;
 fn disk(config: &DeviceConfig) -> Result<&Disk, Fault> {
     match config {
         DeviceConfig::Disk(disk) => Ok(disk),
-        DeviceConfig::Vif(_) => Err(Fault::internal("a network interface is no disk")),
+        _ => Err(Fault::internal("not a disk")),
     }
 }
 

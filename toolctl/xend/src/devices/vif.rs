@@ -23,7 +23,7 @@ pub struct Vif;
 fn vif(config: &DeviceConfig) -> Result<&Config, Fault> {
     match config {
         DeviceConfig::Vif(vif) => Ok(vif),
-        DeviceConfig::Disk(_) => Err(Fault::internal("a disk is no network interface")),
+        _ => Err(Fault::internal("not a network interface")),
     }
 }
 

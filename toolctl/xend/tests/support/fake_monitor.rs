@@ -268,7 +268,11 @@ fn answer(machine: &Machine, stream: &UnixStream, line: &[u8], fds: &mut FdQueue
                 let devices = devices.collect();
                 tell(stream, &Reply::Devices { devices });
             }
-            Request::Counters | Request::Registers => {
+            Request::Counters
+            | Request::Registers
+            | Request::Screen { .. }
+            | Request::Pixels { .. }
+            | Request::Input { .. } => {
                 let message = "the fake monitor has none".into();
                 tell(stream, &Reply::Error { message });
             }

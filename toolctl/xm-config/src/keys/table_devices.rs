@@ -11,7 +11,7 @@ pub(super) const DEVICES: &[KeyDef] = &[
     key("vif", List, "['KEY=VALUE,...']", "[]", All, Used, "Network interfaces: mac, bridge, ip, script, type, vifname, rate, model. An empty text is one with defaults."),
     key("vif2", List, "['KEY=VALUE,...']", "[]", Pv, Refused, "Network interfaces of the netchannel2 kind."),
     key("nics", Int, "N", "", All, Ignored("deprecated; use empty texts in vif"), "Deprecated: number of network interfaces."),
-    key("vfb", List, "['KEY=VALUE,...']", "[]", Pv, Refused, "Frame buffers: vnc, vncdisplay, vnclisten, vncpasswd, vncunused, sdl, display, keymap, videoram."),
+    key("vfb", List, "['KEY=VALUE,...']", "[]", Pv, Used, "Frame buffers: vnc, vncdisplay, vnclisten, vncpasswd, vncunused, sdl, display, keymap, videoram."),
     key("vtpm", List, "['instance=N,backend=D']", "[]", All, Refused, "Virtual TPM; only the first counts."),
     key("pci", List, "['[DOM:]BUS:SLOT.FUNC']", "[]", All, Refused, "PCI devices of the host, with ,msitranslate= and ,power_mgmt=."),
     key("pci_msitranslate", Int, "0|1", "1", All, Later, "Default of msitranslate for every PCI device."),

@@ -2,22 +2,8 @@
 
 use crate::error::{ConfigError, Result};
 use crate::sxp::Node;
-use noxen_xend_api::{Disk, DomainConfig, Vif};
+use noxen_xend_api::{Disk, DomainConfig, Vfb, Vif};
 
-const VFB_KEYS: &[&str] = &[
-    "type",
-    "vnc",
-    "sdl",
-    "opengl",
-    "vncunused",
-    "vncdisplay",
-    "vnclisten",
-    "vncpasswd",
-    "display",
-    "xauthority",
-    "keymap",
-    "videoram",
-];
 /// Members of `(vif ..)` that a running domain's listing has and a configuration has not.
 const NOT_OF_A_CONFIG: &[&str] = &["uuid", "handle", "security_label", "devid"];
 const VTPM_KEYS: &[&str] = &["instance", "backend", "type"];
@@ -64,7 +50,7 @@ pub(super) fn emit(config: &DomainConfig) -> Result<Vec<Node>> {
         all.push(Node::list("vtpm", members.collect()));
     }
     for text in &config.vfb {
-        let vfb = options("vfb", text, VFB_KEYS, |key| {
+        let vfb = options("vfb", text, Vfb::KEYS, |key| {
             format!("configuration option {key} unknown to vfbs")
         })?;
         all.push(Node::list("vkbd", Vec::new()));
@@ -96,6 +82,15 @@ pub fn vif_node(vif: &Vif) -> Node {
     let pairs = vif.pairs().into_iter();
     Node::list(
         "vif",
+        pairs.map(|(key, value)| Node::pair(key, value)).collect(),
+    )
+}
+
+/// `(vfb (vnc 1)..)`.
+pub fn vfb_node(vfb: &Vfb) -> Node {
+    let pairs = vfb.pairs();
+    Node::list(
+        "vfb",
         pairs.map(|(key, value)| Node::pair(key, value)).collect(),
     )
 }

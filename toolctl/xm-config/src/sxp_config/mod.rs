@@ -10,7 +10,7 @@ mod devices;
 mod emit;
 
 pub use accept::from_sxp;
-pub use devices::{disk_node, vif_node};
+pub use devices::{disk_node, vfb_node, vif_node};
 pub use emit::to_sxp;
 
 #[cfg(test)]

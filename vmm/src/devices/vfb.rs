@@ -1,0 +1,289 @@
+//! Screens: what a guest's frame buffer shows, kept ready for whoever shows it to people.
+//!
+//! ```text
+//!   front end: page, frames --connect--> Screen     UPDATE, RESIZE --attendant--> Damage
+//!   Display (shared): take() -> size, changed parts      pixels(part) -> bytes, copied from guest memory
+//! ```
+//! Nothing is copied until somebody asks for it.
+
+use crate::devices::attendant::{self, Attendant};
+use crate::devices::backend::{Backend, ConnectError, Context, Frontend, Published, Reporter};
+use crate::domain::calls::lock;
+use crate::vstate::memory::GuestMemory;
+use noxen_control::screen::{Part, Picture, MAX_PIXEL_BYTES};
+use noxen_control::DeviceId;
+use noxen_devices::pv::damage::Damage;
+use noxen_devices::pv::fb::{self, Change, FbError, Geometry, Rectangle, Screen, Width};
+use std::sync::{Arc, Mutex};
+
+/// Least and most of a screen's memory, MiB. The guest's page cannot describe more than the latter.
+const VIDEORAM_MIB: std::ops::RangeInclusive<u32> = 1..=1024;
+
+/// A screen as those see it who show it.
+#[derive(Debug)]
+pub struct Display {
+    memory: GuestMemory,
+    state: Mutex<Option<State>>,
+}
+
+#[derive(Debug)]
+struct State {
+    screen: Screen,
+    damage: Damage,
+}
+
+impl Display {
+    fn new(memory: GuestMemory) -> Display {
+        Display {
+            memory,
+            state: Mutex::new(None),
+        }
+    }
+
+    /// Its size, and what has changed since the last call; nothing while no front end uses it.
+    pub fn take(&self) -> Option<Picture> {
+        let mut state = lock(&self.state);
+        let state = state.as_mut()?;
+        let geometry = state.screen.geometry();
+        let part = |r: Rectangle| Part {
+            x: r.x,
+            y: r.y,
+            width: r.width,
+            height: r.height,
+        };
+        Some(Picture {
+            width: geometry.width,
+            height: geometry.height,
+            depth: geometry.depth,
+            changed: state.damage.take().into_iter().map(part).collect(),
+        })
+    }
+
+    /// The pixels of `part`, line after line; an error line says why not.
+    pub fn pixels(&self, part: Part) -> Result<Vec<u8>, String> {
+        let state = lock(&self.state);
+        let screen = match state.as_ref() {
+            Some(state) => &state.screen,
+            None => return Err("no front end uses it".into()),
+        };
+        let geometry = screen.geometry();
+        let inside = |start: u32, length: u32, side: u32| {
+            length > 0 && start.checked_add(length).is_some_and(|end| end <= side)
+        };
+        if !inside(part.x, part.width, geometry.width)
+            || !inside(part.y, part.height, geometry.height)
+        {
+            return Err(format!(
+                "{part:?} is not within the screen of {}x{}",
+                geometry.width, geometry.height
+            ));
+        }
+        let pixel = geometry.depth as usize / 8;
+        let wanted = part.width as usize * pixel;
+        let bytes = wanted * part.height as usize;
+        if bytes > MAX_PIXEL_BYTES {
+            return Err(format!(
+                "{part:?} is {bytes} bytes; at most {MAX_PIXEL_BYTES} go at a time"
+            ));
+        }
+        let mut pixels = Vec::with_capacity(bytes);
+        let mut line = vec![0; geometry.line_bytes()];
+        let first = part.x as usize * pixel;
+        for y in part.y..part.y + part.height {
+            screen
+                .read_line(&self.memory, y, &mut line)
+                .map_err(|error| error.to_string())?;
+            pixels.extend_from_slice(&line[first..first + wanted]);
+        }
+        Ok(pixels)
+    }
+
+    fn connect(&self, screen: Screen) {
+        let mut damage = Damage::default();
+        damage.add(whole(screen.geometry()));
+        *lock(&self.state) = Some(State { screen, damage });
+    }
+
+    /// Takes what the guest says.
+    fn follow(&self) -> Result<(), FbError> {
+        let mut state = lock(&self.state);
+        let Some(state) = state.as_mut() else {
+            return Ok(());
+        };
+        for change in state.screen.changes(&self.memory)? {
+            match change {
+                Change::Update(part) => state.damage.add(part),
+                Change::Resize(geometry) => {
+                    // Parts of the old picture may lie outside of the new one.
+                    state.damage = Damage::default();
+                    state.damage.add(whole(geometry));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn whole(geometry: Geometry) -> Rectangle {
+    Rectangle {
+        x: 0,
+        y: 0,
+        width: geometry.width,
+        height: geometry.height,
+    }
+}
+
+/// One screen's back end.
+pub struct Vfb {
+    id: DeviceId,
+    context: Context,
+    limit: u64,
+    display: Arc<Display>,
+    attendant: Option<Attendant>,
+}
+
+/// Makes the back end of screen `id`.
+pub fn make(id: DeviceId, videoram_mib: u32, context: &Context) -> Result<Vfb, String> {
+    if !VIDEORAM_MIB.contains(&videoram_mib) {
+        return Err(format!(
+            "videoram of {videoram_mib} MiB; {} to {} are possible",
+            VIDEORAM_MIB.start(),
+            VIDEORAM_MIB.end()
+        ));
+    }
+    Ok(Vfb {
+        id,
+        context: context.clone(),
+        limit: u64::from(videoram_mib) << 20,
+        display: Arc::new(Display::new(context.memory().clone())),
+        attendant: None,
+    })
+}
+
+impl Vfb {
+    /// What it shows.
+    pub fn display(&self) -> Arc<Display> {
+        self.display.clone()
+    }
+}
+
+impl Backend for Vfb {
+    fn features(&self) -> Published {
+        fb::offered()
+    }
+
+    fn connect(
+        &mut self,
+        frontend: &mut Frontend<'_>,
+        reporter: Reporter,
+    ) -> Result<Published, ConnectError> {
+        let width = match frontend.text("protocol")?.as_deref() {
+            None | Some("x86_64-abi") => Width::Bits64,
+            Some("x86_32-abi") => Width::Bits32,
+            Some(other) => {
+                return Err(ConnectError::refused(format_args!(
+                    "protocol is {other:?}; x86_64-abi and x86_32-abi are served"
+                )))
+            }
+        };
+        let wire = attendant::read(&self.context, frontend)?;
+        let memory = self.context.memory();
+        let screen = Screen::new(memory, wire.page, width, self.context.ram_end(), self.limit)
+            .map_err(ConnectError::refused)?;
+        self.display.connect(screen);
+        let display = self.display.clone();
+        let attendant = Attendant::start(
+            format!("vfb-{}", self.id.devid),
+            wire.channel,
+            move || display.follow(),
+            move |error| reporter.broken(error),
+        );
+        if attendant.is_err() {
+            self.disconnect();
+        }
+        self.attendant = Some(attendant.map_err(ConnectError::refused)?);
+        Ok(Published::new())
+    }
+
+    fn disconnect(&mut self) {
+        self.attendant = None;
+        *lock(&self.display.state) = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vm_memory::{Bytes, GuestAddress};
+
+    /// A front end's page at 0x1000, its list of frames at 0x2000, frames 3 and 4: 32 x 48 pixels of 32 bits.
+    fn display() -> Display {
+        let memory = GuestMemory::from_ranges(&[(GuestAddress(0), 0x8000)]).unwrap();
+        for (at, value) in [
+            (0x1010u64, 32u32),
+            (0x1014, 48),
+            (0x1018, 128),
+            (0x101c, 0x2000),
+        ] {
+            memory.write_obj(value, GuestAddress(at)).unwrap();
+        }
+        memory.write_obj(32u8, GuestAddress(0x1020)).unwrap();
+        memory.write_obj(2u64, GuestAddress(0x1028)).unwrap();
+        for (index, frame) in [3u64, 4].into_iter().enumerate() {
+            let at = GuestAddress(0x2000 + 8 * index as u64);
+            memory.write_obj(frame, at).unwrap();
+        }
+        let page = GuestAddress(0x1000);
+        let screen = Screen::new(&memory, page, Width::Bits64, 8, 1 << 20).unwrap();
+        let display = Display::new(memory);
+        display.connect(screen);
+        display
+    }
+
+    fn part(x: u32, y: u32, width: u32, height: u32) -> Part {
+        Part {
+            x,
+            y,
+            width,
+            height,
+        }
+    }
+
+    #[test]
+    fn part_of_the_picture_is_read_across_frames() {
+        let display = display();
+        // Line 31 is the last in the first frame.
+        for (at, byte) in [(0x3000 + 31 * 128 + 40, 0x31u8), (0x4000 + 40, 0x32)] {
+            display.memory.write_obj(byte, GuestAddress(at)).unwrap();
+        }
+        let pixels = display.pixels(part(10, 31, 2, 2)).unwrap();
+        assert_eq!(pixels.len(), 16);
+        assert_eq!((pixels[0], pixels[8]), (0x31, 0x32));
+    }
+
+    #[test]
+    fn part_outside_of_the_picture_is_named() {
+        let display = display();
+        for wrong in [
+            part(31, 0, 2, 1),
+            part(0, 48, 1, 1),
+            part(0, 0, 0, 1),
+            part(u32::MAX, 0, 2, 1),
+        ] {
+            let line = display.pixels(wrong).unwrap_err();
+            assert!(line.contains("32x48"), "{line}");
+        }
+    }
+
+    #[test]
+    fn picture_is_new_at_first_and_unchanged_then() {
+        let display = display();
+        let picture = display.take().unwrap();
+        assert_eq!((picture.width, picture.height, picture.depth), (32, 48, 32));
+        assert_eq!(picture.changed, [part(0, 0, 32, 48)]);
+        display.follow().unwrap();
+        assert!(display.take().unwrap().changed.is_empty());
+        *lock(&display.state) = None;
+        assert!(display.take().is_none() && display.pixels(part(0, 0, 1, 1)).is_err());
+    }
+}

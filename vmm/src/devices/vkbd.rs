@@ -1,0 +1,135 @@
+//! Keyboards and pointers: what people do, for a guest's front end.
+//!
+//! ```text
+//!   Keys (shared): push(inputs) --> Keyboard --> ring --> guest, notified
+//!   guest has read --attendant--> Keyboard: what was pending
+//! ```
+
+use crate::devices::attendant::{self, Attendant};
+use crate::devices::backend::{Backend, ConnectError, Context, Frontend, Published, Reporter};
+use crate::domain::calls::lock;
+use crate::vstate::irq::Channel;
+use crate::vstate::memory::GuestMemory;
+use noxen_control::screen::{Input as Asked, MAX_INPUTS};
+use noxen_control::DeviceId;
+use noxen_devices::pv::events::EventError;
+use noxen_devices::pv::kbd::{self, Input, Keyboard};
+use std::sync::{Arc, Mutex};
+
+/// A keyboard and pointer as those see it who feed it.
+#[derive(Debug)]
+pub struct Keys {
+    memory: GuestMemory,
+    state: Mutex<Option<(Keyboard, Arc<Channel>)>>,
+}
+
+impl Keys {
+    /// Hands the guest `inputs`; an error line says what was lost.
+    pub fn push(&self, inputs: &[Asked]) -> Result<(), String> {
+        if inputs.len() > MAX_INPUTS {
+            return Err(format!(
+                "{} events; at most {MAX_INPUTS} go at a time",
+                inputs.len()
+            ));
+        }
+        let mut state = lock(&self.state);
+        let Some((keyboard, channel)) = state.as_mut() else {
+            return Err("no front end uses it".into());
+        };
+        let taken = inputs
+            .iter()
+            .filter(|asked| keyboard.push(input(**asked)))
+            .count();
+        // A ring that is broken is reported by the attendant, which the guest's next notification wakes.
+        if keyboard.service(&self.memory) == Ok(true) {
+            channel.kick();
+        }
+        match inputs.len() - taken {
+            0 => Ok(()),
+            lost => Err(format!("{lost} events were lost: the guest reads none")),
+        }
+    }
+
+    /// Goes on with what is pending.
+    fn follow(&self) -> Result<(), EventError> {
+        if let Some((keyboard, channel)) = lock(&self.state).as_mut() {
+            if keyboard.service(&self.memory)? {
+                channel.kick();
+            }
+        }
+        Ok(())
+    }
+}
+
+fn input(asked: Asked) -> Input {
+    match asked {
+        Asked::Key { code, pressed } => Input::Key { code, pressed },
+        Asked::Motion { x, y, wheel } => Input::Motion { x, y, wheel },
+        Asked::Position { x, y, wheel } => Input::Position { x, y, wheel },
+    }
+}
+
+/// One keyboard's back end.
+pub struct Vkbd {
+    id: DeviceId,
+    context: Context,
+    size: (u32, u32),
+    keys: Arc<Keys>,
+    attendant: Option<Attendant>,
+}
+
+/// Makes the back end of keyboard `id`, positions of which lie on a screen of `size`.
+pub fn make(id: DeviceId, size: (u32, u32), context: &Context) -> Vkbd {
+    Vkbd {
+        id,
+        context: context.clone(),
+        size,
+        keys: Arc::new(Keys {
+            memory: context.memory().clone(),
+            state: Mutex::new(None),
+        }),
+        attendant: None,
+    }
+}
+
+impl Vkbd {
+    /// The way to it.
+    pub fn keys(&self) -> Arc<Keys> {
+        self.keys.clone()
+    }
+}
+
+impl Backend for Vkbd {
+    fn features(&self) -> Published {
+        kbd::offered(self.size.0, self.size.1)
+    }
+
+    fn connect(
+        &mut self,
+        frontend: &mut Frontend<'_>,
+        reporter: Reporter,
+    ) -> Result<Published, ConnectError> {
+        let absolute = frontend.number("request-abs-pointer")? == Some(1);
+        let wire = attendant::read(&self.context, frontend)?;
+        let keyboard = Keyboard::new(self.context.memory(), wire.page, absolute)
+            .map_err(ConnectError::refused)?;
+        *lock(&self.keys.state) = Some((keyboard, wire.channel.clone()));
+        let keys = self.keys.clone();
+        let attendant = Attendant::start(
+            format!("vkbd-{}", self.id.devid),
+            wire.channel,
+            move || keys.follow(),
+            move |error| reporter.broken(error),
+        );
+        if attendant.is_err() {
+            self.disconnect();
+        }
+        self.attendant = Some(attendant.map_err(ConnectError::refused)?);
+        Ok(Published::new())
+    }
+
+    fn disconnect(&mut self) {
+        self.attendant = None;
+        *lock(&self.keys.state) = None;
+    }
+}
