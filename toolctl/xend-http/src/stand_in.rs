@@ -1,7 +1,10 @@
 //! A stand-in for xend: knows Domain-0 and web1, remembers what it was asked to change.
 
 use crate::Ask;
-use noxen_xend_api::{DomainInfo, DomainState, Fault, NodeInfo, Request, Response};
+use noxen_xend_api::{
+    DeviceClass, DeviceConfig, DeviceInfo, Disk, DomainInfo, DomainState, Fault, NodeInfo, Request,
+    Response, Vif,
+};
 use std::sync::Mutex;
 
 /// web1's.
@@ -16,6 +19,39 @@ impl StandIn {
     /// Requests other than those that only look.
     pub fn asked(&self) -> Vec<Request> {
         self.asked.lock().unwrap().clone()
+    }
+
+    /// web1's: a disk and an interface, and what was attached since.
+    fn devices(&self, class: DeviceClass) -> Vec<DeviceInfo> {
+        let of = |devid: u32, config: DeviceConfig| DeviceInfo {
+            devid,
+            class: config.backend_class().to_owned(),
+            config,
+            backend: String::new(),
+            nodes: [("state".to_owned(), "4".to_owned())].into(),
+            state: None,
+            reason: None,
+        };
+        let disk = Disk::parse("file:/images/a,xvda,w").unwrap();
+        let vif = Vif::parse("mac=00:16:3e:00:00:01,bridge=xenbr0").unwrap();
+        let attached = self
+            .asked()
+            .into_iter()
+            .filter_map(|request| match request {
+                Request::AttachDevice { device, .. } => Some(match &device {
+                    DeviceConfig::Disk(disk) => of(disk.number().unwrap(), device.clone()),
+                    _ => of(1, device.clone()),
+                }),
+                _ => None,
+            });
+        [
+            of(51712, DeviceConfig::Disk(disk)),
+            of(0, DeviceConfig::Vif(vif)),
+        ]
+        .into_iter()
+        .chain(attached)
+        .filter(|device| device.config.class() == class)
+        .collect()
     }
 
     fn note(&self, request: Request) {
@@ -83,6 +119,17 @@ impl Ask for StandIn {
                     _ => info("web1", 3),
                 }),
             }),
+            Request::Devices { domain, class } => {
+                known(domain)?;
+                Ok(Response::Devices {
+                    devices: self.devices(*class),
+                })
+            }
+            Request::AttachDevice { domain, .. } | Request::DetachDevice { domain, .. } => {
+                known(domain)?;
+                self.note(request);
+                Ok(Response::Ok)
+            }
             Request::Info => Ok(Response::Node {
                 node: Box::<NodeInfo>::default(),
             }),

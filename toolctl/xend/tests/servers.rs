@@ -2,7 +2,7 @@
 
 mod support;
 
-use noxen_xend_api::Request;
+use noxen_xend_api::{Disk, Request};
 use std::path::Path;
 use std::process::{Command, Output};
 use support::{eventually, Lab};
@@ -115,6 +115,53 @@ print(value(proxy.VM.get_all(session))[0])
         out,
         "Halted\nRunning VM_BAD_POWER_STATE\nHalted ['HANDLE_INVALID', 'VM', 'x']\n1 MESSAGE_METHOD_UNKNOWN\n\
          SESSION_INVALID\n"
+    );
+}
+
+#[test]
+fn xen_api_tells_of_devices_tasks_and_events() {
+    let lab = Lab::new();
+    lab.script("block", "say hotplug-status connected");
+    let image = lab.image("disk.img", "data");
+    let mut config = lab.config("web1");
+    config.disk = vec![Disk::parse(&format!("file:{image},xvda,w")).unwrap()];
+    lab.run(config);
+    let out = python(
+        &lab.paths().xen_api_socket(),
+        r#"
+import threading
+def value(answer):
+    if answer["Status"] != "Success":
+        return answer["ErrorDescription"]
+    return answer["Value"]
+session = value(proxy.session.login_with_password("root", ""))
+vm, = value(proxy.VM.get_by_name_label(session, "web1"))
+vbd, = value(proxy.VM.get_VBDs(session, vm))
+record = value(proxy.VBD.get_record(session, vbd))
+print(record["device"], record["mode"], value(proxy.VDI.get_virtual_size(session, record["VDI"])))
+console, = value(proxy.VM.get_consoles(session, vm))
+print(value(proxy.console.get_protocol(session, console)), value(proxy.console.get_VM(session, console)) == vm)
+print(len(value(proxy.host_cpu.get_all(session))) > 0)
+
+value(proxy.event.register(session, ["vm"]))
+told = []
+def listen():
+    own = xmlrpc.client.ServerProxy("http://localhost/RPC2", Transport(), allow_none=True)
+    told.extend(value(own.event.next(session)))
+listener = threading.Thread(target=listen)
+listener.start()
+task = value(getattr(proxy, "Async.VM.pause")(session, vm))
+listener.join(60)
+print([(e["class"], e["operation"], e["ref"] == vm) for e in told])
+print(value(proxy.task.get_status(session, task)), value(proxy.VM.get_power_state(session, vm)))
+print(value(proxy.VBD.destroy(session, "x")))
+value(proxy.VM.hard_shutdown(session, vm))
+print([e["operation"] for e in value(proxy.event.next(session))])
+"#,
+    );
+    assert_eq!(
+        out,
+        "xvda RW 4\nvt100 True\nTrue\n[('VM', 'mod', True)]\nsuccess Paused\n['HANDLE_INVALID', 'VBD', 'x']\n['del']\n"
     );
 }
 

@@ -26,6 +26,8 @@ pub enum Failure {
     ValueNotSupported(String, String, String),
     /// The VM is not in the state that this needs: reference, needed, found.
     BadPowerState(String, &'static str, String),
+    /// The session has not called event.register.
+    SessionNotRegistered(String),
     /// xend's own words.
     Internal(String),
 }
@@ -63,6 +65,9 @@ impl Failure {
             }
             Failure::BadPowerState(handle, needed, found) => {
                 words("VM_BAD_POWER_STATE", vec![handle, needed.into(), found])
+            }
+            Failure::SessionNotRegistered(session) => {
+                words("SESSION_NOT_REGISTERED", vec![session])
             }
             Failure::Internal(line) => words("INTERNAL_ERROR", vec![line]),
         }

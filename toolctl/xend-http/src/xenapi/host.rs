@@ -1,7 +1,7 @@
 //! Class host: this one, whose reference is the UUID of domain 0.
 
 use super::failure::Failure;
-use super::{attribute, record, Call, Record};
+use super::{attribute, hardware, record, Call, Record};
 use crate::{tree, Ask};
 use dxr::Value;
 use noxen_xend_api::{Request, Response, StateFilter};
@@ -115,7 +115,7 @@ fn host_record(call: &Call, host: &str) -> Result<Record, Failure> {
         ("version", record::text(node.version.as_str())),
     ]);
     let capabilities = node.xen_caps.split_whitespace().map(record::text).collect();
-    Ok(record::of([
+    let mut record = record::of([
         ("uuid", record::text(host)),
         ("name_label", record::text(node.host.as_str())),
         ("name_description", record::text("")),
@@ -128,5 +128,9 @@ fn host_record(call: &Call, host: &str) -> Result<Record, Failure> {
         ("sched_policy", record::text(node.xen_scheduler.as_str())),
         ("resident_VMs", Value::Array(residents.collect())),
         ("other_config", Value::Struct(BTreeMap::new())),
-    ]))
+    ]);
+    for (name, value) in hardware::of_host(call, host)? {
+        record.insert(name.into(), value);
+    }
+    Ok(record)
 }

@@ -6,20 +6,27 @@
 //! ```
 //! Every answer has a Status; XML-RPC faults are only for what is no call. Whole numbers travel as decimal text. A
 //! reference of a VM, its metrics and the host is their UUID. Classes and methods that are not built answer
-//! MESSAGE_METHOD_UNKNOWN.
+//! MESSAGE_METHOD_UNKNOWN. `Async.C.m` gives a task.
 
+mod devices;
+mod events;
 mod failure;
+mod hardware;
 mod host;
+mod objects;
 mod record;
 mod session;
+mod tasks;
 mod vm;
 
 use crate::http::{Request, Response};
 use crate::{rpc, Ask};
 use dxr::Value;
+use events::Events;
 use failure::Failure;
 use session::Sessions;
 use std::collections::BTreeMap;
+use tasks::Tasks;
 
 /// A record's attributes.
 type Record = BTreeMap<String, Value>;
@@ -28,6 +35,8 @@ type Record = BTreeMap<String, Value>;
 #[derive(Default)]
 pub struct XenApi {
     sessions: Sessions,
+    tasks: Tasks,
+    events: Events,
 }
 
 impl XenApi {
@@ -52,6 +61,20 @@ impl XenApi {
     }
 
     fn call(&self, ask: &dyn Ask, name: &str, params: Vec<Value>) -> Result<Value, Failure> {
+        let Some(inner) = name.strip_prefix("Async.") else {
+            return self.call_now(ask, name, params);
+        };
+        // A session that is none gets no task to ask about.
+        let session = match params.first() {
+            Some(Value::String(session)) => session.clone(),
+            _ => return self.call_now(ask, inner, params),
+        };
+        self.sessions.check(&session)?;
+        let outcome = self.call_now(ask, inner, params);
+        self.tasks.note(&session, inner, outcome)
+    }
+
+    fn call_now(&self, ask: &dyn Ask, name: &str, params: Vec<Value>) -> Result<Value, Failure> {
         let mut call = Call {
             ask,
             name,
@@ -71,7 +94,13 @@ impl XenApi {
             Some(("VM", method)) => vm::method(method, &mut call),
             Some(("VM_metrics", method)) => vm::metrics_method(method, &mut call),
             Some(("host", method)) => host::method(method, &mut call),
-            _ => Err(call.unknown()),
+            Some(("task", method)) => self.tasks.method(method, &session, &mut call),
+            Some(("event", method)) => self.events.method(method, &session, &mut call),
+            Some((class, method)) => match objects::method(class, method, &mut call) {
+                Some(answer) => answer,
+                None => Err(call.unknown()),
+            },
+            None => Err(call.unknown()),
         }
     }
 }
@@ -105,6 +134,32 @@ impl Call<'_> {
                 self.name,
                 "a parameter",
                 "a text is expected",
+            )),
+            None => Err(self.count(expected)),
+        }
+    }
+
+    /// The next parameter, a record.
+    fn record(&mut self, expected: usize) -> Result<Record, Failure> {
+        match self.params.next() {
+            Some(Value::Struct(record)) => Ok(record),
+            Some(_) => Err(Failure::not_supported(
+                self.name,
+                "a parameter",
+                "a record is expected",
+            )),
+            None => Err(self.count(expected)),
+        }
+    }
+
+    /// The next parameter, a list.
+    fn texts(&mut self, expected: usize) -> Result<Vec<Value>, Failure> {
+        match self.params.next() {
+            Some(Value::Array(list)) => Ok(list),
+            Some(_) => Err(Failure::not_supported(
+                self.name,
+                "a parameter",
+                "a list is expected",
             )),
             None => Err(self.count(expected)),
         }

@@ -140,9 +140,19 @@ fn failures_have_their_codes() {
         client.failure("VM.fly", &[text(UUID)]),
         ["MESSAGE_METHOD_UNKNOWN", "VM.fly"]
     );
+    for name in ["XSPolicy.get_all", "SR.fly", "VDI.create", "nothing"] {
+        let words = client.failure(name, &[text(UUID)]);
+        assert!(
+            matches!(
+                words[0].as_str(),
+                "MESSAGE_METHOD_UNKNOWN" | "HANDLE_INVALID"
+            ),
+            "{words:?}"
+        );
+    }
     assert_eq!(
-        client.failure("SR.get_all", &[]),
-        ["MESSAGE_METHOD_UNKNOWN", "SR.get_all"]
+        client.failure("VBD.get_record", &[text("x")]),
+        ["HANDLE_INVALID", "VBD", "x"]
     );
     let words = client.failure("VM.get_by_name_label", &[]);
     assert_eq!(
@@ -177,10 +187,239 @@ fn sessions_are_bounded_and_the_silent_go_first() {
     assert_eq!(client.failure("VM.get_all", &[])[0], "SESSION_INVALID");
 }
 
+/// The members of a list of references.
+fn list(value: Value) -> Vec<Value> {
+    match value {
+        Value::Array(list) => list,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn struct_of(value: Value) -> Record {
+    match value {
+        Value::Struct(record) => record,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn devices_lead_to_each_other_by_reference() {
+    let client = Client::new();
+    let get =
+        |method: &str, handle: &Value| client.call(method, std::slice::from_ref(handle)).unwrap();
+    let vbds = list(get("VM.get_VBDs", &text(UUID)));
+    assert_eq!(vbds, list(client.call("VBD.get_all", &[]).unwrap()));
+    let vbd = struct_of(get("VBD.get_record", &vbds[0]));
+    assert_eq!(
+        (&vbd["VM"], &vbd["mode"], &vbd["device"]),
+        (&text(UUID), &text("RW"), &text("xvda"))
+    );
+    let vdi = struct_of(get("VDI.get_record", &vbd["VDI"]));
+    assert_eq!(vdi["name_label"], text("file:/images/a"));
+    assert_eq!(list(vdi["VBDs"].clone()), vbds);
+    assert_eq!(list(get("SR.get_VDIs", &vdi["SR"])), [vbd["VDI"].clone()]);
+    let vifs = list(get("VM.get_VIFs", &text(UUID)));
+    let vif = struct_of(get("VIF.get_record", &vifs[0]));
+    assert_eq!(vif["MAC"], text("00:16:3e:00:00:01"));
+    let network = struct_of(get("network.get_record", &vif["network"]));
+    assert_eq!(network["name_label"], text("xenbr0"));
+    assert_eq!(list(network["VIFs"].clone()), vifs);
+    assert_eq!(
+        client
+            .call("network.get_by_name_label", &[text("xenbr0")])
+            .unwrap(),
+        Value::Array(vec![vif["network"].clone()])
+    );
+    let consoles = list(get("VM.get_consoles", &text(UUID)));
+    assert_eq!(get("console.get_protocol", &consoles[0]), text("vt100"));
+    assert_eq!(
+        get("VIF_metrics.get_io_total_read_kbs", &vif["metrics"]),
+        text("0")
+    );
+}
+
+#[test]
+fn parts_of_the_host_are_those_of_its_record() {
+    let client = Client::new();
+    let host = list(client.call("host.get_all", &[]).unwrap());
+    let record = struct_of(client.call("host.get_record", &host).unwrap());
+    let cpus = list(record["host_CPUs"].clone());
+    assert_eq!(cpus, list(client.call("host_cpu.get_all", &[]).unwrap()));
+    assert!(!cpus.is_empty());
+    client.call("host_cpu.get_number", &cpus[..1]).unwrap();
+    let metrics = [record["metrics"].clone()];
+    assert_eq!(
+        client
+            .call("host_metrics.get_memory_total", &metrics)
+            .unwrap(),
+        text("0")
+    );
+    assert_eq!(list(client.call("VTPM.get_all", &[]).unwrap()), []);
+    let pbd = list(record["PBDs"].clone());
+    let sr = client.call("PBD.get_SR", &pbd).unwrap();
+    assert_eq!(
+        client.call("SR.get_name_label", &[sr]).unwrap(),
+        text("Local")
+    );
+}
+
+#[test]
+fn devices_are_made_and_destroyed_by_their_records() {
+    use noxen_xend_api::{DeviceConfig, Request};
+    let client = Client::new();
+    let vbds = list(client.call("VBD.get_all", &[]).unwrap());
+    let vdi = client.call("VBD.get_VDI", &vbds).unwrap();
+    let wanted = |pairs: &[(&str, Value)]| {
+        Value::Struct(
+            pairs
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), value.clone()))
+                .collect(),
+        )
+    };
+    let disk = wanted(&[
+        ("VM", text(UUID)),
+        ("VDI", vdi),
+        ("device", text("xvdb")),
+        ("mode", text("RO")),
+    ]);
+    let made = client.call("VBD.create", &[disk]).unwrap();
+    assert_eq!(
+        client
+            .call("VBD.get_device", std::slice::from_ref(&made))
+            .unwrap(),
+        text("xvdb")
+    );
+    client.call("VBD.destroy", &[made]).unwrap();
+    let networks = list(client.call("network.get_all", &[]).unwrap());
+    let xenbr0 = list(
+        client
+            .call("network.get_by_name_label", &[text("xenbr0")])
+            .unwrap(),
+    );
+    assert!(networks.contains(&xenbr0[0]));
+    let vif = wanted(&[
+        ("VM", text(UUID)),
+        ("network", xenbr0[0].clone()),
+        ("MAC", text("00:16:3e:00:00:02")),
+    ]);
+    client.call("VIF.create", &[vif]).unwrap();
+    match client.ask.asked().as_slice() {
+        [Request::AttachDevice {
+            device: DeviceConfig::Disk(disk),
+            ..
+        }, Request::DetachDevice { device, .. }, Request::AttachDevice {
+            device: DeviceConfig::Vif(vif),
+            ..
+        }] => {
+            assert_eq!(
+                (disk.text().as_str(), device.as_str()),
+                ("file:/images/a,xvdb,r", "51728")
+            );
+            assert_eq!(vif.bridge.as_deref(), Some("xenbr0"));
+        }
+        other => panic!("{other:?}"),
+    }
+    for (record, code) in [
+        (wanted(&[("VM", text("x"))]), "HANDLE_INVALID"),
+        (
+            wanted(&[("VM", text(UUID)), ("VDI", text("x"))]),
+            "HANDLE_INVALID",
+        ),
+        (text("no record"), "VALUE_NOT_SUPPORTED"),
+    ] {
+        assert_eq!(client.failure("VBD.create", &[record])[0], code);
+    }
+    let bad = wanted(&[("VM", text(UUID)), ("MAC", text("zz"))]);
+    assert_eq!(
+        client.failure("VIF.create", &[bad])[0],
+        "VALUE_NOT_SUPPORTED"
+    );
+}
+
+#[test]
+fn asynchronous_call_is_a_task_that_has_ended() {
+    let client = Client::new();
+    let task = client.call("Async.VM.pause", &[text(UUID)]).unwrap();
+    let record = struct_of(
+        client
+            .call("task.get_record", std::slice::from_ref(&task))
+            .unwrap(),
+    );
+    assert_eq!(
+        (&record["status"], &record["name_label"]),
+        (&text("success"), &text("VM.pause"))
+    );
+    let failed = client.call("Async.VM.pause", &[text("x")]).unwrap();
+    let record = struct_of(client.call("task.get_record", &[failed]).unwrap());
+    assert_eq!(record["status"], text("failure"));
+    assert_eq!(
+        list(record["error_info"].clone())[0],
+        text("HANDLE_INVALID")
+    );
+    assert_eq!(list(client.call("task.get_all", &[]).unwrap()).len(), 2);
+    assert_eq!(
+        client.failure("task.cancel", std::slice::from_ref(&task))[0],
+        "VALUE_NOT_SUPPORTED"
+    );
+    client
+        .call("task.destroy", std::slice::from_ref(&task))
+        .unwrap();
+    assert_eq!(
+        client.failure("task.get_status", &[task])[0],
+        "HANDLE_INVALID"
+    );
+    // Another session sees none of them.
+    let other = client
+        .api
+        .call(
+            &client.ask,
+            "session.login_with_password",
+            vec![text("b"), text("")],
+        )
+        .unwrap();
+    let seen = client
+        .api
+        .call(&client.ask, "task.get_all", vec![other])
+        .unwrap();
+    assert_eq!(list(seen), []);
+    assert_eq!(
+        client
+            .api
+            .call(&client.ask, "Async.VM.get_all", vec![text("x")])
+            .unwrap_err()
+            .words()[0],
+        "SESSION_INVALID"
+    );
+}
+
+#[test]
+fn events_are_for_sessions_that_registered() {
+    let client = Client::new();
+    assert_eq!(
+        client.failure("event.next", &[])[0],
+        "SESSION_NOT_REGISTERED"
+    );
+    let all = Value::Array(vec![text("*")]);
+    client
+        .call("event.register", std::slice::from_ref(&all))
+        .unwrap();
+    client.call("event.unregister", &[all]).unwrap();
+    assert_eq!(
+        client.failure("event.next", &[])[0],
+        "SESSION_NOT_REGISTERED"
+    );
+    assert_eq!(
+        client.failure("event.fly", &[])[0],
+        "MESSAGE_METHOD_UNKNOWN"
+    );
+}
+
 proptest! {
     #[test]
-    fn any_method_is_answered(class in "(VM|host|session|VM_metrics|task)", name in "[a-z_]{0,20}", arg in ".{0,20}") {
+    fn any_method_is_answered(class in "(VM|host|session|VM_metrics|task|VBD|VIF|network|PIF|console)", name in "[a-z_]{0,20}", arg in ".{0,20}") {
         let client = Client::new();
+        let _ = client.call(&format!("Async.{class}.{name}"), &[text(&arg)]);
         let _ = client.call(&format!("{class}.{name}"), &[text(&arg)]);
     }
 }

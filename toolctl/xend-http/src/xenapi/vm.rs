@@ -1,11 +1,11 @@
 //! Class VM and its metrics.
 
 use super::failure::Failure;
-use super::{attribute, host, record, Call, Record};
+use super::{attribute, devices, host, objects, record, Call, Record};
 use crate::tree;
 use dxr::Value;
 use noxen_xend_api::change::Change;
-use noxen_xend_api::{DomainInfo, Request, Response, ShutdownKind, StateFilter};
+use noxen_xend_api::{DeviceClass, DomainInfo, Request, Response, ShutdownKind, StateFilter};
 use std::collections::BTreeMap;
 
 /// `VM.METHOD`.
@@ -27,8 +27,8 @@ pub fn method(method: &str, call: &mut Call) -> Result<Value, Failure> {
                     .iter()
                     .find(|form| form.get("uuid") == Some(&info.uuid));
                 if let Some(form) = form {
-                    let record = Value::Struct(record::vm(&info, form, &host));
-                    records.insert(info.uuid, record);
+                    let record = with_devices(call, &info, record::vm(&info, form, &host));
+                    records.insert(info.uuid, Value::Struct(record));
                 }
             }
             Ok(Value::Struct(records))
@@ -153,7 +153,8 @@ pub fn metrics_method(method: &str, call: &mut Call) -> Result<Value, Failure> {
     }
 }
 
-fn all(call: &Call) -> Result<Vec<DomainInfo>, Failure> {
+/// All domains.
+pub fn all(call: &Call) -> Result<Vec<DomainInfo>, Failure> {
     let request = Request::List {
         domains: Vec::new(),
         state: StateFilter::All,
@@ -165,7 +166,7 @@ fn all(call: &Call) -> Result<Vec<DomainInfo>, Failure> {
 }
 
 /// By reference only: a name or an id that looks like one is none.
-fn find(call: &Call, handle: &str) -> Result<DomainInfo, Failure> {
+pub fn find(call: &Call, handle: &str) -> Result<DomainInfo, Failure> {
     all(call)?
         .into_iter()
         .find(|info| info.uuid == handle)
@@ -175,5 +176,15 @@ fn find(call: &Call, handle: &str) -> Result<DomainInfo, Failure> {
 fn vm_record(call: &Call, info: &DomainInfo) -> Result<Record, Failure> {
     let form = tree::domain(call.ask, &info.uuid)?;
     let host = host::uuid(call.ask)?;
-    Ok(record::vm(info, &form, &host))
+    Ok(with_devices(call, info, record::vm(info, &form, &host)))
+}
+
+/// The record of a VM with references to what it has.
+fn with_devices(call: &Call, info: &DomainInfo, mut record: Record) -> Record {
+    let consoles = devices::console_of(info);
+    record.insert("consoles".into(), objects::references(&consoles));
+    for (list, class) in [("VBDs", DeviceClass::Vbd), ("VIFs", DeviceClass::Vif)] {
+        record.insert(list.into(), devices::references_of(call, info, class));
+    }
+    record
 }
