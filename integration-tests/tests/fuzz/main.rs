@@ -139,9 +139,7 @@ fn kernel_elf_of_any_bytes_returns() {
     let seeds = [seeds::elf64(false), seeds::elf64(true)];
     for seed in &seeds {
         let image = noxen_kernel_image::KernelImage::parse(seed).expect("the seed is good");
-        image
-            .require_pv64()
-            .expect("the seed is a 64-bit PV kernel");
+        image.require_pv().expect("the seed is a 64-bit PV kernel");
     }
     fuzz(
         "kernel_elf",

@@ -103,11 +103,16 @@ fn kernels_that_are_none_are_refused() {
         &with(assets::busybox().unwrap()),
         &["xen", "note"],
     );
+    // Nothing but the word in its PAE_MODE note is another one.
+    let no_pae = changed(&node, "no-pae", assets::grub_i386_xen().unwrap(), |bytes| {
+        let yes = bytes.windows(4).rposition(|word| word == b"yes\0").unwrap();
+        bytes[yes..yes + 3].copy_from_slice(b"no\0");
+    });
     refused(
         &node,
-        "a 32-bit kernel",
-        &with(assets::grub_i386_xen().unwrap()),
-        &["32-bit"],
+        "a 32-bit kernel without PAE",
+        &with(no_pae),
+        &["without pae"],
     );
     for flavour in Flavour::ALL {
         let image = assets::vmlinuz(flavour).unwrap();

@@ -1,5 +1,8 @@
 //! [`MonInfo`]: what noxen-vmm tells the monitor before the first entry.
 
+/// In [`MonInfo::flags`]: the guest is a 32-bit (PAE) kernel, see [`crate::layout::compat`].
+pub const FLAG_BITS32: u32 = 1;
+
 /// Entries in the CPUID table page(s).
 pub const MAX_CPUID: usize = 160;
 
@@ -37,7 +40,7 @@ pub struct MonInfo {
     pub nr_vcpus: u32,
     /// Domain id.
     pub domid: u32,
-    /// Reserved, 0.
+    /// [`FLAG_BITS32`].
     pub flags: u32,
     /// Frames given at boot.
     pub nr_pages: u64,
@@ -55,7 +58,7 @@ pub struct MonInfo {
     pub window_l1_gpa: u64,
     /// A page of zeros that pads the GDT windows.
     pub zero_gpa: u64,
-    /// Machine-to-physical table.
+    /// Machine-to-physical table: 8 bytes per entry, 4 for a 32-bit guest.
     pub m2p_gpa: u64,
     /// Entries in the M2P (= `ram_end_mfn`).
     pub m2p_entries: u64,
@@ -128,6 +131,8 @@ pub struct MonInfo {
     pub xcr0_mask: u64,
     /// CR4 bits that noxen-vmm set for the monitor (OSXSAVE, PGE ... as the host offers).
     pub cr4: u64,
+    /// [`crate::layout::compat::PAGES_PER_VCPU`] zeroed pages for each vCPU of a 32-bit guest, else 0.
+    pub compat_gpa: u64,
 }
 
 const _: () = assert!(core::mem::size_of::<MonInfo>() <= 2048);

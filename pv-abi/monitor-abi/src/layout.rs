@@ -91,6 +91,36 @@ pub mod selector {
     pub const LDT: u16 = 0xe050;
 }
 
+/// What is different for 32-bit guests: their address space ends at 4 GiB, their kernel runs in ring 1.
+///
+/// ```text
+///   per vCPU, at `MonInfo::compat_gpa`:   L4 | scratch x 3        L4[0] -> the guest's own L3, L4[256..272] -> monitor
+/// ```
+pub mod compat {
+    /// First address that belongs to the hypervisor; the M2P starts there, read-only, 4 bytes per machine frame.
+    pub const M2P_VA: u64 = 0xf580_0000;
+    /// First address behind the M2P.
+    pub const M2P_END: u64 = 0xf680_0000;
+    /// Machine frames that the M2P has room for; 32-bit domains have none above.
+    pub const MAX_FRAMES: u64 = (M2P_END - M2P_VA) / 4;
+    /// Pages per vCPU: the L4 that CR3 points to, and [`SCRATCH_SIZE`].
+    pub const PAGES_PER_VCPU: u64 = 4;
+    /// Where hypercall arguments stand in 64-bit layout: an address in the hypervisor's hole that no page table maps.
+    pub const SCRATCH_VA: u64 = 0xffff_8780_0000_0000;
+    /// Bytes there.
+    pub const SCRATCH_SIZE: u64 = (PAGES_PER_VCPU - 1) * 4096;
+    /// Vector of hypercalls.
+    pub const HYPERCALL_VECTOR: u8 = 0x82;
+    /// Kernel code (FLAT_RING1_CS), in the monitor's GDT page like all four.
+    pub const KERNEL_CS: u16 = 0xe019;
+    /// Kernel data (FLAT_RING1_DS, FLAT_RING1_SS).
+    pub const KERNEL_DS: u16 = 0xe021;
+    /// User code (FLAT_RING3_CS).
+    pub const USER_CS: u16 = 0xe02b;
+    /// User data (FLAT_RING3_DS, FLAT_RING3_SS).
+    pub const USER_DS: u16 = 0xe033;
+}
+
 /// Interrupt vectors that the local APIC delivers to the monitor.
 pub mod vector {
     /// Doorbell: noxen-vmm's irqfd MSI (any vCPU; vCPU 0 by default).

@@ -16,7 +16,7 @@ const MSR_FS_BASE: u32 = 0xc000_0100;
 const MSR_GS_BASE: u32 = 0xc000_0101;
 const MSR_KERNEL_GS_BASE: u32 = 0xc000_0102;
 const MSR_TSC_AUX: u32 = 0xc000_0103;
-const MSR_EFER: u32 = 0xc000_0080;
+pub const MSR_EFER: u32 = 0xc000_0080;
 const MSR_TSC_DEADLINE: u32 = 0x6e0;
 /// x2APIC registers (SDM volume 3, 10.12).
 const X2APIC_TPR: u32 = 0x808;
@@ -41,7 +41,7 @@ pub fn wrmsr(msr: u32, value: u64) {
     };
 }
 
-fn rdmsr(msr: u32) -> u64 {
+pub fn rdmsr(msr: u32) -> u64 {
     let (low, high): (u32, u32);
     // SAFETY: reads an MSR that every long-mode processor has.
     unsafe { asm!("rdmsr", in("ecx") msr, out("eax") low, out("edx") high, options(nostack, preserves_flags)) };
@@ -231,11 +231,13 @@ impl Machine for Hw {
     }
 
     fn null_segments(&self) {
+        let gs_base = self.base(Base::Gs);
         self.load_segments(0, 0, 0, 0);
+        // Loading GS changed the base under the kernel's feet.
+        self.set_base(Base::Gs, gs_base);
     }
 
     fn load_segments(&self, ds: u16, es: u16, fs: u16, gs: u16) {
-        let gs_base = self.base(Base::Gs);
         // SAFETY: faults are fixed up; then the null selector, which always loads.
         unsafe {
             if entry::load_ds_selector(ds) != 0 {
@@ -251,8 +253,6 @@ impl Machine for Hw {
                 entry::load_gs_selector(0);
             }
         }
-        // Loading GS changed the base under the kernel's feet.
-        self.set_base(Base::Gs, gs_base);
     }
 
     fn tsc(&self) -> u64 {

@@ -1,11 +1,11 @@
 //! The processor's tables: GDT page 14, TSS, IDT, SYSCALL stubs of one vCPU.
 
 use crate::entry;
-use crate::hw::{window_entry, wrmsr};
+use crate::hw::{rdmsr, window_entry, wrmsr, MSR_EFER};
 use crate::{domain, my_window};
 use core::arch::asm;
 use noxen_monitor::pagetable::pte;
-use noxen_monitor_abi::layout::{selector, window, DIRECT_MAP_VA};
+use noxen_monitor_abi::layout::{compat, selector, window, DIRECT_MAP_VA};
 
 const MSR_STAR: u32 = 0xc000_0081;
 const MSR_LSTAR: u32 = 0xc000_0082;
@@ -19,6 +19,9 @@ const MSR_PAT: u32 = 0x277;
 const XEN_PAT: u64 = 0x0000_0501_0007_0406;
 /// Flags that SYSCALL clears: everything that could disturb the monitor.
 const SFMASK: u64 = 0x4_7700 | 1 << 16;
+
+/// EFER.SCE: SYSCALL exists.
+const EFER_SCE: u64 = 1;
 
 /// Last page of the state area: page 14 of the GDT.
 const GDT_PAGE: u64 = window::STATE + window::STATE_SIZE - 4096;
@@ -50,6 +53,10 @@ pub fn load(id: u32) {
         asm!("mov ds, {0:x}", "mov es, {0:x}", "mov fs, {0:x}", "mov gs, {0:x}", in(reg) null, options(nostack));
         asm!("ltr {0:x}", in(reg) selector::TSS, options(nostack));
         asm!("lldt {0:x}", in(reg) null, options(nostack));
+        entry::wrmsr_safe(MSR_PAT, XEN_PAT);
+    }
+    if domain().shape.bits32 {
+        return close_fast_system_calls();
     }
     wrmsr(MSR_STAR, u64::from(selector::USER_CS32) << 48 | u64::from(selector::MON_CS) << 32);
     wrmsr(MSR_LSTAR, base + window::STUBS);
@@ -61,8 +68,15 @@ pub fn load(id: u32) {
         entry::wrmsr_safe(MSR_SYSENTER_CS, u64::from(selector::MON_CS));
         entry::wrmsr_safe(MSR_SYSENTER_ESP, stack_top);
         entry::wrmsr_safe(MSR_SYSENTER_EIP, entry::sysenter_common as *const () as u64);
-        entry::wrmsr_safe(MSR_PAT, XEN_PAT);
     }
+}
+
+/// 32-bit guests have no SYSCALL (an invalid opcode) and no SYSENTER (a #GP): they enter by `int` alone, which tells
+/// the monitor the ring that they come from.
+fn close_fast_system_calls() {
+    wrmsr(MSR_EFER, rdmsr(MSR_EFER) & !EFER_SCE);
+    // SAFETY: an MSR write with a fix-up for processors that refuse.
+    unsafe { entry::wrmsr_safe(MSR_SYSENTER_CS, 0) };
 }
 
 #[repr(C, packed)]
@@ -102,9 +116,16 @@ fn write_gdt(base: u64) {
     crate::hw::invalidate(base + window::GDT + 14 * 4096);
     set_descriptor(selector::MON_CS, 0x00af_9b00_0000_ffff);
     set_descriptor(selector::MON_SS, 0x00cf_9300_0000_ffff);
-    set_descriptor(selector::USER_CS32, 0x00cf_fb00_0000_ffff);
-    set_descriptor(selector::GUEST_SS, 0x00cf_f300_0000_ffff);
-    set_descriptor(selector::GUEST_CS, 0x00af_fb00_0000_ffff);
+    if domain().shape.bits32 {
+        set_descriptor(compat::KERNEL_CS, 0x00cf_bb00_0000_ffff);
+        set_descriptor(compat::KERNEL_DS, 0x00cf_b300_0000_ffff);
+        set_descriptor(compat::USER_CS, 0x00cf_fb00_0000_ffff);
+        set_descriptor(compat::USER_DS, 0x00cf_f300_0000_ffff);
+    } else {
+        set_descriptor(selector::USER_CS32, 0x00cf_fb00_0000_ffff);
+        set_descriptor(selector::GUEST_SS, 0x00cf_f300_0000_ffff);
+        set_descriptor(selector::GUEST_CS, 0x00af_fb00_0000_ffff);
+    }
     set_system_descriptor(selector::TSS, 0x89, base + window::TSS, 0x67);
     set_system_descriptor(selector::LDT, 0x82, base + window::LDT, 0);
 }
@@ -160,6 +181,7 @@ fn write_idt(idt: u64) {
             2 => (entry::nmi_stub as *const () as u64, 2, 0),
             8 | 18 => (stub(vector), 1, 0),
             3 | 4 => (stub(vector), 0, 3),
+            compat::HYPERCALL_VECTOR if domain().shape.bits32 => (stub(vector), 0, 1),
             _ => (stub(vector), 0, 0),
         };
         gate(idt, vector, handler, ist, dpl);

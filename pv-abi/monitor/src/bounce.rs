@@ -15,6 +15,8 @@ use noxen_monitor_abi::layout::selector;
 pub struct Entry {
     /// Handler.
     pub address: u64,
+    /// Code selector (32-bit guests).
+    pub cs: u16,
     /// Mask event delivery on entry.
     pub mask: bool,
     /// Error code to push.
@@ -40,6 +42,9 @@ struct Saved {
 impl<M: Machine> Cpu<'_, M> {
     /// Builds the frame for `regs` and points them at the handler. On error nothing but the mode changed.
     pub fn bounce(&mut self, regs: &mut Regs, entry: Entry) -> Result<(), BadStack> {
+        if self.dom.shape.bits32 {
+            return self.bounce32(regs, entry);
+        }
         let Saved {
             top,
             cs,
@@ -82,6 +87,9 @@ impl<M: Machine> Cpu<'_, M> {
     ///                                                    because the faulting ones are already gone)
     /// ```
     pub fn bounce_failsafe(&mut self, regs: &mut Regs) -> Result<(), BadStack> {
+        if self.dom.shape.bits32 {
+            return self.bounce_failsafe32(regs);
+        }
         let Saved {
             top, cs, rflags, ..
         } = self.save(regs);

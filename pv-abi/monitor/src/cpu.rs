@@ -17,16 +17,12 @@ pub struct Cpu<'a, M: Machine> {
     pub v: &'a mut Vcpu,
 }
 
-/// vcpu_info (public/xen.h): byte offsets.
+/// vcpu_info (public/xen.h): byte offsets that 64- and 32-bit guests have in common ([`crate::shape`] has the others).
 pub mod info {
     /// evtchn_upcall_pending, u8.
     pub const PENDING: u64 = 0;
     /// evtchn_upcall_mask, u8.
     pub const MASK: u64 = 1;
-    /// evtchn_pending_sel, u64.
-    pub const PENDING_SEL: u64 = 8;
-    /// arch.cr2, u64.
-    pub const CR2: u64 = 16;
     /// time, 32 bytes.
     pub const TIME: u64 = 32;
 }
@@ -39,14 +35,18 @@ impl<M: Machine> Cpu<'_, M> {
 
     /// Reads guest-linear memory; addresses in the hypervisor's hole fault.
     pub fn read(&self, va: u64, buf: &mut [u8]) -> Result<(), Fault> {
-        access_ok(va, buf.len() as u64)?;
-        self.m.read_guest(va, buf)
+        match access_ok(va, buf.len() as u64) {
+            Ok(()) => self.m.read_guest(va, buf),
+            Err(Fault) => self.read_scratch(va, buf),
+        }
     }
 
     /// Writes guest-linear memory; addresses in the hypervisor's hole fault.
     pub fn write(&self, va: u64, bytes: &[u8]) -> Result<(), Fault> {
-        access_ok(va, bytes.len() as u64)?;
-        self.m.write_guest(va, bytes)
+        match access_ok(va, bytes.len() as u64) {
+            Ok(()) => self.m.write_guest(va, bytes),
+            Err(Fault) => self.write_scratch(va, bytes),
+        }
     }
 
     /// Reads `N` bytes.
@@ -88,20 +88,6 @@ impl<M: Machine> Cpu<'_, M> {
     pub fn events_pending(&self) -> bool {
         self.info_byte(info::PENDING)
             .is_some_and(|pending| pending.load(Ordering::SeqCst) != 0)
-    }
-
-    /// Stores the faulting address where PV guests look for it.
-    pub fn set_cr2(&self, va: u64) {
-        if let Some(word) = self.m.word(self.v.vcpu_info + info::CR2) {
-            word.store(va, Ordering::Relaxed);
-        }
-    }
-
-    /// Reads arch.cr2 back.
-    pub fn cr2(&self) -> u64 {
-        self.m
-            .word(self.v.vcpu_info + info::CR2)
-            .map_or(0, |word| word.load(Ordering::Relaxed))
     }
 
     /// From guest user space to guest kernel: GS bases and page table.

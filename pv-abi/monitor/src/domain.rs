@@ -3,6 +3,7 @@
 //! Lock order: `vcpu_lock` before `event_lock`. No lock is held while waiting for another vCPU's TLB
 //! flush or for noxen-vmm.
 
+use crate::shape::Shape;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use noxen_monitor_abi::layout::MAX_VCPUS;
 use noxen_monitor_abi::MonInfo;
@@ -134,6 +135,8 @@ impl Drop for Guard<'_> {
 pub struct Domain {
     /// What noxen-vmm said.
     pub info: MonInfo,
+    /// Layouts of what the guest shares with the monitor.
+    pub shape: Shape,
     /// L4 entries of the monitor's slots.
     pub slots: [u64; 16],
     /// vCPUs.
@@ -171,6 +174,7 @@ impl Domain {
     pub const fn new(info: MonInfo) -> Domain {
         Domain {
             info,
+            shape: Shape::of(&info),
             slots: [0; 16],
             vcpus: [const { VcpuShared::new() }; MAX_VCPUS],
             vcpu_lock: SpinLock::new(),
@@ -201,6 +205,7 @@ impl Domain {
     /// Sets the domain up from `info` (before any vCPU runs).
     pub fn start(&mut self, info: MonInfo, slots: [u64; 16]) {
         self.info = info;
+        self.shape = Shape::of(&info);
         self.slots = slots;
         self.pages.store(info.nr_pages, Ordering::Relaxed);
         for (id, vcpu) in self.vcpus.iter().enumerate() {

@@ -45,6 +45,7 @@ impl<M: Machine> Cpu<'_, M> {
                 2,
                 Entry {
                     address: handler.address,
+                    cs: handler.cs,
                     mask: true,
                     error: None,
                 },
@@ -53,14 +54,15 @@ impl<M: Machine> Cpu<'_, M> {
     }
 
     fn upcall(&mut self, regs: &mut Regs) {
-        let address = self.v.callbacks.event.address;
-        if address != 0 {
+        let event = self.v.callbacks.event;
+        if event.address != 0 {
             self.count_other(other::UPCALL);
             self.bounce_or_crash(
                 regs,
                 0xffff,
                 Entry {
-                    address,
+                    address: event.address,
+                    cs: event.cs,
                     mask: true,
                     error: None,
                 },

@@ -17,6 +17,7 @@
 #![cfg_attr(not(test), forbid(unsafe_code))]
 
 pub mod bounce;
+pub mod compat;
 pub mod count;
 pub mod cpu;
 pub mod crash;
@@ -28,6 +29,7 @@ pub mod hypercall;
 pub mod machine;
 pub mod pagetable;
 pub mod regs;
+pub mod shape;
 pub mod start;
 pub mod time;
 pub mod trap;

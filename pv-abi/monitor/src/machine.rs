@@ -55,7 +55,7 @@ pub trait Machine {
     fn load_user_gs(&self, selector: u16) -> bool;
     /// Nulls DS, ES, FS and GS (failsafe, fresh vCPU) and zeroes FS_BASE's hidden state.
     fn null_segments(&self);
-    /// Loads DS, ES, FS, GS selectors of a fresh vCPU; a faulting one becomes null.
+    /// Loads DS, ES, FS, GS selectors of a fresh vCPU; a faulting one becomes null. Bases follow the selectors.
     fn load_segments(&self, ds: u16, es: u16, fs: u16, gs: u16);
 
     /// Time-stamp counter as the guest sees it.

@@ -102,7 +102,7 @@ impl<M: Machine> Cpu<'_, M> {
     }
 }
 
-/// The value that really goes into a table for the guest's `value`.
+/// The value that really goes into a table for the `value` of a 64-bit guest.
 pub fn adjust(value: u64) -> u64 {
     if value & pte::P != 0 {
         (value | pte::US) & !pte::G
@@ -112,6 +112,16 @@ pub fn adjust(value: u64) -> u64 {
 }
 
 impl<M: Machine> Tables<'_, M> {
+    /// The value that really goes into a table for the guest's `value`. A 32-bit kernel runs in ring 1, which is a
+    /// supervisor to paging: only Global goes, because loading CR3 has to flush all that is the guest's.
+    pub fn stored(&self, value: u64) -> u64 {
+        match (self.dom.shape.bits32, value & pte::P) {
+            (false, _) => adjust(value),
+            (true, 0) => value,
+            (true, _) => value & !pte::G,
+        }
+    }
+
     /// Walks `va` from `cr3`.
     pub fn walk(&self, cr3: u64, va: u64) -> Walk {
         let mut walk = Walk {
@@ -221,6 +231,15 @@ impl<M: Machine> Tables<'_, M> {
         self.dom.info.start_rip < HOLE_START
     }
 
+    /// Below are processes.
+    fn kernel_start(&self) -> u64 {
+        match (self.dom.shape.bits32, self.kernel_is_low()) {
+            (true, _) => self.kernel_start32(),
+            (false, true) => 0,
+            (false, false) => HOLE_END,
+        }
+    }
+
     /// Marks the tables of an L4 that map the kernel: those of the upper half, or all where the kernel is in the
     /// lower one.
     pub fn mark_kernel_tables(&self, l4: u64) {
@@ -250,7 +269,7 @@ impl<M: Machine> Tables<'_, M> {
 
     /// Marks the table (of level `level`) that the entry at `maddr` points to, and those below it.
     /// Stops at tables already marked, so self-referring tables end too.
-    fn mark_below(&self, maddr: u64, level: u32) {
+    pub(crate) fn mark_below(&self, maddr: u64, level: u32) {
         let Some(entry) = self.m.word(maddr) else {
             return;
         };
@@ -295,6 +314,10 @@ impl<M: Machine> Tables<'_, M> {
         if (HOLE_START..HOLE_END).contains(&va) {
             return Healed::No;
         }
+        if self.dom.shape.bits32 && self.repair_l3(cr3, va) {
+            self.m.invlpg(va);
+            return Healed::UserBit;
+        }
         let walk = self.walk(cr3, va);
         if !walk.mapped {
             return Healed::No;
@@ -329,7 +352,7 @@ impl<M: Machine> Tables<'_, M> {
     /// process's pages, read-only for copy-on-write perhaps, and frames keep the mark of a table longer than its use.
     fn promote(&self, va: u64, walk: &Walk) -> Healed {
         let l1 = walk.value[3];
-        let processes = va < HOLE_END && !self.kernel_is_low();
+        let processes = va < self.kernel_start();
         if walk.depth != 4
             || processes
             || walk.value[..3].iter().any(|value| value & pte::RW == 0)

@@ -56,6 +56,10 @@ impl<M: Machine> Cpu<'_, M> {
         }
         self.boot_ports();
         self.publish_wallclock();
+        if self.dom.shape.bits32 {
+            self.boot32();
+            return;
+        }
         let l4 = info.start_cr3 >> 12;
         self.tables().install_l4(l4);
         self.tables().mark_boot_tables(l4);
@@ -86,9 +90,11 @@ impl<M: Machine> Cpu<'_, M> {
             .set_soft_gate(0x80, soft.address != 0 && soft.flags & 3 == 3);
         let [ds, es, fs, gs] = first.selectors;
         self.m.load_segments(ds, es, fs, gs);
-        self.m.set_base(Base::Fs, first.bases[0]);
-        self.m.set_base(Base::Gs, first.bases[1]);
-        self.m.set_base(Base::OtherGs, first.bases[2]);
+        if !self.dom.shape.bits32 {
+            self.m.set_base(Base::Fs, first.bases[0]);
+            self.m.set_base(Base::Gs, first.bases[1]);
+            self.m.set_base(Base::OtherGs, first.bases[2]);
+        }
         for (index, value) in first.dr.iter().enumerate().filter(|(index, _)| *index < 4) {
             self.m.set_dr(index as u32, *value);
         }

@@ -85,17 +85,17 @@ impl<M: Machine> Cpu<'_, M> {
     /// Writes the domain's wall clock into shared_info.
     pub fn publish_wallclock(&self) {
         let info = &self.dom.info;
-        let base = info.shared_info_gpa + 0xc00;
+        let at = &self.dom.shape;
         let word = |offset: u64, value: u32| {
-            if let Some(word) = self.m.word32(base + offset) {
+            if let Some(word) = self.m.word32(info.shared_info_gpa + offset) {
                 word.store(value, Ordering::SeqCst);
             }
         };
-        word(0, 1);
-        word(4, info.wc_sec as u32);
-        word(8, info.wc_nsec);
-        word(12, (info.wc_sec >> 32) as u32);
-        word(0, 2);
+        word(at.wallclock, 1);
+        word(at.wallclock + 4, info.wc_sec as u32);
+        word(at.wallclock + 8, info.wc_nsec);
+        word(at.wc_sec_hi, (info.wc_sec >> 32) as u32);
+        word(at.wallclock, 2);
     }
 
     /// Arms the local APIC for the earliest deadline.

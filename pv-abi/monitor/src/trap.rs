@@ -26,6 +26,10 @@ const WITH_ERROR: u32 =
 impl<M: Machine> Cpu<'_, M> {
     /// Any entry from the guest; `cr2` is the faulting address of a #PF.
     pub fn on_entry(&mut self, regs: &mut Regs, cr2: u64) {
+        if self.dom.shape.bits32 && self.enter32(regs, cr2) {
+            self.leave(regs);
+            return;
+        }
         match regs.vector {
             entry::SYSCALL => {
                 if self.v.kernel_mode {
@@ -79,6 +83,7 @@ impl<M: Machine> Cpu<'_, M> {
             vector,
             Entry {
                 address: handler.address,
+                cs: handler.cs,
                 mask: handler.flags & 4 != 0,
                 error,
             },
@@ -132,12 +137,16 @@ impl<M: Machine> Cpu<'_, M> {
             }
             let vector = (error >> 3 & 255) as usize;
             let handler = self.v.traps[vector];
-            let needed = if self.v.kernel_mode { 0 } else { 3 };
+            let needed = match self.v.kernel_mode {
+                true => u8::from(self.dom.shape.bits32),
+                false => 3,
+            };
             if handler.address != 0 && handler.flags & 3 >= needed {
                 regs.rip = regs.rip.wrapping_add(2);
                 self.count_trap(vector as u64);
                 let entry = Entry {
                     address: handler.address,
+                    cs: handler.cs,
                     mask: handler.flags & 4 != 0,
                     error: None,
                 };
@@ -179,6 +188,7 @@ impl<M: Machine> Cpu<'_, M> {
         regs.rflags &= !flags::DF;
         let entry = Entry {
             address: callback.address,
+            cs: callback.cs,
             mask: callback.mask,
             error: None,
         };
@@ -198,6 +208,7 @@ impl<M: Machine> Cpu<'_, M> {
         }
         let entry = Entry {
             address: callback.address,
+            cs: callback.cs,
             mask: callback.mask,
             error: None,
         };

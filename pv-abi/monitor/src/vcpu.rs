@@ -9,7 +9,7 @@ pub struct Trap {
     pub address: u64,
     /// Bits 0-1: DPL; bit 2: mask event delivery on entry.
     pub flags: u8,
-    /// Selector as registered (informative: 64-bit guests always enter on the flat kernel selector).
+    /// Code selector as registered; 64-bit guests always enter on the flat one.
     pub cs: u16,
 }
 
@@ -18,6 +18,8 @@ pub struct Trap {
 pub struct Callback {
     /// Address; 0: none.
     pub address: u64,
+    /// Code selector (32-bit guests).
+    pub cs: u16,
     /// Mask event delivery on entry.
     pub mask: bool,
 }
@@ -139,6 +141,7 @@ impl Vcpu {
     pub const fn new(id: u32) -> Vcpu {
         const NONE: Callback = Callback {
             address: 0,
+            cs: 0,
             mask: false,
         };
         Vcpu {

@@ -18,7 +18,7 @@ pub const XEN_MINOR: u32 = 17;
 /// What guests are told after the version (XENVER_extraversion).
 const XEN_EXTRA: &str = ".0-noxen";
 /// ABIs that domains can have here; each is followed by a blank, as Xen prints them.
-const XEN_CAPS: &str = "xen-3.0-x86_64 ";
+const XEN_CAPS: &str = "xen-3.0-x86_64 xen-3.0-x86_32p ";
 /// Where the hypervisor's part of a 64-bit guest's address space starts.
 const PLATFORM_PARAMS: &str = "virt_start=0xffff800000000000";
 

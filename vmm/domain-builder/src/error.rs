@@ -9,7 +9,7 @@ use crate::spec::{MAX_CMDLINE, MAX_PAGES};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// The kernel is not for a 64-bit PV domain, or its file cannot be read.
+    /// The kernel is not for a PV domain, or its file cannot be read.
     #[error(transparent)]
     Kernel(#[from] KernelError),
     /// Kernel, ramdisk and tables exceed the memory.
@@ -28,12 +28,18 @@ pub enum BuildError {
     #[error("the domain has no memory; set memory= to the MiB that it shall have")]
     NoMemory,
     /// More than is supported.
-    #[error(
-        "the domain is to have {pages} pages of memory; at most {MAX_PAGES} (4 TiB) are supported"
-    )]
+    #[error("the domain is to have {pages} pages of memory; at most {most} ({mib} MiB) are supported{why}", mib = .most >> 8, why = if *.most < MAX_PAGES { " for a 32-bit kernel" } else { "" })]
     TooLarge {
         /// Pages asked for.
         pages: u64,
+        /// Most that a domain of this width can have.
+        most: u64,
+    },
+    /// shared_info is where a 32-bit guest cannot find it.
+    #[error("shared_info is at {gpa:#x}, but a 32-bit kernel reaches only addresses below 4 GiB; this is a fault of the caller's layout")]
+    SharedInfoAbove {
+        /// Its guest-physical address.
+        gpa: u64,
     },
     /// maxmem is below memory.
     #[error("the domain is to start with {start_mib} MiB of memory but may have only {max_mib} MiB; set maxmem= to at least memory=")]

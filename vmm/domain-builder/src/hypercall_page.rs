@@ -30,9 +30,46 @@ pub fn hypercall_page_64() -> [u8; PAGE] {
     page
 }
 
+/// The 32-bit hypercall page: stub n at 32 * n, the rest `int3`.
+///
+/// ```text
+/// any n            mov eax,n; int 0x82; ret
+/// iret (23)        push eax; mov eax,23; int 0x82                              (does not come back)
+/// ```
+/// Source: Xen public header `arch-x86/xen-x86_32.h`.
+pub fn hypercall_page_32() -> [u8; PAGE] {
+    let mut page = [0xcc; PAGE];
+    for (n, stub) in page
+        .chunks_exact_mut(HYPERCALL_STUB_SIZE as usize)
+        .enumerate()
+    {
+        let [a, b, c, d] = (n as u32).to_le_bytes();
+        let code: &[u8] = if n as u32 == Hypercall::IRET.0 {
+            &[0x50, 0xb8, a, b, c, d, 0xcd, 0x82]
+        } else {
+            &[0xb8, a, b, c, d, 0xcd, 0x82, 0xc3]
+        };
+        stub[..code.len()].copy_from_slice(code);
+    }
+    page
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn stubs_of_32_bits_interrupt_and_return_but_for_iret() {
+        let page = hypercall_page_32();
+        assert_eq!(
+            page[26 * 32..26 * 32 + 9],
+            *b"\xb8\x1a\0\0\0\xcd\x82\xc3\xcc"
+        );
+        assert_eq!(
+            page[23 * 32..23 * 32 + 9],
+            *b"\x50\xb8\x17\0\0\0\xcd\x82\xcc"
+        );
+    }
 
     #[test]
     fn stub_of_any_number_loads_it_and_returns() {

@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
-use noxen_kernel_image::KernelImage;
+use noxen_kernel_image::{Class, KernelImage};
 use noxen_monitor_abi::layout::{mfn_of_pfn, HOLE_END, HOLE_START, PAGE_SIZE};
-use noxen_pv_abi::segment::{FLAT_RING3_CS64, FLAT_RING3_SS64};
 
+use crate::abi::Abi;
 use crate::error::BuildError;
 use crate::spec::{DomainSpec, MAX_CMDLINE, MAX_PAGES};
 use crate::tables::TableSet;
@@ -16,7 +16,6 @@ pub const SPARE_BYTES: u64 = 512 << 10;
 const MAPPING_ALIGN: u64 = 4 << 20;
 /// First non-canonical address and the first canonical one after it.
 const NON_CANONICAL: Range<u64> = 1 << 47..HOLE_START;
-const PTES_PER_PAGE: u64 = PAGE_SIZE / 8;
 /// IF, and the bit that is always 1.
 const RFLAGS: u64 = 0x202;
 
@@ -29,19 +28,21 @@ pub struct EntryState {
     pub rsp: u64,
     /// start_info, virtual.
     pub rsi: u64,
-    /// Guest-physical address of the boot L4.
+    /// Guest-physical address of the boot L4, or of the L3 of a 32-bit domain.
     pub cr3: u64,
     /// Interrupts on.
     pub rflags: u64,
-    /// Flat 64-bit ring-3 code.
+    /// Flat 64-bit ring-3 code; 32-bit ring-1 code.
     pub cs: u16,
-    /// Flat ring-3 data.
+    /// Flat ring-3 data; ring-1 data.
     pub ss: u16,
 }
 
 /// Who lies where. All ranges are pseudo-physical frames.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PvLayout {
+    /// Width of the guest.
+    pub class: Class,
     /// Memory of the domain in pages.
     pub nr_pages: u64,
     /// Virtual address of frame 0.
@@ -56,7 +57,7 @@ pub struct PvLayout {
     pub ramdisk_len: u64,
     /// The ramdisk lies in the mapped part and mod_start is its virtual address; else mod_start is its frame.
     pub ramdisk_mapped: bool,
-    /// The p2m list, 8 bytes per page.
+    /// The p2m list, 8 bytes per page, or 4.
     pub p2m_list: Range<u64>,
     /// Virtual address of the p2m list.
     pub p2m_va: u64,
@@ -68,7 +69,7 @@ pub struct PvLayout {
     pub store_pfn: u64,
     /// The console ring.
     pub console_pfn: u64,
-    /// Frames of the boot page tables, the L4 first.
+    /// Frames of the boot page tables, the L4 first, or the L3 of a 32-bit domain.
     pub page_tables: Range<u64>,
     /// The boot stack.
     pub stack_pfn: u64,
@@ -86,8 +87,8 @@ pub struct PvLayout {
 /// Every [`BuildError`] that does not need the ramdisk's or the kernel's bytes, in particular `TooSmall`, whose
 /// `needed_mib` would suffice.
 pub fn plan(image: &KernelImage, spec: &DomainSpec<'_>) -> Result<PvLayout, BuildError> {
-    image.require_pv64()?;
-    check_spec(spec)?;
+    image.require_pv()?;
+    check_spec(Abi::of(image.class), spec)?;
     let layout = lay_out(image, spec.ramdisk_len, spec.nr_pages)?;
     if layout.free_pfn <= spec.nr_pages {
         return Ok(layout);
@@ -110,13 +111,21 @@ pub fn plan(image: &KernelImage, spec: &DomainSpec<'_>) -> Result<PvLayout, Buil
     })
 }
 
-fn check_spec(spec: &DomainSpec<'_>) -> Result<(), BuildError> {
+fn check_spec(abi: Abi, spec: &DomainSpec<'_>) -> Result<(), BuildError> {
     if spec.nr_pages == 0 {
         return Err(BuildError::NoMemory);
     }
     let most = spec.nr_pages.max(spec.max_pages);
-    if most > MAX_PAGES {
-        return Err(BuildError::TooLarge { pages: most });
+    if most > abi.max_pages() {
+        return Err(BuildError::TooLarge {
+            pages: most,
+            most: abi.max_pages(),
+        });
+    }
+    if abi.is_32() && spec.shared_info_gpa >> 32 != 0 {
+        return Err(BuildError::SharedInfoAbove {
+            gpa: spec.shared_info_gpa,
+        });
     }
     if spec.max_pages < spec.nr_pages {
         return Err(BuildError::AboveMaximum {
@@ -136,6 +145,7 @@ fn check_spec(spec: &DomainSpec<'_>) -> Result<(), BuildError> {
     if spec.ramdisk_len > 2 * MAX_PAGES * PAGE_SIZE {
         return Err(BuildError::TooLarge {
             pages: pages_of(spec.ramdisk_len),
+            most: abi.max_pages(),
         });
     }
     Ok(())
@@ -143,8 +153,9 @@ fn check_spec(spec: &DomainSpec<'_>) -> Result<(), BuildError> {
 
 /// The layout regardless of whether `nr_pages` can hold it.
 fn lay_out(image: &KernelImage, ramdisk_len: u64, nr_pages: u64) -> Result<PvLayout, BuildError> {
+    let abi = Abi::of(image.class);
     let virt_base = image.virt_base;
-    let p2m_pages = nr_pages.div_ceil(PTES_PER_PAGE);
+    let p2m_pages = nr_pages.div_ceil(abi.p2m_per_page());
     let mut next = pages_of(image.end_offset());
     let mut take = |pages: u64| {
         let range = next..next + pages;
@@ -164,8 +175,8 @@ fn lay_out(image: &KernelImage, ramdisk_len: u64, nr_pages: u64) -> Result<PvLay
     let tables_at = take(0).start;
     let mut table_pages = 1;
     let mapped_pages = loop {
-        let end = mapping_end(virt_base, tables_at + table_pages + 1)?;
-        let needed = 1 + TableSet::new(virt_base, end - virt_base).pages();
+        let end = mapping_end(abi, virt_base, tables_at + table_pages + 1)?;
+        let needed = abi.table_pages(virt_base, end - virt_base);
         if needed <= table_pages {
             break (end - virt_base) / PAGE_SIZE;
         }
@@ -194,7 +205,9 @@ fn lay_out(image: &KernelImage, ramdisk_len: u64, nr_pages: u64) -> Result<PvLay
     };
 
     let va = |pfn: u64| virt_base + pfn * PAGE_SIZE;
+    let (cs, ss) = abi.entry_selectors();
     Ok(PvLayout {
+        class: image.class,
         nr_pages,
         virt_base,
         mapped_pages,
@@ -214,8 +227,8 @@ fn lay_out(image: &KernelImage, ramdisk_len: u64, nr_pages: u64) -> Result<PvLay
             rsi: va(start_info_pfn),
             cr3: gpa_of_pfn(page_tables.start),
             rflags: RFLAGS,
-            cs: FLAT_RING3_CS64,
-            ss: FLAT_RING3_SS64,
+            cs,
+            ss,
         },
         page_tables,
         stack_pfn,
@@ -228,7 +241,7 @@ fn lay_out(image: &KernelImage, ramdisk_len: u64, nr_pages: u64) -> Result<PvLay
 
 /// End of the mapping that covers `used` pages and the spare bytes; must stay in the half of the address space where it
 /// starts, outside the hypervisor's hole.
-fn mapping_end(virt_base: u64, used: u64) -> Result<u64, BuildError> {
+fn mapping_end(abi: Abi, virt_base: u64, used: u64) -> Result<u64, BuildError> {
     used.checked_mul(PAGE_SIZE)
         .and_then(|bytes| {
             virt_base
@@ -236,10 +249,7 @@ fn mapping_end(virt_base: u64, used: u64) -> Result<u64, BuildError> {
                 .checked_add(SPARE_BYTES)?
                 .checked_next_multiple_of(MAPPING_ALIGN)
         })
-        .filter(|end| {
-            let meets = |range: &Range<u64>| virt_base < range.end && *end > range.start;
-            !meets(&NON_CANONICAL) && !meets(&(HOLE_START..HOLE_END))
-        })
+        .filter(|end| abi.usable(virt_base, *end))
         .ok_or(BuildError::NoAddressSpace {
             virt_base,
             mib: mib(used.saturating_mul(PAGE_SIZE)),

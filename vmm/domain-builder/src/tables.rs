@@ -1,7 +1,8 @@
 //! Boot page tables.
 //!
 //! A [`TableSet`] maps one run of virtual addresses. Its tables lie level by level: L3 tables, L2 tables, L1 tables, each
-//! level in address order; the L4 is shared by all sets of a domain and is not counted here.
+//! level in address order; the L4 is shared by all sets of a domain and is not counted here. A 32-bit domain has one set,
+//! whose one L3 is its root.
 //!
 //! ```text
 //! L4[slot] ─► L3 tables ─► L2 tables ─► L1 tables ─► frames        entry n of level k+1 points to table n of level k
@@ -20,8 +21,6 @@ pub(crate) mod bits {
     pub const DIRTY: u64 = 1 << 6;
 }
 
-/// Flags of an entry that maps a frame. libxc leaves USER out, because Xen adds it.
-pub(crate) const LEAF: u64 = bits::PRESENT | bits::WRITE | bits::USER | bits::ACCESSED;
 /// Flags of an entry that points to a table.
 pub(crate) const UPPER: u64 =
     bits::PRESENT | bits::WRITE | bits::USER | bits::ACCESSED | bits::DIRTY;

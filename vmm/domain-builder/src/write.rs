@@ -5,11 +5,14 @@ use std::ops::Range;
 
 use noxen_kernel_image::{KernelError, KernelImage, Segment, Source};
 use noxen_monitor_abi::layout::{mfn_of_pfn, FIRST_SLOT, HOLE_START_PFN, PAGE_SIZE};
-use noxen_pv_abi::start_info::{StartInfo64, MAGIC_64, SIF_MOD_START_PFN, SIF_VIRT_P2M_4TOOLS};
+use noxen_pv_abi::start_info::{
+    StartInfo32, StartInfo64, MAGIC_32P, MAGIC_64, SIF_MOD_START_PFN, SIF_VIRT_P2M_4TOOLS,
+};
 use noxen_pv_abi::AbiValue;
 
+use crate::abi::Abi;
 use crate::error::BuildError;
-use crate::hypercall_page::hypercall_page_64;
+use crate::hypercall_page::{hypercall_page_32, hypercall_page_64};
 use crate::memory::{GuestMemory, OutsideMemory};
 use crate::plan::{gpa_of_pfn, PvLayout};
 use crate::spec::{DomainSpec, Ramdisk};
@@ -41,7 +44,8 @@ impl PvLayout {
         for segment in &image.segments {
             write_segment(memory, segment, elf)?;
         }
-        if spec.tune {
+        // What is known to be worth changing is in 64-bit kernels.
+        if spec.tune && !self.abi().is_32() {
             tune(image, elf, spec.max_pages, memory)?;
         }
         let found = ramdisk.as_ref().map_or(0, |r| r.len);
@@ -57,12 +61,26 @@ impl PvLayout {
         self.write_p2m(memory)?;
         self.write_tables(spec, memory)?;
         if let Some(gpa) = self.hypercall_page_gpa {
-            memory.write(gpa, &hypercall_page_64())?;
+            let page = if self.abi().is_32() {
+                hypercall_page_32()
+            } else {
+                hypercall_page_64()
+            };
+            memory.write(gpa, &page)?;
         }
         let mut page = [0; StartInfo64::SIZE];
-        self.start_info(spec).encode(&mut page);
+        let info = self.start_info(spec);
+        if self.abi().is_32() {
+            narrow(&info).encode(&mut page);
+        } else {
+            info.encode(&mut page);
+        }
         memory.write(gpa_of_pfn(self.start_info_pfn), &page)?;
         Ok(())
+    }
+
+    fn abi(&self) -> Abi {
+        Abi::of(self.class)
     }
 
     fn start_info(&self, spec: &DomainSpec<'_>) -> StartInfo64 {
@@ -107,6 +125,7 @@ impl PvLayout {
     }
 
     fn write_p2m(&self, memory: &mut impl GuestMemory) -> Result<(), OutsideMemory> {
+        let word = self.abi().word();
         let mut chunk = [0; P2M_CHUNK * PAGE];
         let mut pfn = 0;
         for run in runs(
@@ -116,14 +135,14 @@ impl PvLayout {
             let mut done = 0;
             while done < run.len {
                 let bytes = &mut chunk[..(run.len - done).min((P2M_CHUNK * PAGE) as u64) as usize];
-                for entry in bytes.chunks_exact_mut(8) {
+                for entry in bytes.chunks_exact_mut(word) {
                     // The list's last page goes on with invalid entries.
                     let mfn = if pfn < self.nr_pages {
                         mfn_of_pfn(pfn)
                     } else {
                         u64::MAX
                     };
-                    entry.copy_from_slice(&mfn.to_le_bytes());
+                    entry.copy_from_slice(&mfn.to_le_bytes()[..word]);
                     pfn += 1;
                 }
                 memory.write(run.gpa + done, bytes)?;
@@ -138,18 +157,22 @@ impl PvLayout {
         spec: &DomainSpec<'_>,
         memory: &mut impl GuestMemory,
     ) -> Result<(), OutsideMemory> {
+        let abi = self.abi();
         let upper = |pfn: u64| gpa_of_pfn(pfn) | tables::UPPER;
         let leaf = |pfn: u64| {
             let is_table = self.page_tables.contains(&pfn) || self.p2m_tables.contains(&pfn);
             gpa_of_pfn(pfn)
                 | if is_table {
-                    tables::LEAF & !tables::bits::WRITE
+                    abi.leaf() & !tables::bits::WRITE
                 } else {
-                    tables::LEAF
+                    abi.leaf()
                 }
         };
-        let mut l4 = [0; 512];
         let kernel = TableSet::new(self.virt_base, self.mapped_pages * PAGE_SIZE);
+        if abi.is_32() {
+            return self.write_tables_32(&kernel, leaf, upper, memory);
+        }
+        let mut l4 = [0; 512];
         let kernel_at = self.page_tables.start + 1;
         let mut put = |set: &TableSet, at: u64, first_pfn: u64| {
             for (slot, pfn) in set.l4_entries(at) {
@@ -169,6 +192,50 @@ impl PvLayout {
         l4[FIRST_SLOT..FIRST_SLOT + spec.monitor_slots.len()].copy_from_slice(&spec.monitor_slots);
         memory.write(self.entry.cr3, &tables::bytes(&l4))
     }
+
+    /// Three levels: the set's L3 is the root, and its last entry always has an L2.
+    fn write_tables_32(
+        &self,
+        kernel: &TableSet,
+        leaf: impl Fn(u64) -> u64,
+        upper: impl Fn(u64) -> u64,
+        memory: &mut impl GuestMemory,
+    ) -> Result<(), OutsideMemory> {
+        let root = self.page_tables.start;
+        let end = self.virt_base + self.mapped_pages * PAGE_SIZE;
+        for (pfn, mut table) in kernel.build(root, leaf, &upper) {
+            if pfn == root && self.abi().lone_l2(end) {
+                // The last of the tables; it is empty, as guest memory is.
+                table[3] = upper(self.page_tables.end - 1);
+            }
+            memory.write(gpa_of_pfn(pfn), &tables::bytes(&table))?;
+        }
+        Ok(())
+    }
+}
+
+/// The 32-bit form: the plan has checked that addresses and frames fit.
+fn narrow(info: &StartInfo64) -> StartInfo32 {
+    let mut narrow = StartInfo32 {
+        nr_pages: info.nr_pages as u32,
+        shared_info: info.shared_info as u32,
+        flags: info.flags,
+        store_mfn: info.store_mfn as u32,
+        store_evtchn: info.store_evtchn,
+        console_mfn: info.console_mfn as u32,
+        console_evtchn: info.console_evtchn,
+        pt_base: info.pt_base as u32,
+        nr_pt_frames: info.nr_pt_frames as u32,
+        mfn_list: info.mfn_list as u32,
+        mod_start: info.mod_start as u32,
+        mod_len: info.mod_len as u32,
+        cmd_line: info.cmd_line,
+        first_p2m_pfn: info.first_p2m_pfn as u32,
+        nr_p2m_frames: info.nr_p2m_frames as u32,
+        ..StartInfo32::ZERO
+    };
+    narrow.magic[..MAGIC_32P.len()].copy_from_slice(MAGIC_32P);
+    narrow
 }
 
 /// A piece of pseudo-physical memory that is one piece of guest-physical memory too.

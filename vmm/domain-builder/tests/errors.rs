@@ -5,7 +5,7 @@ mod support;
 use std::io::Read;
 
 use noxen_domain_builder::{plan, BuildError, OutsideMemory, Ramdisk, MAX_PAGES};
-use noxen_kernel_image::{load, Class};
+use noxen_kernel_image::load;
 use support::{asset, build, small_image, spec, Sparse};
 
 fn refused(result: Result<impl Sized, BuildError>, text: &str) {
@@ -83,18 +83,6 @@ fn command_line_that_does_not_fit_is_refused() {
     refused(plan(&image, &spec), "1024 bytes long; at most 1023");
     spec.cmdline = b"a\0b";
     refused(plan(&image, &spec), "NUL byte at 1");
-}
-
-#[test]
-fn kernel_of_32_bits_is_refused() {
-    let (mut image, _) = small_image(true);
-    image.class = Class::Elf32;
-    refused(plan(&image, &spec(64, 0)), "32-bit PV kernel (test)");
-    let file = asset("gnumach-i386.gz");
-    refused(
-        plan(&load(&file).expect("GNU Mach").image, &spec(64, 0)),
-        "32-bit PV kernel (GNU Mach)",
-    );
 }
 
 #[test]

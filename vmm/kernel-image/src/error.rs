@@ -98,9 +98,17 @@ pub enum KernelError {
         /// Its size.
         size: u64,
     },
-    /// A good 32-bit PV kernel.
-    #[error("this is a 32-bit PV kernel ({0}); only 64-bit PV kernels can be started yet, so use the amd64 build of it")]
-    Kernel32(String),
+    /// A 32-bit PV kernel with two-level page tables.
+    #[error("this is a 32-bit PV kernel ({0}) without PAE; only PAE kernels (PAE_MODE=yes) can be started, so use a PAE or an amd64 build of it")]
+    NoPae(String),
+    /// A 32-bit kernel that keeps too much of its address space for itself.
+    #[error("the kernel's Xen notes leave the hypervisor only addresses from {start:#x} on (HV_START_LOW); it needs those from {needed:#x} on")]
+    HvStart {
+        /// HV_START_LOW.
+        start: u64,
+        /// First address that the hypervisor uses.
+        needed: u64,
+    },
 }
 
 impl KernelError {

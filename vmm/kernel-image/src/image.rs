@@ -18,6 +18,8 @@ use crate::{legacy, KernelError};
 const PAGE: u64 = 4096;
 /// The part of the address space that Xen keeps (L4 slots 256..=271).
 const XEN_HOLE: Range<u64> = 0xffff_8000_0000_0000..0xffff_8800_0000_0000;
+/// The same for a 32-bit guest: the M2P and what lies above.
+const XEN_HOLE_32: Range<u64> = 0xf580_0000..1 << 32;
 /// Lower and upper end of the non-canonical addresses.
 const NON_CANONICAL: Range<u64> = 0x0000_8000_0000_0000..0xffff_8000_0000_0000;
 /// Images larger than this cannot be meant: 64 GiB of address space.
@@ -142,7 +144,7 @@ impl KernelImage {
     /// Reads headers and notes of an unpacked ELF kernel and checks every address in them.
     ///
     /// # Errors
-    /// Any [`KernelError`] but those of unpacking; 32-bit kernels are described too (see [`KernelImage::require_pv64`]).
+    /// Any [`KernelError`] but those of unpacking, and those of [`KernelImage::require_pv`].
     pub fn parse(bytes: &[u8]) -> Result<Self, KernelError> {
         Self::parse_source(&ElfBytes::Memory(bytes.into()))
     }
@@ -219,14 +221,24 @@ impl KernelImage {
         self.segments.last().map_or(0, |s| s.offset + s.memsz)
     }
 
-    /// Accepts the image for a 64-bit PV domain.
+    /// Accepts the image for a PV domain: any 64-bit one, and a 32-bit one with PAE that leaves the hypervisor its room.
     ///
     /// # Errors
-    /// `Kernel32`, which names the guest.
-    pub fn require_pv64(&self) -> Result<(), KernelError> {
-        match self.class {
-            Class::Elf64 => Ok(()),
-            Class::Elf32 => Err(KernelError::Kernel32(self.guest().into())),
+    /// `NoPae`, which names the guest; `HvStart`.
+    pub fn require_pv(&self) -> Result<(), KernelError> {
+        if self.class == Class::Elf64 {
+            return Ok(());
+        }
+        match self.pae {
+            Some(PaeMode::Yes | PaeMode::ExtendedCr3 | PaeMode::Bimodal) => {}
+            Some(PaeMode::No) | None => return Err(KernelError::NoPae(self.guest().into())),
+        }
+        match self.hv_start_low {
+            Some(start) if start > XEN_HOLE_32.start => Err(KernelError::HvStart {
+                start,
+                needed: XEN_HOLE_32.start,
+            }),
+            _ => Ok(()),
         }
     }
 
@@ -346,6 +358,12 @@ impl Space {
             Class::Elf32 if end > 1 << 32 => {
                 return Err(KernelError::note(format!(
                     "{} leaves the 32-bit address space",
+                    place()
+                )))
+            }
+            Class::Elf32 if meets(virt_base, end, &XEN_HOLE_32) => {
+                return Err(KernelError::note(format!(
+                    "{} lies in the hypervisor's address space",
                     place()
                 )))
             }

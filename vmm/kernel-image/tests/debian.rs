@@ -6,7 +6,7 @@ use std::fs::File;
 
 use noxen_kernel_image::{
     load, load_file, load_file_into, Class, Compression, Container, ElfBytes, Feature, Kernel,
-    KernelError, NoteSource, PaeMode, Room, Source,
+    KernelError, KernelImage, NoteSource, PaeMode, Room, Source,
 };
 use support::{asset, asset_path};
 
@@ -47,7 +47,7 @@ fn linux_generic_xz_says_what_the_kernel_was_built_with() {
     assert_eq!(offsets.len(), 4);
     // The entry lies in the last segment (init text).
     assert!(image.entry - image.virt_base >= offsets[3]);
-    image.require_pv64().expect("a 64-bit kernel");
+    image.require_pv().expect("a 64-bit kernel");
 }
 
 #[test]
@@ -85,17 +85,14 @@ fn grub_x86_64_starts_at_zero() {
 }
 
 #[test]
-fn grub_i386_with_its_cut_note_is_described_and_refused_as_32_bit() {
+fn grub_i386_with_its_cut_note_is_a_pae_kernel() {
     let file = asset("grub-i386-xen.bin");
     let image = load(&file)
         .expect("the last note is cut, but it is readable")
         .image;
     assert_eq!((image.class, image.pae), (Class::Elf32, Some(PaeMode::Yes)));
     assert_eq!((image.entry, image.virt_base), (0, 0));
-    assert_eq!(
-        image.require_pv64(),
-        Err(KernelError::Kernel32("GRUB".into()))
-    );
+    image.require_pv().expect("PAE_MODE is yes");
 }
 
 #[test]
@@ -119,7 +116,7 @@ fn gnumach_amd64_speaks_through_its_legacy_section() {
 }
 
 #[test]
-fn gnumach_i386_is_described_and_refused_as_32_bit() {
+fn gnumach_i386_is_a_pae_kernel_with_an_extended_cr3() {
     let file = asset("gnumach-i386.gz");
     let image = load(&file).expect("GNU Mach loads").image;
     assert_eq!(
@@ -131,10 +128,31 @@ fn gnumach_i386_is_described_and_refused_as_32_bit() {
         (0xc000_0000, Some(0xc000_2000))
     );
     assert_eq!(image.features.to_string(), "pae_pgdir_above_4gb");
-    assert!(matches!(
-        image.require_pv64(),
-        Err(KernelError::Kernel32(_))
-    ));
+    image.require_pv().expect("PAE_MODE is yes");
+}
+
+#[test]
+fn a_32_bit_kernel_without_pae_or_without_room_for_the_hypervisor_is_refused() {
+    let file = asset("gnumach-i386.gz");
+    let good = load(&file).expect("GNU Mach loads").image;
+    for pae in [None, Some(PaeMode::No)] {
+        let image = KernelImage {
+            pae,
+            ..good.clone()
+        };
+        assert_eq!(
+            image.require_pv(),
+            Err(KernelError::NoPae("GNU Mach".into()))
+        );
+    }
+    let greedy = KernelImage {
+        hv_start_low: Some(0xf600_0000),
+        ..good
+    };
+    assert_eq!(
+        greedy.require_pv().expect_err("too high").to_string(),
+        "the kernel's Xen notes leave the hypervisor only addresses from 0xf6000000 on (HV_START_LOW); it needs those from 0xf5800000 on"
+    );
 }
 
 #[test]

@@ -67,6 +67,7 @@ fn shared() -> (Arc<Shared>, Receiver<Report>) {
         max_pages: 1024,
         vcpus: 1,
         image_size: 4096,
+        bits32: false,
     };
     let region = Region::plan(needs).unwrap();
     let memory = DomainMemory::new(None, &ram_pieces(1024), region.piece()).unwrap();

@@ -9,6 +9,7 @@ fn shared() -> (Shared, Receiver<Report>) {
         max_pages: 1024,
         vcpus: 2,
         image_size: 4096,
+        bits32: false,
     })
     .unwrap();
     let memory = DomainMemory::new(None, &ram_pieces(1024), region.piece()).unwrap();

@@ -12,6 +12,7 @@ use crate::domain::time::Scale;
 use crate::vstate::cpuid::HostCpuid;
 use crate::vstate::memory::GuestMemory;
 use noxen_domain_builder::{OutsideMemory, PvLayout};
+use noxen_monitor_abi::info::FLAG_BITS32;
 use noxen_monitor_abi::layout::{mfn_of_pfn, pfn_of_mfn, ABI_VERSION, MAGIC};
 use noxen_monitor_abi::{CpuidEntry, MonInfo};
 use std::time::Duration;
@@ -50,15 +51,16 @@ pub fn load_monitor(
 /// Machine frame -> pseudo-physical frame; all ones where there is none.
 pub fn fill_m2p(memory: &GuestMemory, region: &Region, nr_pages: u64) -> Result<(), OutsideMemory> {
     const CHUNK: u64 = 512;
+    let entry = region.m2p_entry() as usize;
     let mut bytes = Vec::new();
     for first in (0..region.ram_end_mfn).step_by(CHUNK as usize) {
         bytes.clear();
         for mfn in first..(first + CHUNK).min(region.ram_end_mfn) {
             let pfn = pfn_of_mfn(mfn).filter(|pfn| *pfn < nr_pages);
             debug_assert!(pfn.is_none_or(|pfn| mfn_of_pfn(pfn) == mfn));
-            bytes.extend_from_slice(&pfn.unwrap_or(u64::MAX).to_le_bytes());
+            bytes.extend_from_slice(&pfn.unwrap_or(u64::MAX).to_le_bytes()[..entry]);
         }
-        write(memory, region.m2p + first * 8, &bytes)?;
+        write(memory, region.m2p + first * entry as u64, &bytes)?;
     }
     Ok(())
 }
@@ -95,7 +97,12 @@ pub fn init_shared_pages(
     boot_time: Duration,
 ) -> Result<(), OutsideMemory> {
     let shared_info = region.shared_info;
-    noxen_domain_builder::init_shared_info(&mut BuilderMemory(memory), shared_info, boot_time)?;
+    noxen_domain_builder::init_shared_info(
+        &mut BuilderMemory(memory),
+        shared_info,
+        layout.class,
+        boot_time,
+    )?;
     let seeds = noxen_domain_builder::grant_seeds(layout.console_mfn(), layout.store_mfn(), 0);
     write(memory, region.grants, &seeds)
 }
@@ -125,7 +132,7 @@ impl Facts<'_> {
             abi_version: ABI_VERSION,
             nr_vcpus: self.config.vcpus,
             domid: self.config.domid,
-            flags: 0,
+            flags: if region.bits32 { FLAG_BITS32 } else { 0 },
             nr_pages: self.nr_pages,
             max_pages: self.max_pages,
             ram_end_mfn: region.ram_end_mfn,
@@ -170,6 +177,7 @@ impl Facts<'_> {
             reserved0: 0,
             xcr0_mask: self.host.xcr0_mask(),
             cr4: self.host.cr4(),
+            compat_gpa: region.compat,
         }
     }
 }
@@ -185,8 +193,8 @@ pub fn write_info(memory: &GuestMemory, gpa: u64, info: &MonInfo) -> Result<(), 
     write(memory, gpa, bytes)
 }
 
-/// 33 fields of 8 bytes, 14 of 4, one of 16: no padding.
-const _: () = assert!(size_of::<MonInfo>() == 33 * 8 + 14 * 4 + 16);
+/// 34 fields of 8 bytes, 14 of 4, one of 16: no padding.
+const _: () = assert!(size_of::<MonInfo>() == 34 * 8 + 14 * 4 + 16);
 
 #[cfg(test)]
 #[path = "handover_tests.rs"]

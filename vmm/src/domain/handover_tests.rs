@@ -2,6 +2,7 @@ use super::*;
 use crate::domain::region::Needs;
 use crate::domain::time::scale;
 use crate::vstate::memory::{DomainMemory, Piece};
+use noxen_kernel_image::Class;
 
 fn config() -> Config {
     Config {
@@ -24,6 +25,7 @@ fn m2p_inverts_the_frame_map_and_marks_the_rest_invalid() {
         max_pages: MAX,
         vcpus: 1,
         image_size: 4096,
+        bits32: false,
     })
     .unwrap();
     let dummy = Piece { gpa: 0, len: 4096 };
@@ -47,11 +49,13 @@ fn info_page_reads_back_field_by_field() {
         max_pages: 1000,
         vcpus: 1,
         image_size: 4096,
+        bits32: false,
     })
     .unwrap();
     let mut bytes = [0u8; size_of::<MonInfo>()];
     let host = HostCpuid::new(&kvm_bindings::CpuId::new(1).unwrap());
     let elf_layout = PvLayout {
+        class: Class::Elf64,
         nr_pages: 1000,
         virt_base: 0,
         mapped_pages: 0,

@@ -56,6 +56,7 @@ fn built(max_pages: u64, vcpus: u32) -> Built {
         max_pages,
         vcpus,
         image_size: image.size(),
+        bits32: false,
     })
     .unwrap();
     let ram = ram_pieces(max_pages);

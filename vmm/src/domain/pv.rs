@@ -2,7 +2,7 @@
 //! instruction.
 //!
 //! ```text
-//!   config, kernel, ramdisk --> plan (all size errors) --> memory --> builder writes the guest
+//!   config, kernel (its width), ramdisk --> plan (all size errors) --> memory --> builder writes the guest
 //!       --> monitor region: image, page tables, MonInfo, CPUID table, M2P --> VM, channels, vCPUs
 //! ```
 
@@ -25,7 +25,7 @@ use crate::vstate::vm::{Vm, VmError};
 use kvm_bindings::KVM_MAX_CPUID_ENTRIES;
 use kvm_ioctls::{Kvm, VcpuFd};
 use noxen_domain_builder::{BuildError, OutsideMemory, PvLayout, Ramdisk};
-use noxen_kernel_image::{Kernel, KernelError};
+use noxen_kernel_image::{Class, Kernel, KernelError};
 use noxen_monitor_abi::layout::{DIRECT_MAP_VA, MAX_VCPUS, PAGE_SIZE};
 use std::fs::File;
 use std::io::{self, Seek};
@@ -153,17 +153,6 @@ pub fn build(
     let image = Image::parse(files.monitor)?;
     let nr_pages = config.memory_mib << 8;
     let max_pages = config.maxmem_mib.max(config.memory_mib) << 8;
-    let region = Region::plan(Needs {
-        max_pages,
-        vcpus: config.vcpus,
-        image_size: image.size(),
-    })?;
-    let ram = region::ram_pieces(max_pages);
-    let memory = DomainMemory::new(files.ram.take(), &ram, region.piece())?;
-    laps.lap("memory", Instant::now());
-    handover::load_monitor(&memory.map, &region, &image)?;
-    paging::build(&memory.map, &region, &image, config.vcpus, &ram)?;
-    laps.lap("monitor", Instant::now());
     let kernel =
         kernel_file::load(&files.kernel, files.unpacked.take(), &log).map_err(|source| {
             PvError::Kernel {
@@ -172,6 +161,19 @@ pub fn build(
             }
         })?;
     laps.lap("kernel file", Instant::now());
+    let bits32 = kernel.image.class == Class::Elf32;
+    let region = Region::plan(Needs {
+        max_pages,
+        vcpus: config.vcpus,
+        image_size: image.size(),
+        bits32,
+    })?;
+    let ram = region::ram_pieces(max_pages);
+    let memory = DomainMemory::new(files.ram.take(), &ram, region.piece())?;
+    laps.lap("memory", Instant::now());
+    handover::load_monitor(&memory.map, &region, &image)?;
+    paging::build(&memory.map, &region, &image, config.vcpus, &ram)?;
+    laps.lap("monitor", Instant::now());
     let layout = load_guest(
         config,
         &kernel,
@@ -197,6 +199,7 @@ pub fn build(
         .duration_since(UNIX_EPOCH)
         .unwrap_or(Duration::ZERO);
     let parameters = PvParameters {
+        bits32,
         xen_version: XEN_VERSION,
         tsc_khz,
         tsc_mul: clock.mul,

@@ -5,13 +5,18 @@
 //!   base (1 GiB aligned)  info, small pages | page tables | windows | image | grants, domain |
 //!                         event channels | frame table | (2 MiB) M2P
 //! ```
+//! A 32-bit guest reaches shared_info and its grants by addresses below 4 GiB: where RAM goes beyond the hole, its
+//! region is in the hole, at 3.5 GiB.
+//!
 //! Pages that are used at once lie together, so that few host pages back them; the tables at the end
 //! are sized for the worst case and cost memory only where they are touched. The M2P is alone on its
 //! 2 MiB pages, because guests may read all of those.
 
 use crate::domain::paging::{self, TablePlan};
 use crate::vstate::memory::Piece;
+use noxen_domain_builder::MAX_PAGES_32;
 use noxen_monitor_abi::info::MAX_CPUID;
+use noxen_monitor_abi::layout::compat::PAGES_PER_VCPU;
 use noxen_monitor_abi::layout::{self, mfn_of_pfn, window, HOLE_PAGES, HOLE_START_PFN, PAGE_SIZE};
 use noxen_monitor_abi::CpuidEntry;
 
@@ -36,12 +41,21 @@ pub struct Needs {
     pub vcpus: u32,
     /// Bytes of the monitor image in memory.
     pub image_size: u64,
+    /// The guest is a 32-bit one.
+    pub bits32: bool,
 }
 
 /// A domain too large to be laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("memory of {0} MiB is more than a domain can have ({max} MiB)", max = (layout::DIRECT_MAP_MAX / 2) >> 20)]
-pub struct TooLarge(pub u64);
+#[error("memory of {mib} MiB is more than a {kind} can have ({most} MiB)", kind = if *.bits32 { "domain with a 32-bit kernel" } else { "domain" })]
+pub struct TooLarge {
+    /// What was asked for.
+    pub mib: u64,
+    /// What can be had.
+    pub most: u64,
+    /// By a 32-bit guest.
+    pub bits32: bool,
+}
 
 /// Where everything is; addresses are guest-physical bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +82,17 @@ pub struct Region {
     pub frame_table: u64,
     pub m2p: u64,
     pub m2p_size: u64,
+    pub compat: u64,
+    pub bits32: bool,
+}
+
+/// Bytes of an M2P entry: a frame number as wide as the guest's words.
+fn m2p_entry(bits32: bool) -> u64 {
+    if bits32 {
+        4
+    } else {
+        8
+    }
 }
 
 /// Pages that back one vCPU's window.
@@ -101,13 +126,24 @@ pub fn ram_pieces(max_pages: u64) -> Vec<Piece> {
 impl Region {
     /// Lays the region out.
     pub fn plan(needs: Needs) -> Result<Region, TooLarge> {
-        if needs.max_pages >= layout::DIRECT_MAP_MAX / 2 / PAGE_SIZE {
-            return Err(TooLarge(needs.max_pages >> 8));
+        let most = match needs.bits32 {
+            true => MAX_PAGES_32,
+            false => layout::DIRECT_MAP_MAX / 2 / PAGE_SIZE - 1,
+        };
+        if needs.max_pages > most {
+            return Err(TooLarge {
+                mib: needs.max_pages >> 8,
+                most: (most + 1) >> 8,
+                bits32: needs.bits32,
+            });
         }
         let ram_end_mfn = mfn_of_pfn(needs.max_pages.max(1) - 1) + 1;
         let after_ram = (ram_end_mfn * PAGE_SIZE).next_multiple_of(GIB);
         let first = Region::plan_at(after_ram, ram_end_mfn, needs);
         let hole = HOLE_START_PFN * PAGE_SIZE..(HOLE_START_PFN + HOLE_PAGES) * PAGE_SIZE;
+        if needs.bits32 && first.base + first.size > hole.start {
+            return Ok(Region::plan_at(hole.start, ram_end_mfn, needs));
+        }
         if first.base < hole.end && first.base + first.size > hole.start {
             return Ok(Region::plan_at(hole.end, ram_end_mfn, needs));
         }
@@ -135,12 +171,17 @@ impl Region {
         let image = take(needs.image_size);
         let grants = take(u64::from(GRANT_FRAMES) * PAGE_SIZE);
         let domain = take(DOMAIN_SIZE);
+        let compat = match needs.bits32 {
+            true => take(vcpus * PAGES_PER_VCPU * PAGE_SIZE),
+            false => 0,
+        };
         // The tables' number depends on where the region ends, which depends on them: count for the
         // end without them plus ample room for themselves.
         let evtchn_size = u64::from(EVTCHN_PORTS) * EVTCHN_SIZE;
-        let m2p_size = (ram_end_mfn * 8).next_multiple_of(HUGE);
+        let m2p_size = (ram_end_mfn * m2p_entry(needs.bits32)).next_multiple_of(HUGE);
         let rest = evtchn_size + ram_end_mfn + m2p_size + 2 * HUGE;
-        let estimate = domain + DOMAIN_SIZE + rest;
+        // What is in the hole has RAM above it, which the direct map must reach too.
+        let estimate = (domain.max(compat) + DOMAIN_SIZE + rest).max(ram_end_mfn * PAGE_SIZE);
         let end_bound =
             estimate + paging::pages_needed(estimate * 2, m2p_size, needs.vcpus) * PAGE_SIZE;
         let table_pages = paging::pages_needed(end_bound, m2p_size, needs.vcpus);
@@ -170,7 +211,14 @@ impl Region {
             frame_table,
             m2p,
             m2p_size,
+            compat,
+            bits32: needs.bits32,
         }
+    }
+
+    /// Bytes of an M2P entry.
+    pub fn m2p_entry(&self) -> u64 {
+        m2p_entry(self.bits32)
     }
 
     /// The region as a piece of memory.
@@ -183,7 +231,7 @@ impl Region {
 
     /// First address above everything: the direct map ends here.
     pub fn end(&self) -> u64 {
-        self.base + self.size
+        (self.base + self.size).max(self.ram_end_mfn * PAGE_SIZE)
     }
 }
 
@@ -197,6 +245,17 @@ mod tests {
             max_pages: mib << 8,
             vcpus,
             image_size: 300_000,
+            bits32: false,
+        })
+        .unwrap()
+    }
+
+    fn plan_32(mib: u64, vcpus: u32) -> Region {
+        Region::plan(Needs {
+            max_pages: mib << 8,
+            vcpus,
+            image_size: 300_000,
+            bits32: true,
         })
         .unwrap()
     }
@@ -258,8 +317,41 @@ mod tests {
             max_pages: 1 << 40,
             vcpus: 1,
             image_size: 4096,
+            bits32: false,
         };
         assert!(Region::plan(needs).is_err());
+    }
+
+    #[test]
+    fn region_of_a_32_bit_guest_is_below_four_gib() {
+        for mib in [64, 3000, 3 * 1024 + 512, 4096, 15 * 1024 + 512] {
+            for vcpus in [1, 32] {
+                let region = plan_32(mib, vcpus);
+                // KVM's own pages and the local APIC are at 0xfec00000 and up.
+                assert!(region.base + region.size <= 0xfec0_0000, "{mib}");
+                assert!(region.shared_info < 1 << 32 && region.grants < 1 << 32);
+                assert!(region.end() >= region.ram_end_mfn * PAGE_SIZE);
+                for piece in ram_pieces(mib << 8) {
+                    let apart = region.base + region.size <= piece.gpa
+                        || piece.gpa + piece.len <= region.base;
+                    assert!(apart, "{mib}: {piece:x?}");
+                }
+                assert!(
+                    region.tables.pages
+                        >= paging::pages_needed(region.end(), region.m2p_size, vcpus)
+                );
+            }
+        }
+        let needs = Needs {
+            max_pages: (15 * 1024 + 513) << 8,
+            vcpus: 1,
+            image_size: 4096,
+            bits32: true,
+        };
+        assert_eq!(
+            Region::plan(needs).unwrap_err().to_string(),
+            "memory of 15873 MiB is more than a domain with a 32-bit kernel can have (15872 MiB)"
+        );
     }
 
     proptest! {

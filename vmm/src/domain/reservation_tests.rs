@@ -14,6 +14,7 @@ fn shared() -> Shared {
         max_pages: MAX,
         vcpus: 1,
         image_size: 4096,
+        bits32: false,
     })
     .unwrap();
     let memory = DomainMemory::new(None, &ram_pieces(MAX), region.piece()).unwrap();

@@ -20,6 +20,12 @@ const ECX1_TSC_DEADLINE: u32 = 1 << 24;
 const ECX1_XSAVE: u32 = 1 << 26;
 const ECX1_OSXSAVE: u32 = 1 << 27;
 const ECX1_HYPERVISOR: u32 = 1 << 31;
+/// What is of no use to 32-bit kernels: SYSENTER and SYSCALL, which are closed to them, and what exists for long mode.
+const EDX1_SEP: u32 = 1 << 11;
+const ECX1_CX16: u32 = 1 << 13;
+const EDX_E1_SYSCALL: u32 = 1 << 11;
+const EDX_E1_LM: u32 = 1 << 29;
+const ECX_E1_LAHF: u32 = 1 << 0;
 /// CR4 bits.
 const CR4_PAE: u64 = 1 << 5;
 const CR4_PGE: u64 = 1 << 7;
@@ -76,6 +82,8 @@ pub struct HostCpuid {
 /// What the PV table takes from elsewhere.
 #[derive(Debug, Clone, Copy)]
 pub struct PvParameters {
+    /// The guest is a 32-bit one: no long mode, no fast system calls.
+    pub bits32: bool,
     /// (major << 16) | minor of the Xen that is reported.
     pub xen_version: u32,
     /// TSC frequency.
@@ -156,6 +164,7 @@ impl HostCpuid {
             .supported
             .iter()
             .filter_map(|entry| self.pv_row(entry))
+            .map(|row| if parameters.bits32 { narrow(row) } else { row })
             .collect();
         table.extend(topology());
         table.extend(xen_leaves(parameters));
@@ -262,6 +271,22 @@ impl HostCpuid {
             .filter(move |n| mask >> n & 1 == 1)
             .filter_map(|n| self.leaf(0xd, n))
     }
+}
+
+/// A row without what a 32-bit kernel cannot use.
+fn narrow(mut row: CpuidEntry) -> CpuidEntry {
+    match row.leaf {
+        1 => {
+            row.edx &= !EDX1_SEP;
+            row.ecx &= !ECX1_CX16;
+        }
+        0x8000_0001 => {
+            row.edx &= !(EDX_E1_SYSCALL | EDX_E1_LM);
+            row.ecx &= !ECX_E1_LAHF;
+        }
+        _ => {}
+    }
+    row
 }
 
 /// A row as KVM takes it.

@@ -47,6 +47,7 @@ fn table() -> Vec<CpuidEntry> {
 }
 
 const PARAMETERS: PvParameters = PvParameters {
+    bits32: false,
     xen_version: 4 << 16 | 17,
     tsc_khz: 2_000_000,
     tsc_mul: 0x8000_0000,

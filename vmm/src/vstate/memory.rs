@@ -16,7 +16,7 @@ use std::io;
 use std::ptr;
 use std::sync::Arc;
 use vm_memory::mmap::{GuestRegionMmap, MmapRegionBuilder};
-use vm_memory::{FileOffset, GuestAddress, GuestMemoryMmap};
+use vm_memory::{FileOffset, GuestAddress, GuestMemoryMmap, GuestMemoryRegion};
 
 /// All guest-physical memory of a domain.
 pub type GuestMemory = GuestMemoryMmap<()>;
@@ -111,6 +111,8 @@ impl DomainMemory {
         let (slot, mapped) = map(&region_file, region_offset, region)?;
         slots.push(slot);
         regions.push(mapped);
+        // In address order: the region of a 32-bit guest may lie between two pieces of RAM.
+        regions.sort_by_key(|mapped| mapped.start_addr());
         let map = GuestMemory::from_arc_regions(regions.into_iter().map(Arc::new).collect())
             .map_err(|error| MemoryError::Layout(error.to_string()))?;
         Ok(DomainMemory {

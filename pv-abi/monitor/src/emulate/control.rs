@@ -49,6 +49,7 @@ impl<M: Machine> Cpu<'_, M> {
         let value = match cr {
             0 => self.cr0(),
             2 => self.cr2(),
+            3 if self.dom.shape.bits32 => self.cr3_of_guest32(),
             3 => self.v.kernel_cr3,
             4 => self.m.cr4() & cr4::SHOWN | self.v.cr4 & cr4::GUEST,
             8 => 0,
@@ -80,6 +81,12 @@ impl<M: Machine> Cpu<'_, M> {
     }
 
     fn write_cr3(&mut self, value: u64) -> Emulated {
+        if self.dom.shape.bits32 {
+            return match self.write_cr3_of_guest32(value) {
+                true => Emulated::Done,
+                false => Emulated::No,
+            };
+        }
         let mfn = value >> 12;
         if !self.tables().install_l4(mfn) {
             return Emulated::No;

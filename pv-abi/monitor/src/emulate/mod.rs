@@ -84,7 +84,7 @@ impl<M: Machine> Cpu<'_, M> {
 
     /// An undefined instruction: CPUID behind Xen's forced-emulation prefix is ours.
     pub fn emulate_ud(&mut self, regs: &mut Regs) -> Emulated {
-        match self.read_array::<7>(regs.rip) {
+        match self.read_array::<7>(self.code_at(regs)) {
             Ok(FORCED_CPUID) => {
                 self.count_emulated(count::CPUID);
                 self.cpuid(regs);
@@ -185,10 +185,10 @@ impl<M: Machine> Cpu<'_, M> {
     /// Reads and decodes the instruction at RIP. An unmapped next page only shortens what is seen.
     fn fetch(&self, regs: &Regs) -> Option<Instruction> {
         let code = self.code_width(regs.cs as u16)?;
-        let at = if code == Code::Bits32 {
-            regs.rip & 0xffff_ffff
-        } else {
-            regs.rip
+        let at = match (code, self.dom.shape.bits32) {
+            (_, true) => self.code_at(regs),
+            (Code::Bits32, false) => regs.rip & 0xffff_ffff,
+            (Code::Bits64, false) => regs.rip,
         };
         let mut bytes = [0u8; MAX_LENGTH];
         let on_page = (4096 - (at & 0xfff) as usize).min(MAX_LENGTH);
@@ -206,8 +206,20 @@ impl<M: Machine> Cpu<'_, M> {
         decode(bytes.get(..seen)?, code, regs, bases)
     }
 
+    /// Linear address of the instruction at CS:RIP.
+    fn code_at(&self, regs: &Regs) -> u64 {
+        if self.dom.shape.bits32 {
+            self.linear32(regs.cs as u16, regs.rip)
+        } else {
+            regs.rip
+        }
+    }
+
     /// Width of the code that runs with selector `cs`; `None` for 16-bit or non-flat code.
     fn code_width(&self, cs: u16) -> Option<Code> {
+        if self.dom.shape.bits32 {
+            return self.is_code32(cs).then_some(Code::Bits32);
+        }
         match cs {
             selector::GUEST_CS => return Some(Code::Bits64),
             selector::USER_CS32 => return Some(Code::Bits32),

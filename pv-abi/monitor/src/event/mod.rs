@@ -22,11 +22,7 @@ use core::sync::atomic::{fence, Ordering};
 use noxen_monitor_abi::counters::other;
 use noxen_monitor_abi::pages::{Doorbell, MAX_EXTERNAL_PORTS};
 use noxen_pv_abi::errno::Errno;
-use noxen_pv_abi::event_channel::{EvtchnState, Virq, EVTCHN_2L_NR_CHANNELS_64};
-
-/// Byte offsets of the bitmaps in shared_info (64-bit).
-const PENDING: u64 = 0x800;
-const MASK: u64 = 0xa00;
+use noxen_pv_abi::event_channel::{EvtchnState, Virq};
 
 impl<M: Machine> Cpu<'_, M> {
     /// Ports that can exist now.
@@ -35,7 +31,7 @@ impl<M: Machine> Cpu<'_, M> {
         if self.dom.fifo.load(Ordering::Relaxed) {
             table
         } else {
-            table.min(EVTCHN_2L_NR_CHANNELS_64)
+            table.min(self.dom.shape.ports)
         }
     }
 
@@ -89,17 +85,17 @@ impl<M: Machine> Cpu<'_, M> {
     }
 
     fn raise_2l(&self, port: u32, vcpu: u32) {
-        if port >= EVTCHN_2L_NR_CHANNELS_64 {
+        if port >= self.dom.shape.ports {
             return;
         }
-        let Some((pending, bit)) = self.bitmap(PENDING, port) else {
+        let Some((pending, bit)) = self.bitmap(self.dom.shape.pending, port) else {
             return;
         };
         if pending.fetch_or(bit, Ordering::SeqCst) & bit != 0 {
             return;
         }
         let masked = self
-            .bitmap(MASK, port)
+            .bitmap(self.dom.shape.mask, port)
             .is_none_or(|(mask, bit)| mask.load(Ordering::SeqCst) & bit != 0);
         if masked {
             // A poller waits for masked ports too.
@@ -115,11 +111,7 @@ impl<M: Machine> Cpu<'_, M> {
             return;
         };
         let info = target.vcpu_info.load(Ordering::SeqCst);
-        let Some(selector) = self.m.word(info + info::PENDING_SEL) else {
-            return;
-        };
-        let bit = 1u64 << (port / 64);
-        if selector.fetch_or(bit, Ordering::SeqCst) & bit == 0 {
+        if self.select(info, port) {
             self.mark_upcall(vcpu);
         }
     }
@@ -165,12 +157,12 @@ impl<M: Machine> Cpu<'_, M> {
             self.fifo_unmask(port);
             return;
         }
-        let Some((mask, bit)) = self.bitmap(MASK, port) else {
+        let Some((mask, bit)) = self.bitmap(self.dom.shape.mask, port) else {
             return;
         };
         let was_masked = mask.fetch_and(!bit, Ordering::SeqCst) & bit != 0;
         let pending = self
-            .bitmap(PENDING, port)
+            .bitmap(self.dom.shape.pending, port)
             .is_some_and(|(word, bit)| word.load(Ordering::SeqCst) & bit != 0);
         if was_masked && pending {
             self.select_2l(port, record.vcpu);
@@ -182,9 +174,9 @@ impl<M: Machine> Cpu<'_, M> {
         if self.dom.fifo.load(Ordering::Acquire) {
             return self.fifo_is_pending(port);
         }
-        port < EVTCHN_2L_NR_CHANNELS_64
+        port < self.dom.shape.ports
             && self
-                .bitmap(PENDING, port)
+                .bitmap(self.dom.shape.pending, port)
                 .is_some_and(|(word, bit)| word.load(Ordering::SeqCst) & bit != 0)
     }
 
@@ -192,8 +184,8 @@ impl<M: Machine> Cpu<'_, M> {
     pub fn clear_pending(&self, port: u32) {
         if self.dom.fifo.load(Ordering::Acquire) {
             self.fifo_clear_pending(port);
-        } else if port < EVTCHN_2L_NR_CHANNELS_64 {
-            if let Some((word, bit)) = self.bitmap(PENDING, port) {
+        } else if port < self.dom.shape.ports {
+            if let Some((word, bit)) = self.bitmap(self.dom.shape.pending, port) {
                 word.fetch_and(!bit, Ordering::SeqCst);
             }
         }

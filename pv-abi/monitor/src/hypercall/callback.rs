@@ -56,6 +56,7 @@ impl<M: Machine> Cpu<'_, M> {
         let callbacks = &mut self.v.callbacks;
         callbacks.event = Callback {
             address: event,
+            cs: 0,
             mask: true,
         };
         callbacks.failsafe.address = failsafe;
@@ -72,6 +73,7 @@ impl<M: Machine> Cpu<'_, M> {
                     CallbackRegister64::from_bytes(&self.read_array(arg).map_err(efault)?);
                 let callback = Callback {
                     address: register.address,
+                    cs: 0,
                     mask: register.flags & CALLBACKF_MASK_EVENTS != 0,
                 };
                 if !canonical(callback.address) {
@@ -94,7 +96,7 @@ impl<M: Machine> Cpu<'_, M> {
         }
     }
 
-    fn set_callback(&mut self, kind: CallbackType, callback: Callback) -> Answer {
+    pub(crate) fn set_callback(&mut self, kind: CallbackType, callback: Callback) -> Answer {
         let callbacks = &mut self.v.callbacks;
         match kind {
             CallbackType::EVENT => callbacks.event = callback,
@@ -108,7 +110,7 @@ impl<M: Machine> Cpu<'_, M> {
                 self.v.traps[2] = Trap {
                     address: callback.address,
                     flags: 4,
-                    cs: 0,
+                    cs: callback.cs,
                 }
             }
             _ => return Err(Errno::ENOSYS),

@@ -174,7 +174,7 @@ impl<M: Machine> Cpu<'_, M> {
     }
 
     /// Gives every element the same refusal.
-    fn refuse_each(
+    pub(crate) fn refuse_each(
         &mut self,
         at: u64,
         count: u32,
@@ -190,7 +190,7 @@ impl<M: Machine> Cpu<'_, M> {
         Ok(0)
     }
 
-    fn answer_status(&self, at: u64, offset: usize, status: GrantStatus) -> Answer {
+    pub(crate) fn answer_status(&self, at: u64, offset: usize, status: GrantStatus) -> Answer {
         self.write(at.wrapping_add(offset as u64), &status.0.to_le_bytes())
             .map_err(efault)?;
         Ok(0)

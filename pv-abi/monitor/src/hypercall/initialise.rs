@@ -41,7 +41,11 @@ impl<M: Machine> Cpu<'_, M> {
         let callback = |offset: usize, mask: bool| {
             let address = word(offset)?;
             if canonical(address) {
-                Ok(Callback { address, mask })
+                Ok(Callback {
+                    address,
+                    cs: 0,
+                    mask,
+                })
             } else {
                 Err(Errno::EINVAL)
             }

@@ -93,10 +93,7 @@ impl<M: Machine> Cpu<'_, M> {
             MemoryOp::MAXIMUM_GPFN => {
                 self.own_domain(at)?;
                 // arch.max_pfn: what the guest says, or nothing.
-                let said = self
-                    .m
-                    .word(info.shared_info_gpa + 0xc10)
-                    .map_or(0, |w| w.load(Ordering::Relaxed));
+                let said = self.said_max_pfn();
                 Ok(said.clamp(1, info.m2p_entries.max(1)) - 1)
             }
             MemoryOp::MACHINE_MEMORY_MAP
@@ -432,17 +429,8 @@ impl<M: Machine> Cpu<'_, M> {
         count
     }
 
-    /// Sets the M2P entry of a guest frame.
-    pub(super) fn set_m2p(&self, mfn: u64, pfn: u64) {
-        if mfn < self.dom.info.m2p_entries {
-            if let Some(word) = self.m.word(self.dom.info.m2p_gpa + mfn * 8) {
-                word.store(pfn, Ordering::Relaxed);
-            }
-        }
-    }
-
     /// Long lists must not keep other vCPUs waiting for a TLB flush.
-    pub(super) fn breathe(&self, done: u64) {
+    pub(crate) fn breathe(&self, done: u64) {
         if done.is_multiple_of(BREATH) {
             self.answer_flush();
         }

@@ -6,7 +6,7 @@
 use super::{efault, Answer};
 use crate::cpu::{mask_of, Cpu};
 use crate::machine::Machine;
-use crate::pagetable::{adjust, frame, pte};
+use crate::pagetable::{frame, pte};
 use core::sync::atomic::Ordering;
 use noxen_pv_abi::domid::DomId;
 use noxen_pv_abi::errno::Errno;
@@ -63,11 +63,7 @@ impl<M: Machine> Cpu<'_, M> {
                 if mfn >= self.dom.info.ram_end_mfn {
                     return Err(Errno::EINVAL);
                 }
-                let entry = self
-                    .m
-                    .word(self.dom.info.m2p_gpa + mfn * 8)
-                    .ok_or(Errno::EINVAL)?;
-                entry.store(request.val, Ordering::Relaxed);
+                self.set_m2p(mfn, request.val);
                 Ok(())
             }
             kind => self.write_entry(
@@ -88,7 +84,7 @@ impl<M: Machine> Cpu<'_, M> {
             return Ok(());
         }
         let word = self.m.word(maddr).ok_or(Errno::EINVAL)?;
-        let value = adjust(value);
+        let value = self.tables().stored(value);
         if !preserve_ad {
             word.store(value, Ordering::SeqCst);
             return Ok(());

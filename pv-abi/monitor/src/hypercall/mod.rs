@@ -56,7 +56,7 @@ impl<M: Machine> Cpu<'_, M> {
     }
 
     /// Result register for an answer; refusals are counted.
-    fn encode(&self, number: u64, answer: Answer) -> u64 {
+    pub(crate) fn encode(&self, number: u64, answer: Answer) -> u64 {
         match answer {
             Ok(value) => value,
             Err(errno) => {
@@ -69,7 +69,7 @@ impl<M: Machine> Cpu<'_, M> {
     }
 
     /// Runs hypercall `number` (not iret).
-    fn dispatch(&mut self, number: u64, args: &[u64; 6], regs: &mut Regs) -> Answer {
+    pub(crate) fn dispatch(&mut self, number: u64, args: &[u64; 6], regs: &mut Regs) -> Answer {
         let Ok(number) = u32::try_from(number) else {
             return Err(Errno::ENOSYS);
         };

@@ -100,12 +100,20 @@ impl<M: Machine> Cpu<'_, M> {
         for index in 0..512 {
             let word = self.m.word((mfn << 12) + index * 8).ok_or(Errno::EINVAL)?;
             let have = word.load(Ordering::Relaxed);
-            let want = check_descriptor(have).ok_or(Errno::EINVAL)?;
+            let want = self.checked(have).ok_or(Errno::EINVAL)?;
             if want != have {
                 word.store(want, Ordering::Relaxed);
             }
         }
         Ok(())
+    }
+
+    fn checked(&self, descriptor: u64) -> Option<u64> {
+        if self.dom.shape.bits32 {
+            crate::compat::check_descriptor(descriptor)
+        } else {
+            check_descriptor(descriptor)
+        }
     }
 
     /// `update_descriptor(maddr, descriptor)`.
@@ -114,7 +122,7 @@ impl<M: Machine> Cpu<'_, M> {
         if maddr >> 12 >= self.dom.info.ram_end_mfn {
             return Err(Errno::EINVAL);
         }
-        let value = check_descriptor(value).ok_or(Errno::EINVAL)?;
+        let value = self.checked(value).ok_or(Errno::EINVAL)?;
         // One atomic store: another vCPU may be loading this very descriptor.
         self.m
             .word(maddr)

@@ -48,7 +48,7 @@ impl<M: Machine> Cpu<'_, M> {
             VcpuOp::IS_UP => Ok(u64::from(target.up.load(Ordering::SeqCst))),
             VcpuOp::GET_RUNSTATE_INFO => {
                 let info = self.runstate_of(id);
-                self.write(arg, &info.to_bytes()).map_err(efault)?;
+                self.write_runstate(arg, &info).map_err(efault)?;
                 Ok(0)
             }
             VcpuOp::REGISTER_RUNSTATE_MEMORY_AREA => {
@@ -179,11 +179,8 @@ impl<M: Machine> Cpu<'_, M> {
         }
         target.vcpu_info.store(at, Ordering::SeqCst);
         // Whatever was raised in between is found: everything counts as pending.
-        if let (Some(selector), Some(pending)) = (
-            self.m.word(at + info::PENDING_SEL),
-            self.m.byte(at + info::PENDING),
-        ) {
-            selector.store(!0, Ordering::SeqCst);
+        self.select_all(at);
+        if let Some(pending) = self.m.byte(at + info::PENDING) {
             pending.store(1, Ordering::SeqCst);
         }
         drop(lock);
@@ -256,15 +253,16 @@ impl<M: Machine> Cpu<'_, M> {
         let mut info = self.runstate_of(id);
         let guarded =
             self.dom.assist.load(Ordering::Relaxed) >> VmAssist::RUNSTATE_UPDATE_FLAG.0 & 1 != 0;
+        let entered = area.wrapping_add(self.dom.shape.runstate_entry_time);
         if guarded {
             info.state_entry_time |= UPDATE;
-            let _ = self.write(area.wrapping_add(8), &info.state_entry_time.to_le_bytes());
+            let _ = self.write(entered, &info.state_entry_time.to_le_bytes());
         }
         // An area that went away is the guest's loss.
-        let _ = self.write(area, &info.to_bytes());
+        let _ = self.write_runstate(area, &info);
         if guarded {
             info.state_entry_time &= !UPDATE;
-            let _ = self.write(area.wrapping_add(8), &info.state_entry_time.to_le_bytes());
+            let _ = self.write(entered, &info.state_entry_time.to_le_bytes());
         }
     }
 }

@@ -16,7 +16,7 @@ use noxen_pv_abi::version::{
 /// What follows "major.minor".
 const EXTRAVERSION: &str = ".0-noxen";
 /// What kinds of domain can run.
-const CAPABILITIES: &str = "xen-3.0-x86_64 ";
+const CAPABILITIES: &str = "xen-3.0-x86_64 xen-3.0-x86_32p ";
 const CHANGESET: &str = "noxen";
 
 /// Feature bits of submap 0 (`XENFEAT_*`).

@@ -116,5 +116,6 @@ pub fn info() -> MonInfo {
         reserved0: 0,
         xcr0_mask: XCR0_MASK,
         cr4: CR4,
+        compat_gpa: 0,
     }
 }

@@ -10,10 +10,12 @@
 mod layout;
 mod memory;
 mod world;
+mod world32;
 
 pub use layout::{info, *};
 pub use memory::Memory;
 pub use world::*;
+pub use world32::*;
 
 use crate::domain::Domain;
 use crate::exit::note_interrupt;

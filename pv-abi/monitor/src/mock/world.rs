@@ -209,22 +209,27 @@ impl Seat {
         }
         self.v.callbacks.event = Callback {
             address: EVENT,
+            cs: 0,
             mask: true,
         };
         self.v.callbacks.failsafe = Callback {
             address: FAILSAFE,
+            cs: 0,
             mask: false,
         };
         self.v.callbacks.syscall = Callback {
             address: SYSCALL,
+            cs: 0,
             mask: true,
         };
         self.v.callbacks.syscall32 = Callback {
             address: SYSCALL32,
+            cs: 0,
             mask: true,
         };
         self.v.callbacks.sysenter = Callback {
             address: SYSENTER,
+            cs: 0,
             mask: true,
         };
         self.v.user_cr3 = USER_L4 << 12;

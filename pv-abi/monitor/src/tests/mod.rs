@@ -3,6 +3,7 @@
 
 mod bounce;
 mod callback;
+mod compat;
 mod crash;
 mod emulate;
 mod emulate_io;

@@ -28,7 +28,11 @@ fn strings_are_terminated_and_padded() {
     let mut seat = World::new(1).running();
     for (op, text, size) in [
         (VersionOp::EXTRAVERSION, ".0-noxen", 16),
-        (VersionOp::CAPABILITIES, "xen-3.0-x86_64 ", 1024),
+        (
+            VersionOp::CAPABILITIES,
+            "xen-3.0-x86_64 xen-3.0-x86_32p ",
+            1024,
+        ),
         (VersionOp::CHANGESET, "noxen", 64),
     ] {
         seat.put(ARGS, &vec![0xee; 1100]);
