@@ -13,9 +13,10 @@
 use crate::node::Node;
 use crate::settings::Settings;
 use crate::{info, requests, server, web_token};
+use noxen_xend_api::client::sibling_program;
 use noxen_xend_api::paths::Paths;
 use noxen_xend_api::{Fault, Request, Response};
-use noxen_xend_http::web::{self, Access};
+use noxen_xend_http::web::{self, Access, Consoles, Site};
 use noxen_xend_http::xenapi::XenApi;
 use noxen_xend_http::{legacy, serve_tcp, serve_unix, Ask, Handler};
 use noxen_xm_config::sxp::{parse, Node as Sxp};
@@ -90,7 +91,9 @@ impl Servers {
                         Listener::Unix(..) => Access::Open,
                         Listener::Tcp(..) => web_token::access(&node.options.paths.web_token())?,
                     };
-                    Arc::new(move |request| web::handle(&access, &*ask, request))
+                    let consoles = Consoles::new(sibling_program("toolctl"));
+                    let site = Site { access, consoles };
+                    Arc::new(move |request| web::handle(&site, &*ask, request))
                 }
             };
             let serve: Box<dyn FnOnce() + Send> = match listener {

@@ -8,7 +8,7 @@ mod browser;
 use browser::Browser;
 use noxen_xend_api::Request;
 use serde_json::json;
-use support::{eventually, Lab};
+use support::{eventually, toolctl, Lab};
 
 /// A node whose web page is at the returned address.
 fn host() -> (Lab, String) {
@@ -151,4 +151,57 @@ fn visitor_sees_charts_and_whoever_has_the_token_pauses_creates_and_destroys() {
     browser.value("document.getElementById('sign-out-button').click()");
     until(&mut browser, "!document.getElementById('sign-in').hidden");
     assert!(buttons(&mut browser, "kept").is_empty());
+}
+
+#[test]
+fn console_in_the_browser_shows_what_the_guest_prints_and_types_what_is_typed() {
+    toolctl();
+    let (lab, address) = host();
+    let mut config = lab.config("web1");
+    config.kernel = lab.kernel("console", "console");
+    lab.run(config);
+    let mut browser = Browser::start(&lab.root().join("profile"));
+    browser.size(360, 640);
+    browser.open(&address);
+    let token = std::fs::read_to_string(lab.paths().web_token()).unwrap();
+    until(&mut browser, "document.querySelector('article') !== null");
+    browser.value(&format!(
+        "document.getElementById('token').value = '{}'; document.getElementById('sign-in-button').click()",
+        token.trim()
+    ));
+    press(&mut browser, "web1", "console");
+    let screen = "document.getElementById('screen').textContent";
+    until(&mut browser, &format!("{screen} === 'login: '"));
+    // By the field, as on a telephone; then by keys, one of which takes another back.
+    browser.value("document.getElementById('line').value = 'hello'; document.getElementById('line-button').click()");
+    until(
+        &mut browser,
+        &format!("{screen} === 'login: hello\\nyou typed hello\\nlogin: '"),
+    );
+    for key in ["a", "x", "Backspace", "b", "Enter"] {
+        browser.value(&format!(
+            "document.getElementById('screen').dispatchEvent(new KeyboardEvent('keydown', {{key: '{key}'}}))"
+        ));
+    }
+    until(
+        &mut browser,
+        &format!("{screen}.endsWith('\\nlogin: ab\\nyou typed ab\\nlogin: ')"),
+    );
+    let width = browser.value("document.documentElement.scrollWidth");
+    assert_eq!(width, json!(360), "the page is wider than a telephone");
+
+    // It is the one console of the domain, as long as the page has it.
+    let leave = lab.image("leave", "\x1d");
+    let console = || {
+        let mut command = lab.command(toolctl());
+        command.args(["console", "web1"]);
+        command.stdin(std::fs::File::open(&leave).unwrap());
+        let output = command.output().unwrap();
+        let words = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.success(), words)
+    };
+    let (_, words) = console();
+    assert!(words.contains("is already taken by process"), "{words}");
+    browser.value("document.getElementById('console-close').click()");
+    eventually("the console is free", || console().0.then_some(()));
 }

@@ -1,10 +1,11 @@
 //! The web page of a node: domains with live charts, and buttons for whoever has the token.
 //!
 //! ```text
-//!   GET  /                     a browser ──> page.html, which loads /web/page.css and /web/page.js; others: pages (SXP)
+//!   GET  /                     a browser ──> page.html, which loads /web/page.css, page.js and console.js; others: pages (SXP)
 //!   GET  /web/state            ──> state: host and domains as JSON; the script asks every two seconds
 //!   POST /web/login            token ──> cookie      /web/logout ──> none
 //!   POST /web/create           config=TEXT, a program as `xm create` takes it
+//!   GET, POST /web/console/UUID    its console, for whoever has the token
 //!   POST /web/domain/UUID      op=start|pause|unpause|shutdown|reboot|destroy
 //!   everything else            ──> pages; its POSTs need the token as well
 //! ```
@@ -12,10 +13,12 @@
 //! from elsewhere, and no text of a domain becomes markup: the script only sets texts.
 
 mod access;
+mod console;
 mod create;
 mod state;
 
 pub use access::Access;
+pub use console::Consoles;
 
 use crate::http::form::Form;
 use crate::http::{Request, Response};
@@ -25,12 +28,24 @@ use noxen_xend_api::{Fault, Request as Asked, ShutdownKind};
 const PAGE: &str = include_str!("files/page.html");
 const STYLE: &str = include_str!("files/page.css");
 const SCRIPT: &str = include_str!("files/page.js");
+const CONSOLE_SCRIPT: &str = include_str!("files/console.js");
+
+const CONSOLE: &str = "/web/console/";
 
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; base-uri 'none'; \
      form-action 'none'; frame-ancestors 'none'";
 
+/// A listener's page.
+pub struct Site {
+    /// Who may change something.
+    pub access: Access,
+    /// The consoles that its visitors have open.
+    pub consoles: Consoles,
+}
+
 /// Answers a request.
-pub fn handle(access: &Access, ask: &dyn Ask, request: &Request) -> Response {
+pub fn handle(site: &Site, ask: &dyn Ask, request: &Request) -> Response {
+    let access = &site.access;
     let path = request.path.as_str();
     match (request.method.as_str(), path) {
         ("GET" | "HEAD", "/") if pages::is_browser(request) => {
@@ -38,11 +53,21 @@ pub fn handle(access: &Access, ask: &dyn Ask, request: &Request) -> Response {
         }
         ("GET" | "HEAD", "/web/page.css") => file("text/css; charset=utf-8", STYLE),
         ("GET" | "HEAD", "/web/page.js") => file("text/javascript; charset=utf-8", SCRIPT),
+        ("GET" | "HEAD", "/web/console.js") => {
+            file("text/javascript; charset=utf-8", CONSOLE_SCRIPT)
+        }
         ("GET" | "HEAD", "/web/state") => told(state::of(ask, access.is_known(request))),
+        ("GET", _) if path.starts_with(CONSOLE) => match access.may_change(request) {
+            true => answer_form(request, |form| site.consoles.read(of_console(path), form)),
+            false => Response::text(403, access.refusal()),
+        },
         ("POST", "/web/login") => login(access, request),
         ("POST", "/web/logout") => access.forget(),
         ("POST", _) if !access.may_change(request) => Response::text(403, access.refusal()),
         ("POST", "/web/create") => with_form(request, |form| create::create(ask, form)),
+        ("POST", _) if path.starts_with(CONSOLE) => {
+            with_form(request, |form| site.consoles.write(of_console(path), form))
+        }
         ("POST", _) => match path.strip_prefix("/web/domain/") {
             Some(domain) => with_form(request, |form| {
                 operate(ask, domain, form.get("op").unwrap_or_default())
@@ -76,9 +101,19 @@ fn told(outcome: Result<Response, Fault>) -> Response {
     })
 }
 
+fn of_console(path: &str) -> &str {
+    path.strip_prefix(CONSOLE).unwrap_or_default()
+}
+
 fn with_form(request: &Request, act: impl FnOnce(&Form) -> Result<(), Fault>) -> Response {
+    answer_form(request, |form| {
+        act(form).map(|()| Response::text(200, "done"))
+    })
+}
+
+fn answer_form(request: &Request, act: impl FnOnce(&Form) -> Result<Response, Fault>) -> Response {
     match Form::of(request) {
-        Ok(form) => told(act(&form).map(|()| Response::text(200, "done"))),
+        Ok(form) => told(act(&form)),
         Err(error) => Response::text(415, error.to_string()),
     }
 }

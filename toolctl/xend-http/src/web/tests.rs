@@ -1,11 +1,18 @@
 use super::*;
 use crate::stand_in::{StandIn, UUID};
 
-fn token() -> Access {
-    Access::Token {
+fn site(access: Access) -> Site {
+    Site {
+        access,
+        consoles: Consoles::new("/nonexistent/toolctl".into()),
+    }
+}
+
+fn token() -> Site {
+    site(Access::Token {
         token: "secret-token".into(),
         file: "/var/lib/xend/web-token".into(),
-    }
+    })
 }
 
 fn request(method: &str, path: &str, body: &str, headers: &[(&str, &str)]) -> Request {
@@ -22,8 +29,8 @@ fn request(method: &str, path: &str, body: &str, headers: &[(&str, &str)]) -> Re
     }
 }
 
-fn post(access: &Access, ask: &StandIn, path: &str, body: &str, headers: &[(&str, &str)]) -> u16 {
-    handle(access, ask, &request("POST", path, body, headers)).status
+fn post(site: &Site, ask: &StandIn, path: &str, body: &str, headers: &[(&str, &str)]) -> u16 {
+    handle(site, ask, &request("POST", path, body, headers)).status
 }
 
 const SIGNED_IN: [(&str, &str); 2] = [("cookie", "a=b; xend=secret-token"), ("x-xend", "1")];
@@ -42,12 +49,12 @@ fn browser_gets_the_page_and_nothing_of_it_comes_from_elsewhere() {
         .unwrap()
         .1
         .starts_with("default-src 'none'; script-src 'self'"));
-    for text in [PAGE, STYLE, SCRIPT] {
+    for text in [PAGE, STYLE, SCRIPT, CONSOLE_SCRIPT] {
         for line in text.lines().filter(|line| line.contains("://")) {
             assert!(line.contains("http://www.w3.org/2000/svg"), "{line}");
         }
     }
-    assert!(!SCRIPT.contains("innerHTML"));
+    assert!(!SCRIPT.contains("innerHTML") && !CONSOLE_SCRIPT.contains("innerHTML"));
     let sxp = handle(&token(), &ask, &request("GET", "/", "", &[]));
     assert_eq!(sxp.kind, "application/sxp");
 }
@@ -119,7 +126,10 @@ fn with_the_token_domains_are_paused_shut_down_and_created() {
         post(&token(), &ask, "/xend/domain/web1", "op=pause", &bearer),
         200
     );
-    assert_eq!(post(&Access::Open, &ask, &domain, "op=pause", &[]), 200);
+    assert_eq!(
+        post(&site(Access::Open), &ask, &domain, "op=pause", &[]),
+        200
+    );
     assert_eq!(ask.asked().len(), 7);
     assert_eq!(post(&token(), &ask, &domain, "op=dance", &SIGNED_IN), 400);
     assert_eq!(
@@ -158,4 +168,21 @@ fn login_sets_a_cookie_that_scripts_cannot_read_and_logout_takes_it() {
     );
     let out = handle(&token(), &ask, &request("POST", "/web/logout", "", &[]));
     assert!(out.headers[0].1.starts_with("xend=; ") && out.headers[0].1.ends_with("Max-Age=0"));
+}
+
+#[test]
+fn console_is_read_and_typed_at_with_the_token_only() {
+    let ask = StandIn::default();
+    let path = format!("/web/console/{UUID}");
+    let read = |headers: &[(&str, &str)]| {
+        handle(&token(), &ask, &request("GET", &path, "", headers)).status
+    };
+    // The cookie alone is not enough even to read: reading takes the console.
+    for headers in [&[][..], &SIGNED_IN[..1], &[("x-xend", "1")]] {
+        assert_eq!(read(headers), 403, "{headers:?}");
+        assert_eq!(post(&token(), &ask, &path, "input=x", headers), 403);
+    }
+    // With it, only the program is missing here.
+    assert_eq!(read(&SIGNED_IN), 500);
+    assert_eq!(post(&token(), &ask, &path, "input=x", &SIGNED_IN), 400);
 }

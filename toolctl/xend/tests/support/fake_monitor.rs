@@ -2,7 +2,7 @@
 //! does what its store nodes say. For xend's tests on hosts without KVM.
 //!
 //! ```text
-//!   kernel image (a text): ok | error: TEXT | die | wait PATH (build until PATH exists)
+//!   kernel image (a text): ok | console (a guest that types "login: ", and "you typed X" for each line X) | error: TEXT | die | wait PATH (build until PATH exists)
 //!                          packed TEXT (\x7fELF TEXT is written to the file for the unpacked kernel)
 //!                          \x7fELF [error: TEXT]
 //!   guest: control/shutdown = poweroff|halt|reboot -> Shutdown event    data/fault = crash|exit
@@ -43,6 +43,46 @@ struct Machine {
     spec: DomainSpec,
     guest: Mutex<Guest>,
     changed: Condvar,
+    tty: String,
+}
+
+/// A pseudo-terminal with a guest behind it; its name.
+fn console() -> String {
+    use rustix::pty::{grantpt, openpt, ptsname, unlockpt, OpenptFlags};
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let name = ptsname(&master, Vec::new()).unwrap();
+    let name = name.into_string().unwrap();
+    // Held open, so that the master does not hang up between two readers.
+    let held = File::options().read(true).write(true).open(&name).unwrap();
+    let mut raw = rustix::termios::tcgetattr(&held).unwrap();
+    raw.make_raw();
+    rustix::termios::tcsetattr(&held, rustix::termios::OptionalActions::Now, &raw).unwrap();
+    std::thread::spawn(move || {
+        let (_held, mut master) = (held, File::from(master));
+        let mut line = Vec::new();
+        master.write_all(b"\x1b[1mlogin:\x1b[0m ").unwrap();
+        let mut byte = [0];
+        while master.read_exact(&mut byte).is_ok() {
+            match byte[0] {
+                b'\r' => {
+                    let text = String::from_utf8_lossy(&line).into_owned();
+                    write!(master, "\r\nyou typed {text}\r\nlogin: ").unwrap();
+                    line.clear();
+                }
+                0x7f => {
+                    line.pop();
+                    master.write_all(b"\x08 \x08").unwrap();
+                }
+                other => {
+                    line.push(other);
+                    master.write_all(&byte).unwrap();
+                }
+            }
+        }
+    });
+    name
 }
 
 fn take<T: From<OwnedFd>>(fd: i32) -> T {
@@ -71,8 +111,11 @@ fn main() {
         .read_to_string(&mut image)
         .unwrap();
     let (word, rest) = image.trim().split_once(' ').unwrap_or((image.trim(), ""));
+    // No device of that name: nothing is to be read there.
+    let mut tty = String::from("/dev/pts/99");
     match word {
         "ok" => {}
+        "console" => tty = console(),
         "error:" => {
             writeln!(ready, "error: {rest}").unwrap();
             return;
@@ -107,6 +150,7 @@ fn main() {
             ..Guest::default()
         }),
         changed: Condvar::new(),
+        tty,
         log,
         spec,
     });
@@ -355,7 +399,7 @@ fn status(machine: &Machine, guest: &Guest) -> Status {
         memory_kib: spec.memory_mib * 1024,
         cpu_ns: 1_500_000_000 * u64::from(spec.vcpus),
         uptime_s: 1,
-        console_tty: "/dev/pts/99".into(),
+        console_tty: machine.tty.clone(),
         store_mfn: 11,
         store_port: 1,
         console_mfn: 12,

@@ -12,6 +12,7 @@ const OPERATIONS = [
   ["reboot", "Reboot", (d) => d.domid > 0],
   ["destroy", "Destroy", (d) => d.domid > 0],
 ];
+const CONSOLE = ["console", "Console", (d) => d.domid > 0];
 const CHARTS = [
   ["cpu", "CPU", (value) => value.toFixed(0) + " %"],
   ["memory", "Memory", (value) => value.toFixed(0) + " MiB"],
@@ -38,15 +39,15 @@ function tell(problem) {
   byId("problem").hidden = problem === "";
 }
 
-async function post(path, fields) {
+async function post(path, fields, look = true) {
   const answer = await fetch(path, {
     method: "POST",
     headers: { "X-Xend": "1" },
     body: new URLSearchParams(fields),
   });
   const text = await answer.text();
-  tell(answer.ok ? "" : text.trim());
-  await refresh();
+  if (look || !answer.ok) tell(answer.ok ? "" : text.trim());
+  if (look) await refresh();
   return answer.ok;
 }
 
@@ -70,10 +71,11 @@ function card(uuid) {
   const buttons = make("div", { className: "buttons" });
   const article = make("article", {}, [name, facts, ...[...charts.values()].map((c) => c.figure), buttons]);
   article.dataset.uuid = uuid;
-  for (const [op, title] of OPERATIONS) {
+  for (const [op, title] of [...OPERATIONS, CONSOLE]) {
     const button = make("button", { type: "button", textContent: title });
     button.dataset.op = op;
     button.addEventListener("click", () => {
+      if (op === "console") return openConsole(uuid, name.textContent);
       const sure = op !== "destroy" || confirm("Destroy " + name.textContent + "? Its guest gets no chance to shut down.");
       if (sure) post("/web/domain/" + uuid, { op });
     });
@@ -113,7 +115,7 @@ function show(domain, mayChange, at) {
   it.before = now;
   for (const [key, , text] of CHARTS) draw(it.charts.get(key), values[key], text(values[key]));
   for (const button of it.buttons.children) {
-    const [, , fits] = OPERATIONS.find(([op]) => op === button.dataset.op);
+    const [, , fits] = [...OPERATIONS, CONSOLE].find(([op]) => op === button.dataset.op);
     button.hidden = !(mayChange && fits(domain));
   }
 }
