@@ -17,7 +17,9 @@ xenstored --pid-file /run/xenstored.pid
 xen-init-dom0
 xenconsoled --pid-file=/run/xenconsoled.pid
 xl dmesg
-for vcpus in 1 2; do
+read -r sizes < /guest/vcpus
+read -r rows < /guest/rows
+for vcpus in $sizes; do
     cat > /etc/xen/guest.cfg <<END
 name = "guest$vcpus"
 kernel = "/guest/vmlinux"
@@ -25,7 +27,7 @@ ramdisk = "/guest/initramfs"
 memory = 512
 vcpus = $vcpus
 tsc_mode = "native"
-extra = "console=hvc0 quiet noxen.quietinit noxen.cmd=costs"
+extra = "console=hvc0 quiet noxen.quietinit noxen.cmd=costs $rows"
 END
     echo "XEN-GUEST $vcpus"
     xl create -c /etc/xen/guest.cfg

@@ -20,13 +20,27 @@ mod store;
 use std::process::ExitCode;
 
 /// The names that exist now; the others of `cargo xtask bench` come with what they measure.
-const NAMES: [&str; 4] = ["boot", "costs INITRAMFS XEN-LOG", "store", "list"];
+const NAMES: [&str; 4] = [
+    "boot",
+    "costs INITRAMFS XEN-LOG GUESTS ROWS MODE",
+    "store",
+    "list",
+];
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["boot"] => boot::run().and_then(|report| report.write_and_show()),
-        ["costs", initramfs, xen] => costs::run(initramfs.as_ref(), xen.as_ref()),
+        ["costs", initramfs, xen, guests, rows, mode] => {
+            let list = |text: &str| text.split_whitespace().map(str::to_owned).collect();
+            let wanted = costs::Wanted {
+                guests: list(guests),
+                rows: list(rows),
+                keep: mode == "keep",
+            };
+            let xen = (!xen.is_empty()).then(|| xen.as_ref());
+            costs::run(initramfs.as_ref(), xen, &wanted)
+        }
         ["store"] => store::run().and_then(|report| report.write_and_show()),
         ["list"] => list::run().and_then(|report| report.write_and_show()),
         _ => {

@@ -3,9 +3,10 @@
 use crate::contender::Counters;
 use crate::kvm;
 use anyhow::{Context, Result};
+use serde::de::DeserializeOwned;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// One contender's figures.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -162,10 +163,28 @@ impl Report {
     }
 }
 
+/// `$NOXEN_LAB_OUT/BENCH.json`
+fn json_path(bench: &str) -> Result<PathBuf> {
+    let dir = std::env::var_os("NOXEN_LAB_OUT").context("benches run by `cargo xtask bench`")?;
+    Ok(Path::new(&dir).join(format!("{bench}.json")))
+}
+
+/// What an earlier run left in `$NOXEN_LAB_OUT/BENCH.json`; `None` if there was none.
+pub fn read_json<T: DeserializeOwned>(bench: &str) -> Result<Option<T>> {
+    let path = json_path(bench)?;
+    let bytes = match std::fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).with_context(|| path.display().to_string()),
+    };
+    let value = serde_json::from_slice(&bytes)
+        .with_context(|| format!("{} is of another version: remove it", path.display()))?;
+    Ok(Some(value))
+}
+
 /// Writes `$NOXEN_LAB_OUT/BENCH.json`.
 pub fn write_json(bench: &str, value: &impl Serialize) -> Result<()> {
-    let dir = std::env::var_os("NOXEN_LAB_OUT").context("benches run by `cargo xtask bench`")?;
-    let path = Path::new(&dir).join(format!("{bench}.json"));
+    let path = json_path(bench)?;
     std::fs::write(&path, serde_json::to_vec_pretty(value)?)
         .with_context(|| format!("cannot write {}", path.display()))
 }

@@ -1,7 +1,7 @@
 //! Counters per operation: what was counted between two stops of the guest, less what a stop itself costs.
 
 use crate::contender::Counters;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// All counters at one moment, `group/kind` to count.
@@ -50,7 +50,7 @@ impl Counts {
 }
 
 /// Counters of one operation.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct PerOperation(BTreeMap<String, f64>);
 
 impl PerOperation {

@@ -8,10 +8,10 @@
 //! Consoles mix other text in; lines of another shape are passed over, but a list without its end is an error.
 
 use anyhow::{bail, Context, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// One workload in one guest.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Cost {
     /// The workload's name.
     pub name: String,

@@ -5,7 +5,8 @@
 //!   xen-pv        the transcript of a machine of its own under the same QEMU settings (xtask makes it)
 //!                                  \── lines.rs ── counts.rs ── table.rs
 //! ```
-//! Same kernel, same initramfs, same program in all of them.
+//! Same kernel, same initramfs, same program in all of them. A run may be of some guests and rows only; its figures
+//! then take their places among those of earlier runs.
 
 mod counts;
 mod lines;
@@ -15,6 +16,7 @@ use crate::contender::{Contender, Guest, NoxenVmm, Qemu, LIMIT};
 use crate::{kvm, report};
 use anyhow::{bail, Context, Result};
 use counts::Counts;
+use lines::Cost;
 use noxen_integration_tests::console::Console;
 use std::path::Path;
 use table::{Column, Table};
@@ -25,12 +27,41 @@ const BATCHES: u64 = 6;
 /// The workload that does nothing: what a stop costs in counters.
 const NOTHING: &str = "nothing";
 
-/// The bench: the guest's initramfs and real Xen's transcript are files that xtask made.
+/// What to measure.
+#[derive(Debug, Clone, Default)]
+pub struct Wanted {
+    /// `noxen-1`, `hvm-2`, ...: contender and vCPUs. Real Xen's are in its transcript.
+    pub guests: Vec<String>,
+    /// Workloads; none are all.
+    pub rows: Vec<String>,
+    /// Keep what earlier runs have measured of the rest.
+    pub keep: bool,
+}
+
+impl Wanted {
+    /// The kernel command line's end that makes the guest run just these.
+    fn command(&self) -> String {
+        let mut command = "noxen.cmd=costs ask".to_owned();
+        if !self.rows.is_empty() {
+            command.push_str(&format!(" {NOTHING} {}", self.rows.join(" ")));
+        }
+        command
+    }
+
+    fn check(&self, costs: &[Cost]) -> Result<()> {
+        for row in &self.rows {
+            if !costs.iter().any(|cost| cost.name == *row) {
+                bail!("the guest's program knows no workload {row:?} (benches/guest/costs.c has them)");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The bench: the guest's initramfs and real Xen's transcript, if one was made, are files of xtask.
 ///
 /// The JSON file is written again after each guest: one that hangs does not take the others' figures along.
-pub fn run(initramfs: &Path, xen: &Path) -> Result<()> {
-    let transcript = std::fs::read_to_string(xen)
-        .with_context(|| format!("real Xen's transcript {}", xen.display()))?;
+pub fn run(initramfs: &Path, xen: Option<&Path>, wanted: &Wanted) -> Result<()> {
     let mut table = Table {
         bench: "costs".to_owned(),
         measures: format!(
@@ -38,53 +69,65 @@ pub fn run(initramfs: &Path, xen: &Path) -> Result<()> {
         ),
         columns: Vec::new(),
     };
-    for (vcpus, costs) in lines::of_xen(&transcript)? {
-        table.columns.push(Column {
-            contender: table::XEN.to_owned(),
-            vcpus,
-            costs,
-            counts: Vec::new(),
-        });
+    if wanted.keep {
+        if let Some(earlier) = report::read_json::<Table>(&table.bench)? {
+            table.columns = earlier.columns;
+        }
     }
-    let guests = [1, 2].map(|vcpus| Guest {
-        memory: MEMORY_MIB,
-        vcpus,
-        initramfs: initramfs.to_owned(),
-        cmdline: "quiet noxen.quietinit noxen.cmd=costs ask".to_owned(),
-    });
-    for guest in &guests {
-        let measured = column(table::NOXEN, &NoxenVmm::new(guest)?, guest.vcpus)?;
-        table.columns.push(measured);
+    if let Some(xen) = xen {
+        let transcript = std::fs::read_to_string(xen)
+            .with_context(|| format!("real Xen's transcript {}", xen.display()))?;
+        for (vcpus, costs) in lines::of_xen(&transcript)? {
+            wanted.check(&costs)?;
+            table.take_in(Column::new(table::XEN, vcpus, costs, Vec::new()));
+        }
         report::write_json(&table.bench, &table)?;
     }
     let mut missing = Vec::new();
-    for guest in &guests {
-        match column(table::HVM, &Qemu::microvm_pvh(guest)?, guest.vcpus) {
-            Ok(measured) => table.columns.push(measured),
+    for name in &wanted.guests {
+        let (contender, vcpus) = guest_named(name)?;
+        let guest = Guest {
+            memory: MEMORY_MIB,
+            vcpus,
+            initramfs: initramfs.to_owned(),
+            cmdline: format!("quiet noxen.quietinit {}", wanted.command()),
+        };
+        let measured = match contender {
+            table::NOXEN => column(contender, &NoxenVmm::new(&guest)?, vcpus, wanted),
+            _ => column(contender, &Qemu::microvm_pvh(&guest)?, vcpus, wanted),
+        };
+        match measured {
+            Ok(measured) => table.take_in(measured),
             Err(error) => missing.push(format!("{error:#}")),
         }
         report::write_json(&table.bench, &table)?;
     }
-    for column in &mut table.columns {
-        drop_nothing(column);
-    }
-    report::write_json(&table.bench, &table)?;
     print!("{}", table.text());
     println!("{}", table.summary());
     if !missing.is_empty() {
-        bail!(
-            "not all of KVM's guests got through: {}",
-            missing.join("; ")
-        );
+        bail!("not all guests got through: {}", missing.join("; "));
     }
     Ok(())
 }
 
-fn column(name: &str, contender: &dyn Contender, vcpus: u32) -> Result<Column> {
+/// `noxen-2` as contender and vCPUs.
+fn guest_named(name: &str) -> Result<(&'static str, u32)> {
+    let (who, vcpus) = name.rsplit_once('-').unwrap_or((name, ""));
+    let contender = [table::NOXEN, table::HVM]
+        .into_iter()
+        .find(|known| *known == who);
+    match (contender, vcpus.parse()) {
+        (Some(contender), Ok(vcpus)) if vcpus > 0 => Ok((contender, vcpus)),
+        _ => bail!("{name:?} is no guest of this bench: there are noxen-N and hvm-N"),
+    }
+}
+
+fn column(name: &str, contender: &dyn Contender, vcpus: u32, wanted: &Wanted) -> Result<Column> {
     let mut console = Console::spawn(&contender.command()?)?;
     let stops = attend(contender, &mut console)
         .with_context(|| format!("{} with {vcpus} vCPUs", contender.name()))?;
     let costs = lines::of_guest(&console.transcript())?;
+    wanted.check(&costs)?;
     contender.end(console)?;
     let spans: Vec<Counts> = stops.windows(2).map(|two| two[1].since(&two[0])).collect();
     let nothing = costs.iter().position(|cost| cost.name == NOTHING);
@@ -104,12 +147,7 @@ fn column(name: &str, contender: &dyn Contender, vcpus: u32) -> Result<Column> {
             cost.median_ns()
         );
     }
-    Ok(Column {
-        contender: name.to_owned(),
-        vcpus,
-        costs,
-        counts,
-    })
+    Ok(Column::new(name, vcpus, costs, counts))
 }
 
 /// Follows the guest from stop to stop; the counters at each.
@@ -132,11 +170,29 @@ fn attend(contender: &dyn Contender, console: &mut Console) -> Result<Vec<Counts
     }
 }
 
-fn drop_nothing(column: &mut Column) {
-    if let Some(at) = column.costs.iter().position(|cost| cost.name == NOTHING) {
-        column.costs.remove(at);
-        if at < column.counts.len() {
-            column.counts.remove(at);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn guests_are_named_by_contender_and_vcpus() {
+        assert_eq!(guest_named("noxen-2").unwrap(), ("noxen", 2));
+        assert_eq!(guest_named("hvm-1").unwrap(), ("hvm", 1));
+        for wrong in ["hvm", "xen-pv-1", "noxen-0", "noxen-x", ""] {
+            assert!(guest_named(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn chosen_rows_are_asked_for_with_the_empty_one_and_missed_if_absent() {
+        let wanted = Wanted {
+            rows: vec!["pipe".into(), "build".into()],
+            ..Wanted::default()
+        };
+        assert_eq!(wanted.command(), "noxen.cmd=costs ask nothing pipe build");
+        assert_eq!(Wanted::default().command(), "noxen.cmd=costs ask");
+        let costs = lines::of_guest("COSTS pipe 1 5\nCOSTS-DONE\n").unwrap();
+        let error = wanted.check(&costs).unwrap_err().to_string();
+        assert!(error.contains("build"), "{error}");
     }
 }

@@ -2,7 +2,8 @@
 
 use super::counts::{short, PerOperation};
 use super::lines::Cost;
-use serde::Serialize;
+use super::NOTHING;
+use serde::{Deserialize, Serialize};
 
 /// Our own contender's name.
 pub const NOXEN: &str = "noxen";
@@ -12,7 +13,7 @@ pub const HVM: &str = "hvm";
 pub const XEN: &str = "xen-pv";
 
 /// One contender's guest.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Column {
     /// Who.
     pub contender: String,
@@ -25,6 +26,47 @@ pub struct Column {
 }
 
 impl Column {
+    /// A column of these, without the workload that does nothing.
+    pub fn new(
+        contender: &str,
+        vcpus: u32,
+        mut costs: Vec<Cost>,
+        mut counts: Vec<PerOperation>,
+    ) -> Column {
+        if let Some(at) = costs.iter().position(|cost| cost.name == NOTHING) {
+            costs.remove(at);
+            if at < counts.len() {
+                counts.remove(at);
+            }
+        }
+        Column {
+            contender: contender.to_owned(),
+            vcpus,
+            costs,
+            counts,
+        }
+    }
+
+    /// Puts newer rows in the places of those of the same names, others at the end.
+    fn renew(&mut self, newer: Column) {
+        let mut counts = newer.counts.into_iter();
+        for cost in newer.costs {
+            let count = counts.next();
+            match self.costs.iter().position(|old| old.name == cost.name) {
+                Some(at) => {
+                    self.costs[at] = cost;
+                    if let (Some(count), Some(old)) = (count, self.counts.get_mut(at)) {
+                        *old = count;
+                    }
+                }
+                None => {
+                    self.costs.push(cost);
+                    self.counts.extend(count);
+                }
+            }
+        }
+    }
+
     fn median(&self, name: &str) -> Option<f64> {
         let cost = self.costs.iter().find(|cost| cost.name == name)?;
         Some(cost.median_ns())
@@ -37,7 +79,7 @@ impl Column {
 }
 
 /// The bench's outcome.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Table {
     /// The bench's name.
     pub bench: String,
@@ -48,6 +90,15 @@ pub struct Table {
 }
 
 impl Table {
+    /// Adds a guest's figures, or puts them in the place of earlier ones.
+    pub fn take_in(&mut self, column: Column) {
+        let same = |c: &&mut Column| c.contender == column.contender && c.vcpus == column.vcpus;
+        match self.columns.iter_mut().find(same) {
+            Some(earlier) => earlier.renew(column),
+            None => self.columns.push(column),
+        }
+    }
+
     fn find(&self, contender: &str, vcpus: u32) -> Option<&Column> {
         self.columns
             .iter()
@@ -155,12 +206,7 @@ mod tests {
             operations: 1,
             batches_ns: vec![*ns],
         };
-        Column {
-            contender: contender.to_owned(),
-            vcpus: 1,
-            costs: list.iter().map(cost).collect(),
-            counts: Vec::new(),
-        }
+        Column::new(contender, 1, list.iter().map(cost).collect(), Vec::new())
     }
 
     #[test]
@@ -180,6 +226,27 @@ mod tests {
         );
         let text = table.text();
         assert!(text.contains("0.50") && text.contains("2.00"), "{text}");
+    }
+
+    #[test]
+    fn newer_figures_take_the_places_of_earlier_ones() {
+        let mut table = Table {
+            bench: "costs".into(),
+            measures: "x".into(),
+            columns: vec![column(NOXEN, &[("read", 200), ("fork", 900)])],
+        };
+        table.take_in(column(NOXEN, &[("fork", 800), ("pipe", 70)]));
+        table.take_in(column(HVM, &[("nothing", 1), ("fork", 400)]));
+        let told = |c: &Column| {
+            let each = c.costs.iter().map(|c| (c.name.clone(), c.batches_ns[0]));
+            each.collect::<Vec<_>>()
+        };
+        let expected = [("read", 200), ("fork", 800), ("pipe", 70)];
+        assert_eq!(
+            told(&table.columns[0]),
+            expected.map(|(n, t)| (n.to_owned(), t))
+        );
+        assert_eq!(told(&table.columns[1]), [("fork".to_owned(), 400)]);
     }
 
     #[test]

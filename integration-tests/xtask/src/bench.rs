@@ -7,12 +7,11 @@
 //! ```
 //! Benches without a guest run on the host itself.
 
+use crate::costs::Choice;
 use crate::lab::{self, Spec};
-use crate::{assets, suite, xen};
+use crate::{assets, suite};
 use anyhow::{bail, Context, Result};
-use noxen_integration_tests::assets::{self as files, Flavour};
 use noxen_integration_tests::layout;
-use std::path::Path;
 use std::time::Duration;
 
 /// Benches that exist.
@@ -24,6 +23,10 @@ const PLANNED: [&str; 5] = ["block", "net", "hvm", "vnc", "migrate"];
 
 /// The command: one bench, or all that exist.
 pub fn command(args: &[String]) -> Result<u8> {
+    let (args, choice) = match args {
+        [name, rest @ ..] if name == "costs" => (&args[..1], Choice::parse(rest)?),
+        _ => (args, Choice::default()),
+    };
     let names: Vec<&str> = match args {
         [] => BUILT.to_vec(),
         [name] if BUILT.contains(&name.as_str()) => vec![name.as_str()],
@@ -60,7 +63,7 @@ pub fn command(args: &[String]) -> Result<u8> {
         }
         let mut argv = vec![program, name.to_owned()];
         if name == "costs" {
-            argv.extend(prepare_costs(&results)?);
+            argv.extend(choice.prepare(&results)?);
         }
         let mut spec = Spec::new(argv);
         // One vCPU: QEMU counts instructions on a single thread, and two would wait for each other's turns.
@@ -82,26 +85,4 @@ pub fn command(args: &[String]) -> Result<u8> {
         eprintln!("xtask: samples in {}", json.display());
     }
     Ok(0)
-}
-
-/// The guest's initramfs, and real Xen's transcript: the bench's arguments. `$NOXEN_XEN_LOG` names a transcript
-/// of an earlier run to take instead.
-fn prepare_costs(results: &Path) -> Result<Vec<String>> {
-    assets::ensure_costs()?;
-    let initramfs = results.join("costs-guest.cpio");
-    let mut bytes = std::fs::read(files::guest_initramfs(Flavour::Generic)?)?;
-    bytes.extend(std::fs::read(files::costs()?)?);
-    std::fs::write(&initramfs, bytes)?;
-    let log = match std::env::var_os("NOXEN_XEN_LOG") {
-        Some(path) => path.into(),
-        None => {
-            eprintln!("xtask: real Xen's guests first");
-            let log = results.join("costs-xen.log");
-            xen::run(&initramfs, results, &log)?;
-            log
-        }
-    };
-    let log = std::fs::canonicalize(&log).with_context(|| log.display().to_string())?;
-    let text = |path: &Path| path.display().to_string();
-    Ok(vec![text(&initramfs), text(&log)])
 }

@@ -11,6 +11,7 @@
 
 mod assets;
 mod bench;
+mod costs;
 mod cpio;
 mod demo;
 mod install;
@@ -29,6 +30,7 @@ usage: cargo xtask COMMAND
   test [FILTER]    run every test (lab tests inside the lab); FILTER limits the lab tests
   demo [--check]   boot a stock Debian PV guest and attach its console; --check: unattended
   bench [NAME]     run benches side by side with their peers; writes target/bench/NAME.json
+  bench costs [--guests noxen-1,hvm-2,xen-1,...] [--rows pipe,build,...]   the cost table in pieces
   install --prefix DIR
   assets [--force] install missing packages, fetch and unpack Debian's kernels and images
 ";

@@ -36,15 +36,24 @@ impl Drop for Machine {
     }
 }
 
+/// What domain 0 is to do.
+#[derive(Debug, Clone)]
+pub struct Order {
+    /// Guests, by their numbers of vCPUs.
+    pub vcpus: Vec<u32>,
+    /// Workloads of `costs`; none are all.
+    pub rows: Vec<String>,
+}
+
 /// Boots Xen, lets its domain 0 run its guests with `initramfs`, and writes all that was said to `to`.
 ///
 /// `scratch` is a directory for the archive, which is removed.
-pub fn run(initramfs: &Path, scratch: &Path, to: &Path) -> Result<()> {
+pub fn run(initramfs: &Path, order: &Order, scratch: &Path, to: &Path) -> Result<()> {
     let (xen, dom0) = assets::xen()?;
     let kernel = assets::vmlinux(Flavour::Generic)?;
     let archive = scratch.join("dom0-run.cpio");
     let mut bytes = fs::read(&dom0).with_context(|| dom0.display().to_string())?;
-    bytes.extend(cargo(&kernel, initramfs)?);
+    bytes.extend(cargo(&kernel, initramfs, order)?);
     fs::write(&archive, bytes)?;
     let outcome = boot(&xen, &kernel, &archive, to);
     let _ = fs::remove_file(&archive);
@@ -52,8 +61,12 @@ pub fn run(initramfs: &Path, scratch: &Path, to: &Path) -> Result<()> {
 }
 
 /// What a run adds to the archive.
-fn cargo(kernel: &Path, initramfs: &Path) -> Result<Vec<u8>> {
+fn cargo(kernel: &Path, initramfs: &Path, order: &Order) -> Result<Vec<u8>> {
     let mut archive = cpio::Writer::new(Vec::new());
+    let vcpus: Vec<String> = order.vcpus.iter().map(u32::to_string).collect();
+    for (name, words) in [("guest/vcpus", &vcpus), ("guest/rows", &order.rows)] {
+        archive.file(name, 0o644, format!("{}\n", words.join(" ")).as_bytes())?;
+    }
     archive.file("init", 0o755, INIT.as_bytes())?;
     archive.file("guest/vmlinux", 0o644, &fs::read(kernel)?)?;
     archive.file("guest/initramfs", 0o644, &fs::read(initramfs)?)?;
