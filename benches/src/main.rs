@@ -17,12 +17,13 @@ mod list;
 mod report;
 mod store;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// The names that exist now; the others of `cargo xtask bench` come with what they measure.
 const NAMES: [&str; 4] = [
     "boot",
-    "costs INITRAMFS XEN-LOG GUESTS ROWS MODE",
+    "costs INITRAMFS XEN-LOG GUESTS ROWS EARLIER",
     "store",
     "list",
 ];
@@ -31,17 +32,19 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["boot"] => boot::run().and_then(|report| report.write_and_show()),
-        ["costs", initramfs, xen, guests, rows, mode] => {
+        ["costs", initramfs, xen, guests, rows, earlier] => {
+            let file = |name: &str| (!name.is_empty()).then(|| PathBuf::from(name));
             let list = |text: &str| text.split_whitespace().map(str::to_owned).collect();
             let wanted = costs::Wanted {
                 guests: list(guests),
                 rows: list(rows),
-                keep: mode == "keep",
+                earlier: file(earlier),
             };
-            let xen = (!xen.is_empty()).then(|| xen.as_ref());
-            costs::run(initramfs.as_ref(), xen, &wanted)
+            costs::run(initramfs.as_ref(), file(xen).as_deref(), &wanted)
         }
         ["store"] => store::run().and_then(|report| report.write_and_show()),
+        // What the bench `store` starts itself as.
+        ["store-floor", socket] => store::floor::serve(socket.as_ref()),
         ["list"] => list::run().and_then(|report| report.write_and_show()),
         _ => {
             eprintln!("noxen-benches: give one of {NAMES:?}, not {args:?}");

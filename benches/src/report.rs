@@ -163,16 +163,15 @@ impl Report {
     }
 }
 
-/// `$NOXEN_LAB_OUT/BENCH.json`
-fn json_path(bench: &str) -> Result<PathBuf> {
+/// A file in `$NOXEN_LAB_OUT`.
+pub fn out_file(name: &str) -> Result<PathBuf> {
     let dir = std::env::var_os("NOXEN_LAB_OUT").context("benches run by `cargo xtask bench`")?;
-    Ok(Path::new(&dir).join(format!("{bench}.json")))
+    Ok(Path::new(&dir).join(name))
 }
 
-/// What an earlier run left in `$NOXEN_LAB_OUT/BENCH.json`; `None` if there was none.
-pub fn read_json<T: DeserializeOwned>(bench: &str) -> Result<Option<T>> {
-    let path = json_path(bench)?;
-    let bytes = match std::fs::read(&path) {
+/// What an earlier run wrote to `path`; `None` if there was none.
+pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+    let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error).with_context(|| path.display().to_string()),
@@ -184,7 +183,7 @@ pub fn read_json<T: DeserializeOwned>(bench: &str) -> Result<Option<T>> {
 
 /// Writes `$NOXEN_LAB_OUT/BENCH.json`.
 pub fn write_json(bench: &str, value: &impl Serialize) -> Result<()> {
-    let path = json_path(bench)?;
+    let path = out_file(&format!("{bench}.json"))?;
     std::fs::write(&path, serde_json::to_vec_pretty(value)?)
         .with_context(|| format!("cannot write {}", path.display()))
 }

@@ -18,7 +18,7 @@ use anyhow::{bail, Context, Result};
 use counts::Counts;
 use lines::Cost;
 use noxen_integration_tests::console::Console;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use table::{Column, Table};
 
 const MEMORY_MIB: u32 = 512;
@@ -34,8 +34,8 @@ pub struct Wanted {
     pub guests: Vec<String>,
     /// Workloads; none are all.
     pub rows: Vec<String>,
-    /// Keep what earlier runs have measured of the rest.
-    pub keep: bool,
+    /// JSON of earlier runs, whose other figures are kept.
+    pub earlier: Option<PathBuf>,
 }
 
 impl Wanted {
@@ -69,10 +69,9 @@ pub fn run(initramfs: &Path, xen: Option<&Path>, wanted: &Wanted) -> Result<()> 
         ),
         columns: Vec::new(),
     };
-    if wanted.keep {
-        if let Some(earlier) = report::read_json::<Table>(&table.bench)? {
-            table.columns = earlier.columns;
-        }
+    if let Some(earlier) = &wanted.earlier {
+        let earlier: Option<Table> = report::read_json(earlier)?;
+        table.columns = earlier.map_or(Vec::new(), |earlier| earlier.columns);
     }
     if let Some(xen) = xen {
         let transcript = std::fs::read_to_string(xen)
@@ -124,8 +123,16 @@ fn guest_named(name: &str) -> Result<(&'static str, u32)> {
 
 fn column(name: &str, contender: &dyn Contender, vcpus: u32, wanted: &Wanted) -> Result<Column> {
     let mut console = Console::spawn(&contender.command()?)?;
-    let stops = attend(contender, &mut console)
-        .with_context(|| format!("{} with {vcpus} vCPUs", contender.name()))?;
+    let stops = attend(contender, &mut console).or_else(|error| {
+        // What it last said tells more than that it stopped.
+        let log = report::out_file(&format!("costs-{name}-{vcpus}.log"))?;
+        std::fs::write(&log, console.transcript())?;
+        Err(error.context(format!(
+            "{} with {vcpus} vCPUs (its console: {})",
+            contender.name(),
+            log.display()
+        )))
+    })?;
     let costs = lines::of_guest(&console.transcript())?;
     wanted.check(&costs)?;
     contender.end(console)?;

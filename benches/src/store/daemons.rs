@@ -4,6 +4,7 @@
 //!   noxen       xenstored of this tree, NOXEN_ROOT
 //!   C           Debian's xenstored, XENSTORED_RUNDIR     \ a shim in place of
 //!   oxenstored  Debian's, --no-domain-init, its own /run /  Xen (shim.c)
+//!   floor       what no daemon can be below (floor.rs): this program itself
 //! ```
 
 use super::talk::Talk;
@@ -77,6 +78,14 @@ impl Daemon {
         Daemon::start("oxenstored", command, run.join("socket"))
     }
 
+    /// The server that does nothing.
+    pub fn floor(dir: &Path) -> Result<Daemon> {
+        let socket = dir.join("floor");
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg("store-floor").arg(&socket);
+        Daemon::start("floor", command, socket)
+    }
+
     fn start(name: &'static str, mut command: Command, socket: PathBuf) -> Result<Daemon> {
         let child = command
             .stdin(Stdio::null())
@@ -103,11 +112,16 @@ impl Daemon {
         self.socket.with_file_name("domains")
     }
 
-    /// Nanoseconds that it has run on a CPU.
+    /// Nanoseconds that its threads have run on a CPU.
     pub fn cpu_ns(&self) -> Result<u64> {
-        let text = std::fs::read_to_string(format!("/proc/{}/schedstat", self.child.id()))?;
-        let first = text.split_whitespace().next().and_then(|w| w.parse().ok());
-        first.context("/proc/PID/schedstat holds no number")
+        let mut sum = 0;
+        for thread in std::fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+            let text = std::fs::read_to_string(thread?.path().join("schedstat"))?;
+            let first = text.split_whitespace().next().and_then(|w| w.parse().ok());
+            sum += first.unwrap_or(0u64);
+        }
+        ensure!(sum > 0, "/proc/PID/task/TID/schedstat holds no number");
+        Ok(sum)
     }
 
     /// Its memory (anonymous pages in RAM), in bytes.

@@ -16,15 +16,19 @@ pub struct Contender {
     pub cpu_ns: BTreeMap<&'static str, Vec<f64>>,
 }
 
-/// The outcome. The first contender is ours, the last is ours with its thousand domains.
+/// The outcome. The first contender is ours.
 #[derive(Debug, Serialize)]
 pub struct Report {
     /// `store`.
     pub bench: &'static str,
     /// What was measured, in the table's order.
     pub rows: Vec<&'static str>,
-    /// All contenders.
+    /// Ours and its peers.
     pub contenders: Vec<Contender>,
+    /// The server that does nothing.
+    pub floor: Contender,
+    /// Ours with its thousand domains.
+    pub full: Contender,
     /// Domains connected to the last contender.
     pub domains: usize,
     /// Nodes that they hold.
@@ -77,11 +81,20 @@ impl Report {
         self.bytes_for_them as f64 / self.nodes.max(1) as f64
     }
 
-    fn split(&self) -> Option<(&Contender, &[Contender], &Contender)> {
-        match &self.contenders[..] {
-            [ours, peers @ .., full] => Some((ours, peers, full)),
-            _ => None,
-        }
+    fn split(&self) -> Option<(&Contender, &[Contender])> {
+        self.contenders.split_first()
+    }
+
+    /// Least and greatest over the rows that are no watch, with `of`.
+    fn span(&self, of: impl Fn(&str) -> f64) -> (f64, f64) {
+        let rows = self.rows.iter().filter(|row| !row.contains("watch"));
+        let all: Vec<f64> = rows.map(|row| of(row)).collect();
+        let fold = |pick: fn(f64, f64) -> f64| all.iter().copied().fold(f64::NAN, pick);
+        (fold(f64::min), fold(f64::max))
+    }
+
+    fn columns(&self) -> impl Iterator<Item = &Contender> {
+        self.contenders.iter().chain([&self.floor, &self.full])
     }
 
     /// Writes the JSON, prints the table and the one-line summary.
@@ -100,25 +113,34 @@ impl Report {
             "us per request, by the clock (and of the daemon's CPU)\n{:<28}",
             ""
         );
-        for c in &self.contenders {
+        for c in self.columns() {
             text.push_str(&format!("{:>20}", c.name));
         }
-        text.push_str("  fastest peer/ours\n");
+        text.push_str("  fastest peer/ours  fastest peer/floor   ours/floor  (and of the CPU)\n");
         for row in &self.rows {
             text.push_str(&format!("{row:<28}"));
-            for c in &self.contenders {
+            for c in self.columns() {
                 let (wall, cpu) = (c.wall(row) / 1e3, c.cpu(row) / 1e3);
                 text.push_str(&format!("{wall:>11.2} ({cpu:>6.2})"));
             }
-            let (wall, cpu) = (self.advantage(row, wall), self.advantage(row, cpu));
-            text.push_str(&format!("{wall:>11.2} ({cpu:.2})\n"));
+            let peer = |of| self.advantage(row, of);
+            let floor = |of| self.above(row, of);
+            let could = |of| peer(of) * floor(of);
+            for (wall, cpu) in [
+                (peer(wall), peer(cpu)),
+                (could(wall), could(cpu)),
+                (floor(wall), floor(cpu)),
+            ] {
+                text.push_str(&format!("{wall:>12.2} ({cpu:.2})"));
+            }
+            text.push('\n');
         }
         text
     }
 
     /// How many times as long the fastest peer takes.
     fn advantage(&self, row: &str, of: Samples) -> f64 {
-        let Some((ours, peers, _)) = self.split() else {
+        let Some((ours, peers)) = self.split() else {
             return f64::NAN;
         };
         let all = peers.iter().map(|peer| ratio(peer, ours, row, of));
@@ -126,35 +148,34 @@ impl Report {
     }
 
     fn summary(&self) -> String {
-        let Some((ours, _, full)) = self.split() else {
+        let Some((ours, _)) = self.split() else {
             return "store: no contenders".to_owned();
         };
-        let part = |row: &&&str| !row.contains("watch");
-        let ratios: Vec<f64> = self
-            .rows
-            .iter()
-            .filter(part)
-            .map(|r| self.advantage(r, wall))
-            .collect();
-        let least = ratios.iter().copied().fold(f64::NAN, f64::min);
-        let most = ratios.iter().copied().fold(f64::NAN, f64::max);
-        let watch = self
-            .rows
-            .iter()
-            .find(|r| r.contains("watch"))
-            .map_or(f64::NAN, |r| 1.0 / self.advantage(r, wall));
+        let (least, most) = self.span(|row| self.advantage(row, wall));
+        let (lowest, highest) = self.span(|row| self.above(row, wall));
+        let watch = self.rows.iter().find(|r| r.contains("watch"));
+        let of_watch = |of: &dyn Fn(&str) -> f64| watch.map_or(f64::NAN, |row| of(row));
         let slower = |of: Samples| {
-            let all = self.rows.iter().map(|r| ratio(full, ours, r, of));
+            let all = self.rows.iter().map(|r| ratio(&self.full, ours, r, of));
             all.fold(f64::NAN, f64::max)
         };
         format!(
-            "store: {least:.1} to {most:.1} times the requests of the fastest peer, watch latency {watch:.2} of its; \
+            "store: {least:.1} to {most:.1} times the requests of the fastest peer, watch latency {:.2} of its; \
+             {lowest:.2} to {highest:.2} times as long as the floor, watch {:.2}; \
              with {} domains at most {:.2} times the CPU ({:.2} times as long), {:.0} bytes a node",
+            of_watch(&|row| 1.0 / self.advantage(row, wall)),
+            of_watch(&|row| self.above(row, wall)),
             self.domains,
             slower(cpu),
             slower(wall),
             self.bytes_per_node()
         )
+    }
+
+    /// How many times as long as the server that does nothing.
+    fn above(&self, row: &str, of: Samples) -> f64 {
+        let ours = self.contenders.first();
+        ours.map_or(f64::NAN, |ours| ratio(ours, &self.floor, row, of))
     }
 }
 
@@ -179,8 +200,9 @@ mod tests {
                 contender("noxen", &[1000.0, 9000.0, 500.0], 2000.0, 100.0),
                 contender("slow", &[9000.0, 9000.0, 9000.0], 9000.0, 300.0),
                 contender("fast", &[4000.0, 36000.0, 1000.0], 8000.0, 300.0),
-                contender("noxen 1000", &[1100.0, 9900.0, 500.0], 2000.0, 120.0),
             ],
+            floor: contender("floor", &[800.0, 7200.0, 400.0], 1000.0, 80.0),
+            full: contender("noxen 1000", &[1100.0, 9900.0, 500.0], 2000.0, 120.0),
             domains: 1000,
             nodes: 10,
             bytes_for_them: 5000,
@@ -188,6 +210,7 @@ mod tests {
         assert_eq!(
             report.summary(),
             "store: 4.0 to 4.0 times the requests of the fastest peer, watch latency 0.25 of its; \
+             1.25 to 1.25 times as long as the floor, watch 2.00; \
              with 1000 domains at most 1.20 times the CPU (1.10 times as long), 500 bytes a node"
         );
         assert!(report.table().contains("4.00"), "{}", report.table());

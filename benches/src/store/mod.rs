@@ -1,7 +1,7 @@
 //! `store`: our xenstored beside Xen's two, by one client over one unix socket.
 //!
 //! ```text
-//!   round 1: read  -> noxen, C, oxenstored, noxen with 1,000 domains
+//!   round 1: read  -> noxen, C, oxenstored, floor, noxen with 1,000 domains
 //!            write -> ...                    one sample each, in turn, so that whatever else
 //!   round 2: ...                             the machine does hits all of them alike
 //! ```
@@ -11,6 +11,7 @@
 
 mod daemons;
 mod figures;
+pub mod floor;
 mod talk;
 
 use anyhow::{Context, Result};
@@ -26,6 +27,8 @@ const DEPTH: usize = 16;
 const DOMAINS: u16 = 1000;
 const NODES_EACH: usize = 50;
 const WATCHES_EACH: usize = 10;
+/// The node that has a watch.
+const WATCHED: &str = "/bench/watched";
 
 /// What a row does and how many requests (transactions, events) a sample of it takes.
 struct Row {
@@ -108,7 +111,7 @@ fn transactions(c: &mut Talk, count: usize, at_once: bool) -> Result<()> {
 /// One connection writes, the other is told.
 fn watched_writes(c: &mut Talk, watcher: &mut Talk, count: usize) -> Result<()> {
     for i in 0..count {
-        c.put(Op::Write, 0, format!("/bench/watched\0{i}").as_bytes());
+        c.put(Op::Write, 0, format!("{WATCHED}\0{i}").as_bytes());
         c.send()?;
         watcher.event()?;
         c.settle()?;
@@ -132,7 +135,7 @@ impl Bench {
             client.ask(Op::Write, 0, format!("/bench/list/name-{i}\0").as_bytes())?;
         }
         let mut watcher = Talk::connect(&daemon.socket)?;
-        watcher.ask(Op::Watch, 0, b"/bench/watched\0token\0")?;
+        watcher.ask(Op::Watch, 0, format!("{WATCHED}\0token\0").as_bytes())?;
         watcher.event()?;
         let result = Contender {
             name: daemon.name.to_owned(),
@@ -203,6 +206,7 @@ fn run_in(dir: &std::path::Path) -> Result<Report> {
         Daemon::noxen("noxen", dir)?,
         Daemon::c(dir)?,
         Daemon::ocaml(dir)?,
+        Daemon::floor(dir)?,
         Daemon::noxen("noxen, 1000 domains", dir)?,
     ] {
         let name = daemon.name;
@@ -220,10 +224,15 @@ fn run_in(dir: &std::path::Path) -> Result<Report> {
             }
         }
     }
+    let mut contenders: Vec<Contender> = all.into_iter().map(|b| b.result).collect();
+    let full = contenders.pop().context("no contenders")?;
+    let floor = contenders.pop().context("no contenders")?;
     Ok(Report {
         bench: "store",
         rows: ROWS.iter().map(|r| r.name).collect(),
-        contenders: all.into_iter().map(|b| b.result).collect(),
+        contenders,
+        floor,
+        full,
         domains: usize::from(DOMAINS),
         nodes: usize::from(DOMAINS) * NODES_EACH,
         bytes_for_them,

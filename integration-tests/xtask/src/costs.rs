@@ -93,13 +93,16 @@ impl Choice {
                 .to_string(),
             None => String::new(),
         };
-        let keep = *self != Choice::default();
+        let earlier = match *self == Choice::default() {
+            true => String::new(),
+            false => results.join("costs.json").display().to_string(),
+        };
         Ok(vec![
             initramfs.display().to_string(),
             log,
             self.guests(false).join(" "),
             self.rows.join(" "),
-            if keep { "keep" } else { "anew" }.to_owned(),
+            earlier,
         ])
     }
 }
