@@ -9,8 +9,8 @@
 
 use crate::daemon::{self, Announce, Setup};
 use crate::node::Options;
+use crate::scope::Scopes;
 use crate::settings::{self, Settings};
-use crate::systemd::scope::Scopes;
 use crate::{atomic, clock, create, lifecycle};
 use noxen_xend_api::client::sibling_program;
 use noxen_xend_api::paths::Paths;

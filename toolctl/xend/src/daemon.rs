@@ -11,11 +11,11 @@ use crate::registry::{self, Registry};
 use crate::servers::Servers;
 use crate::settings::Settings;
 use crate::store::StoreLink;
-use crate::systemd::{self, activation};
 use crate::{
     adopt, atomic, clock, error, housekeeper, info, kernel_cache, log, managed, network_script,
     server, warning,
 };
+use noxen_systemd::activation;
 use noxen_xend_api::paths::Paths;
 use rustix::fs::{flock, FlockOperation};
 use rustix::process::{getrlimit, setrlimit, Resource, Rlimit};
@@ -73,7 +73,14 @@ pub struct Setup {
 /// Runs until told to stop.
 pub fn run(setup: Setup, announce: Announce, echo: bool) -> Result<(), String> {
     let paths = setup.options.paths.clone();
-    let passed = activation::take(&paths.xend_socket())?;
+    let passed = activation::take(&[paths.xend_socket()], "xend.socket")?;
+    let passed = match passed.and_then(|mut listeners| listeners.pop()) {
+        Some(listener) => {
+            listener.set_nonblocking(false).map_err(|e| e.to_string())?;
+            Some(listener)
+        }
+        None => None,
+    };
     let activated = passed.is_some();
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     raise_descriptor_limit();
@@ -106,7 +113,7 @@ pub fn run(setup: Setup, announce: Announce, echo: bool) -> Result<(), String> {
         }
     }
     if announce == Announce::ServiceManager {
-        systemd::ready();
+        tell_systemd(noxen_systemd::ready);
     }
     info!("xend listens on {}", paths.xend_socket().display());
     spawn("accept", {
@@ -125,7 +132,7 @@ pub fn run(setup: Setup, announce: Announce, echo: bool) -> Result<(), String> {
     wait_for_stop(signals, &config, echo, &node);
     managed::at_stop(&node);
     if announce == Announce::ServiceManager {
-        systemd::stopping();
+        tell_systemd(noxen_systemd::stopping);
     }
     // From here on nobody new gets in; a later xend makes its own socket. systemd's stays: who connects to it waits for
     // the next xend.
@@ -145,6 +152,12 @@ pub fn run(setup: Setup, announce: Announce, echo: bool) -> Result<(), String> {
     info!("xend ends; its domains run on");
     drop(lock);
     Ok(())
+}
+
+fn tell_systemd(news: fn() -> io::Result<()>) {
+    if let Err(e) = news() {
+        warning!("systemd could not be told: {e}");
+    }
 }
 
 enum Failure {

@@ -42,13 +42,13 @@ pub mod registry;
 pub mod requests;
 pub mod resources;
 pub mod restore;
+pub mod scope;
 pub mod server;
 pub mod servers;
 pub mod settings;
 pub mod share;
 pub mod store;
 pub mod store_nodes;
-pub mod systemd;
 pub mod teardown;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -7,7 +7,7 @@
 #![allow(unsafe_code)] // Code between fork and exec (pre_exec) is unsafe by nature.
 
 use crate::pinning;
-use crate::systemd::PRIVATE_VARIABLES;
+use noxen_systemd::PRIVATE_VARIABLES;
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::process::{pidfd_open, pidfd_send_signal, Pid, PidfdFlags, Signal};
 use rustix::thread::CpuSet;

@@ -5,8 +5,8 @@
 //!        \--connection lost--> connect (start xenstored) -> once more: every op may be done twice
 //! ```
 
-use crate::systemd::PRIVATE_VARIABLES;
 use crate::{info, warning};
+use noxen_systemd::PRIVATE_VARIABLES;
 use noxen_xenstore::client::{Client, ClientError, Nodes};
 use noxen_xenstore::{locations, DomId, Errno, Perms};
 use std::io;

@@ -1,4 +1,4 @@
-//! The three listening sockets.
+//! The three listening sockets: our own, or systemd's.
 
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
@@ -6,6 +6,7 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use noxen_systemd::activation;
 use noxen_xenstore::locations;
 use rustix::fs::Mode;
 
@@ -20,17 +21,21 @@ pub enum Door {
     Domains,
 }
 
-/// A listening socket; its file goes when it is dropped.
+/// A listening socket; its file goes when it is dropped, unless it is
+/// systemd's.
 #[derive(Debug)]
 pub struct Listener {
     pub door: Door,
     pub socket: UnixListener,
-    path: PathBuf,
+    /// `None`: systemd's.
+    path: Option<PathBuf>,
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
+        if let Some(path) = &self.path {
+            let _ = std::fs::remove_file(path);
+        }
     }
 }
 
@@ -39,8 +44,11 @@ impl Drop for Listener {
 pub fn inherited(
     mut next: impl FnMut() -> anyhow::Result<OwnedFd>,
 ) -> anyhow::Result<Vec<Listener>> {
+    // The process is the same, so what systemd gave it is known as before.
+    let ours = !activation::happened();
     let all = doors().into_iter().map(|(door, path, _)| {
         let socket = next()?.into();
+        let path = ours.then_some(path);
         Ok(Listener { door, socket, path })
     });
     all.collect()
@@ -54,6 +62,27 @@ fn doors() -> [(Door, PathBuf, u32); 3] {
         (Door::ReadOnly, locations::socket_read_only(), 0o660),
         (Door::Tools, locations::socket(), 0o600),
     ]
+}
+
+/// The three that systemd has bound, if it has started us for them.
+pub fn passed() -> anyhow::Result<Option<Vec<Listener>>> {
+    let paths = doors().map(|(_, path, _)| path);
+    let passed = activation::take(&paths, "xenstored.socket").map_err(anyhow::Error::msg)?;
+    let Some(sockets) = passed else {
+        return Ok(None);
+    };
+    let mut all = Vec::new();
+    for (socket, (door, path, mode)) in sockets.into_iter().zip(doors()) {
+        // A socket unit has one mode for all of its sockets.
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode))?;
+        socket.set_nonblocking(true)?;
+        all.push(Listener {
+            door,
+            socket,
+            path: None,
+        });
+    }
+    Ok(Some(all))
 }
 
 /// Binds all three. The caller holds the pid file's lock, so a socket file
@@ -77,6 +106,7 @@ fn bind(door: Door, path: PathBuf, mode: u32) -> anyhow::Result<Listener> {
     let socket = socket.with_context(|| format!("cannot listen on {}", path.display()))?;
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode))?;
     socket.set_nonblocking(true)?;
+    let path = Some(path);
     Ok(Listener { door, socket, path })
 }
 

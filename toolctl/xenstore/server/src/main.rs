@@ -6,7 +6,7 @@
 //!   /var/run/xenstored/socket_ro  the same, reading only       > event_loop -> Server
 //!   /var/run/xenstored/domains    noxen-vmm in a guest's name /       |
 //!                                                             output per connection
-//!   start:  options -> lock pid file -> bind -> ready -> loop -> SIGTERM -> clean up
+//!   start:  options -> sockets of systemd? -> lock pid file -> bind -> ready -> loop -> SIGTERM -> clean up
 //! ```
 //!
 //! One thread does everything; a turn of the loop gives every connection a
@@ -52,7 +52,10 @@ fn main() -> ExitCode {
         }
         Wish::CheckTakeOver => handover::check(),
         Wish::Run(options) if options.take_over => succeed(&options),
-        Wish::Run(options) if options.foreground => serve(&options),
+        // What systemd has passed is this very process's.
+        Wish::Run(options) if options.foreground || noxen_systemd::activation::happened() => {
+            serve(&options)
+        }
         Wish::Run(options) => process::start_in_background(&options),
     };
     match done {
@@ -65,14 +68,21 @@ fn main() -> ExitCode {
 }
 
 fn serve(options: &Options) -> anyhow::Result<()> {
+    // First of all: what systemd has passed is known by descriptors' numbers.
+    let passed = listeners::passed()?;
     let pid_file = process::PidFile::take(&options.pid_file)?;
     process::raise_descriptor_limit();
     let log = log::Log::open(options)?;
     let signals = signals::Signals::catch().context("cannot catch signals")?;
-    let listeners = listeners::bind_all().context("cannot open the store's sockets")?;
+    let listeners = match passed {
+        Some(listeners) => listeners,
+        None => listeners::bind_all().context("cannot open the store's sockets")?,
+    };
     let mut daemon = event_loop::Daemon::new(pid_file, signals, listeners, log, options)?;
     if options.announce {
         process::announce_ready()?;
+    } else {
+        noxen_systemd::ready().context("systemd cannot be told that the store serves")?;
     }
     daemon.run()
 }

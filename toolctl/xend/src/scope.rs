@@ -35,10 +35,8 @@ impl Scopes {
             Some(run) if run.is_empty() => return None,
             Some(run) => PathBuf::from(run),
             None if paths.root() != Path::new("/") => return None,
-            None => match sd_notify::booted() {
-                Ok(true) => PathBuf::from("systemd-run"),
-                _ => return None,
-            },
+            None if noxen_systemd::booted() => PathBuf::from("systemd-run"),
+            None => return None,
         };
         Some(Scopes { run })
     }
