@@ -194,6 +194,13 @@ impl Node {
         sockets.into_iter().find(|path| path.exists())
     }
 
+    /// Every file of this node, its daemons' own ones among them.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let mut files = files_below(&self.root);
+        files.sort();
+        files
+    }
+
     /// A domain's own log.
     pub fn domain_log(&self, domain: &str) -> String {
         let path = self.root.join(format!("var/log/xen/domains/{domain}.log"));

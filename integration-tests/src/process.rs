@@ -81,6 +81,12 @@ pub fn open_files(pid: u32) -> usize {
         .map_or(0, Iterator::count)
 }
 
+/// How many threads a process has.
+pub fn threads(pid: u32) -> usize {
+    std::fs::read_dir(Path::new("/proc").join(pid.to_string()).join("task"))
+        .map_or(0, Iterator::count)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

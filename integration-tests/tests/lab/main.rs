@@ -9,6 +9,7 @@ mod exits;
 mod formats;
 mod host;
 mod kernels;
+mod leaks;
 mod lifecycle;
 mod network;
 mod resources;

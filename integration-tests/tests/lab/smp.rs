@@ -63,6 +63,25 @@ fn four_vcpus_are_seen_and_survive_a_storm_on_all_of_them() {
     assert_eq!(said.status, 0, "{said:?}");
 }
 
+/// The most that a domain may have: every one is woken, set up and counted by the guest's own kernel.
+#[test]
+fn thirty_two_vcpus_are_all_brought_up() {
+    in_lab();
+    let node = Node::new().unwrap();
+    let mut domain = Domain::debian("wide", Flavour::Cloud).unwrap().vcpus(32);
+    domain.extra.push_str(" noxen.quietinit");
+    let domain = domain.running("grep -c ^processor /proc/cpuinfo");
+    let mut console = node.create_on_console(&domain).unwrap();
+    console
+        .expect("smp: Brought up 1 node, 32 CPUs", LIMIT)
+        .unwrap();
+    let listed = node.toolctl(&["vcpu-list", "wide"]).ok();
+    assert_eq!(listed.lines().count(), 1 + 32, "{listed}");
+    console.expect("NOXEN-CMD begin\r\n32\r\n", LIMIT).unwrap();
+    console.expect("NOXEN-CMD end status=0", LIMIT).unwrap();
+    node.wait_gone("wide", LIMIT);
+}
+
 #[test]
 fn thousand_pauses_do_no_harm_to_a_busy_guest() {
     in_lab();

@@ -7,7 +7,7 @@ use noxen_integration_tests::node::{said, Node};
 use std::process::Command;
 
 /// A command of package xenstore-utils, against the node's socket.
-fn xenstore(node: &Node, args: &[&str]) -> String {
+pub fn xenstore(node: &Node, args: &[&str]) -> String {
     let mut command = Command::new(args[0]);
     command.args(&args[1..]).env(
         "XENSTORED_PATH",
