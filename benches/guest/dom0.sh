@@ -17,6 +17,18 @@ xenstored --pid-file /run/xenstored.pid
 xen-init-dom0
 xenconsoled --pid-file=/run/xenconsoled.pid
 xl dmesg
+# What toolctl/tests/pages/xl-list.txt is a recording of.
+cat > /etc/xen/listed.cfg <<END
+name = "listed"
+kernel = "/guest/vmlinux"
+memory = 192
+vcpus = 3
+END
+xl create -p /etc/xen/listed.cfg
+echo "XEN-LIST"
+xl list
+echo "XEN-LIST-END"
+xl destroy listed
 read -r sizes < /guest/vcpus
 read -r rows < /guest/rows
 for vcpus in $sizes; do

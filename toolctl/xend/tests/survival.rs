@@ -22,6 +22,12 @@ fn xend_start_stop_status_have_their_exit_codes() {
     assert_eq!(code(&["stop"]), 0);
     assert_eq!(code(&["restart"]), 0);
     assert_eq!(code(&["status"]), 0);
+    // A second daemon does not come to be, and the first one keeps its lock.
+    let second = lab.xend(&["start", "--foreground"]);
+    assert_eq!(second.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(said.contains("another xend is running"), "{said}");
+    assert_eq!(code(&["status"]), 0);
     let none = lab.xend(&[]);
     assert_eq!(none.status.code(), Some(1));
     assert_eq!(none.stdout, b"usage: xend {start|stop|reload|restart}\n");

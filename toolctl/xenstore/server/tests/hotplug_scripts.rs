@@ -21,17 +21,7 @@ fn our_scripts() -> PathBuf {
 
 /// Debian's, from package xen-utils-common, which is not installed.
 fn debian_scripts() -> PathBuf {
-    let assets = std::env::var_os("NOXEN_ASSETS").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../target/assets"),
-        PathBuf::from,
-    );
-    let dir = assets.join("xen-scripts");
-    assert!(
-        dir.exists(),
-        "{} is missing: run `cargo xtask assets`",
-        dir.display()
-    );
-    dir
+    daemon::asset("xen-scripts")
 }
 
 /// A namespace with a store.

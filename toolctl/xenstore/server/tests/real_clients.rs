@@ -201,3 +201,61 @@ print("done")
         "{errors}"
     );
 }
+
+/// In a /run of its own, so that the host's is left alone: daemon and clients
+/// are told nothing of where the other one is.
+#[test]
+fn clients_find_the_store_at_its_default_path() {
+    let root = tempfile::tempdir().unwrap();
+    let script = r#"set -e
+        mount -t tmpfs none /run
+        "$STORE" --output-pid --log-file "$LOG" >/dev/null
+        test -S /var/run/xenstored/socket
+        xenstore-write /default/path found
+        xenstore-read /default/path
+        /usr/bin/python3 -c 'import pyxs
+with pyxs.Client() as c: print(c.read(b"/default/path").decode())'
+        kill "$(cat /run/xenstore.pid)""#;
+    let output = std::process::Command::new("unshare")
+        .args(["--mount", "--", "sh", "-c", script])
+        .env("STORE", env!("CARGO_BIN_EXE_xenstored"))
+        .env("LOG", root.path().join("log"))
+        .env_remove("NOXEN_ROOT")
+        .env_remove("XENSTORED_PATH")
+        .env_remove("XENSTORED_RUNDIR")
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success() && output.stdout == b"found\nfound\n",
+        "as root, with python3-pyxs: {output:?}"
+    );
+}
+
+/// Xen's own xenstore-control; what is in /usr/bin only starts it where Xen
+/// runs.
+#[test]
+fn xenstore_control_changes_a_limit_and_exchanges_the_program() {
+    let d = Daemon::start();
+    let tree = daemon::asset("pygrub/usr/lib");
+    let control = |args: &[&str]| {
+        let output = std::process::Command::new(tree.join("xen-4.17/bin/xenstore-control"))
+            .args(args)
+            .env("XENSTORED_PATH", d.socket())
+            .env("LD_LIBRARY_PATH", tree.join("x86_64-linux-gnu"))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{args:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(control(&["quota"]).contains("nodes"));
+    control(&["quota", "set", "nodes", "77"]);
+    let nodes = || {
+        let quota = control(&["quota"]);
+        let line = quota.lines().find(|l| l.trim_start().starts_with("nodes"));
+        line.unwrap().to_owned()
+    };
+    assert!(nodes().contains("77"), "{}", nodes());
+    control(&["live-update", env!("CARGO_BIN_EXE_xenstored")]);
+    assert!(d.log().contains("took over"), "{}", d.log());
+    assert!(nodes().contains("77"), "{}", nodes());
+}

@@ -13,6 +13,21 @@ use noxen_xenstore::client::Client;
 /// How long anything may take before the test gives up.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
+/// A file or directory of Debian's that `cargo xtask assets` has fetched.
+pub fn asset(name: &str) -> PathBuf {
+    let assets = std::env::var_os("NOXEN_ASSETS").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../target/assets"),
+        PathBuf::from,
+    );
+    let path = assets.join(name);
+    let shown = path.display();
+    assert!(
+        path.exists(),
+        "{shown} is missing: run `cargo xtask assets`"
+    );
+    path
+}
+
 /// A running daemon, stopped when dropped.
 pub struct Daemon {
     root: tempfile::TempDir,
