@@ -1,0 +1,161 @@
+//! `docs/json.md` and what `--json` prints are the same.
+//!
+//! ```text
+//!   ## COMMAND, | `member` | kind |  --> wanted: member -> kind
+//!   toolctl COMMAND --json           --> found:  member -> kind      every one of either is in the other
+//! ```
+
+mod common;
+
+use common::*;
+use noxen_xend_api::{Answer, DeviceConfig, DeviceInfo, Disk, Request, Response, Sedf, Share};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+
+const PAGE: &str = include_str!("../../docs/json.md");
+
+/// Kinds by member.
+type Members = BTreeMap<String, String>;
+
+/// The page: commands and their members.
+fn wanted() -> BTreeMap<String, Members> {
+    let mut all = BTreeMap::new();
+    for part in PAGE.split("\n## ").skip(1) {
+        let command = part.lines().next().unwrap().to_owned();
+        let mut members = Members::new();
+        for row in part.lines().filter(|line| line.starts_with("| `")) {
+            let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+            for name in cells[1].split(", ") {
+                members.insert(name.trim_matches('`').to_owned(), cells[2].to_owned());
+            }
+        }
+        all.insert(command, members);
+    }
+    all
+}
+
+fn flatten(
+    value: &Value,
+    path: &str,
+    objects: &BTreeSet<&str>,
+    into: &mut BTreeMap<String, BTreeSet<&'static str>>,
+) {
+    let kind = match value {
+        Value::Array(list) => {
+            for each in list {
+                flatten(each, &format!("{path}[]"), objects, into);
+            }
+            return;
+        }
+        Value::Object(members) if !objects.contains(path) => {
+            for (name, each) in members {
+                let dot = if path.is_empty() { "" } else { "." };
+                flatten(each, &format!("{path}{dot}{name}"), objects, into);
+            }
+            return;
+        }
+        Value::Object(_) => "object",
+        Value::Null => "null",
+        Value::Bool(_) => "truth",
+        Value::Number(_) => "number",
+        Value::String(_) => "text",
+    };
+    into.entry(path.to_owned()).or_default().insert(kind);
+}
+
+fn a_host(request: &Request) -> Answer {
+    match request {
+        Request::List { .. } => {
+            let mut dormant = domain("dormant", 0);
+            dormant.domid = None;
+            dormant.pid = None;
+            dormant.console_tty = Some("/dev/pts/1".into());
+            dormant.shutdown_reason = Some("poweroff".into());
+            domains(vec![domain("tenant03", 3), dormant])
+        }
+        Request::Domain { .. } => one(domain("tenant03", 3)),
+        Request::VcpuList { .. } => vcpus(),
+        Request::Info => node(),
+        Request::Shares { .. } => Answer::Ok(Response::Shares {
+            domains: vec![Share {
+                name: "tenant03".into(),
+                domid: Some(3),
+                weight: 256,
+                cap: 0,
+                sedf: Sedf::default(),
+            }],
+        }),
+        Request::Devices { .. } => Answer::Ok(Response::Devices {
+            devices: vec![DeviceInfo {
+                devid: 51713,
+                class: "vbd".into(),
+                config: DeviceConfig::Disk(Disk::parse("phy:vg0/t3,xvda1,w").unwrap()),
+                backend: "/local/domain/0/backend/vbd/3/51713".into(),
+                nodes: [("state".to_owned(), "4".to_owned())].into(),
+                state: Some("connected".into()),
+                reason: None,
+            }],
+        }),
+        _ => generic("nothing of this kind is to be asked"),
+    }
+}
+
+#[test]
+fn every_listing_prints_the_members_of_the_page_and_no_others() {
+    let root = Root::new();
+    serve(&root, a_host);
+    for (command, members) in wanted() {
+        let objects = members.iter().filter(|(_, kind)| *kind == "object");
+        let objects = objects.map(|(name, _)| name.as_str()).collect();
+        let mut words = vec![command.as_str(), "--json"];
+        if command == "block-list" || command == "vtpm-list" {
+            words.push("tenant03");
+        }
+        let ran = root.run(&words);
+        assert_eq!(ran.status, Some(0), "{command}: {ran:?}");
+        let value: Value = serde_json::from_str(&ran.out).unwrap();
+        let mut found = BTreeMap::new();
+        flatten(&value, "", &objects, &mut found);
+        for (name, kinds) in &found {
+            let kind = members
+                .get(name)
+                .unwrap_or_else(|| panic!("{command} prints {name}, which docs/json.md has not"));
+            for found in kinds {
+                let fits = kind.trim_end_matches('?') == *found
+                    || (*found == "null" && kind.ends_with('?'));
+                assert!(
+                    fits,
+                    "{command}: {name} is {found}, and {kind} in docs/json.md"
+                );
+            }
+        }
+        let found: BTreeSet<&String> = found.keys().collect();
+        let missing: Vec<&String> = members
+            .keys()
+            .filter(|name| !found.contains(name))
+            .collect();
+        assert!(
+            missing.is_empty(),
+            "{command} does not print {missing:?} of docs/json.md"
+        );
+    }
+}
+
+#[test]
+fn every_command_with_the_option_is_on_the_page() {
+    let root = Root::new();
+    let page = root.run(&["gen", "compatibility"]).out;
+    let (commands, _) = page.split_once("| Old name |").unwrap();
+    let mut with_option = 0;
+    for row in commands.lines().filter(|row| row.starts_with("| `")) {
+        let name = row.trim_start_matches("| `").split('`').next().unwrap();
+        let help = root.run(&["help", name]).out;
+        // `create` and `new` have it for --dryrun.
+        if help.contains("--json") && !matches!(name, "create" | "new") {
+            with_option += 1;
+            let heading = PAGE.contains(&format!("\n## {name}\n"));
+            assert!(heading || PAGE.contains(&format!("`{name}")), "{name}");
+        }
+    }
+    assert!(with_option > 12, "{with_option}");
+}
