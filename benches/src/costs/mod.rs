@@ -39,9 +39,12 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    /// The kernel command line's end that makes the guest run just these.
-    fn command(&self) -> String {
-        let mut command = "noxen.cmd=costs ask".to_owned();
+    /// The kernel command line's end that makes the guest run just these; with `ask` it waits for a line at each stop.
+    fn command(&self, ask: bool) -> String {
+        let mut command = "noxen.cmd=costs".to_owned();
+        if ask {
+            command.push_str(" ask");
+        }
         if !self.rows.is_empty() {
             command.push_str(&format!(" {NOTHING} {}", self.rows.join(" ")));
         }
@@ -85,15 +88,18 @@ pub fn run(initramfs: &Path, xen: Option<&Path>, wanted: &Wanted) -> Result<()> 
     let mut missing = Vec::new();
     for name in &wanted.guests {
         let (contender, vcpus) = guest_named(name)?;
+        // A microvm of two vCPUs prints but does not hear its serial port in the lab, so nobody stops it, and its
+        // counters cannot be told apart by workload.
+        let ask = contender == table::NOXEN || vcpus == 1;
         let guest = Guest {
             memory: MEMORY_MIB,
             vcpus,
             initramfs: initramfs.to_owned(),
-            cmdline: format!("quiet noxen.quietinit {}", wanted.command()),
+            cmdline: format!("quiet noxen.quietinit {}", wanted.command(ask)),
         };
         let measured = match contender {
-            table::NOXEN => column(contender, &NoxenVmm::new(&guest)?, vcpus, wanted),
-            _ => column(contender, &Qemu::microvm_pvh(&guest)?, vcpus, wanted),
+            table::NOXEN => column(contender, &NoxenVmm::new(&guest)?, vcpus, wanted, ask),
+            _ => column(contender, &Qemu::microvm_pvh(&guest)?, vcpus, wanted, ask),
         };
         match measured {
             Ok(measured) => table.take_in(measured),
@@ -121,9 +127,15 @@ fn guest_named(name: &str) -> Result<(&'static str, u32)> {
     }
 }
 
-fn column(name: &str, contender: &dyn Contender, vcpus: u32, wanted: &Wanted) -> Result<Column> {
+fn column(
+    name: &str,
+    contender: &dyn Contender,
+    vcpus: u32,
+    wanted: &Wanted,
+    ask: bool,
+) -> Result<Column> {
     let mut console = Console::spawn(&contender.command()?)?;
-    let stops = attend(contender, &mut console).or_else(|error| {
+    let stops = attend(contender, &mut console, ask).or_else(|error| {
         // What it last said tells more than that it stopped.
         let log = report::out_file(&format!("costs-{name}-{vcpus}.log"))?;
         std::fs::write(&log, console.transcript())?;
@@ -158,8 +170,13 @@ fn column(name: &str, contender: &dyn Contender, vcpus: u32, wanted: &Wanted) ->
 }
 
 /// Follows the guest from stop to stop; the counters at each.
-fn attend(contender: &dyn Contender, console: &mut Console) -> Result<Vec<Counts>> {
+fn attend(contender: &dyn Contender, console: &mut Console, ask: bool) -> Result<Vec<Counts>> {
     let mut stops = Vec::new();
+    if !ask {
+        console.expect("COSTS-DONE", LIMIT)?;
+        console.expect("\n", LIMIT)?;
+        return Ok(stops);
+    }
     loop {
         console.expect("COSTS-AT ", LIMIT)?;
         let at = console.expect("\n", LIMIT)?;
@@ -196,8 +213,11 @@ mod tests {
             rows: vec!["pipe".into(), "build".into()],
             ..Wanted::default()
         };
-        assert_eq!(wanted.command(), "noxen.cmd=costs ask nothing pipe build");
-        assert_eq!(Wanted::default().command(), "noxen.cmd=costs ask");
+        assert_eq!(
+            wanted.command(true),
+            "noxen.cmd=costs ask nothing pipe build"
+        );
+        assert_eq!(Wanted::default().command(false), "noxen.cmd=costs");
         let costs = lines::of_guest("COSTS pipe 1 5\nCOSTS-DONE\n").unwrap();
         let error = wanted.check(&costs).unwrap_err().to_string();
         assert!(error.contains("build"), "{error}");
