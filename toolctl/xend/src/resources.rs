@@ -104,9 +104,7 @@ pub fn open_log(options: &Options, name: &str) -> Result<File, Fault> {
     };
     atomic::make_directory(&options.paths.domain_log_dir(), 0o750).map_err(fault)?;
     if std::fs::metadata(&path).is_ok_and(|m| m.len() > LOG_LIMIT) {
-        let mut aside = path.clone().into_os_string();
-        aside.push(".1");
-        std::fs::rename(&path, aside).map_err(fault)?;
+        set_aside(&path).map_err(fault)?;
     }
     File::options()
         .append(true)
@@ -114,6 +112,24 @@ pub fn open_log(options: &Options, name: &str) -> Result<File, Fault> {
         .mode(0o640)
         .open(&path)
         .map_err(fault)
+}
+
+/// The log goes on under the name that the domain has now; one of an earlier domain of that name is set aside.
+pub fn move_log(options: &Options, from: &str, to: &str) -> io::Result<()> {
+    let (from, to) = (log_path(options, from), log_path(options, to));
+    if from == to || !from.exists() {
+        return Ok(());
+    }
+    if to.exists() {
+        set_aside(&to)?;
+    }
+    std::fs::rename(from, to)
+}
+
+fn set_aside(path: &Path) -> io::Result<()> {
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(".1");
+    std::fs::rename(path, aside)
 }
 
 #[cfg(test)]

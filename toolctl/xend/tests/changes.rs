@@ -150,7 +150,16 @@ fn renamed_domain_is_found_by_its_new_name_also_by_the_next_xend() {
         change(&lab, "old", to("a b")).unwrap_err(),
         "Invalid VM Name"
     );
+    std::fs::write(
+        lab.paths().domain_log_dir().join("new.log"),
+        "an earlier one's",
+    )
+    .unwrap();
     change(&lab, "old", to("new")).unwrap();
+    assert!(lab.domain_log("new").starts_with("domain 1 built of "));
+    assert_eq!(lab.domain_log("old"), "", "the log has moved");
+    let aside = lab.paths().domain_log_dir().join("new.log.1");
+    assert_eq!(std::fs::read_to_string(aside).unwrap(), "an earlier one's");
     assert_eq!(
         lab.ask(&Request::Domain {
             domain: "old".into()

@@ -3,7 +3,7 @@
 use crate::domain::Domain;
 use crate::node::{internal, Node};
 use crate::store::StoreOp;
-use crate::{info, store_nodes};
+use crate::{info, resources, store_nodes, warning};
 use noxen_xend_api::Fault;
 use std::sync::Arc;
 
@@ -22,6 +22,10 @@ pub fn rename(node: &Node, domain: &Arc<Domain>, name: &str) -> Result<(), Fault
             StoreOp::Write(format!("{}/name", record.vm_path), name.to_owned()),
         ])
         .map_err(internal)?;
+    // noxen-vmm has the file open, and goes on writing to it wherever it is.
+    if let Err(e) = resources::move_log(&node.options, &old, name) {
+        warning!("the log of domain {name} keeps the name {old}.log: {e}");
+    }
     info!("domain {old} (id={}) is now called {name}", record.domid);
     Ok(())
 }
