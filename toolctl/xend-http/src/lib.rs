@@ -11,6 +11,7 @@
 //! [`Response`] is told in the words of the interface asked.
 #![forbid(unsafe_code)]
 
+pub mod allow;
 pub mod http;
 pub mod legacy;
 pub mod listen;

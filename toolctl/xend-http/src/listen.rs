@@ -4,6 +4,7 @@
 //!   accept ──> peer allowed? ──> fewer than 64 others? ──> thread: read, handle, write, until the peer ends
 //! ```
 
+use crate::allow::Allow;
 use crate::http::read::{read, NoRequest};
 use crate::http::Response;
 use crate::slot::Slot;
@@ -47,24 +48,26 @@ impl Stream for std::net::TcpStream {
 
 /// Serves a unix socket for ever. Who may open it is a matter of the file's mode, which the caller has set.
 pub fn serve_unix(listener: &UnixListener, handler: Arc<Handler>) {
-    serve(|| listener.accept().map(|(stream, _)| stream), &handler);
+    let accept = || listener.accept().map(|(stream, _)| (stream, true));
+    serve(accept, &handler);
 }
 
-/// Serves a TCP socket for ever.
-pub fn serve_tcp(listener: &TcpListener, handler: Arc<Handler>) {
+/// Serves a TCP socket for ever, to those whom `allow` takes.
+pub fn serve_tcp(listener: &TcpListener, allow: &Allow, handler: Arc<Handler>) {
     let accept = || {
-        let (stream, _) = listener.accept()?;
+        let (stream, peer) = listener.accept()?;
         stream.set_nodelay(true)?;
-        Ok(stream)
+        Ok((stream, allow.takes(peer.ip())))
     };
     serve(accept, &handler);
 }
 
-fn serve<S: Stream>(accept: impl Fn() -> io::Result<S>, handler: &Arc<Handler>) {
+/// `accept` gives a connection, and whether its peer is one who may have it.
+fn serve<S: Stream>(accept: impl Fn() -> io::Result<(S, bool)>, handler: &Arc<Handler>) {
     let connections = Arc::new(AtomicUsize::new(0));
     loop {
-        let mut stream = match accept() {
-            Ok(stream) => stream,
+        let (mut stream, allowed) = match accept() {
+            Ok(accepted) => accepted,
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
             Err(_) => {
                 // Out of descriptors: wait for some to be closed instead of spinning.
@@ -74,6 +77,12 @@ fn serve<S: Stream>(accept: impl Fn() -> io::Result<S>, handler: &Arc<Handler>) 
         };
         let slot = Slot::take(&connections, MOST_CONNECTIONS);
         if stream.limit(IDLE, WRITE).is_err() {
+            continue;
+        }
+        if !allowed {
+            let line = "this address is not among those that are allowed here";
+            // The peer may be gone; nothing depends on its reading this.
+            let _ = Response::text(403, line).write(&mut stream, true, false);
             continue;
         }
         if !slot.is_free() {

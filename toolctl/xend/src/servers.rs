@@ -16,6 +16,7 @@ use crate::{info, requests, server, web_token};
 use noxen_xend_api::client::sibling_program;
 use noxen_xend_api::paths::Paths;
 use noxen_xend_api::{Fault, Request, Response};
+use noxen_xend_http::allow::Allow;
 use noxen_xend_http::web::{self, Access, Consoles, Site};
 use noxen_xend_http::xenapi::XenApi;
 use noxen_xend_http::{legacy, serve_tcp, serve_unix, Ask, Handler};
@@ -38,13 +39,13 @@ enum Service {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Place {
     Unix(PathBuf),
-    /// Address, empty for all, and port.
-    Tcp(String, u16),
+    /// Address, empty for all, port, and who may connect.
+    Tcp(String, u16, Allow),
 }
 
 enum Listener {
     Unix(UnixListener, PathBuf),
-    Tcp(TcpListener, String),
+    Tcp(TcpListener, String, Allow),
 }
 
 /// Sockets that are bound and not served yet.
@@ -69,7 +70,7 @@ impl Servers {
                 Place::Unix(path) => server::listen(path)
                     .map(|listener| Listener::Unix(listener, path.clone()))
                     .map_err(|e| format!("cannot listen on {}: {e}", path.display()))?,
-                Place::Tcp(address, port) => tcp(address, *port)?,
+                Place::Tcp(address, port, allow) => tcp(address, *port, allow.clone())?,
             };
             bound.push((service, listener));
         }
@@ -102,7 +103,7 @@ impl Servers {
                     files.push(path);
                     Box::new(move || serve_unix(&listener, handler))
                 }
-                Listener::Tcp(listener, place) => {
+                Listener::Tcp(listener, place, allow) => {
                     let who = match service {
                         Service::Pages => {
                             "to look at by whoever can connect, to change with the token"
@@ -110,7 +111,7 @@ impl Servers {
                         Service::Legacy | Service::XenApi => "from whoever can connect",
                     };
                     info!("{service:?} requests are served on {place}, {who}");
-                    Box::new(move || serve_tcp(&listener, handler))
+                    Box::new(move || serve_tcp(&listener, &allow, handler))
                 }
             };
             std::thread::Builder::new()
@@ -122,7 +123,7 @@ impl Servers {
     }
 }
 
-fn tcp(address: &str, port: u16) -> Result<Listener, String> {
+fn tcp(address: &str, port: u16, allow: Allow) -> Result<Listener, String> {
     let host = if address.is_empty() {
         "0.0.0.0"
     } else {
@@ -132,7 +133,7 @@ fn tcp(address: &str, port: u16) -> Result<Listener, String> {
     let failed = |e: std::io::Error| format!("cannot listen on {place}: {e}");
     let addresses: Vec<_> = (host, port).to_socket_addrs().map_err(failed)?.collect();
     let listener = TcpListener::bind(addresses.as_slice()).map_err(failed)?;
-    Ok(Listener::Tcp(listener, place))
+    Ok(Listener::Tcp(listener, place, allow))
 }
 
 fn wanted(settings: &Settings, paths: &Paths) -> Result<Vec<(Service, Place)>, String> {
@@ -158,7 +159,11 @@ fn wanted(settings: &Settings, paths: &Paths) -> Result<Vec<(Service, Place)>, S
             }
         }
         let address = settings.text("xend-tcp-xmlrpc-server-address");
-        let place = Place::Tcp(address.to_owned(), port("xend-tcp-xmlrpc-server-port")?);
+        let place = Place::Tcp(
+            address.to_owned(),
+            port("xend-tcp-xmlrpc-server-port")?,
+            Allow::default(),
+        );
         all.push((Service::Legacy, place));
     }
     if settings.bool("xend-unix-server") {
@@ -170,7 +175,10 @@ fn wanted(settings: &Settings, paths: &Paths) -> Result<Vec<(Service, Place)>, S
     }
     if settings.bool("xend-http-server") {
         let address = settings.text("xend-address").to_owned();
-        all.push((Service::Pages, Place::Tcp(address, port("xend-port")?)));
+        all.push((
+            Service::Pages,
+            Place::Tcp(address, port("xend-port")?, Allow::default()),
+        ));
     }
     for place in xen_api(settings.text("xen-api-server"), paths)? {
         all.push((Service::XenApi, place));
@@ -196,17 +204,18 @@ fn xen_api(text: &str, paths: &Paths) -> Result<Vec<Place>, String> {
             match words.as_slice() {
                 // Root alone can open it, which is more than a password would show.
                 ["unix"] | ["unix", "none" | "pam"] => Ok(Place::Unix(paths.xen_api_socket())),
-                [place, "none"] => {
+                [place, "none", hosts @ ..] if hosts.len() < 2 => {
                     let (address, port) = place.rsplit_once(':').unwrap_or(("", place));
                     let port = port.parse().map_err(|_| wrong(format!("{place} is no port")))?;
-                    Ok(Place::Tcp(address.to_owned(), port))
+                    let allow = Allow::parse(hosts.first().unwrap_or(&"")).map_err(wrong)?;
+                    Ok(Place::Tcp(address.to_owned(), port, allow))
                 }
                 [place] | [place, "pam"] => Err(wrong(format!(
                     "({place} pam) needs PAM, which is not built yet; write ({place} none) where everybody who can connect \
                      may rule the host, or remove it"
                 ))),
                 [place, _, ..] => Err(wrong(format!(
-                    "({place} ..) asks for hosts or TLS, which are not built yet, or for an authentication that is neither none nor pam"
+                    "({place} ..) asks for TLS or PAM, which are not built yet, or for an authentication that is neither none nor pam"
                 ))),
                 [] => Err(wrong("an empty entry".into())),
             }
@@ -240,7 +249,7 @@ mod tests {
             "(xend-unix-xmlrpc-server no)(xend-tcp-xmlrpc-server yes)(xend-http-server yes)(xend-address localhost)\
              (xend-port 8001)(xen-api-server ((9363 none) (127.0.0.1:9364 none)))",
         );
-        let tcp = |address: &str, port| Place::Tcp(address.into(), port);
+        let tcp = |address: &str, port| Place::Tcp(address.into(), port, Allow::default());
         assert_eq!(
             all.unwrap(),
             [
@@ -253,6 +262,16 @@ mod tests {
     }
 
     #[test]
+    fn hosts_of_an_entry_are_those_who_may_connect() {
+        let all =
+            places("(xend-unix-xmlrpc-server no)(xen-api-server ((9363 none '^localhost$')))")
+                .unwrap();
+        let allow = Allow::parse("^localhost$").unwrap();
+        let place = Place::Tcp(String::new(), 9363, allow);
+        assert_eq!(all, [(Service::XenApi, place)]);
+    }
+
+    #[test]
     fn what_would_be_less_than_asked_for_is_refused() {
         for (text, word) in [
             (
@@ -262,6 +281,10 @@ mod tests {
             ("(xen-api-server ((9363)))", "PAM"),
             ("(xen-api-server ((9363 pam)))", "PAM"),
             ("(xen-api-server ((9363 none '^a$' /k /c)))", "TLS"),
+            (
+                "(xen-api-server ((9363 none '(')))",
+                "no regular expression",
+            ),
             ("(xend-http-server yes)(xend-port 80000)", "no port"),
         ] {
             let error = places(text).unwrap_err();

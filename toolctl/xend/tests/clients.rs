@@ -332,7 +332,9 @@ fn fence_xenapi_lists_powers_on_and_powers_off_a_managed_domain() {
         .and_then(|listener| listener.local_addr())
         .unwrap()
         .port();
-    lab.settings(&format!("(xen-api-server ((127.0.0.1:{port} none)))"));
+    lab.settings(&format!(
+        "(xen-api-server ((127.0.0.1:{port} none '^localhost$')))"
+    ));
     lab.start();
     let config = Box::new(lab.config("fenced"));
     lab.ask(&Request::New { config }).unwrap();

@@ -204,3 +204,25 @@ fn curl_reads_expressions_and_browsers_pages_where_the_settings_want_them() {
     assert!(!socket.exists());
     assert!(!lab.paths().xmlrpc_socket().exists());
 }
+
+#[test]
+fn addresses_that_are_not_allowed_are_refused() {
+    let lab = Lab::new();
+    lab.stop();
+    // A port that was free a moment ago.
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .unwrap()
+        .port();
+    lab.settings(&format!(
+        "(xen-api-server ((127.0.0.1:{port} none '^192\\.0\\.2\\.')))"
+    ));
+    lab.start();
+    let out = Command::new("curl")
+        .args(["-sS", "-i", "--max-time", "60", "--noproxy", "*"])
+        .arg(format!("http://127.0.0.1:{port}/RPC2"))
+        .output()
+        .unwrap();
+    let text = said(&out);
+    assert!(text.starts_with("HTTP/1.1 403 "), "{text}");
+}
