@@ -2,6 +2,7 @@
 
 use super::failure::Failure;
 use super::front::Front;
+use super::progress::Progress;
 use noxen_xend_api::paths::Paths;
 use noxen_xend_api::{Client, ClientError, DomainInfo, Request, Response, StateFilter};
 use std::io::{self, BufWriter, Write};
@@ -14,6 +15,8 @@ pub struct Context {
     pub err: Box<dyn Write>,
     /// Whose answers are wanted, by the name that the program was called by.
     pub front: Front,
+    /// What is said on a terminal while xend takes long to answer; None for nothing.
+    pub waiting: Option<String>,
     /// Where things are on this host.
     pub paths: Paths,
     client: Option<Client>,
@@ -26,6 +29,7 @@ impl Context {
             out: Box::new(BufWriter::new(io::stdout())),
             err: Box::new(io::stderr()),
             front,
+            waiting: Some("Waiting for xend".to_owned()),
             paths: Paths::from_env(),
             client: None,
         }
@@ -46,11 +50,20 @@ impl Context {
 
     /// Asks xend, which is started when it does not run.
     pub fn ask(&mut self, request: &Request) -> Result<Response, Failure> {
+        let _progress = Progress::start(self.waiting.clone());
         let client = match self.client.take() {
             Some(client) => client,
             None => Client::connect_or_start(&self.paths)?,
         };
         Ok(self.client.insert(client).ask(request)?)
+    }
+
+    /// Does `work`, saying `text` while xend takes long.
+    pub fn saying<T>(&mut self, text: Option<String>, work: impl FnOnce(&mut Context) -> T) -> T {
+        let before = std::mem::replace(&mut self.waiting, text);
+        let done = work(self);
+        self.waiting = before;
+        done
     }
 
     /// Asks for something that is only done.

@@ -10,6 +10,7 @@ pub mod context;
 pub mod failure;
 pub mod front;
 pub mod getopt;
+pub mod progress;
 pub mod registry;
 pub mod usage;
 pub mod wrap;

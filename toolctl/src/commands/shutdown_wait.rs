@@ -9,6 +9,7 @@
 
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
+use crate::cli::progress::Progress;
 use noxen_xend_api::{DomainInfo, StateFilter};
 use std::time::Duration;
 
@@ -42,8 +43,11 @@ pub(super) fn wait(
         .into_iter()
         .map(|before| Awaited { before, missing: 0 })
         .collect();
+    // One line for the whole wait, not one for each look; it makes way for what happens.
+    let begin = |left: usize| Progress::start(Some(format!("Waiting for domains: {left}")));
+    let mut progress = begin(awaited.len());
     loop {
-        let now = context.domains(&[], StateFilter::All)?;
+        let now = context.saying(None, |context| context.domains(&[], StateFilter::All))?;
         let mut lines = Vec::new();
         awaited.retain_mut(|one| match look(one, &now, what) {
             Some(line) => {
@@ -52,16 +56,21 @@ pub(super) fn wait(
             }
             None => true,
         });
-        for line in lines {
-            context.line(line)?;
+        if !lines.is_empty() {
+            drop(progress);
+            for line in lines {
+                context.line(line)?;
+            }
+            // What has happened so far is seen at once.
+            context.out.flush()?;
+            progress = begin(awaited.len());
         }
         if awaited.is_empty() {
             break;
         }
-        // What has happened so far is seen at once.
-        context.out.flush()?;
         std::thread::sleep(INTERVAL);
     }
+    drop(progress);
     context.line(match what {
         What::Terminated => "All domains terminated",
         What::Rebooted => "All domains rebooted",

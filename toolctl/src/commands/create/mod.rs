@@ -10,7 +10,6 @@
 //! The console is opened while the domain is still paused, so that its first line is seen.
 
 pub(crate) mod help;
-mod progress;
 pub(crate) mod source;
 
 use super::console;
@@ -20,7 +19,6 @@ use crate::cli::failure::Failure;
 use crate::cli::front::{self, Front};
 use crate::cli::getopt::Parsed;
 use noxen_xend_api::{DomainConfig, DomainInfo, Request, Response};
-use progress::Progress;
 
 /// What `create` and `new` take.
 #[rustfmt::skip]
@@ -107,11 +105,11 @@ pub(super) fn dry_run(
 
 fn create(context: &mut Context, parsed: &Parsed, config: DomainConfig) -> Result<i32, Failure> {
     let quiet = parsed.has("quiet");
-    let progress = Progress::start(quiet, format!("Building domain {}", config.name));
-    let built = context.ask(&Request::Create {
+    let text = format!("Building domain {}", config.name);
+    let request = Request::Create {
         config: Box::new(config),
-    });
-    drop(progress);
+    };
+    let built = context.saying((!quiet).then_some(text), |context| context.ask(&request));
     let domain = match built? {
         Response::Domain { domain } => *domain,
         other => return Err(unexpected(other)),
@@ -145,13 +143,9 @@ pub(super) fn start(
     let request = Request::WaitForDevices {
         domain: address(domain),
     };
-    let progress = Progress::start(
-        parsed.has("quiet"),
-        format!("Waiting for devices of {}", domain.name),
-    );
-    let connected = context.ask_ok(&request);
-    drop(progress);
-    connected?;
+    let text = format!("Waiting for devices of {}", domain.name);
+    let text = (!parsed.has("quiet")).then_some(text);
+    context.saying(text, |context| context.ask_ok(&request))?;
     let console = match parsed.has("console_autoconnect") {
         true => Some(console::find(context, &address(domain), &domain.name)?),
         false => None,

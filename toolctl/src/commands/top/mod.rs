@@ -70,7 +70,9 @@ fn run(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
             "'xm top' needs a terminal; for a script use xm top --batch -i N",
         ));
     }
-    screen::run(context, view, delay, iterations)
+    context.saying(None, |context| {
+        screen::run(context, view, delay, iterations)
+    })
 }
 
 fn delay(text: &str) -> Option<Duration> {

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Shows what is going on until it is dropped.
-pub(super) struct Progress {
+pub struct Progress {
     worker: Option<(Sender<()>, JoinHandle<()>)>,
 }
 
@@ -15,11 +15,11 @@ const QUIET_TIME: Duration = Duration::from_secs(1);
 const TICK: Duration = Duration::from_millis(200);
 
 impl Progress {
-    /// Begins; `quiet` for nothing at all.
-    pub(super) fn start(quiet: bool, text: String) -> Progress {
-        if quiet || !io::stderr().is_terminal() {
+    /// Begins to say `text`; None for nothing at all.
+    pub fn start(text: Option<String>) -> Progress {
+        let Some(text) = text.filter(|_| io::stderr().is_terminal()) else {
             return Progress { worker: None };
-        }
+        };
         let (stop, stopped) = mpsc::channel();
         let worker = std::thread::spawn(move || {
             let begin = Instant::now();
