@@ -6,10 +6,12 @@ use noxen_integration_tests::guest::Domain;
 use noxen_integration_tests::node::Node;
 use std::path::Path;
 use std::process::Command;
+use std::time::Instant;
 
-/// Above what was measured by what two runs differ: of these about 1030 are the host's own ticks (docs/performance.md). The
-/// goal is 3000; whoever takes some away lowers this number.
+/// Above what was measured by what two runs differ (docs/performance.md has them by kind): all exits, and those that are left without
+/// the host's own ticks. The goal is 3000 for all; whoever takes some away lowers these numbers.
 const MEASURED: u64 = 7200;
+const MEASURED_OF_GUEST: u64 = 6200;
 
 /// KVM's own counts for a process's VM: all exits, and those that an interrupt of the host made
 /// (Linux, Documentation/virt/kvm/api.rst, statistics; debugfs).
@@ -50,16 +52,24 @@ fn boot_with_two_vcpus_takes_no_more_exits_than_measured() {
     node.toolctl(&["create", "-p", &config]).ok();
     let mut console = node.console("exits").unwrap();
     let vmm = node.only_vmm().pid;
-    let before = exits(vmm);
+    let (before, start) = (exits(vmm), Instant::now());
     node.toolctl(&["unpause", "exits"]).ok();
     console.expect("login: ", LIMIT).unwrap();
-    let after = exits(vmm);
+    let (after, took) = (exits(vmm), start.elapsed());
     let all = after.0 - before.0;
-    let ticks = after.1 - before.1;
-    println!("exits from kernel entry to login: {all}, of these interrupts of the host: {ticks}");
-    assert!(
-        all < MEASURED,
-        "{all} exits, of these interrupts of the host: {ticks}"
+    let interrupts = after.1 - before.1;
+    // A processor that is busy all the time has one of its own per period of the coarse clocks; where a vCPU was not in its guest
+    // then, that was no exit.
+    let tick = rustix::time::clock_getres(rustix::time::ClockId::MonotonicCoarse).tv_nsec as u128;
+    let own = interrupts.min((took.as_nanos() / tick) as u64);
+    let text = format!(
+        "exits from kernel entry to login: {all}, of these interrupts of the host: {interrupts}, of these its own ticks, at most: {own}; \
+         without those: {}; it took {} ms",
+        all - own,
+        took.as_millis()
     );
+    println!("{text}");
+    assert!(all < MEASURED, "{text}");
+    assert!(all - own < MEASURED_OF_GUEST, "{text}");
     node.toolctl(&["destroy", "exits"]).ok();
 }

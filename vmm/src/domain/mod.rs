@@ -6,11 +6,12 @@
 //!   pv.rs      builds a PV domain from a config  machine.rs the running domain
 //!   calls.rs   synchronous calls of the monitor  runner.rs  a vCPU's thread
 //!   handover.rs  what the monitor is given       kernel_file.rs  the kernel's file, mapped
-//!   laps.rs    how long the parts of a start took
+//!   laps.rs    how long the parts of a start took  host_clock.rs  whether the host trusts its TSC
 //! ```
 
 pub mod calls;
 pub mod handover;
+pub mod host_clock;
 pub mod image;
 pub mod kernel_file;
 pub mod laps;

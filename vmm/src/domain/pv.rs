@@ -8,6 +8,7 @@
 
 use crate::domain::calls::Shared;
 use crate::domain::handover::{self, BuilderMemory, Facts};
+use crate::domain::host_clock::{self, ClockSources};
 use crate::domain::image::{Image, ImageError};
 use crate::domain::kernel_file;
 use crate::domain::laps::Laps;
@@ -150,6 +151,11 @@ pub fn build(
 ) -> Result<Domain, PvError> {
     let mut laps = Laps::start(Instant::now());
     check(config)?;
+    let distrust =
+        ClockSources::read().and_then(|clocks| host_clock::distrusted_tsc(&clocks, config.vcpus));
+    if let Some(text) = distrust {
+        log.line(Level::Warning, text);
+    }
     let image = Image::parse(files.monitor)?;
     let nr_pages = config.memory_mib << 8;
     let max_pages = config.maxmem_mib.max(config.memory_mib) << 8;
