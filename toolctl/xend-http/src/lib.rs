@@ -20,6 +20,7 @@ mod rpc;
 pub mod slot;
 #[cfg(test)]
 mod stand_in;
+pub mod tls;
 mod tree;
 pub mod web;
 pub mod xenapi;

@@ -8,7 +8,9 @@ use crate::allow::Allow;
 use crate::http::read::{read, NoRequest};
 use crate::http::Response;
 use crate::slot::Slot;
+use crate::tls::Tls;
 use crate::Handler;
+use rustls::{ServerConnection, StreamOwned};
 use std::io::{self, Read, Write};
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
@@ -46,24 +48,74 @@ impl Stream for std::net::TcpStream {
     }
 }
 
+/// A connection, timed.
+trait Peer: Read + Write + Send + 'static {
+    /// The next request begins with its first octet.
+    fn expect_request(&mut self);
+    /// Has something of the request come?
+    fn has_begun(&self) -> bool;
+    /// Says why it is not served, where that takes no waiting.
+    fn refuse(&mut self, response: &Response);
+}
+
+impl<S: Stream> Peer for Timed<S> {
+    fn expect_request(&mut self) {
+        self.deadline = None;
+    }
+
+    fn has_begun(&self) -> bool {
+        self.deadline.is_some()
+    }
+
+    fn refuse(&mut self, response: &Response) {
+        // The peer may be gone; nothing depends on its reading this.
+        let _ = response.write(self, true, false);
+    }
+}
+
+/// The time of a request begins with the first octet on the wire, so a slow handshake is bounded as well.
+impl<S: Stream> Peer for StreamOwned<ServerConnection, Timed<S>> {
+    fn expect_request(&mut self) {
+        self.sock.expect_request();
+    }
+
+    fn has_begun(&self) -> bool {
+        self.sock.has_begun()
+    }
+
+    /// Nothing can be said before the handshake, which is not waited for.
+    fn refuse(&mut self, _: &Response) {}
+}
+
 /// Serves a unix socket for ever. Who may open it is a matter of the file's mode, which the caller has set.
 pub fn serve_unix(listener: &UnixListener, handler: Arc<Handler>) {
-    let accept = || listener.accept().map(|(stream, _)| (stream, true));
+    let accept = || {
+        let (stream, _) = listener.accept()?;
+        Ok((Timed::new(stream)?, true))
+    };
     serve(accept, &handler);
 }
 
 /// Serves a TCP socket for ever, to those whom `allow` takes.
-pub fn serve_tcp(listener: &TcpListener, allow: &Allow, handler: Arc<Handler>) {
+pub fn serve_tcp(listener: &TcpListener, allow: &Allow, tls: Option<&Tls>, handler: Arc<Handler>) {
     let accept = || {
         let (stream, peer) = listener.accept()?;
         stream.set_nodelay(true)?;
-        Ok((stream, allow.takes(peer.ip())))
+        Ok((Timed::new(stream)?, allow.takes(peer.ip())))
+    };
+    let Some(tls) = tls else {
+        return serve(accept, &handler);
+    };
+    let accept = || {
+        let (stream, allowed) = accept()?;
+        let stream = tls.wrap(stream).map_err(io::Error::other)?;
+        Ok((stream, allowed))
     };
     serve(accept, &handler);
 }
 
 /// `accept` gives a connection, and whether its peer is one who may have it.
-fn serve<S: Stream>(accept: impl Fn() -> io::Result<(S, bool)>, handler: &Arc<Handler>) {
+fn serve<P: Peer>(accept: impl Fn() -> io::Result<(P, bool)>, handler: &Arc<Handler>) {
     let connections = Arc::new(AtomicUsize::new(0));
     loop {
         let (mut stream, allowed) = match accept() {
@@ -76,20 +128,15 @@ fn serve<S: Stream>(accept: impl Fn() -> io::Result<(S, bool)>, handler: &Arc<Ha
             }
         };
         let slot = Slot::take(&connections, MOST_CONNECTIONS);
-        if stream.limit(IDLE, WRITE).is_err() {
-            continue;
-        }
         if !allowed {
             let line = "this address is not among those that are allowed here";
-            // The peer may be gone; nothing depends on its reading this.
-            let _ = Response::text(403, line).write(&mut stream, true, false);
+            stream.refuse(&Response::text(403, line));
             continue;
         }
         if !slot.is_free() {
             let busy =
                 format!("{MOST_CONNECTIONS} connections are served already; try again later");
-            // The peer may be gone; nothing depends on its reading this.
-            let _ = Response::text(503, busy).write(&mut stream, true, false);
+            stream.refuse(&Response::text(503, busy));
             continue;
         }
         let handler = handler.clone();
@@ -108,6 +155,16 @@ fn serve<S: Stream>(accept: impl Fn() -> io::Result<(S, bool)>, handler: &Arc<Ha
 struct Timed<S> {
     stream: S,
     deadline: Option<Instant>,
+}
+
+impl<S: Stream> Timed<S> {
+    fn new(stream: S) -> io::Result<Timed<S>> {
+        stream.limit(IDLE, WRITE)?;
+        Ok(Timed {
+            stream,
+            deadline: None,
+        })
+    }
 }
 
 impl<S: Stream> Read for Timed<S> {
@@ -136,21 +193,25 @@ impl<S: Stream> Write for Timed<S> {
     }
 }
 
-fn converse<S: Stream>(stream: S, handler: &Handler) {
-    let mut timed = Timed {
-        stream,
-        deadline: None,
-    };
+/// Was the peer too slow? Of everything else that breaks a connection, such as a handshake that is none, nothing can be said on it.
+fn is_late(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock
+    )
+}
+
+fn converse<P: Peer>(mut peer: P, handler: &Handler) {
     let mut rest = Vec::new();
     loop {
-        timed.deadline = None;
-        let (response, with_body, keep) = match read(&mut timed, &mut rest) {
+        peer.expect_request();
+        let (response, with_body, keep) = match read(&mut peer, &mut rest) {
             Ok(request) => {
                 let with_body = request.method != "HEAD";
                 (handler(&request), with_body, request.keep)
             }
             Err(NoRequest::Refused(response)) => (response, true, false),
-            Err(NoRequest::Broken(_)) if timed.deadline.is_some() => (
+            Err(NoRequest::Broken(error)) if peer.has_begun() && is_late(&error) => (
                 Response::text(408, "the request was not whole within 30 s"),
                 true,
                 false,
@@ -158,7 +219,7 @@ fn converse<S: Stream>(stream: S, handler: &Handler) {
             Err(NoRequest::Ended | NoRequest::Broken(_)) => return,
         };
         // A failed write means that the peer is gone.
-        if response.write(&mut timed, with_body, keep).is_err() || !keep {
+        if response.write(&mut peer, with_body, keep).is_err() || !keep {
             return;
         }
     }
@@ -173,7 +234,7 @@ mod tests {
     fn served() -> UnixStream {
         let (ours, theirs) = UnixStream::pair().unwrap();
         std::thread::spawn(move || {
-            converse(theirs, &|request: &Request| {
+            converse(Timed::new(theirs).unwrap(), &|request: &Request| {
                 Response::text(200, request.path.clone())
             });
         });

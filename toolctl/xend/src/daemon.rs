@@ -33,7 +33,7 @@ use std::time::Duration;
 const FINISH: Duration = Duration::from_secs(130);
 
 /// Settings that are looked at when xend starts.
-const AT_START_ONLY: [&str; 14] = [
+const AT_START_ONLY: [&str; 16] = [
     "network-script",
     "vif-script",
     "device-create-timeout",
@@ -42,6 +42,8 @@ const AT_START_ONLY: [&str; 14] = [
     "xend-tcp-xmlrpc-server",
     "xend-tcp-xmlrpc-server-address",
     "xend-tcp-xmlrpc-server-port",
+    "xend-tcp-xmlrpc-server-ssl-key-file",
+    "xend-tcp-xmlrpc-server-ssl-cert-file",
     "xend-unix-server",
     "xend-unix-path",
     "xend-http-server",

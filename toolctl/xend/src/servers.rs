@@ -8,7 +8,7 @@
 //!   xend-http-server, xend-unix-server    no   the web page, and SXP over HTTP
 //! ```
 //! Unix sockets are for root. On TCP the web server lets everybody look and whoever has the token change something; the other two ask
-//! nobody who he is, as it was with xend. So nothing listens there unless it is written, and what asks for TLS or PAM, which are not built, keeps xend from starting instead of listening without.
+//! nobody who he is, as it was with xend. So nothing listens there unless it is written, and what asks for PAM, which is not built, keeps xend from starting instead of listening without.
 
 use crate::node::Node;
 use crate::settings::Settings;
@@ -17,6 +17,7 @@ use noxen_xend_api::client::sibling_program;
 use noxen_xend_api::paths::Paths;
 use noxen_xend_api::{Fault, Request, Response};
 use noxen_xend_http::allow::Allow;
+use noxen_xend_http::tls::Tls;
 use noxen_xend_http::web::{self, Access, Consoles, Site};
 use noxen_xend_http::xenapi::XenApi;
 use noxen_xend_http::{legacy, serve_tcp, serve_unix, Ask, Handler};
@@ -39,13 +40,23 @@ enum Service {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Place {
     Unix(PathBuf),
-    /// Address, empty for all, port, and who may connect.
-    Tcp(String, u16, Allow),
+    Tcp(Tcp),
+}
+
+/// A TCP port.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Tcp {
+    /// Empty for all.
+    address: String,
+    port: u16,
+    allow: Allow,
+    /// Files of key and certificate; None: no TLS.
+    tls: Option<(PathBuf, PathBuf)>,
 }
 
 enum Listener {
     Unix(UnixListener, PathBuf),
-    Tcp(TcpListener, String, Allow),
+    Tcp(TcpListener, String, Allow, Option<Tls>),
 }
 
 /// Sockets that are bound and not served yet.
@@ -70,7 +81,7 @@ impl Servers {
                 Place::Unix(path) => server::listen(path)
                     .map(|listener| Listener::Unix(listener, path.clone()))
                     .map_err(|e| format!("cannot listen on {}: {e}", path.display()))?,
-                Place::Tcp(address, port, allow) => tcp(address, *port, allow.clone())?,
+                Place::Tcp(place) => tcp(place)?,
             };
             bound.push((service, listener));
         }
@@ -103,7 +114,7 @@ impl Servers {
                     files.push(path);
                     Box::new(move || serve_unix(&listener, handler))
                 }
-                Listener::Tcp(listener, place, allow) => {
+                Listener::Tcp(listener, place, allow, tls) => {
                     let who = match service {
                         Service::Pages => {
                             "to look at by whoever can connect, to change with the token"
@@ -111,7 +122,7 @@ impl Servers {
                         Service::Legacy | Service::XenApi => "from whoever can connect",
                     };
                     info!("{service:?} requests are served on {place}, {who}");
-                    Box::new(move || serve_tcp(&listener, &allow, handler))
+                    Box::new(move || serve_tcp(&listener, &allow, tls.as_ref(), handler))
                 }
             };
             std::thread::Builder::new()
@@ -123,17 +134,21 @@ impl Servers {
     }
 }
 
-fn tcp(address: &str, port: u16, allow: Allow) -> Result<Listener, String> {
-    let host = if address.is_empty() {
-        "0.0.0.0"
-    } else {
-        address
+fn tcp(wanted: &Tcp) -> Result<Listener, String> {
+    let host = match wanted.address.as_str() {
+        "" => "0.0.0.0",
+        address => address,
+    };
+    let port = wanted.port;
+    let tls = match &wanted.tls {
+        Some((key, cert)) => Some(Tls::load(key, cert)?),
+        None => None,
     };
     let place = format!("{host}:{port}");
     let failed = |e: std::io::Error| format!("cannot listen on {place}: {e}");
     let addresses: Vec<_> = (host, port).to_socket_addrs().map_err(failed)?.collect();
     let listener = TcpListener::bind(addresses.as_slice()).map_err(failed)?;
-    Ok(Listener::Tcp(listener, place, allow))
+    Ok(Listener::Tcp(listener, place, wanted.allow.clone(), tls))
 }
 
 fn wanted(settings: &Settings, paths: &Paths) -> Result<Vec<(Service, Place)>, String> {
@@ -147,23 +162,25 @@ fn wanted(settings: &Settings, paths: &Paths) -> Result<Vec<(Service, Place)>, S
         all.push((Service::Legacy, Place::Unix(paths.xmlrpc_socket())));
     }
     if settings.bool("xend-tcp-xmlrpc-server") {
-        for key in [
-            "xend-tcp-xmlrpc-server-ssl-key-file",
-            "xend-tcp-xmlrpc-server-ssl-cert-file",
-        ] {
-            if !settings.text(key).is_empty() {
-                return Err(format!(
-                    "invalid xend config {key}: TLS is not built yet, and without it this port is not opened; \
-                     remove the key, or set xend-tcp-xmlrpc-server to no"
-                ));
+        let files = ["key", "cert"]
+            .map(|which| settings.text(&format!("xend-tcp-xmlrpc-server-ssl-{which}-file")));
+        let tls = match files {
+            ["", ""] => None,
+            [key, cert] if !key.is_empty() && !cert.is_empty() => Some((key.into(), cert.into())),
+            _ => {
+                return Err(
+                    "invalid xend config: only one of xend-tcp-xmlrpc-server-ssl-key-file and -cert-file is set; \
+                     TLS needs both"
+                        .into(),
+                )
             }
-        }
-        let address = settings.text("xend-tcp-xmlrpc-server-address");
-        let place = Place::Tcp(
-            address.to_owned(),
-            port("xend-tcp-xmlrpc-server-port")?,
-            Allow::default(),
-        );
+        };
+        let place = Place::Tcp(Tcp {
+            address: settings.text("xend-tcp-xmlrpc-server-address").to_owned(),
+            port: port("xend-tcp-xmlrpc-server-port")?,
+            tls,
+            ..Tcp::default()
+        });
         all.push((Service::Legacy, place));
     }
     if settings.bool("xend-unix-server") {
@@ -177,7 +194,11 @@ fn wanted(settings: &Settings, paths: &Paths) -> Result<Vec<(Service, Place)>, S
         let address = settings.text("xend-address").to_owned();
         all.push((
             Service::Pages,
-            Place::Tcp(address, port("xend-port")?, Allow::default()),
+            Place::Tcp(Tcp {
+                address,
+                port: port("xend-port")?,
+                ..Tcp::default()
+            }),
         ));
     }
     for place in xen_api(settings.text("xen-api-server"), paths)? {
@@ -204,18 +225,22 @@ fn xen_api(text: &str, paths: &Paths) -> Result<Vec<Place>, String> {
             match words.as_slice() {
                 // Root alone can open it, which is more than a password would show.
                 ["unix"] | ["unix", "none" | "pam"] => Ok(Place::Unix(paths.xen_api_socket())),
-                [place, "none", hosts @ ..] if hosts.len() < 2 => {
+                [place, "none", rest @ ..] if matches!(rest.len(), 0 | 1 | 3) => {
                     let (address, port) = place.rsplit_once(':').unwrap_or(("", place));
                     let port = port.parse().map_err(|_| wrong(format!("{place} is no port")))?;
-                    let allow = Allow::parse(hosts.first().unwrap_or(&"")).map_err(wrong)?;
-                    Ok(Place::Tcp(address.to_owned(), port, allow))
+                    let allow = Allow::parse(rest.first().unwrap_or(&"")).map_err(wrong)?;
+                    let tls = match rest {
+                        [_, key, cert] => Some((PathBuf::from(key), PathBuf::from(cert))),
+                        _ => None,
+                    };
+                    Ok(Place::Tcp(Tcp { address: address.to_owned(), port, allow, tls }))
                 }
                 [place] | [place, "pam"] => Err(wrong(format!(
                     "({place} pam) needs PAM, which is not built yet; write ({place} none) where everybody who can connect \
                      may rule the host, or remove it"
                 ))),
                 [place, _, ..] => Err(wrong(format!(
-                    "({place} ..) asks for TLS or PAM, which are not built yet, or for an authentication that is neither none nor pam"
+                    "({place} ..) asks for PAM, which is not built yet, or is not of the form (PLACE none [HOSTS [KEY CERT]])"
                 ))),
                 [] => Err(wrong("an empty entry".into())),
             }
@@ -249,7 +274,14 @@ mod tests {
             "(xend-unix-xmlrpc-server no)(xend-tcp-xmlrpc-server yes)(xend-http-server yes)(xend-address localhost)\
              (xend-port 8001)(xen-api-server ((9363 none) (127.0.0.1:9364 none)))",
         );
-        let tcp = |address: &str, port| Place::Tcp(address.into(), port, Allow::default());
+        let tcp = |address: &str, port| {
+            let address = address.to_owned();
+            Place::Tcp(Tcp {
+                address,
+                port,
+                ..Tcp::default()
+            })
+        };
         assert_eq!(
             all.unwrap(),
             [
@@ -267,7 +299,11 @@ mod tests {
             places("(xend-unix-xmlrpc-server no)(xen-api-server ((9363 none '^localhost$')))")
                 .unwrap();
         let allow = Allow::parse("^localhost$").unwrap();
-        let place = Place::Tcp(String::new(), 9363, allow);
+        let place = Place::Tcp(Tcp {
+            port: 9363,
+            allow,
+            ..Tcp::default()
+        });
         assert_eq!(all, [(Service::XenApi, place)]);
     }
 
@@ -276,11 +312,12 @@ mod tests {
         for (text, word) in [
             (
                 "(xend-tcp-xmlrpc-server yes)(xend-tcp-xmlrpc-server-ssl-key-file /k)",
-                "TLS",
+                "only one",
             ),
             ("(xen-api-server ((9363)))", "PAM"),
             ("(xen-api-server ((9363 pam)))", "PAM"),
-            ("(xen-api-server ((9363 none '^a$' /k /c)))", "TLS"),
+            ("(xen-api-server ((9363 none '^a$' /k)))", "KEY CERT"),
+            ("(xen-api-server ((9363 pam '^a$' /k /c)))", "PAM"),
             (
                 "(xen-api-server ((9363 none '(')))",
                 "no regular expression",

@@ -205,15 +205,90 @@ fn curl_reads_expressions_and_browsers_pages_where_the_settings_want_them() {
     assert!(!lab.paths().xmlrpc_socket().exists());
 }
 
+/// A port that was free a moment ago.
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .unwrap()
+        .port()
+}
+
+#[test]
+fn tls_serves_both_interfaces_where_a_key_is_named_and_nothing_in_the_clear() {
+    let lab = Lab::new();
+    lab.stop();
+    let (key, cert) = (lab.root().join("key.pem"), lab.root().join("cert.pem"));
+    let made = Command::new("openssl")
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+        ])
+        .args([
+            "-subj",
+            "/CN=localhost",
+            "-addext",
+            "subjectAltName=DNS:localhost",
+            "-days",
+            "2",
+        ])
+        .arg("-keyout")
+        .arg(&key)
+        .arg("-out")
+        .arg(&cert)
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let (legacy, api) = (free_port(), free_port());
+    let (key, cert) = (key.display(), cert.display());
+    lab.settings(&format!(
+        "(xend-tcp-xmlrpc-server yes)(xend-tcp-xmlrpc-server-address 127.0.0.1)(xend-tcp-xmlrpc-server-port {legacy})\n\
+         (xend-tcp-xmlrpc-server-ssl-key-file {key})(xend-tcp-xmlrpc-server-ssl-cert-file {cert})\n\
+         (xen-api-server ((127.0.0.1:{api} none '^localhost$' {key} {cert})))\n"
+    ));
+    lab.start();
+    let program = format!(
+        r#"
+import ssl, xmlrpc.client
+trusted = ssl.create_default_context(cafile="{cert}")
+def proxy(address):
+    context = trusted if address.startswith("https") else None
+    return xmlrpc.client.ServerProxy(address + "/RPC2", context=context)
+print(proxy("https://localhost:{legacy}").xend.domains(0))
+print(proxy("https://localhost:{api}").session.login_with_password("root", "")["Status"])
+try:
+    proxy("http://localhost:{api}").session.login_with_password("root", "")
+except Exception:
+    print("refused")
+"#
+    );
+    let out = Command::new("python3")
+        .args(["-c", &program])
+        .output()
+        .unwrap();
+    assert_eq!(said(&out), "['Domain-0']\nSuccess\nrefused\n");
+    lab.stop();
+    lab.settings(&format!(
+        "(xen-api-server ((127.0.0.1:{api} none '^localhost$' {cert} {cert})))"
+    ));
+    let refused = lab.xend(&["start"]);
+    let words = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(
+        !refused.status.success() && words.contains("cert.pem"),
+        "{words}"
+    );
+    lab.settings("");
+}
+
 #[test]
 fn addresses_that_are_not_allowed_are_refused() {
     let lab = Lab::new();
     lab.stop();
-    // A port that was free a moment ago.
-    let port = std::net::TcpListener::bind("127.0.0.1:0")
-        .and_then(|listener| listener.local_addr())
-        .unwrap()
-        .port();
+    let port = free_port();
     lab.settings(&format!(
         "(xen-api-server ((127.0.0.1:{port} none '^192\\.0\\.2\\.')))"
     ));

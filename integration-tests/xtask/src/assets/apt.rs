@@ -22,6 +22,7 @@ const NEEDED: &[&str] = &[
     "libxenstore4",
     "python3",
     "curl",
+    "openssl",
     "python3",
     "python3-pyxs",
     // what the unpacked clients of xm (assets/clients.rs) need of the system

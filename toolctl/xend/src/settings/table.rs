@@ -51,7 +51,6 @@ const fn key(name: &'static str, kind: Kind, default: &'static str, effect: Effe
 use Effect::{Fixed, Missing, Used};
 use Kind::{Bool, Int, Path, Text, Word};
 
-const NO_TLS: Effect = Missing("this version has no TLS, and does not open the port without it");
 const NO_RELOCATION: Effect = Missing("this version does not migrate domains");
 const NO_DISPLAY: Effect = Missing("this version has no displays");
 const ONE_PLACE: Effect = Fixed("this version keeps its files in the usual place only");
@@ -79,8 +78,8 @@ pub const KEYS: &[Key] = &[
     key("xend-tcp-xmlrpc-server", Bool, "no", Used),
     key("xend-tcp-xmlrpc-server-address", Text, "localhost", Used),
     key("xend-tcp-xmlrpc-server-port", Int, "8006", Used),
-    key("xend-tcp-xmlrpc-server-ssl-key-file", Text, "", NO_TLS),
-    key("xend-tcp-xmlrpc-server-ssl-cert-file", Text, "", NO_TLS),
+    key("xend-tcp-xmlrpc-server-ssl-key-file", Text, "", Used),
+    key("xend-tcp-xmlrpc-server-ssl-cert-file", Text, "", Used),
     key("xend-unix-xmlrpc-server", Bool, "yes", Used),
     key("xen-api-server", Text, "((unix))", Used),
     key("xend-relocation-server", Bool, "no", NO_RELOCATION),
