@@ -1,45 +1,17 @@
 /*
- * costs [ask] [NAME...]: what crossing between user and kernel costs in this very guest.
- *
- *   for each workload: warm up, then SAMPLES batches of N operations, timed by CLOCK_MONOTONIC
- *     COSTS-AT NAME              with "ask": waits for a line on standard input before it goes on
- *     COSTS NAME N ns ns ns ...  a batch each
- *   COSTS-AT end, COSTS-DONE
- *
- * Whoever watches the console reads counters at COSTS-AT: between two of them lies one workload, whose
- * operations number (SAMPLES + 1) * N, for the warm-up is a batch too.
+ * costs [ask] [NAME...]: what crossing between user and kernel costs in this very guest (workload.h has the protocol).
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
+#include "workload.h"
 
-#define SAMPLES 5
 #define PAGE 4096UL
-
-static void die(const char *what)
-{
-    perror(what);
-    exit(1);
-}
-
-static uint64_t now(void)
-{
-    struct timespec at;
-    clock_gettime(CLOCK_MONOTONIC, &at);
-    return (uint64_t)at.tv_sec * 1000000000u + (uint64_t)at.tv_nsec;
-}
-
-/* Every workload does n operations and answers the nanoseconds they took. */
 
 /* What a stop of this program costs those who count. */
 static uint64_t nothing(unsigned n)
@@ -264,11 +236,7 @@ static uint64_t build(unsigned n)
     return took;
 }
 
-static const struct {
-    const char *name;
-    uint64_t (*run)(unsigned);
-    unsigned n;
-} WORKLOADS[] = {
+static const struct workload WORKLOADS[] = {
     {"nothing", nothing, 1},
     {"syscall", null_syscall, 20000},
     {"read", read_zero, 10000},
@@ -285,39 +253,11 @@ static const struct {
     {"build", build, 1},
 };
 
-static void at(const char *name, int ask)
-{
-    char line[16];
-    printf("COSTS-AT %s\n", name);
-    fflush(stdout);
-    if (ask && !fgets(line, sizeof line, stdin))
-        die("standard input");
-}
-
 int main(int argc, char **argv)
 {
     if (argc == 2 && !strcmp(argv[1], "exit"))
         return 0;
-    int first = 1, ask = argc > 1 && !strcmp(argv[1], "ask");
-    first += ask;
-    for (unsigned w = 0; w < sizeof WORKLOADS / sizeof *WORKLOADS; w++) {
-        uint64_t ns[SAMPLES];
-        unsigned n = WORKLOADS[w].n;
-        int wanted = first == argc;
-        for (int i = first; i < argc; i++)
-            wanted |= !strcmp(argv[i], WORKLOADS[w].name);
-        if (!wanted)
-            continue;
-        at(WORKLOADS[w].name, ask);
-        WORKLOADS[w].run(n);
-        for (int i = 0; i < SAMPLES; i++)
-            ns[i] = WORKLOADS[w].run(n);
-        printf("COSTS %s %u", WORKLOADS[w].name, n);
-        for (int i = 0; i < SAMPLES; i++)
-            printf(" %llu", (unsigned long long)ns[i]);
-        printf("\n");
-    }
-    at("end", ask);
-    printf("COSTS-DONE\n");
+    int ask = argc > 1 && !strcmp(argv[1], "ask");
+    run_workloads(WORKLOADS, COUNT(WORKLOADS), ask, argc - 1 - ask, argv + 1 + ask);
     return 0;
 }

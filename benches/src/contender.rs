@@ -103,12 +103,7 @@ impl Contender for Noxen {
         self.node.only_vmm().pid
     }
     fn counters(&self) -> Result<Counters> {
-        let domains = self.node.root().join("var/run/noxen/domains");
-        let entries = std::fs::read_dir(&domains).with_context(|| domains.display().to_string())?;
-        let socket = entries
-            .flatten()
-            .map(|entry| entry.path().join("control.sock"))
-            .find(|path| path.exists());
+        let socket = self.node.control_socket();
         ask_counters(&socket.context("the domain has no control socket")?)
     }
     fn end(&self, mut console: Console) -> Result<()> {
@@ -151,6 +146,14 @@ impl NoxenVmm {
             args: args.into(),
             socket,
         })
+    }
+}
+
+impl NoxenVmm {
+    /// The same with further options.
+    pub fn with(mut self, options: &[String]) -> NoxenVmm {
+        self.args.extend_from_slice(options);
+        self
     }
 }
 
@@ -232,6 +235,15 @@ impl Qemu {
             name,
             args: args.iter().map(|arg| (*arg).to_owned()).collect(),
         }
+    }
+}
+
+impl Qemu {
+    /// The same under another name with further options.
+    pub fn with(mut self, name: &'static str, options: &[String]) -> Qemu {
+        self.name = name;
+        self.args.extend_from_slice(options);
+        self
     }
 }
 

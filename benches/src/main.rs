@@ -7,6 +7,7 @@
 //! Virtual time comes from QEMU's instruction counter, so figures repeat and compare; only ratios
 //! within one run mean anything.
 
+mod block;
 mod boot;
 mod contender;
 mod costs;
@@ -14,6 +15,7 @@ mod cpu_time;
 mod exits;
 mod kvm;
 mod list;
+mod rates;
 mod report;
 mod store;
 
@@ -21,9 +23,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// The names that exist now; the others of `cargo xtask bench` come with what they measure.
-const NAMES: [&str; 4] = [
+const NAMES: [&str; 5] = [
     "boot",
     "costs INITRAMFS XEN-LOG GUESTS ROWS EARLIER",
+    "block INITRAMFS",
     "store",
     "list",
 ];
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
             };
             costs::run(initramfs.as_ref(), file(xen).as_deref(), &wanted)
         }
+        ["block", initramfs] => block::run(initramfs.as_ref()),
         ["store"] => store::run().and_then(|report| report.write_and_show()),
         // What the bench `store` starts itself as.
         ["store-floor", socket] => store::floor::serve(socket.as_ref()),

@@ -125,6 +125,11 @@ pub fn busybox() -> Result<PathBuf, MissingAsset> {
     existing("busybox")
 }
 
+/// What the benches `block` and `net` add to the guest's initramfs.
+pub fn io() -> Result<PathBuf, MissingAsset> {
+    existing("io.cpio")
+}
+
 /// What the bench `costs` adds to the guest's initramfs.
 pub fn costs() -> Result<PathBuf, MissingAsset> {
     existing("costs.cpio")

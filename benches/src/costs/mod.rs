@@ -8,9 +8,9 @@
 //! Same kernel, same initramfs, same program in all of them. A run may be of some guests and rows only; its figures
 //! then take their places among those of earlier runs.
 
-mod counts;
-mod lines;
-mod table;
+pub mod counts;
+pub mod lines;
+pub mod table;
 
 use crate::contender::{Contender, Guest, NoxenVmm, Qemu, LIMIT};
 use crate::{kvm, report};
@@ -127,7 +127,8 @@ fn guest_named(name: &str) -> Result<(&'static str, u32)> {
     }
 }
 
-fn column(
+/// Runs one guest of a program that speaks the protocol of `guest/workload.h`, with counters of each workload if it asks.
+pub fn column(
     name: &str,
     contender: &dyn Contender,
     vcpus: u32,

@@ -67,12 +67,14 @@ impl Column {
         }
     }
 
-    fn median(&self, name: &str) -> Option<f64> {
+    /// Nanoseconds of one operation of that workload.
+    pub fn median(&self, name: &str) -> Option<f64> {
         let cost = self.costs.iter().find(|cost| cost.name == name)?;
         Some(cost.median_ns())
     }
 
-    fn count(&self, name: &str) -> Option<&PerOperation> {
+    /// Counters of one operation of that workload.
+    pub fn count(&self, name: &str) -> Option<&PerOperation> {
         let at = self.costs.iter().position(|cost| cost.name == name)?;
         self.counts.get(at)
     }

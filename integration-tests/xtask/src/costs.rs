@@ -11,7 +11,16 @@ use crate::options::{Arg, Args};
 use crate::{assets, xen};
 use anyhow::{bail, Context, Result};
 use noxen_integration_tests::assets::{self as files, Flavour};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// Writes `NAME` in `results`: our guest's initramfs and what `addition` adds.
+pub fn guest_with(results: &Path, name: &str, addition: &Path) -> Result<PathBuf> {
+    let initramfs = results.join(name);
+    let mut bytes = std::fs::read(files::guest_initramfs(Flavour::Generic)?)?;
+    bytes.extend(std::fs::read(addition)?);
+    std::fs::write(&initramfs, bytes)?;
+    Ok(initramfs)
+}
 
 const GUESTS: [&str; 6] = ["xen-1", "xen-2", "noxen-1", "noxen-2", "hvm-1", "hvm-2"];
 
@@ -66,10 +75,7 @@ impl Choice {
     /// `$NOXEN_XEN_LOG` names a transcript of an earlier run to take instead.
     pub fn prepare(&self, results: &Path) -> Result<Vec<String>> {
         assets::ensure_costs()?;
-        let initramfs = results.join("costs-guest.cpio");
-        let mut bytes = std::fs::read(files::guest_initramfs(Flavour::Generic)?)?;
-        bytes.extend(std::fs::read(files::costs()?)?);
-        std::fs::write(&initramfs, bytes)?;
+        let initramfs = guest_with(results, "costs-guest.cpio", &files::costs()?)?;
         let vcpus: Vec<u32> = self
             .guests(true)
             .iter()

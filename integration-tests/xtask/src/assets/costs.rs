@@ -17,6 +17,8 @@ use std::path::Path;
 use std::process::Command;
 
 const PROGRAM: &str = include_str!("../../../../benches/guest/costs.c");
+/// What the benches' programs share.
+pub const HEADER_OF_PROGRAMS: &str = include_str!("../../../../benches/guest/workload.h");
 /// Directories of the tree, each with [`FILES`] files of [`FUNCTIONS`] functions.
 const DIRS: [&str; 5] = ["init", "kernel", "mm", "fs", "lib"];
 const FILES: usize = 3;
@@ -84,16 +86,22 @@ int {dir}{file}_op{i}(struct {dir}{file}_object{i} *object, unsigned long key)
     text
 }
 
-/// Writes the archive.
-pub fn write(scratch: &Path, to: &Path) -> Result<()> {
-    let program = scratch.join("costs");
-    fs::write(scratch.join("costs.c"), PROGRAM)?;
+/// Compiles a static program of `benches/guest/`.
+pub fn compile(scratch: &Path, name: &str, text: &str, to: &Path) -> Result<()> {
+    fs::write(scratch.join("workload.h"), HEADER_OF_PROGRAMS)?;
+    fs::write(scratch.join(name), text)?;
     apt::run(
         Command::new("gcc")
             .args(["-O2", "-Wall", "-Wextra", "-Werror", "-static", "-o"])
-            .arg(&program)
-            .arg(scratch.join("costs.c")),
-    )?;
+            .arg(to)
+            .arg(scratch.join(name)),
+    )
+}
+
+/// Writes the archive.
+pub fn write(scratch: &Path, to: &Path) -> Result<()> {
+    let program = scratch.join("costs");
+    compile(scratch, "costs.c", PROGRAM, &program)?;
     let mut archive = cpio::Writer::new(Vec::new());
     // bin, lib and usr/bin are in the guest's own archive.
     archive.file("bin/costs", 0o755, &fs::read(&program)?)?;
@@ -143,7 +151,14 @@ pub fn libc(archive: &mut cpio::Writer<Vec<u8>>, scratch: &Path) -> Result<()> {
 pub fn fingerprint() -> String {
     use std::hash::{Hash, Hasher};
     let mut hasher = std::hash::DefaultHasher::new();
-    (PROGRAM, HEADER, MAKEFILE, include_str!("costs.rs")).hash(&mut hasher);
+    (
+        PROGRAM,
+        HEADER_OF_PROGRAMS,
+        HEADER,
+        MAKEFILE,
+        include_str!("costs.rs"),
+    )
+        .hash(&mut hasher);
     format!("{:016x}", hasher.finish())
 }
 

@@ -10,6 +10,7 @@ mod apt;
 mod clients;
 mod costs;
 mod guest;
+mod io;
 pub mod kernel;
 mod xen;
 
@@ -97,6 +98,12 @@ pub fn ensure_costs() -> Result<()> {
         let linux = cache.dir.join("linux-generic");
         xen::lay_out(cache.scratch()?, &cache.dir.join("busybox"), &linux, new)
     })
+}
+
+/// Makes sure of what only the benches `block` and `net` need in their guests.
+pub fn ensure_io() -> Result<()> {
+    let _lock = lock()?;
+    Cache::open()?.io()
 }
 
 /// Makes sure of Xen's own two store daemons, the peers of bench `store`.
@@ -194,17 +201,34 @@ impl Cache {
         Ok(())
     }
 
-    fn costs(&self) -> Result<()> {
-        let (name, stamp) = ("costs.cpio", self.dir.join(".costs-stamp"));
-        if fs::read_to_string(&stamp).ok().as_deref() != Some(costs::fingerprint().as_str()) {
-            let old = self.dir.join(name);
-            if old.exists() {
-                fs::remove_file(old)?;
-            }
+    /// Makes `name` anew when its fingerprint is not the one that it was made with.
+    fn stamped(
+        &self,
+        name: &str,
+        fingerprint: &str,
+        make: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<()> {
+        let stamp = self.dir.join(format!(".{name}-stamp"));
+        let path = self.dir.join(name);
+        if fs::read_to_string(&stamp).ok().as_deref() != Some(fingerprint) && path.exists() {
+            fs::remove_file(path)?;
         }
-        self.once(name, |new| costs::write(self.scratch()?, new))?;
-        fs::write(stamp, costs::fingerprint())?;
+        self.once(name, make)?;
+        fs::write(stamp, fingerprint)?;
         Ok(())
+    }
+
+    fn costs(&self) -> Result<()> {
+        self.stamped("costs.cpio", &costs::fingerprint(), |new| {
+            costs::write(self.scratch()?, new)
+        })
+    }
+
+    fn io(&self) -> Result<()> {
+        let linux = self.dir.join("linux-generic");
+        self.stamped("io.cpio", &io::fingerprint(), |new| {
+            io::write(self.scratch()?, &linux, new)
+        })
     }
 
     fn grub(&self) -> Result<()> {

@@ -1,0 +1,69 @@
+//! What the benches `block` and `net` add to our guest's initramfs: their program and the peers' drivers.
+//!
+//! ```text
+//!   guest-generic.cpio ++ io.cpio
+//!                           ├── bin/io             benches/guest/io.c, static
+//!                           ├── bin/io-start       drivers in, then io
+//!                           └── virtio/            modules and the order in which they load
+//! ```
+
+use super::{costs, kernel};
+use crate::cpio;
+use anyhow::{Context, Result};
+use std::fs;
+use std::path::Path;
+
+const PROGRAM: &str = include_str!("../../../../benches/guest/io.c");
+/// The peers' drivers; ours are in the guest's own archive.
+const MODULES: &[&str] = &["virtio_pci", "virtio_blk", "virtio_net"];
+
+/// `io-start WHAT`: the drivers of the machine this is, then the program.
+const START: &str = r#"#!/bin/sh
+if [ -e /sys/hypervisor/uuid ]; then
+    disk=/dev/xvda
+    modprobe xen-blkfront
+else
+    disk=/dev/vda
+    while read -r module; do insmod "/virtio/$module"; done < /virtio/order
+fi
+case $1 in
+block)
+    tries=0
+    while [ ! -b $disk ] && [ $tries -lt 100 ]; do tries=$((tries + 1)); sleep 0.1; done
+    exec io ask block $disk
+    ;;
+esac
+"#;
+
+/// Writes the archive for the kernel laid out in `linux`.
+pub fn write(scratch: &Path, linux: &Path, to: &Path) -> Result<()> {
+    let program = scratch.join("io");
+    costs::compile(scratch, "io.c", PROGRAM, &program)?;
+    let mut archive = cpio::Writer::new(Vec::new());
+    archive.file("bin/io", 0o755, &fs::read(&program)?)?;
+    archive.file("bin/io-start", 0o755, START.as_bytes())?;
+    archive.directory("virtio", 0o755)?;
+    let modules = linux.join("modules");
+    let mut order = String::new();
+    for file in kernel::load_order(&modules, MODULES)? {
+        let name = Path::new(&file)
+            .file_name()
+            .and_then(|name| name.to_str())
+            .context("module file without a name")?;
+        let bytes = fs::read(modules.join(&file))?;
+        archive.file(&format!("virtio/{name}"), 0o644, &bytes)?;
+        order.push_str(name);
+        order.push('\n');
+    }
+    archive.file("virtio/order", 0o644, order.as_bytes())?;
+    fs::write(to, archive.finish()?)?;
+    Ok(())
+}
+
+/// A number that changes when anything that goes into the archive changes.
+pub fn fingerprint() -> String {
+    use std::hash::{Hash, Hasher};
+    let mut hasher = std::hash::DefaultHasher::new();
+    (PROGRAM, costs::HEADER_OF_PROGRAMS, include_str!("io.rs")).hash(&mut hasher);
+    format!("{:016x}", hasher.finish())
+}
