@@ -103,19 +103,21 @@ impl GrantTable {
         }
     }
 
-    fn word<M: GuestMemoryBackend, R>(
+    /// Lets `act` at the two words of an entry: flags and domain, frame.
+    fn entry<M: GuestMemoryBackend, R>(
         &self,
         memory: &M,
         gref: u32,
-        offset: u64,
-        act: impl FnOnce(&AtomicU32) -> R,
+        act: impl FnOnce(&AtomicU32, &AtomicU32) -> R,
     ) -> Result<R, GrantError> {
-        let at = GuestAddress(self.base.0 + u64::from(gref) * ENTRY_SIZE + offset);
-        let slice = memory.get_slice(at, 4).map_err(|_| GrantError::Table)?;
-        let word = slice
-            .get_atomic_ref::<AtomicU32>(0)
-            .map_err(|_| GrantError::Table)?;
-        Ok(act(word))
+        let at = GuestAddress(self.base.0 + u64::from(gref) * ENTRY_SIZE);
+        let entry = memory.get_slice(at, ENTRY_SIZE as usize);
+        let entry = entry.map_err(|_| GrantError::Table)?;
+        let word = |offset| {
+            let word = entry.get_atomic_ref::<AtomicU32>(offset);
+            word.map_err(|_| GrantError::Table)
+        };
+        Ok(act(word(0)?, word(4)?))
     }
 
     /// Takes the page of `gref` into use.
@@ -128,8 +130,10 @@ impl GrantTable {
         if gref >= self.entries {
             return Err(GrantError::Reference(gref));
         }
-        self.word(memory, gref, 0, |word| mark(word, gref, access))??;
-        let frame = self.word(memory, gref, 4, |word| word.load(Ordering::Acquire))?;
+        let frame = self.entry(memory, gref, |flags, frame| {
+            mark(flags, gref, access)?;
+            Ok(frame.load(Ordering::Acquire))
+        })??;
         let page = GuestAddress(u64::from(frame) * PAGE_SIZE);
         let grant = Grant { gref, access, page };
         let in_ram = u64::from(frame) < self.ram_end;
@@ -143,8 +147,8 @@ impl GrantTable {
     /// Gives the page back.
     pub fn unmap<M: GuestMemoryBackend>(&self, memory: &M, grant: Grant) {
         // The table was there when the grant was mapped, and guest memory never shrinks.
-        let _ = self.word(memory, grant.gref, 0, |word| {
-            word.fetch_and(!u32::from(marks(grant.access)), Ordering::SeqCst)
+        let _ = self.entry(memory, grant.gref, |flags, _| {
+            flags.fetch_and(!u32::from(marks(grant.access)), Ordering::SeqCst)
         });
     }
 }
