@@ -1,8 +1,10 @@
 //! Disks: a stock kernel's xen-blkfront on images of the host.
 
 use crate::{in_lab, LIMIT};
-use noxen_integration_tests::assets::Flavour;
+use noxen_integration_tests::assets::{self, Flavour};
+use noxen_integration_tests::console::{command, Console};
 use noxen_integration_tests::guest::Domain;
+use noxen_integration_tests::layout;
 use noxen_integration_tests::node::Node;
 use noxen_integration_tests::{process, wait};
 use rustix::process::Signal;
@@ -96,6 +98,116 @@ fn guest_mounts_the_hosts_file_system_and_both_see_what_the_other_wrote() {
     let dump = format!("dump /twice {}", twice.display());
     run("debugfs", &["-R", &dump, image.to_str().unwrap()]);
     assert!(std::fs::read(&twice).unwrap() == [&data[..], &data[..]].concat());
+}
+
+#[test]
+fn grants_that_are_kept_and_rings_of_four_pages_carry_what_the_guest_wrote() {
+    in_lab();
+    let node = Node::new().unwrap();
+    let image = node.root().join("kept.img");
+    File::create(&image).unwrap().set_len(16 * MIB).unwrap();
+    let vmm = layout::bin_dir().join("noxen-vmm").display().to_string();
+    let text = |path: PathBuf| path.display().to_string();
+    let cmdline = "console=hvc0 xen_blkfront.max_ring_page_order=2 noxen.cmd=\
+        dmesg | grep -o 'persistent grants: [a-z]*'; cat /sys/module/xen_blkfront/parameters/max_ring_page_order; \
+        dd if=/dev/urandom of=/tmp/x bs=1M count=4 2>/dev/null; dd if=/tmp/x of=/dev/xvda bs=1M conv=fsync 2>/dev/null; \
+        echo 3 > /proc/sys/vm/drop_caches; dd if=/dev/xvda of=/tmp/y bs=1M count=4 2>/dev/null; cmp /tmp/x /tmp/y && md5sum /tmp/x";
+    let arguments = [
+        "run",
+        "--kernel",
+        &text(assets::vmlinux(Flavour::Cloud).unwrap()),
+        "--ramdisk",
+        &text(assets::guest_initramfs(Flavour::Cloud).unwrap()),
+        "--memory",
+        "192",
+        "--cmdline",
+        cmdline,
+        "--disk",
+        &format!("{},persistent", text(image.clone())),
+    ];
+    let mut console = Console::spawn(&command(&vmm, &arguments)).unwrap();
+    console.expect("NOXEN-CMD begin", LIMIT).unwrap();
+    let said = console.expect("NOXEN-CMD end", LIMIT).unwrap();
+    console.wait(LIMIT).unwrap();
+    let said = said.replace('\r', "");
+    assert!(said.contains("persistent grants: enabled"), "{said}");
+    assert!(said.contains("\n2\n"), "{said}");
+    let written = node.root().join("written");
+    let content = std::fs::read(&image).unwrap();
+    std::fs::write(&written, &content[..4 * MIB as usize]).unwrap();
+    assert!(said.contains(&md5(&written)), "{said}");
+}
+
+/// A volume of the device mapper on a loop device on a file, as LVM makes them; gone with this value.
+struct Volume {
+    device: String,
+}
+
+/// Where the volume begins in its file, sectors.
+const VOLUME_START: u64 = 2048;
+
+impl Volume {
+    const NAME: &'static str = "noxen-volume";
+
+    fn new(file: &Path, sectors: u64) -> Volume {
+        let modules = assets::modules(Flavour::Generic).unwrap();
+        let busybox = assets::busybox().unwrap().display().to_string();
+        for module in ["drivers/block/loop.ko", "drivers/md/dm-mod.ko"] {
+            let path = modules.join("kernel").join(module).display().to_string();
+            // A host that has it built in, or loaded, says so in vain: what follows tells.
+            run(&busybox, &["insmod", &path]);
+        }
+        let file = file.to_str().unwrap();
+        let (status, text) = run("losetup", &["-f", "--show", file]);
+        assert_eq!(status, 0, "{text}");
+        let volume = Volume {
+            device: text.trim().to_owned(),
+        };
+        let table = format!("0 {sectors} linear {} {VOLUME_START}", volume.device);
+        let made = run(
+            "dmsetup",
+            &["create", Self::NAME, "--noudevsync", "--table", &table],
+        );
+        assert_eq!(made.0, 0, "{}", made.1);
+        let nodes = run("dmsetup", &["mknodes"]);
+        assert_eq!(nodes.0, 0, "{}", nodes.1);
+        volume
+    }
+}
+
+impl Drop for Volume {
+    fn drop(&mut self) {
+        run("dmsetup", &["remove", "--noudevsync", Self::NAME]);
+        run("losetup", &["-d", &self.device]);
+    }
+}
+
+#[test]
+fn volume_of_the_device_mapper_is_a_disk_by_phy() {
+    in_lab();
+    let node = Node::new().unwrap();
+    let file = node.root().join("volume.img");
+    File::create(&file).unwrap().set_len(16 * MIB).unwrap();
+    let volume = Volume::new(&file, 8 * MIB / 512);
+    let domain = Domain::debian("volume", Flavour::Cloud)
+        .unwrap()
+        .memory(192)
+        .line(&format!("disk = ['phy:mapper/{},xvda,w']", Volume::NAME))
+        .running(
+            "cat /sys/block/xvda/size; dd if=/dev/urandom of=/tmp/x bs=1M count=1 2>/dev/null; \
+             dd if=/tmp/x of=/dev/xvda bs=64k conv=fsync 2>/dev/null; md5sum /tmp/x",
+        );
+    let mut console = node.create_on_console(&domain).unwrap();
+    console.expect("NOXEN-CMD begin", LIMIT).unwrap();
+    let said = console.expect("NOXEN-CMD end", LIMIT).unwrap();
+    node.wait_gone("volume", LIMIT);
+    drop(volume);
+    assert!(said.contains("16384"), "{said}");
+    let content = std::fs::read(&file).unwrap();
+    let start = VOLUME_START as usize * 512;
+    let written = node.root().join("written");
+    std::fs::write(&written, &content[start..start + MIB as usize]).unwrap();
+    assert!(said.contains(&md5(&written)), "{said}");
 }
 
 #[test]

@@ -40,6 +40,7 @@ const NEEDED: &[&str] = &[
     // disks
     "nbd-server",
     "qemu-utils",
+    "dmsetup",
     "e2fsprogs",
     // hotplug scripts
     "nftables",
