@@ -5,7 +5,7 @@ mod support;
 use noxen_xend_api::{Disk, DomainConfig, Request};
 use noxen_xenstore::client::Nodes;
 use std::os::unix::fs::PermissionsExt;
-use support::Lab;
+use support::{asset, Lab};
 
 /// Copies the first bytes of the disk as the kernel, and adds a word to the command line.
 const GOOD: &str = "for word; do case $word in --output=*) out=${word#*=};; --args=*) args=${word#*=};; esac; disk=$word; done\n\
@@ -62,16 +62,7 @@ fn boot_loader_chooses_kernel_and_command_line_at_every_start() {
 #[test]
 fn pygrub_of_debian_finds_the_kernel_on_an_ext4_image() {
     let lab = Lab::new();
-    let assets = std::env::var_os("NOXEN_ASSETS").map_or_else(
-        || std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/assets"),
-        std::path::PathBuf::from,
-    );
-    let pygrub = assets.join("pygrub/pygrub");
-    assert!(
-        pygrub.exists(),
-        "run `cargo xtask assets` first: {} is missing",
-        pygrub.display()
-    );
+    let pygrub = asset("pygrub/pygrub");
     let tree = lab.root().join("tree");
     std::fs::create_dir_all(tree.join("boot/grub")).unwrap();
     std::fs::write(tree.join("boot/vmlinuz"), "ok").unwrap();

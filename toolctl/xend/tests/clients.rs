@@ -12,21 +12,11 @@ use noxen_xend_api::Request;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use support::{toolctl, Lab};
+use support::{asset, free_port, toolctl, Lab};
 
 /// The tree that `cargo xtask assets` unpacked.
 fn tree() -> PathBuf {
-    let assets = std::env::var_os("NOXEN_ASSETS").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/assets"),
-        PathBuf::from,
-    );
-    let tree = assets.join("clients");
-    assert!(
-        tree.is_dir(),
-        "{} is missing: run `cargo xtask assets`",
-        tree.display()
-    );
-    tree.canonicalize().unwrap()
+    asset("clients")
 }
 
 /// A node on which toolctl goes by `names`.
@@ -327,11 +317,7 @@ fn debians_xendomains_script_starts_the_domains_of_auto_and_shuts_them_down() {
 fn fence_xenapi_lists_powers_on_and_powers_off_a_managed_domain() {
     let lab = Lab::new();
     lab.stop();
-    // A port that was free a moment ago.
-    let port = std::net::TcpListener::bind("127.0.0.1:0")
-        .and_then(|listener| listener.local_addr())
-        .unwrap()
-        .port();
+    let port = free_port();
     lab.settings(&format!(
         "(xen-api-server ((127.0.0.1:{port} none '^localhost$')))"
     ));

@@ -5,7 +5,7 @@ mod support;
 use noxen_xend_api::{Disk, Request};
 use std::path::Path;
 use std::process::{Command, Output};
-use support::{eventually, Lab};
+use support::{eventually, free_port, Lab};
 
 /// What every Python program here begins with: a proxy over a unix socket.
 const PROXY: &str = r#"
@@ -203,14 +203,6 @@ fn curl_reads_expressions_and_browsers_pages_where_the_settings_want_them() {
     lab.stop();
     assert!(!socket.exists());
     assert!(!lab.paths().xmlrpc_socket().exists());
-}
-
-/// A port that was free a moment ago.
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0")
-        .and_then(|listener| listener.local_addr())
-        .unwrap()
-        .port()
 }
 
 #[test]

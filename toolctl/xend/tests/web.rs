@@ -8,17 +8,13 @@ mod browser;
 use browser::Browser;
 use noxen_xend_api::Request;
 use serde_json::json;
-use support::{eventually, toolctl, Lab};
+use support::{eventually, free_port, toolctl, Lab};
 
 /// A node whose web page is at the returned address.
 fn host() -> (Lab, String) {
     let lab = Lab::new();
     lab.stop();
-    // A port that was free a moment ago.
-    let port = std::net::TcpListener::bind("127.0.0.1:0")
-        .and_then(|listener| listener.local_addr())
-        .unwrap()
-        .port();
+    let port = free_port();
     lab.settings(&format!(
         "(xend-http-server yes)(xend-address 127.0.0.1)(xend-port {port})"
     ));

@@ -47,6 +47,29 @@ fn build(package: &str, program: &str) -> PathBuf {
     directory.join(program)
 }
 
+/// A file or directory that `cargo xtask assets` made.
+pub fn asset(name: &str) -> PathBuf {
+    let assets = std::env::var_os("NOXEN_ASSETS").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/assets"),
+        PathBuf::from,
+    );
+    let path = assets.join(name);
+    assert!(
+        path.exists(),
+        "run `cargo xtask assets` first: {} is missing",
+        path.display()
+    );
+    path.canonicalize().unwrap()
+}
+
+/// A port of 127.0.0.1 that was free a moment ago.
+pub fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .unwrap()
+        .port()
+}
+
 /// Waits until `condition` gives something; fails after 20 s.
 pub fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + Duration::from_secs(20);
