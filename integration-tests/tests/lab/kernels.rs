@@ -3,6 +3,7 @@
 use crate::{in_lab, LIMIT};
 use noxen_integration_tests::assets::{self, Flavour};
 use noxen_integration_tests::guest::Domain;
+use noxen_integration_tests::image;
 use noxen_integration_tests::node::Node;
 use std::path::PathBuf;
 
@@ -64,6 +65,30 @@ fn grub_reaches_its_prompt() {
 fn grub_32_bit_reaches_its_prompt() {
     in_lab();
     grub_runs_a_command(assets::grub_i386_xen().unwrap());
+}
+
+/// Its requests have the 32-bit layout (`protocol` x86_32-abi), its grants and events are polled for.
+#[test]
+fn grub_32_bit_lists_and_reads_the_files_of_its_disk() {
+    in_lab();
+    let node = Node::new().unwrap();
+    let tree = node.root().join("tree");
+    std::fs::create_dir_all(tree.join("etc")).unwrap();
+    std::fs::write(tree.join("etc/only-here"), "seen by 32 bits\n").unwrap();
+    let image = image::ext4(node.root(), "disk", &tree, 8).unwrap();
+    let domain = bare("grub", assets::grub_i386_xen().unwrap())
+        .line(&format!("disk = ['file:{},xvda,r']", image.display()));
+    let mut console = node.create_on_console(&domain).unwrap();
+    for (command, answer) in [
+        ("", "grub>"),
+        ("ls", "(xen/xvda)"),
+        ("ls (xen/xvda)/etc/", "only-here"),
+        ("cat (xen/xvda)/etc/only-here", "seen by 32 bits"),
+    ] {
+        console.send(format!("{command}\n")).unwrap();
+        console.expect(answer, LIMIT).unwrap();
+    }
+    node.toolctl(&["destroy", "grub"]).ok();
 }
 
 /// Its legacy `__xen_guest` string, its kernel in the lower half and its direct writes to tables are what it is here for.

@@ -13,6 +13,7 @@ mod leaks;
 mod lifecycle;
 mod network;
 mod resources;
+mod ring1;
 mod screen;
 mod smp;
 mod store;

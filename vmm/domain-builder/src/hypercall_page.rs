@@ -12,13 +12,9 @@ const PAGE: usize = 4096;
 /// ```
 /// Source: Xen public header `arch-x86/xen-x86_64.h` (calling convention, `struct iret_context`).
 pub fn hypercall_page_64() -> [u8; PAGE] {
-    let mut page = [0xcc; PAGE];
-    for (n, stub) in page
-        .chunks_exact_mut(HYPERCALL_STUB_SIZE as usize)
-        .enumerate()
-    {
-        let [a, b, c, d] = (n as u32).to_le_bytes();
-        let code: &[u8] = if n as u32 == Hypercall::IRET.0 {
+    page_of(|stub, n| {
+        let [a, b, c, d] = n.to_le_bytes();
+        let code: &[u8] = if n == Hypercall::IRET.0 {
             &[0x51, 0x41, 0x53, 0x50, 0xb8, a, b, c, d, 0x0f, 0x05]
         } else {
             &[
@@ -26,8 +22,7 @@ pub fn hypercall_page_64() -> [u8; PAGE] {
             ]
         };
         stub[..code.len()].copy_from_slice(code);
-    }
-    page
+    })
 }
 
 /// The 32-bit hypercall page: stub n at 32 * n, the rest `int3`.
@@ -38,18 +33,23 @@ pub fn hypercall_page_64() -> [u8; PAGE] {
 /// ```
 /// Source: Xen public header `arch-x86/xen-x86_32.h`.
 pub fn hypercall_page_32() -> [u8; PAGE] {
-    let mut page = [0xcc; PAGE];
-    for (n, stub) in page
-        .chunks_exact_mut(HYPERCALL_STUB_SIZE as usize)
-        .enumerate()
-    {
-        let [a, b, c, d] = (n as u32).to_le_bytes();
-        let code: &[u8] = if n as u32 == Hypercall::IRET.0 {
+    page_of(|stub, n| {
+        let [a, b, c, d] = n.to_le_bytes();
+        let code: &[u8] = if n == Hypercall::IRET.0 {
             &[0x50, 0xb8, a, b, c, d, 0xcd, 0x82]
         } else {
             &[0xb8, a, b, c, d, 0xcd, 0x82, 0xc3]
         };
         stub[..code.len()].copy_from_slice(code);
+    })
+}
+
+/// A page of `int3` whose stubs `write` fills by their numbers.
+fn page_of(write: impl Fn(&mut [u8], u32)) -> [u8; PAGE] {
+    let mut page = [0xcc; PAGE];
+    let stubs = page.chunks_exact_mut(HYPERCALL_STUB_SIZE as usize);
+    for (stub, n) in stubs.zip(0..) {
+        write(stub, n);
     }
     page
 }

@@ -7,11 +7,13 @@
 //! Page tables are walked by code of its own, so that the core's walker is tested too. What the processor
 //! is told is kept as a list of [`Effect`]s.
 
+mod dice;
 mod layout;
 mod memory;
 mod world;
 mod world32;
 
+pub use dice::Dice;
 pub use layout::{info, *};
 pub use memory::Memory;
 pub use world::*;

@@ -57,22 +57,13 @@ fn garbage_in_upper_register_halves_means_nothing() {
     assert_eq!(seat.regs.rax, 4 << 16 | 17);
 }
 
-/// xorshift64*: the same guest on every run.
-struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
-    }
-
+/// Numbers worth trying.
+trait Value {
     /// A number that is likely to hit something.
+    fn value(&mut self) -> u64;
+}
+
+impl Value for Dice {
     fn value(&mut self) -> u64 {
         match self.below(12) {
             0 => 0,
