@@ -13,6 +13,7 @@
 
 mod engine;
 mod format;
+mod gathering;
 mod image;
 mod nbd;
 mod rings;

@@ -11,6 +11,7 @@
 
 use crate::devices::port::Port;
 use crate::devices::vbd::engine::Engine;
+use crate::devices::vbd::gathering::Gathering;
 use crate::devices::vbd::rings::RingPages;
 use crate::vstate::memory::GuestMemory;
 use noxen_devices::pv::block::{Broken, Job, Outcome, Queue};
@@ -96,13 +97,19 @@ struct Ready {
 
 fn run<P: Port>(mut work: Work<P>, stop: &OwnedFd) {
     let mut broken = false;
+    let (mut gathering, mut gathers) = (Gathering::default(), false);
     // The first turn is not waited for: what came before the channel was bound was not notified.
     let mut ready = Ready::default();
     let mut jobs = Vec::new();
     let mut ended = Vec::new();
     while !ready.stop {
         if !broken {
-            match turn(&mut work, ready, true, &mut jobs, &mut ended) {
+            let before = work.queue.taken();
+            let outcome = turn(&mut work, ready, true, &mut jobs, &mut ended);
+            if gathers && ready.channel {
+                gathering.found(work.queue.taken().wrapping_sub(before));
+            }
+            match outcome {
                 // Others are looked at after a while even if the front end never pauses.
                 Ok(true) => {
                     ready = wait(&work, Some(stop), false, Some(&NOT_AT_ALL));
@@ -116,6 +123,7 @@ fn run<P: Port>(mut work: Work<P>, stop: &OwnedFd) {
                 }
             }
         }
+        gathers = gathering.prepare();
         ready = wait(&work, Some(stop), broken, None);
     }
     finish(work, broken);
