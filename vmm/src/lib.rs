@@ -9,6 +9,7 @@
 //!               |                                                             |
 //!        control/  domain/machine.rs (pause, status, ...)  <--channels-->  dispatch.rs, domain/calls.rs
 //!               |
+//!        save/         a domain into a file, and out of one
 //!        devices/      PV devices: bus thread, back ends
 //!        vstate/       what wraps a KVM object
 //! ```
@@ -24,6 +25,7 @@ pub mod domain;
 pub mod log;
 pub mod private_store;
 pub mod run;
+pub mod save;
 pub mod service;
 pub mod spec;
 pub mod store;

@@ -19,11 +19,13 @@ use crate::domain::calls::{lock, Shared};
 use crate::domain::machine::Machine;
 use crate::domain::pv::Domain;
 use crate::log::Level;
+use crate::save::Parts;
 use crate::store::{Connection, Store};
 use crate::vstate::irq::Channel;
 use noxen_control::ShutdownReason;
 use noxen_devices::pv::console::Console;
 use noxen_devices::pv::pty::Pty;
+use noxen_saved_image::State;
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use std::fs::File;
@@ -158,6 +160,22 @@ impl Service {
             store,
             control,
         })
+    }
+
+    /// Goes on for a domain that was restored: its back ends have looked at nothing yet, and the guest is to look at
+    /// all that was on its way to it.
+    pub fn take_up(&mut self, state: &State) {
+        self.console
+            .take_up(&state.console.output.0, &state.console.input.0);
+        // Notifications that the guest had sent are lost: both rings are looked at once.
+        let _ = self.console_port.event().write(1);
+        if let Some(StorePort { store, port }) = &mut self.store {
+            if let Some(saved) = &state.store {
+                store.take_up(saved, &self.shared.log);
+            }
+            let _ = port.event().write(1);
+        }
+        self.machine.interrupt();
     }
 
     /// The machine.
@@ -300,7 +318,13 @@ impl Service {
             Source::Connection(index) => {
                 let readable = flags.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR);
                 if let Some(control) = self.control.as_mut().filter(|_| readable) {
-                    control.serve(index, &mut self.machine, &self.devices);
+                    let mut parts = Parts {
+                        machine: &mut self.machine,
+                        devices: &self.devices,
+                        console: &mut self.console,
+                        store: self.store.as_mut().map(|s| (&mut s.store, &s.port)),
+                    };
+                    control.serve(index, &mut parts);
                 }
             }
         }

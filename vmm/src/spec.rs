@@ -1,18 +1,20 @@
 //! `noxen-vmm --spec-fd N`: a domain as xend asks for it.
 //!
 //! ```text
-//!   fd N --DomainSpec--> descriptors taken over --> pv::build --> "ready" on ready_fd --> service
+//!   fd N --DomainSpec--> descriptors taken over --> pv::build, or restore --> "ready" on ready_fd --> service
 //!                                                     \--error--> "error: TEXT" on ready_fd, status 1
 //! ```
 
 use crate::control::server::Server;
 use crate::devices::Door;
-use crate::domain::pv::{self, Config, Files};
+use crate::domain::pv::{self, Config, Domain, Files};
 use crate::log::{Level, Log};
 use crate::run::kvm_from;
+use crate::save::restore::restore;
 use crate::service::{ConsoleEnd, Service, Until};
 use crate::store::Connection;
 use anyhow::{bail, Context, Result};
+use kvm_ioctls::Kvm;
 use noxen_control::kvm::{self, HostCpu};
 use noxen_control::spec::SPEC_VERSION;
 use noxen_control::DomainSpec;
@@ -100,19 +102,54 @@ fn prepare(spec: &DomainSpec, descriptors: &mut Descriptors) -> Result<Service> 
     let node = File::from(descriptors.take("kvm_fd", spec.kvm_fd)?);
     kvm::check(&node, HostCpu::read())?;
     let kvm = kvm_from(node);
+    let ram = descriptors.take_if("ram_fd", spec.ram_fd)?.map(File::from);
+    let (domain, state) = match descriptors.take_if("restore_fd", spec.restore_fd)? {
+        Some(image) => {
+            config(spec)?;
+            log.line(Level::Info, "restoring");
+            let (domain, state) = restore(&kvm, File::from(image), ram, spec.domid, log)?;
+            (domain, Some(state))
+        }
+        None => (build(spec, descriptors, &kvm, ram, log)?, None),
+    };
+    let pty = Pty::open().context("cannot open a pseudo-terminal for the console")?;
+    let control = Server::new(control).context("control_fd")?;
+    let mut service = Service::new(
+        domain,
+        ConsoleEnd::Pty(pty),
+        store,
+        Door::Socket(noxen_xenstore::locations::socket()),
+        Some(control),
+    )?;
+    if let Some(state) = &state {
+        service.take_up(state);
+    }
+    Ok(service)
+}
+
+fn build(
+    spec: &DomainSpec,
+    descriptors: &mut Descriptors,
+    kvm: &Kvm,
+    ram: Option<File>,
+    log: Log,
+) -> Result<Domain> {
     let Some(monitor) = crate::monitor_image() else {
         bail!("this build of noxen-vmm has no monitor image");
     };
+    let Some(kernel) = descriptors.take_if("kernel_fd", spec.kernel_fd)? else {
+        bail!("the spec names neither a kernel nor an image");
+    };
     let files = Files {
-        kvm: &kvm,
-        kernel: File::from(descriptors.take("kernel_fd", spec.kernel_fd)?),
+        kvm,
+        kernel: File::from(kernel),
         unpacked: descriptors
             .take_if("unpacked_fd", spec.unpacked_fd)?
             .map(File::from),
         ramdisk: descriptors
             .take_if("ramdisk_fd", spec.ramdisk_fd)?
             .map(File::from),
-        ram: descriptors.take_if("ram_fd", spec.ram_fd)?.map(File::from),
+        ram,
         monitor,
     };
     log.line(
@@ -122,16 +159,7 @@ fn prepare(spec: &DomainSpec, descriptors: &mut Descriptors) -> Result<Service> 
             spec.memory_mib, spec.vcpus, spec.kernel_path
         ),
     );
-    let domain = pv::build(&config(spec)?, files, log, None)?;
-    let pty = Pty::open().context("cannot open a pseudo-terminal for the console")?;
-    let control = Server::new(control).context("control_fd")?;
-    Ok(Service::new(
-        domain,
-        ConsoleEnd::Pty(pty),
-        store,
-        Door::Socket(noxen_xenstore::locations::socket()),
-        Some(control),
-    )?)
+    Ok(pv::build(&config(spec)?, files, log, None)?)
 }
 
 fn config(spec: &DomainSpec) -> Result<Config> {
@@ -188,7 +216,8 @@ mod tests {
             maxmem_mib: 64,
             vcpus: 1,
             kernel_path: "k".into(),
-            kernel_fd: 900,
+            kernel_fd: Some(900),
+            restore_fd: None,
             unpacked_fd: None,
             ramdisk_fd: None,
             cmdline: String::new(),

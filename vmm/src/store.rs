@@ -9,6 +9,8 @@
 //! Each stage is bounded: the ring is read while the pump has room, the pump while the link has, the
 //! stream while nothing waits for the guest. Connecting may block, so a thread of its own does it.
 
+pub mod saved;
+
 use crate::log::{Level, Log};
 use crate::vstate::memory::GuestMemory;
 use noxen_devices::pv::ring::RingError;

@@ -172,6 +172,18 @@ impl Console {
         }
     }
 
+    /// Input that the guest has not taken, oldest first.
+    pub fn input(&mut self) -> &[u8] {
+        self.input.make_contiguous()
+    }
+
+    /// Goes on where another console was: what lay in its buffers.
+    pub fn take_up(&mut self, output: &[u8], input: &[u8]) {
+        self.output
+            .extend(&output[..output.len().min(OUTPUT_LIMIT)]);
+        self.push_input(input);
+    }
+
     /// Input waits for room in the ring: service again when the guest notifies.
     pub fn has_input(&self) -> bool {
         !self.input.is_empty()

@@ -115,6 +115,11 @@ impl Pump {
         self.to_store.drain(..count.min(self.to_store.len()));
     }
 
+    /// Bytes for the guest that its ring has no room for.
+    pub fn for_guest(&mut self) -> &[u8] {
+        self.to_guest.make_contiguous()
+    }
+
     /// Bytes that may be read from the store now (0: do not read).
     pub fn store_room(&self) -> usize {
         match self.broken {

@@ -14,6 +14,7 @@ mod lifecycle;
 mod network;
 mod resources;
 mod ring1;
+mod saved;
 mod screen;
 mod smp;
 mod store;

@@ -4,8 +4,8 @@ use super::command::{Command, Group};
 use crate::commands::{
     api_only, config, console, cpupool, create, debug_keys, delete, destroy, device, dmesg, domid,
     domname, domstate, gen, help, image, info, list, log, mem_max, mem_set, new, no_devices, pause,
-    planned, reboot, rename, reset, sched_credit, sched_sedf, serve, shell, shutdown, start, sysrq,
-    top, trigger, unpause, uptime, vcpu_list, vcpu_pin, vcpu_set,
+    planned, reboot, rename, reset, restore, save, sched_credit, sched_sedf, serve, shell,
+    shutdown, start, sysrq, top, trigger, unpause, uptime, vcpu_list, vcpu_pin, vcpu_set,
 };
 
 /// A command, built or planned.
@@ -34,12 +34,12 @@ const ENTRIES: &[Entry] = &[
     Built(&reboot::COMMAND),
     Built(&rename::COMMAND),
     Built(&reset::COMMAND),
-    Planned("restore"),
-    Planned("resume"),
-    Planned("save"),
+    Built(&restore::COMMAND),
+    Built(&restore::RESUME),
+    Built(&save::COMMAND),
     Built(&shutdown::COMMAND),
     Built(&start::COMMAND),
-    Planned("suspend"),
+    Built(&save::SUSPEND),
     Built(&sysrq::COMMAND),
     Built(&trigger::COMMAND),
     Built(&top::COMMAND),

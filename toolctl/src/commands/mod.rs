@@ -29,6 +29,8 @@ pub mod planned;
 pub mod reboot;
 pub mod rename;
 pub mod reset;
+pub mod restore;
+pub mod save;
 pub mod sched_credit;
 pub mod sched_sedf;
 pub mod serve;

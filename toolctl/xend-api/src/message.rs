@@ -123,6 +123,37 @@ pub enum Request {
         /// Which.
         domain: String,
     },
+    /// Write a running domain to a file and end it: [`Response::Ok`]. A file that is there is replaced.
+    Save {
+        /// Which.
+        domain: String,
+        /// Absolute path.
+        file: String,
+        /// Let it run on instead.
+        #[serde(default)]
+        checkpoint: bool,
+    },
+    /// Make a domain of a file that [`Request::Save`] wrote: [`Response::Domain`].
+    Restore {
+        /// Absolute path.
+        file: String,
+        /// Do not let it run.
+        #[serde(default)]
+        paused: bool,
+    },
+    /// Write a running managed domain to its own place and end it: [`Response::Ok`].
+    Suspend {
+        /// Which.
+        domain: String,
+    },
+    /// Let a suspended managed domain go on: [`Response::Ok`].
+    Resume {
+        /// Which.
+        domain: String,
+        /// Do not let it run.
+        #[serde(default)]
+        paused: bool,
+    },
     /// Destroy and create again with the same configuration: [`Response::Domain`].
     Reset {
         /// Which.

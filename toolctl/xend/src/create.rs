@@ -15,7 +15,8 @@ use crate::kernel_cache::Kernel;
 use crate::node::{internal, Node};
 use crate::process::{Launch, Process};
 use crate::registry::{Phase, Record};
-use crate::resources::{self, Resources};
+use crate::resources::{self, Resources, Source};
+use crate::saved::{self, Image};
 use crate::validate::{self, Plan};
 use crate::{atomic, clock, host, info, pinning, share, store_nodes, teardown, warning, watch};
 use noxen_control::spec::SPEC_VERSION;
@@ -105,20 +106,57 @@ fn attempt(
 ) -> Result<Arc<Domain>, Failure> {
     let resources = Resources::open(&node.options, &booted.config, plan)?;
     // A boot loader's kernel is another file each time; keeping it unpacked would help nobody.
-    let kernel = match config.bootloader.is_empty() {
-        true => Kernel::look(&node.options.paths, &resources.kernel, unpack_anew),
-        false => Kernel::Uncached,
+    let kernel = match (&resources.source, config.bootloader.is_empty()) {
+        (Source::Kernel { kernel, .. }, true) => {
+            Kernel::look(&node.options.paths, kernel, unpack_anew)
+        }
+        _ => Kernel::Uncached,
     };
-    let cached = kernel.is_cached();
+    let mut draft = draft(node, config)?;
+    draft.replaces = heritage.replaces;
+    draft.restart_count = heritage.restart_count;
+    make(node, draft, plan, resources, kernel)
+}
+
+/// A record of a domain that is to be, under its own or a new UUID.
+fn draft(node: &Node, config: &DomainConfig) -> Result<Record, Fault> {
     let uuid = match &config.uuid {
         Some(uuid) => uuid.to_ascii_lowercase(),
         None => random_uuid()?,
     };
-    let name = &config.name;
     let (boot_id, now) = (node.registry.boot_id(), clock::now());
-    let mut draft = Record::new(0, boot_id, name, &uuid, config.clone(), now);
-    draft.replaces = heritage.replaces;
-    draft.restart_count = heritage.restart_count;
+    Ok(Record::new(
+        0,
+        boot_id,
+        &config.name,
+        &uuid,
+        config.clone(),
+        now,
+    ))
+}
+
+/// Makes a domain of an image and leaves it paused.
+pub fn restore(node: &Arc<Node>, image: Image) -> Result<Arc<Domain>, Fault> {
+    let mut plan = validate::check(&image.config, host::cpus())?;
+    saved::check(&image, &plan)?;
+    plan.memory_mib = plan.memory_mib.max(image.memory_mib);
+    let mut draft = draft(node, &image.config)?;
+    draft.domid = image.domid;
+    let resources = Resources::of_image(&node.options, image)?;
+    make(node, draft, &plan, resources, Kernel::Uncached).map_err(|failure| failure.fault)
+}
+
+fn make(
+    node: &Arc<Node>,
+    draft: Record,
+    plan: &Plan,
+    resources: Resources,
+    kernel: Kernel,
+) -> Result<Arc<Domain>, Failure> {
+    let cached = kernel.is_cached();
+    // An image has no devices: noxen-vmm saves no domain that has any.
+    let devices = matches!(resources.source, Source::Kernel { .. });
+    let (name, uuid) = (draft.name.clone(), draft.uuid.clone());
     let domain = node.admit(draft, plan.memory_mib)?;
     let domid = domain.domid();
     // Whoever wants to end the domain meanwhile kills its monitor and waits here.
@@ -128,7 +166,7 @@ fn attempt(
         of_cached_kernel: cached,
     });
     // What a device lacks is no fault of the kernel's.
-    let equipped = built.and_then(|()| Ok(equip(node, &domain)?));
+    let equipped = built.and_then(|()| Ok(equip(node, &domain, devices)?));
     match equipped {
         Ok(()) => {
             info!(
@@ -185,9 +223,10 @@ fn build(
             "" => format!("the kernel that {} chose", record.config.bootloader),
             path => path.to_owned(),
         },
-        kernel_fd: kernel.fd(&resources.kernel),
+        kernel_fd: resources.kernel().map(|file| kernel.fd(file)),
+        restore_fd: resources.image().map(|f| fd(f)),
         unpacked_fd: kernel.unpacked_fd(),
-        ramdisk_fd: resources.ramdisk.as_ref().map(|f| fd(f)),
+        ramdisk_fd: resources.ramdisk().map(|f| fd(f)),
         cmdline: plan.cmdline.clone(),
         tune_kernel: record.config.kernel_tuning,
         kvm_fd: fd(&resources.kvm),
@@ -199,13 +238,14 @@ fn build(
     };
     let spec_file = spec_file(&spec).map_err(internal)?;
     let mut inherit = vec![
-        spec.kernel_fd,
         spec.kvm_fd,
         spec.control_fd,
         spec.ready_fd,
         spec_file.as_raw_fd(),
     ];
-    let optional: [Option<RawFd>; 5] = [
+    let optional: [Option<RawFd>; 7] = [
+        spec.kernel_fd,
+        spec.restore_fd,
         spec.unpacked_fd,
         spec.ramdisk_fd,
         spec.ram_fd,
@@ -248,12 +288,14 @@ fn build(
     share::at_build(node, domid, process.pid(), &record.config)?;
     // Ours are to be closed: the monitor's end of the pipe must be the only one, or its death is not seen.
     drop(ready_writer);
-    drop((control, store, resources));
+    let nodes = resources.nodes();
+    drop((control, store));
 
     // The monitor builds meanwhile; the guest does not run, and so does not read, before it is unpaused.
     let mut ops = store_nodes::before_build(&record, plan);
     let limit_kib = node.settings().int("console-limit");
     ops.push(store_nodes::console_limit(domid, limit_kib));
+    ops.extend(store_nodes::restored(domid, nodes));
     node.store.apply(&ops).map_err(internal)?;
     let log_path = resources::log_path(&node.options, &record.name);
     wait_ready(&ready, &process, &log_path, node.options.build_limit)?;
@@ -265,8 +307,10 @@ fn build(
 }
 
 /// Gives a domain that is built its devices.
-fn equip(node: &Node, domain: &Domain) -> Result<(), Fault> {
-    devices::attach_configured(Site { node, domain })?;
+fn equip(node: &Node, domain: &Domain, devices: bool) -> Result<(), Fault> {
+    if devices {
+        devices::attach_configured(Site { node, domain })?;
+    }
     node.save(domain, |r| r.phase = Phase::Running).map(drop)
 }
 

@@ -42,6 +42,7 @@ pub mod registry;
 pub mod requests;
 pub mod resources;
 pub mod restore;
+pub mod saved;
 pub mod scope;
 pub mod server;
 pub mod servers;

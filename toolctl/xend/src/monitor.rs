@@ -6,6 +6,7 @@
 use noxen_control::client::{Client, ClientError, Line};
 use noxen_control::device::{DeviceId, DeviceSpec, DeviceState, DeviceStatus};
 use noxen_control::{Event, Reply, Request, Status};
+use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -16,6 +17,9 @@ const ANSWER: Duration = Duration::from_secs(2);
 const ANSWER_AGAIN: Duration = Duration::from_millis(200);
 /// How long it may take to stop with many vCPUs on a busy host.
 const ACT: Duration = Duration::from_secs(10);
+
+/// How long it may take to write all its memory to a slow disk.
+const SAVE: Duration = Duration::from_secs(4 * 3600);
 
 /// Between two looks at whether a device has gone.
 const LOOK: Duration = Duration::from_millis(20);
@@ -190,6 +194,26 @@ impl Monitor {
             std::thread::sleep(LOOK);
         }
         Ok(true)
+    }
+
+    /// Has it write the domain into `file`; returns how many bytes of memory that were. The domain stands still then.
+    pub fn save(
+        &self,
+        config: String,
+        nodes: Vec<(String, Vec<u8>)>,
+        file: &File,
+    ) -> Result<u64, MonitorError> {
+        let mut client = Client::connect(&self.socket, Some(SAVE))?;
+        let request = Request::Save {
+            config,
+            nodes,
+            fds: 1,
+        };
+        match client.ask_with(&request, &[file.as_fd()])? {
+            Reply::Saved { bytes } => Ok(bytes),
+            Reply::Error { message } => Err(MonitorError::Refused(message)),
+            _ => Err(MonitorError::Unexpected { asked: "save" }),
+        }
     }
 
     /// Its devices.

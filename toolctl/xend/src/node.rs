@@ -10,7 +10,7 @@
 use crate::dmesg::Dmesg;
 use crate::domain::Domain;
 use crate::managed::Managed;
-use crate::registry::{Phase, Record, Registry};
+use crate::registry::{Phase, Record, Registry, LAST_DOMID};
 use crate::scope::Scopes;
 use crate::settings::Settings;
 use crate::store::StoreLink;
@@ -272,7 +272,14 @@ impl Node {
                 draft.name
             )));
         }
-        let domid = self.registry.next_domid().map_err(internal)?;
+        let domid = match draft.domid {
+            // One that comes back gets its id again, where nobody has it.
+            wanted @ 1..=LAST_DOMID if !table.contains_key(&wanted) => {
+                self.registry.take_domid(wanted).map_err(internal)?;
+                wanted
+            }
+            _ => self.registry.next_domid().map_err(internal)?,
+        };
         let mut record = draft;
         record.domid = domid;
         record.phase = Phase::Building;

@@ -224,21 +224,36 @@ impl Registry {
         &self.boot_id
     }
 
-    /// An id that no domain of this boot has had. It is on disk as used when this returns.
+    /// An id that no domain of this boot has had (one that was saved has it again, when it comes back). It is on disk as used when this returns.
     pub fn next_domid(&self) -> Result<u32, RegistryError> {
         let mut counter = self.counter();
         let domid = counter.next;
         if domid > LAST_DOMID {
             return Err(RegistryError::NoDomid);
         }
+        self.set_next(&mut counter, domid + 1)?;
+        Ok(domid)
+    }
+
+    /// Makes sure that no later domain gets `domid`, which the caller knows to be nobody's. It is on disk as used when this
+    /// returns.
+    pub fn take_domid(&self, domid: u32) -> Result<(), RegistryError> {
+        let mut counter = self.counter();
+        if domid < counter.next {
+            return Ok(());
+        }
+        self.set_next(&mut counter, domid + 1)
+    }
+
+    fn set_next(&self, counter: &mut Counter, next: u32) -> Result<(), RegistryError> {
         let used = Counter {
             boot_id: counter.boot_id.clone(),
-            next: domid + 1,
+            next,
         };
         let bytes = serde_json::to_vec(&used).map_err(|e| self.counter_error(e.into()))?;
         atomic::write(&self.counter_path, &bytes, 0o600).map_err(|e| self.counter_error(e))?;
         *counter = used;
-        Ok(domid)
+        Ok(())
     }
 
     fn counter_error(&self, e: io::Error) -> RegistryError {

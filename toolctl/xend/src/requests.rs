@@ -8,9 +8,11 @@ use crate::node::{internal, Node, Target};
 use crate::registry::Phase;
 use crate::store::StoreOp;
 use crate::{
-    change, clock, debug_keys, host, info, listing, managed, share, store_nodes, teardown, watch,
+    change, clock, debug_keys, host, info, listing, managed, saved, share, store_nodes, teardown,
+    watch,
 };
 use noxen_xend_api::{Fault, Request, Response, ShutdownKind, StateFilter};
+use std::path::Path;
 use std::sync::{Arc, PoisonError};
 
 /// Does `request`.
@@ -80,6 +82,18 @@ pub fn handle(node: &Arc<Node>, request: Request) -> Result<Response, Fault> {
             );
             teardown::teardown(node, &found, &mut life, false);
             Ok(Response::Ok)
+        }
+        Request::Save {
+            domain,
+            file,
+            checkpoint,
+        } => saved::save(node, &domain, Path::new(&file), checkpoint).map(|()| Response::Ok),
+        Request::Restore { file, paused } => {
+            saved::restore(node, Path::new(&file), paused).map(|domain| one(&domain))
+        }
+        Request::Suspend { domain } => saved::suspend(node, &domain).map(|()| Response::Ok),
+        Request::Resume { domain, paused } => {
+            saved::resume(node, &domain, paused).map(|()| Response::Ok)
         }
         Request::Reset { domain } => {
             let _busy = node.begin();

@@ -2,6 +2,7 @@
 
 use crate::atomic;
 use crate::node::Options;
+use crate::saved::Image;
 use crate::validate::Plan;
 use noxen_control::{kvm, ram};
 use noxen_xend_api::{DomainConfig, Fault};
@@ -16,17 +17,69 @@ const LOG_LIMIT: u64 = 1 << 20;
 
 /// Open files for one domain.
 pub struct Resources {
-    /// Kernel image.
-    pub kernel: File,
-    /// Initial ramdisk.
-    pub ramdisk: Option<File>,
+    /// What it is made of.
+    pub source: Source,
     /// /dev/kvm.
     pub kvm: File,
     /// Guest RAM on huge pages, where the host lets xend have it.
     pub ram: Option<File>,
 }
 
+/// What a domain is made of.
+pub enum Source {
+    /// A fresh one.
+    Kernel {
+        /// Kernel image.
+        kernel: File,
+        /// Initial ramdisk.
+        ramdisk: Option<File>,
+    },
+    /// One that was saved.
+    Image(Box<Image>),
+}
+
 impl Resources {
+    /// For the domain in `image`.
+    pub fn of_image(options: &Options, image: Image) -> Result<Resources, Fault> {
+        Ok(Resources {
+            source: Source::Image(Box::new(image)),
+            kvm: open_kvm(&options.kvm)?,
+            ram: ram::huge_page_file_if_possible(),
+        })
+    }
+
+    /// Kernel image.
+    pub fn kernel(&self) -> Option<&File> {
+        match &self.source {
+            Source::Kernel { kernel, .. } => Some(kernel),
+            Source::Image(_) => None,
+        }
+    }
+
+    /// Initial ramdisk.
+    pub fn ramdisk(&self) -> Option<&File> {
+        match &self.source {
+            Source::Kernel { ramdisk, .. } => ramdisk.as_ref(),
+            Source::Image(_) => None,
+        }
+    }
+
+    /// Image of a saved domain.
+    pub fn image(&self) -> Option<&File> {
+        match &self.source {
+            Source::Kernel { .. } => None,
+            Source::Image(image) => Some(&image.file),
+        }
+    }
+
+    /// Nodes of the store that the domain comes with.
+    pub fn nodes(&self) -> &[(String, String)] {
+        match &self.source {
+            Source::Kernel { .. } => &[],
+            Source::Image(image) => &image.nodes,
+        }
+    }
+
     /// Opens everything or says in one line what is missing.
     pub fn open(options: &Options, config: &DomainConfig, plan: &Plan) -> Result<Resources, Fault> {
         let kernel = open_image(Path::new(&config.kernel), "Kernel image")?;
@@ -35,8 +88,7 @@ impl Resources {
             path => Some(open_ramdisk(Path::new(path), plan)?),
         };
         Ok(Resources {
-            kernel,
-            ramdisk,
+            source: Source::Kernel { kernel, ramdisk },
             kvm: open_kvm(&options.kvm)?,
             ram: ram::huge_page_file_if_possible(),
         })

@@ -15,7 +15,7 @@ use crate::validate::Plan;
 use noxen_control::Status;
 
 /// Subdirectories of /local/domain/N that belong to the guest.
-const GUEST_DIRECTORIES: [&str; 7] = [
+pub const GUEST_DIRECTORIES: [&str; 7] = [
     "control", "device", "data", "drivers", "feature", "attr", "error",
 ];
 
@@ -93,6 +93,13 @@ pub fn availability(domid: u32, vcpus: u32, avail: u64) -> Vec<StoreOp> {
         write(format!("{}/cpu/{vcpu}/availability", home(domid)), word)
     };
     (0..vcpus).map(node).collect()
+}
+
+/// The nodes that a restored guest had, below its home.
+pub fn restored(domid: u32, nodes: &[(String, String)]) -> Vec<StoreOp> {
+    let home = home(domid);
+    let op = |(path, value): &(String, String)| write(format!("{home}/{path}"), value);
+    nodes.iter().map(op).collect()
 }
 
 /// What is known once the monitor has built the domain.

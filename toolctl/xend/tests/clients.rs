@@ -283,7 +283,7 @@ fn xendomains(lab: &Lab, verb: &str) -> String {
 }
 
 #[test]
-fn debians_xendomains_script_starts_the_domains_of_auto_and_shuts_them_down() {
+fn debians_xendomains_script_starts_the_domains_of_auto_saves_and_restores_them() {
     if !rustix::process::geteuid().is_root() {
         eprintln!("not run: mounting needs root");
         return;
@@ -308,9 +308,13 @@ fn debians_xendomains_script_starts_the_domains_of_auto_and_shuts_them_down() {
     let out = xendomains(&lab, "start");
     assert!(out.contains("Xen domain web already running"), "{out}");
     let out = xendomains(&lab, "stop");
-    assert!(out.contains("'xm save' is not built yet"), "{out}");
-    assert!(out.contains("Shutting down Xen domain db ("), "{out}");
+    assert!(out.contains("Saving Xen domain db ("), "{out}");
     assert!(lab.guests().is_empty(), "{out}");
+    let out = xendomains(&lab, "start");
+    assert!(out.contains("Restoring Xen domain"), "{out}");
+    let mut names: Vec<String> = lab.guests().into_iter().map(|guest| guest.name).collect();
+    names.sort();
+    assert_eq!(names, ["db", "web"], "{out}");
 }
 
 #[test]

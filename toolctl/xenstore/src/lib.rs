@@ -24,6 +24,7 @@
 pub mod client;
 pub mod dump;
 pub mod errno;
+pub mod holdings;
 pub mod locations;
 pub mod path;
 pub mod perms;

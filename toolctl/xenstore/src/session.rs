@@ -22,7 +22,8 @@ use std::collections::VecDeque;
 
 use thiserror::Error;
 
-use crate::wire::{append_message, Decoder, Op, WireError, ATTACH_DOMAIN, HEADER_LEN};
+use crate::holdings::{Holdings, Watch};
+use crate::wire::{append_message, Decoder, Header, Op, WireError, ATTACH_DOMAIN, HEADER_LEN};
 use crate::{DomId, Errno};
 
 /// Requests that a link has sent and that were not answered yet, at most.
@@ -100,8 +101,19 @@ pub struct Link {
     domid: DomId,
     from_guest: Decoder,
     from_daemon: Decoder,
-    unanswered: VecDeque<Box<[u8]>>,
+    unanswered: VecDeque<Request>,
+    /// Requests of this side, not of the guest, that wait for room.
+    own: VecDeque<Box<[u8]>>,
+    holdings: Holdings,
     replies_seen: u64,
+}
+
+/// A request that is not answered yet.
+#[derive(Debug)]
+struct Request {
+    bytes: Box<[u8]>,
+    /// Of this side: its answer is not the guest's.
+    own: bool,
 }
 
 impl Link {
@@ -113,6 +125,8 @@ impl Link {
             from_guest: Decoder::new(),
             from_daemon: Decoder::new(),
             unanswered: VecDeque::new(),
+            own: VecDeque::new(),
+            holdings: Holdings::default(),
             replies_seen: 0,
         }
     }
@@ -140,6 +154,11 @@ impl Link {
 
     fn forward_requests(&mut self, out: &mut Vec<u8>) -> Result<(), LinkError> {
         while self.unanswered.len() < OUTSTANDING_MAX {
+            if let Some(bytes) = self.own.pop_front() {
+                out.extend_from_slice(&bytes);
+                self.unanswered.push_back(Request { bytes, own: true });
+                continue;
+            }
             let next = self.from_guest.next_message().map_err(LinkError::Guest)?;
             let Some((header, payload)) = next else { break };
             let mut request = Vec::with_capacity(HEADER_LEN + payload.len());
@@ -151,7 +170,10 @@ impl Link {
                 &[payload],
             );
             out.extend_from_slice(&request);
-            self.unanswered.push_back(request.into());
+            self.unanswered.push_back(Request {
+                bytes: request.into(),
+                own: false,
+            });
         }
         Ok(())
     }
@@ -172,10 +194,18 @@ impl Link {
                 .map_err(|e| LinkError::Daemon(e.to_string()))?;
             let Some((header, payload)) = next else { break };
             if header.kind != Op::WatchEvent as u32 {
-                self.unanswered
+                let request = self
+                    .unanswered
                     .pop_front()
                     .ok_or_else(|| LinkError::Daemon("a reply that nobody asked for".to_owned()))?;
                 self.replies_seen += 1;
+                if let Some((asked, body)) = request.bytes.split_first_chunk::<HEADER_LEN>() {
+                    let asked = Header::decode(asked);
+                    self.holdings.answered(asked, body, header.kind, payload);
+                }
+                if request.own {
+                    continue;
+                }
             }
             append_message(
                 to_guest,
@@ -216,9 +246,50 @@ impl Link {
             ))
         })?;
         for request in self.unanswered.iter().skip(done) {
-            out.extend_from_slice(request);
+            out.extend_from_slice(&request.bytes);
         }
         self.forward_requests(out)
+    }
+
+    /// Whether a request waits for its answer.
+    pub fn is_busy(&self) -> bool {
+        !self.unanswered.is_empty() || !self.own.is_empty() || self.from_guest.ready()
+    }
+
+    /// Whether a transaction is open: it cannot be taken up elsewhere.
+    pub fn in_transaction(&self) -> bool {
+        self.holdings.in_transaction()
+    }
+
+    /// The guest's watches.
+    pub fn watches(&self) -> impl Iterator<Item = &Watch> {
+        self.holdings.watches()
+    }
+
+    /// The beginning of a request that the guest has not sent whole.
+    pub fn half_request(&self) -> &[u8] {
+        self.from_guest.held()
+    }
+
+    /// A new session goes on for a guest that had one elsewhere: asks for its watches again, each of which fires once
+    /// as a new one does, and goes on with the request that it had begun. Nothing else has passed this link.
+    pub fn take_up(
+        &mut self,
+        watches: &[(&[u8], &[u8])],
+        half_request: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), LinkError> {
+        for (path, token) in watches {
+            let mut request = Vec::new();
+            let length = path.len() + token.len() + 2;
+            if length > crate::wire::PAYLOAD_MAX {
+                continue; // No daemon ever granted it.
+            }
+            let payload: [&[u8]; 4] = [path, b"\0", token, b"\0"];
+            append_message(&mut request, Op::Watch as u32, 0, 0, &payload);
+            self.own.push_back(request.into());
+        }
+        self.take_requests(half_request, out)
     }
 }
 
@@ -295,6 +366,34 @@ mod tests {
         link.take_replies(&message(Op::Read, 1, "v").repeat(2), &mut guest, &mut sent)
             .unwrap();
         assert_eq!(sent, one.repeat(2));
+    }
+
+    #[test]
+    fn link_that_takes_a_session_up_asks_for_its_watches_and_keeps_the_answers() {
+        let mut link = Link::new(5);
+        let (mut sent, mut guest) = (Vec::new(), Vec::new());
+        let read = message(Op::Read, 9, "x\0");
+        link.take_up(&[(b"device", b"t1"), (b"@x", b"t2")], &read[..7], &mut sent)
+            .unwrap();
+        let asked = [
+            message(Op::Watch, 0, "device\0t1\0"),
+            message(Op::Watch, 0, "@x\0t2\0"),
+        ];
+        assert_eq!(sent, asked.concat());
+        assert!(link.is_busy());
+        assert_eq!(link.half_request(), &read[..7]);
+        sent.clear();
+        link.take_requests(&read[7..], &mut sent).unwrap();
+        assert_eq!(sent, read);
+        let event = message(Op::WatchEvent, 0, "device\0t1\0");
+        let value = message(Op::Read, 9, "v");
+        let ok = message(Op::Watch, 0, "OK\0");
+        let replies = [&ok[..], &event[..], &ok[..], &value[..]].concat();
+        link.take_replies(&replies, &mut guest, &mut sent).unwrap();
+        assert_eq!(guest, [event, value].concat());
+        assert!(!link.is_busy());
+        let tokens: Vec<&[u8]> = link.watches().map(|(_, token)| &token[..]).collect();
+        assert_eq!(tokens, [b"t2", b"t1"]);
     }
 
     #[test]

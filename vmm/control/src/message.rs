@@ -75,6 +75,16 @@ pub enum Request {
         /// In order.
         events: Vec<Input>,
     },
+    /// Write the domain into the one file that comes along, from where it stands: answered by [`Reply::Saved`] once all
+    /// is written (not synced), and the domain is paused then. After an error it runs on.
+    Save {
+        /// The domain's configuration, an S-expression.
+        config: String,
+        /// The guest's own nodes of the store, below its home: path and value.
+        nodes: Vec<(String, Vec<u8>)>,
+        /// Descriptors sent along: 1.
+        fds: u32,
+    },
 }
 
 /// Why a guest stopped (public/sched.h SHUTDOWN_*).
@@ -158,6 +168,11 @@ pub enum Reply {
     Counters {
         /// `exit` (to noxen-vmm), `kvm` (KVM's own), `hypercall`, `refused`, `trap`, `emulated`, `other`.
         groups: BTreeMap<String, BTreeMap<String, u64>>,
+    },
+    /// Answer to [`Request::Save`].
+    Saved {
+        /// Memory written, bytes.
+        bytes: u64,
     },
     /// Text.
     Text {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Version of the spec; noxen-vmm refuses another one.
-pub const SPEC_VERSION: u32 = 1;
+pub const SPEC_VERSION: u32 = 2;
 
 /// Everything noxen-vmm needs to build and run one PV domain. Unknown fields are an error.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
@@ -25,8 +25,12 @@ pub struct DomainSpec {
     pub vcpus: u32,
     /// Kernel image as given by the administrator (messages only).
     pub kernel_path: String,
-    /// Inherited fd of the kernel image.
-    pub kernel_fd: i32,
+    /// Inherited fd of the kernel image; absent with `restore_fd`.
+    pub kernel_fd: Option<i32>,
+    /// Inherited fd of a saved domain's image, at its start: the domain is restored from it, its memory and vCPUs are
+    /// the image's, and it is built from nothing else.
+    #[serde(default)]
+    pub restore_fd: Option<i32>,
     /// Inherited fd of an empty, writable regular file for the ELF of a packed kernel. Its content is whole, and
     /// means something, only once "ready" was said; it stays empty when the kernel is not packed.
     #[serde(default)]

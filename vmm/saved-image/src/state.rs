@@ -2,7 +2,7 @@
 //! interface of its own, and changes only with its version.
 //!
 //! ```text
-//!   domain, clock, vcpu (one each), console, store   -- all before the first memory record --> State::read
+//!   domain, clock, vcpu (one each), console, store, nodes   -- all before the first memory record --> State::read
 //! ```
 //! A field that is missing, unknown or of another type is an error; so is a part that comes twice.
 
@@ -16,6 +16,8 @@ use std::io::Read;
 pub const MAX_VCPUS: usize = 32;
 /// Most watches of a guest on the store.
 pub const MAX_WATCHES: usize = 8192;
+/// Most nodes of a guest in the store.
+pub const MAX_NODES: usize = 8192;
 
 /// A part with a name and a version.
 pub trait Unit: Serialize + DeserializeOwned {
@@ -70,6 +72,8 @@ pub struct Domain {
     pub max_pages: u64,
     /// vCPUs.
     pub vcpus: u32,
+    /// Its kernel is a 32-bit one.
+    pub bits32: bool,
     /// Number of the rule by which the monitor's region is laid out.
     pub layout: u32,
     /// Bytes of the monitor's image in memory, which the layout depends on.
@@ -170,6 +174,24 @@ pub struct Watch {
     pub token: Bytes,
 }
 
+/// Nodes of the store that the guest wrote below its home, or found there and may write.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Nodes {
+    /// Parents before children.
+    pub nodes: Vec<Node>,
+}
+
+/// One of them.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Node {
+    /// Path below the domain's home.
+    pub path: String,
+    /// Value.
+    pub value: Bytes,
+}
+
 macro_rules! units {
     ($($unit:ident $name:literal $version:literal)*) => {
         $(impl Unit for $unit {
@@ -185,6 +207,7 @@ units! {
     Vcpu "vcpu" 1
     Console "console" 1
     Store "store" 1
+    Nodes "nodes" 1
 }
 
 /// All parts of a domain.
@@ -200,6 +223,8 @@ pub struct State {
     pub console: Console,
     /// Store; none for a domain that had no connection to one.
     pub store: Option<Store>,
+    /// Its nodes; none where there is no store.
+    pub nodes: Option<Nodes>,
 }
 
 #[derive(Default)]
@@ -209,6 +234,7 @@ struct Parts {
     vcpus: Vec<Vcpu>,
     console: Option<Console>,
     store: Option<Store>,
+    nodes: Option<Nodes>,
 }
 
 impl State {
@@ -249,6 +275,14 @@ impl Parts {
                 }
                 Ok(())
             }
+            (Nodes::NAME, Nodes::VERSION) => {
+                once(&mut self.nodes, body, writer)?;
+                let nodes = self.nodes.as_ref().map_or(0, |n| n.nodes.len());
+                if nodes > MAX_NODES {
+                    return Err(structure("it has more nodes than a guest can have"));
+                }
+                Ok(())
+            }
             (Vcpu::NAME, Vcpu::VERSION) => {
                 if self.vcpus.len() >= MAX_VCPUS {
                     return Err(structure("it has more vCPUs than a domain can have"));
@@ -278,6 +312,7 @@ impl Parts {
             vcpus: self.vcpus,
             console: self.console.ok_or_else(|| missing(Console::NAME))?,
             store: self.store,
+            nodes: self.nodes,
         })
     }
 }

@@ -57,8 +57,8 @@ impl<W: Write> Writer<W> {
         if !offset.is_multiple_of(PAGE) || !bytes.len().is_multiple_of(page) {
             return Err(io::Error::other("memory is saved by whole pages"));
         }
-        for (at, chunk) in (offset..).step_by(CHUNK).zip(bytes.chunks(CHUNK)) {
-            let mut at = at;
+        let mut at = offset;
+        for chunk in bytes.chunks(CHUNK) {
             // Runs of pages that hold something, and runs of those that do not.
             for run in chunk
                 .chunks(page)

@@ -2,9 +2,11 @@
 
 use crate::devices::Devices;
 use crate::domain::calls::lock;
-use crate::domain::machine::Machine;
+use crate::save::{self, Extras, Parts};
 use noxen_control::fds::FdQueue;
 use noxen_control::{DeviceId, DeviceSpec, Reply, Request};
+use noxen_saved_image::state::{Bytes, Node, Nodes};
+use std::fs::File;
 
 /// What the connection is to do besides sending the reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,14 +20,9 @@ pub enum After {
 }
 
 /// Carries out one line; `fds` came along with it or with a later one.
-pub fn answer(
-    machine: &mut Machine,
-    devices: &Devices,
-    line: &[u8],
-    fds: &mut FdQueue,
-) -> (Reply, After) {
+pub fn answer(parts: &mut Parts<'_>, line: &[u8], fds: &mut FdQueue) -> (Reply, After) {
     match serde_json::from_slice::<Request>(line) {
-        Ok(request) => carry_out(machine, devices, request, fds),
+        Ok(request) => carry_out(parts, request, fds),
         Err(error) => {
             let message = format!("not a control request: {error}");
             (Reply::Error { message }, After::Nothing)
@@ -33,12 +30,18 @@ pub fn answer(
     }
 }
 
-fn carry_out(
-    machine: &mut Machine,
-    devices: &Devices,
-    request: Request,
-    queue: &mut FdQueue,
-) -> (Reply, After) {
+fn carry_out(parts: &mut Parts<'_>, request: Request, queue: &mut FdQueue) -> (Reply, After) {
+    let request = match request {
+        Request::Save { config, nodes, fds } => {
+            let reply = match save(parts, config, nodes, fds, queue) {
+                Ok(bytes) => Reply::Saved { bytes },
+                Err(message) => Reply::Error { message },
+            };
+            return (reply, After::Nothing);
+        }
+        request => request,
+    };
+    let (machine, devices) = (&mut *parts.machine, parts.devices);
     let reply = match request {
         Request::Status => Reply::Status(Box::new(machine.status())),
         Request::Pause => {
@@ -85,7 +88,7 @@ fn carry_out(
         Request::Input { devid, events } => {
             done(devices.keys(devid).and_then(|keys| keys.push(&events)))
         }
-        Request::Destroy => return (Reply::Ok, After::End),
+        Request::Destroy | Request::Save { .. } => return (Reply::Ok, After::End),
     };
     (reply, After::Nothing)
 }
@@ -98,6 +101,31 @@ fn hex(bytes: &[u8]) -> String {
         .iter()
         .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
         .collect()
+}
+
+fn save(
+    parts: &mut Parts<'_>,
+    config: String,
+    nodes: Vec<(String, Vec<u8>)>,
+    fds: u32,
+    queue: &mut FdQueue,
+) -> Result<u64, String> {
+    let file = match queue.take(fds) {
+        Ok(mut fds) if fds.len() == 1 => fds.pop(),
+        _ => None,
+    };
+    let file = file.ok_or("the file to save to did not come along")?;
+    let nodes = nodes.into_iter().map(|(path, value)| Node {
+        path,
+        value: Bytes(value),
+    });
+    let extras = Extras {
+        config,
+        nodes: Nodes {
+            nodes: nodes.collect(),
+        },
+    };
+    save::save(parts, &extras, File::from(file))
 }
 
 fn attach(

@@ -8,18 +8,19 @@
 use crate::counters::{self, Groups};
 use crate::domain::calls::{lock, Report, Shared};
 use crate::domain::reservation;
-use crate::domain::runner::{Command, Handle};
+use crate::domain::runner::{Command, Handle, Saved};
 use crate::log::Level;
 use crate::vstate::irq::Doorbell;
 use noxen_control::message::VcpuStatus;
 use noxen_control::{Event, ShutdownReason, Status};
 use noxen_monitor_abi::layout::PAGE_SIZE;
 use noxen_monitor_abi::pages::{DomainPublic, VcpuPublic};
+use noxen_saved_image::state;
 use std::mem::offset_of;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{channel, Receiver};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use vm_memory::{Bytes, GuestAddress};
 
 /// RUNSTATE_blocked (public/vcpu.h).
@@ -44,10 +45,22 @@ pub struct Identity {
     pub console_port: u32,
 }
 
+/// What of a saved domain never changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Constants {
+    /// The domain.
+    pub domain: state::Domain,
+    /// TSC rate.
+    pub tsc_khz: u32,
+    /// MSRs to be saved.
+    pub msrs: Arc<[u32]>,
+}
+
 /// A domain with its vCPU threads.
 #[derive(Debug)]
 pub struct Machine {
     identity: Identity,
+    constants: Constants,
     vcpus: Vec<Handle>,
     shared: Arc<Shared>,
     reports: Receiver<Report>,
@@ -63,6 +76,7 @@ impl Machine {
     /// A machine whose vCPU threads have been started, paused.
     pub fn new(
         identity: Identity,
+        constants: Constants,
         vcpus: Vec<Handle>,
         shared: Arc<Shared>,
         reports: Receiver<Report>,
@@ -70,6 +84,7 @@ impl Machine {
     ) -> Machine {
         Machine {
             identity,
+            constants,
             vcpus,
             shared,
             reports,
@@ -121,6 +136,48 @@ impl Machine {
         Ok(())
     }
 
+    /// What of a saved domain never changes.
+    pub fn constants(&self) -> &Constants {
+        &self.constants
+    }
+
+    /// Stops all vCPUs for the moment; [`Self::go_on`] or [`Self::hold`] ends that.
+    pub fn stop(&self) {
+        self.stop_vcpus();
+    }
+
+    /// Lets a domain that was stopped for the moment do what it did before.
+    pub fn go_on(&self) {
+        if !self.paused && self.over.is_none() {
+            self.run_vcpus();
+        }
+    }
+
+    /// Keeps a domain that was stopped for the moment paused.
+    pub fn hold(&mut self) {
+        self.paused = true;
+    }
+
+    /// The vCPUs' part of an image, and the clock, which is `now` (since the epoch) on the host; they stand still.
+    pub fn saved_vcpus(&self, now: Duration) -> Result<(state::Clock, Vec<state::Vcpu>), String> {
+        let mut clock = state::Clock {
+            tsc: 0,
+            tsc_khz: self.constants.tsc_khz,
+            host_ns: u64::try_from(now.as_nanos()).unwrap_or(u64::MAX),
+        };
+        let mut vcpus = Vec::new();
+        for vcpu in &self.vcpus {
+            let (answer, received) = channel();
+            vcpu.send(Command::Save(self.constants.msrs.clone(), answer));
+            let saved = received.recv().map_err(|_| "a vCPU's thread is gone")?;
+            let Saved { tsc, state } = saved?;
+            // They are in step; the latest reading is behind none.
+            clock.tsc = clock.tsc.max(tsc);
+            vcpus.push(state);
+        }
+        Ok((clock, vcpus))
+    }
+
     fn stop_vcpus(&self) {
         let (done, all_done) = channel();
         for vcpu in &self.vcpus {
@@ -146,9 +203,7 @@ impl Machine {
             vcpu.send(Command::Registers(answer));
             text.push_str(&received.recv().unwrap_or_default());
         }
-        if !self.paused && self.over.is_none() {
-            self.run_vcpus();
-        }
+        self.go_on();
         text
     }
 
@@ -170,6 +225,11 @@ impl Machine {
         Ok(())
     }
 
+    /// Has the monitor look at its doorbell.
+    pub fn interrupt(&self) {
+        self.doorbell.interrupt();
+    }
+
     /// Bounds the domain's memory from now on, KiB.
     pub fn set_max_memory(&self, kib: u64) -> Result<(), String> {
         reservation::set_ceiling(&self.shared, kib)
@@ -188,9 +248,7 @@ impl Machine {
         self.stop_vcpus();
         let (freed, not_freed) =
             reservation::reclaim(&self.shared, self.identity.memory_kib / (PAGE_SIZE >> 10));
-        if !self.paused && self.over.is_none() {
-            self.run_vcpus();
-        }
+        self.go_on();
         self.not_freed = not_freed;
         if freed > 0 {
             self.shared.log.guest_line(

@@ -6,9 +6,11 @@
 //!   pv.rs      builds a PV domain from a config  machine.rs the running domain
 //!   calls.rs   synchronous calls of the monitor  runner.rs  a vCPU's thread
 //!   handover.rs  what the monitor is given       kernel_file.rs  the kernel's file, mapped
+//!   assemble.rs  the last steps, also of a restored one
 //!   laps.rs    how long the parts of a start took  host_clock.rs  whether the host trusts its TSC
 //! ```
 
+pub mod assemble;
 pub mod calls;
 pub mod handover;
 pub mod host_clock;

@@ -6,40 +6,41 @@
 //!       --> monitor region: image, page tables, MonInfo, CPUID table, M2P --> VM, channels, vCPUs
 //! ```
 
-use crate::domain::calls::Shared;
+use crate::domain::assemble::{self, Assembly};
 use crate::domain::handover::{self, BuilderMemory, Facts};
 use crate::domain::host_clock::{self, ClockSources};
 use crate::domain::image::{Image, ImageError};
 use crate::domain::kernel_file;
 use crate::domain::laps::Laps;
-use crate::domain::machine::{Identity, Machine};
+use crate::domain::machine::{Constants, Machine};
 use crate::domain::paging::{self, PagingError};
 use crate::domain::region::{self, Needs, Region};
-use crate::domain::runner;
 use crate::domain::time::scale;
 use crate::log::{Level, Log};
 use crate::vstate::cpuid::{HostCpuid, PvParameters};
+use crate::vstate::features;
 use crate::vstate::irq::{Channel, ChannelError, Doorbell};
 use crate::vstate::memory::{DomainMemory, GuestMemory, MemoryError};
-use crate::vstate::vcpu::{install_kick_handler, StartState, Vcpu, VcpuError};
+use crate::vstate::vcpu::{StartState, Vcpu, VcpuError};
 use crate::vstate::vm::{Vm, VmError};
-use kvm_bindings::KVM_MAX_CPUID_ENTRIES;
 use kvm_ioctls::{Kvm, VcpuFd};
 use noxen_domain_builder::{BuildError, OutsideMemory, PvLayout, Ramdisk};
 use noxen_kernel_image::{Class, Kernel, KernelError};
-use noxen_monitor_abi::layout::{DIRECT_MAP_VA, MAX_VCPUS, PAGE_SIZE};
+use noxen_monitor_abi::layout::{ABI_VERSION, DIRECT_MAP_VA, MAX_VCPUS};
+use noxen_saved_image::state;
 use std::fs::File;
 use std::io::{self, Seek};
-use std::sync::mpsc::channel;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use vm_memory::GuestAddress;
-use vmm_sys_util::eventfd::{EventFd, EFD_NONBLOCK};
 
 /// Event-channel ports that every domain starts with, bound to domain 0.
 pub const STORE_PORT: u32 = 1;
 /// See [`STORE_PORT`].
 pub const CONSOLE_PORT: u32 = 2;
+/// Number of the rule by which the monitor's region is laid out ([`Region::plan`], the constants of `region` and of
+/// `noxen_monitor_abi::layout`): it rises when images of before can no longer be laid out by it.
+pub const LAYOUT: u32 = 1;
 /// The Xen that guests are told of: 4.17.
 pub const XEN_VERSION: u32 = 4 << 16 | 17;
 
@@ -150,7 +151,7 @@ pub fn build(
     echo: Option<File>,
 ) -> Result<Domain, PvError> {
     let mut laps = Laps::start(Instant::now());
-    check(config)?;
+    assemble::check(config.vcpus, config.memory_mib)?;
     let distrust =
         ClockSources::read().and_then(|clocks| host_clock::distrusted_tsc(&clocks, config.vcpus));
     if let Some(text) = distrust {
@@ -195,11 +196,11 @@ pub fn build(
     laps.lap("m2p", Instant::now());
 
     let vm = Arc::new(Vm::create(files.kvm, &memory)?);
-    let host = host_cpuid(files.kvm)?;
+    let host = assemble::host_cpuid(files.kvm)?;
     let fds = (0..config.vcpus)
         .map(|id| vm.create_vcpu(id))
         .collect::<Result<Vec<_>, _>>()?;
-    let tsc_khz = tsc_khz(&fds)?;
+    let tsc_khz = assemble::tsc_khz(&fds)?;
     let clock = scale(u64::from(tsc_khz));
     let boot_time = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -229,128 +230,63 @@ pub fn build(
     .mon_info();
     handover::write_info(&memory.map, region.info, &info)?;
 
-    let line = eventfd()?;
-    vm.doorbell_by(&line)?;
-    let doorbell = Doorbell::new(memory.map.clone(), region.doorbell, line)?;
-    let console = Channel::bind(&vm, &doorbell, CONSOLE_PORT)?;
-    let store = Channel::bind(&vm, &doorbell, STORE_PORT)?;
-
     laps.lap("kvm", Instant::now());
-    let (sender, reports) = channel();
-    let shared = Arc::new(Shared::new(
-        log,
-        memory.map.clone(),
-        memory.ram_file.clone(),
-        region,
-        max_pages,
-        echo,
-        sender,
-        eventfd()?,
-    ));
-    let vcpus = start_vcpus(fds, &host, parameters, image.entry, &shared)?;
-    laps.lap("vcpus", Instant::now());
-    shared
-        .log
-        .line(Level::Info, format_args!("built in {laps}"));
-    let identity = Identity {
-        domid: config.domid,
-        memory_kib: config.memory_mib << 10,
-        console_tty: String::new(),
-        store_mfn: layout.store_mfn(),
-        store_port: STORE_PORT,
-        console_mfn: layout.console_mfn(),
-        console_port: CONSOLE_PORT,
+    let constants = Constants {
+        domain: state::Domain {
+            domid: config.domid,
+            boot_pages: nr_pages,
+            max_pages,
+            vcpus: config.vcpus,
+            bits32,
+            layout: LAYOUT,
+            image_size: image.size(),
+            region_size: region.size,
+            monitor_abi: ABI_VERSION,
+            store_mfn: layout.store_mfn(),
+            console_mfn: layout.console_mfn(),
+            features: features::of(&table),
+        },
+        tsc_khz,
+        msrs: assemble::msrs(files.kvm)?,
     };
-    Ok(Domain {
-        machine: Machine::new(identity, vcpus, shared, reports, doorbell.clone()),
+    let assembly = Assembly {
         vm,
-        doorbell,
-        console,
-        console_page: GuestAddress(layout.console_mfn() * PAGE_SIZE),
-        store,
-        store_page: GuestAddress(layout.store_mfn() * PAGE_SIZE),
-    })
+        memory: &memory,
+        region,
+        vcpus: start_vcpus(fds, &host, parameters, image.entry, &region)?,
+        constants,
+        log,
+        echo,
+    };
+    let domain = assembly.finish()?;
+    laps.lap("vcpus", Instant::now());
+    let log = &domain.machine.shared().log;
+    log.line(Level::Info, format_args!("built in {laps}"));
+    Ok(domain)
 }
 
-fn check(config: &Config) -> Result<(), PvError> {
-    if config.vcpus == 0 || config.vcpus as usize > MAX_VCPUS {
-        return Err(PvError::Vcpus(config.vcpus));
-    }
-    let info = rustix::system::sysinfo();
-    let host = (info.totalram as u64).saturating_mul(u64::from(info.mem_unit)) >> 20;
-    if config.memory_mib > host {
-        return Err(PvError::HostMemory {
-            asked: config.memory_mib,
-            host,
-        });
-    }
-    Ok(())
-}
-
-fn host_cpuid(kvm: &Kvm) -> Result<HostCpuid, PvError> {
-    let supported = kvm
-        .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
-        .map_err(|source| PvError::Kvm {
-            what: "tell its CPUID",
-            source,
-        })?;
-    Ok(HostCpuid::new(&supported))
-}
-
-fn tsc_khz(fds: &[VcpuFd]) -> Result<u32, PvError> {
-    match fds.first().map(VcpuFd::get_tsc_khz) {
-        Some(Ok(khz)) if khz > 0 => Ok(khz),
-        other => {
-            let source = other.and_then(Result::err);
-            Err(PvError::Kvm {
-                what: "tell the TSC frequency",
-                source: source.unwrap_or(kvm_ioctls::Error::new(libc::EINVAL)),
-            })
-        }
-    }
-}
-
-/// Gives the vCPUs their start state and each a thread, paused.
+/// Gives the vCPUs their start state.
 fn start_vcpus(
     fds: Vec<VcpuFd>,
     host: &HostCpuid,
     parameters: PvParameters,
     entry: u64,
-    shared: &Arc<Shared>,
-) -> Result<Vec<runner::Handle>, PvError> {
-    install_kick_handler().map_err(|source| PvError::Os {
-        what: "install the handler of the kick signal",
-        source,
-    })?;
+    region: &Region,
+) -> Result<Vec<Vcpu>, PvError> {
     let mut vcpus = Vec::new();
     for (id, fd) in (0..).zip(fds) {
-        let cpuid = host.for_kvm(id, parameters).ok_or(PvError::Kvm {
-            what: "take so many CPUID leaves",
-            source: kvm_ioctls::Error::new(libc::E2BIG),
-        })?;
+        let cpuid = assemble::vcpu_cpuid(host, id, parameters)?;
         let start = StartState {
             id,
             rip: entry,
-            cr3: shared.region.tables.l4,
+            cr3: region.tables.l4,
             cr4: host.cr4(),
             xcr0: host.xcr0_mask(),
-            mon_info: DIRECT_MAP_VA + shared.region.info,
+            mon_info: DIRECT_MAP_VA + region.info,
         };
-        let vcpu = Vcpu::new(fd, &cpuid, start)?;
-        let handle = runner::spawn(vcpu, shared.clone()).map_err(|source| PvError::Os {
-            what: "start a vCPU thread",
-            source,
-        })?;
-        vcpus.push(handle);
+        vcpus.push(Vcpu::new(fd, &cpuid, start)?);
     }
     Ok(vcpus)
-}
-
-fn eventfd() -> Result<EventFd, PvError> {
-    EventFd::new(EFD_NONBLOCK).map_err(|source| PvError::Os {
-        what: "make an eventfd",
-        source,
-    })
 }
 
 /// Reads kernel and ramdisk into the guest.

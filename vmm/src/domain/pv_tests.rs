@@ -1,22 +1,9 @@
 use super::*;
 
-fn config() -> Config {
-    Config {
-        domid: 1,
-        uuid: [0; 16],
-        memory_mib: 64,
-        maxmem_mib: 64,
-        vcpus: 1,
-        kernel_path: "k".into(),
-        cmdline: String::new(),
-        tune: false,
-    }
-}
-
 #[test]
 fn vcpus_out_of_range_are_refused_with_the_range() {
     for vcpus in [0, 33, 33_000] {
-        let error = check(&Config { vcpus, ..config() }).unwrap_err();
+        let error = assemble::check(vcpus, 64).unwrap_err();
         assert_eq!(
             error.to_string(),
             format!("vcpus = {vcpus}: a domain has 1 to 32")
@@ -26,12 +13,7 @@ fn vcpus_out_of_range_are_refused_with_the_range() {
 
 #[test]
 fn memory_beyond_the_host_is_refused() {
-    let memory_mib = 1 << 40;
-    let error = check(&Config {
-        memory_mib,
-        ..config()
-    })
-    .unwrap_err();
+    let error = assemble::check(1, 1 << 40).unwrap_err();
     assert!(matches!(error, PvError::HostMemory { .. }));
 }
 

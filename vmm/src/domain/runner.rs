@@ -14,6 +14,7 @@ use crate::crash::{registers_text, stack_rows};
 use crate::dispatch::{decide, Action};
 use crate::domain::calls::{self, Report, Served, Shared};
 use crate::vstate::exit::Exit;
+use crate::vstate::saved;
 use crate::vstate::stats::Stats;
 use crate::vstate::vcpu::{Kicker, Registers, Vcpu};
 use noxen_control::ShutdownReason;
@@ -37,6 +38,17 @@ pub enum Command {
     Pause(Sender<()>),
     /// Registers as text; the vCPU must be paused or stopped.
     Registers(Sender<String>),
+    /// The state for an image, with these MSRs; the vCPU must be paused.
+    Save(Arc<[u32]>, Sender<Result<Saved, String>>),
+}
+
+/// A vCPU's part of an image.
+#[derive(Debug)]
+pub struct Saved {
+    /// Its time-stamp counter.
+    pub tsc: u64,
+    /// The rest.
+    pub state: noxen_saved_image::state::Vcpu,
 }
 
 /// A vCPU thread from outside.
@@ -166,7 +178,27 @@ impl Runner {
                 let _ = answer.send(self.registers_text());
                 state
             }
+            (Command::Save(msrs, answer), state) => {
+                let _ = answer.send(self.saved(&msrs, state));
+                state
+            }
         }
+    }
+
+    fn saved(&self, msrs: &[u32], state: State) -> Result<Saved, String> {
+        let id = self.vcpu.id();
+        if state != State::Paused {
+            return Err(format!(
+                "vCPU {id} does not stand still; the domain is ending"
+            ));
+        }
+        let fd = self.vcpu.fd();
+        saved::capture(fd, id, msrs)
+            .map(|state| Saved {
+                tsc: saved::tsc(fd),
+                state,
+            })
+            .map_err(|error| error.to_string())
     }
 
     /// Completes the pending exit, serving what comes of it.

@@ -9,9 +9,11 @@
 
 pub mod cpuid;
 pub mod exit;
+pub mod features;
 pub mod irq;
 pub mod memory;
 pub mod msr;
+pub mod saved;
 pub mod stats;
 pub mod vcpu;
 pub mod vm;

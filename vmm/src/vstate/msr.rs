@@ -26,7 +26,8 @@ pub fn set_start(vcpu: &VcpuFd) -> Result<(), MsrError> {
     Ok(())
 }
 
-fn set(vcpu: &VcpuFd, index: u32, data: u64) -> Result<(), MsrError> {
+/// Sets one MSR.
+pub fn set(vcpu: &VcpuFd, index: u32, data: u64) -> Result<(), MsrError> {
     let fail = |reason: String| MsrError { index, reason };
     let entry = kvm_msr_entry {
         index,
@@ -37,6 +38,21 @@ fn set(vcpu: &VcpuFd, index: u32, data: u64) -> Result<(), MsrError> {
     match vcpu.set_msrs(&msrs) {
         Ok(1) => Ok(()),
         Ok(_) => Err(fail("refused".into())),
+        Err(error) => Err(fail(error.to_string())),
+    }
+}
+
+/// Reads one MSR.
+pub fn get(vcpu: &VcpuFd, index: u32) -> Result<u64, MsrError> {
+    let fail = |reason: String| MsrError { index, reason };
+    let entry = kvm_msr_entry {
+        index,
+        ..Default::default()
+    };
+    let mut msrs = Msrs::from_entries(&[entry]).map_err(|error| fail(format!("{error:?}")))?;
+    match vcpu.get_msrs(&mut msrs) {
+        Ok(1) => Ok(msrs.as_slice().first().map_or(0, |entry| entry.data)),
+        Ok(_) => Err(fail("cannot be read".into())),
         Err(error) => Err(fail(error.to_string())),
     }
 }

@@ -11,6 +11,7 @@
 
 use crate::vstate::exit::Exit;
 use crate::vstate::msr::{self, MsrError};
+use crate::vstate::saved::{self, SavedError};
 use kvm_bindings::{
     kvm_mp_state, kvm_regs, kvm_segment, kvm_sregs, kvm_xcrs, CpuId, KVM_MP_STATE_RUNNABLE,
 };
@@ -64,6 +65,9 @@ pub enum VcpuError {
     /// An MSR.
     #[error(transparent)]
     Msr(#[from] MsrError),
+    /// The state out of an image.
+    #[error(transparent)]
+    Saved(#[from] SavedError),
     /// The flag's page or the signal.
     #[error("cannot prepare the way to stop vCPU {id}: {source}")]
     Kick {
@@ -117,6 +121,27 @@ impl Vcpu {
         };
         fd.set_mp_state(runnable)
             .map_err(refused("start the APIC"))?;
+        Vcpu::whole(id, fd)
+    }
+
+    /// Gives `fd` its CPUID and the state that was saved, with the TSC at `tsc`.
+    pub fn restored(
+        fd: VcpuFd,
+        cpuid: &CpuId,
+        state: &noxen_saved_image::state::Vcpu,
+        tsc: u64,
+    ) -> Result<Vcpu, VcpuError> {
+        let id = state.id;
+        fd.set_cpuid2(cpuid).map_err(|source| VcpuError::Kvm {
+            what: "set the CPUID",
+            id,
+            source,
+        })?;
+        saved::apply(&fd, state, tsc)?;
+        Vcpu::whole(id, fd)
+    }
+
+    fn whole(id: u32, fd: VcpuFd) -> Result<Vcpu, VcpuError> {
         let flag = Flag::map(&fd).map_err(|source| VcpuError::Kick { id, source })?;
         Ok(Vcpu {
             id,

@@ -60,7 +60,8 @@ fn start(kernel: &[u8], edit: impl FnOnce(&mut DomainSpec)) -> Started {
         maxmem_mib: 64,
         vcpus: 2,
         kernel_path: "/boot/tiny".into(),
-        kernel_fd: kernel.as_raw_fd(),
+        kernel_fd: Some(kernel.as_raw_fd()),
+        restore_fd: None,
         unpacked_fd: None,
         ramdisk_fd: None,
         cmdline: "console=hvc0".into(),
@@ -164,9 +165,7 @@ fn what_cannot_be_built_is_one_line_on_the_ready_descriptor() {
         "{}",
         started.ready
     );
-    let started = start(&kernel::tiny(), |spec| {
-        spec.ramdisk_fd = Some(spec.kernel_fd)
-    });
+    let started = start(&kernel::tiny(), |spec| spec.ramdisk_fd = spec.kernel_fd);
     assert!(started.ready.starts_with("error: "), "{}", started.ready);
 }
 

@@ -1,14 +1,11 @@
-//! `save`, `restore`, `migrate`, `suspend`, `resume`, `dump-core`, `vncviewer`: their words.
+//! `migrate`, `dump-core`, `vncviewer`: their words.
 
 use super::{number, planned, running_guest, word};
 use crate::cli::command::{Arity, Command, Group::Domain, Opt};
 use crate::cli::context::Context;
-use crate::cli::failure::{reason, Failure};
+use crate::cli::failure::Failure;
 use crate::cli::getopt::Parsed;
-use rustix::fs::{access, Access};
 use std::path::Path;
-
-const PAUSED: Opt = Opt::flag('p', "paused", "Do not unpause the domain.");
 
 #[rustfmt::skip]
 pub(super) const PLANNED: &[Command] = &[
@@ -45,32 +42,6 @@ pub(super) const PLANNED: &[Command] = &[
         ..planned(Domain, "migrate", "<Domain> <Host> [-l|--live] [-p|--port=PORT] [-n|--node=NODE] [-s|--ssl]",
             "Move a domain to another host.", Arity::Any,
             "a domain cannot leave its host; shut it down here and create it there")
-    },
-    Command {
-        options: &[PAUSED],
-        run: Some(restore),
-        ..planned(Domain, "restore", "<CheckpointFile> [-p|--paused]", "Restore a domain from a saved state.", Arity::Exact(1),
-            "the state of a domain cannot be read from a file; xm create starts it anew")
-    },
-    Command {
-        options: &[PAUSED],
-        run: Some(resume),
-        ..planned(Domain, "resume", "<Domain> [-p|--paused]", "Resume a managed domain that was suspended.", Arity::Any,
-            "no domain can be suspended, so there is none to resume; xm start starts it anew")
-    },
-    Command {
-        options: &[
-            Opt::flag('c', "checkpoint", "Leave the domain running afterwards."),
-            Opt::flag('f', "force", "Overwrite a file that is there."),
-        ],
-        run: Some(save),
-        ..planned(Domain, "save", "[-c|--checkpoint] [-f|--force] <Domain> <CheckpointFile>", "Save a domain's state to restore it later.",
-            Arity::Any, "the state of a domain cannot be written to a file; xm shutdown ends it properly")
-    },
-    Command {
-        run: Some(suspend),
-        ..planned(Domain, "suspend", "<Domain>", "Suspend a managed domain to disk.", Arity::Exact(1),
-            "the state of a domain cannot be written to disk; xm shutdown ends it properly")
     },
 ];
 
@@ -110,53 +81,5 @@ fn migrate(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
         parsed.value(option).map(number).transpose()?;
     }
     running_guest(context, parsed, 0, "migrate")?;
-    Ok(0)
-}
-
-fn restore(_: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
-    let file = word(parsed, 0);
-    match std::fs::File::open(file) {
-        Ok(_) => Ok(0),
-        Err(e) => Err(Failure::message(format!(
-            "xm restore: Unable to read file {file}: {}",
-            reason(&e)
-        ))),
-    }
-}
-
-fn resume(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
-    if parsed.words.len() != 1 {
-        return Err(Failure::usage("Wrong number of parameters"));
-    }
-    let domain = context.domain(word(parsed, 0))?;
-    match domain.domid {
-        Some(_) => Err(Failure::message(
-            "Cannot resume domain that is not suspended.",
-        )),
-        None => Ok(0),
-    }
-}
-
-fn save(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
-    if parsed.words.len() != 2 {
-        return Err(Failure::usage("Wrong number of parameters"));
-    }
-    let file = word(parsed, 1);
-    let parent = match Path::new(file).parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    if let Err(e) = access(parent, Access::WRITE_OK) {
-        return Err(Failure::message(format!(
-            "xm save: Unable to create file {file}: {}",
-            reason(&e.into())
-        )));
-    }
-    running_guest(context, parsed, 0, "save")?;
-    Ok(0)
-}
-
-fn suspend(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
-    running_guest(context, parsed, 0, "suspend")?;
     Ok(0)
 }

@@ -4,6 +4,7 @@
 //!   new --> halted --start--> running (an ordinary domain with the same UUID) --ends--> halted --delete--> gone
 //!             \--on_xend_start = start, when xend starts--^    ^--on_xend_stop = shutdown: asked to stop with xend
 //! ```
+//!   running --suspend--> halted, with its state on disk --resume--> running
 //! A change of a running managed domain is written into its configuration, too.
 
 mod store;
@@ -15,7 +16,7 @@ use crate::domain::Domain;
 use crate::node::{internal, Node, Target};
 use crate::registry::Phase;
 use crate::watch::fresh_config;
-use crate::{error, host, info, share, store_nodes, validate, warning};
+use crate::{error, host, info, saved, share, store_nodes, validate, warning};
 use noxen_xend_api::{Change, Cpus, DomainConfig, Fault, Response, ShutdownKind};
 use std::sync::Arc;
 
@@ -38,6 +39,12 @@ pub fn add(node: &Node, mut config: DomainConfig) -> Result<Response, Fault> {
 pub fn start(node: &Arc<Node>, domain: &str) -> Result<Arc<Domain>, Fault> {
     let _busy = node.begin();
     match node.find(domain)? {
+        Target::Managed(config) if saved::is_suspended(node, &config) => {
+            Err(Fault::generic(format!(
+                "Domain '{}' is suspended; xm resume lets it go on",
+                config.name
+            )))
+        }
         Target::Managed(config) => create::create(node, *config, Heritage::default()),
         Target::Guest(_) | Target::Host => Err(Fault::generic("Domain is already running")),
     }
@@ -134,6 +141,12 @@ pub fn at_start(node: &Arc<Node>) {
         }
         let name = config.name.clone();
         info!("domain {name} starts with xend");
+        if saved::is_suspended(node, &config) {
+            if let Err(fault) = saved::resume(node, &name, false) {
+                error!("domain {name} does not resume with xend: {}", fault.message);
+            }
+            continue;
+        }
         let started = {
             let _busy = node.begin();
             create::create(node, config, Heritage::default())
@@ -168,10 +181,12 @@ pub fn at_stop(node: &Node) {
                     error!("domain {}: {e}", record.name);
                 }
             }
-            "suspend" => warning!(
-                "domain {} runs on: on_xend_stop = suspend is not supported yet",
-                record.name
-            ),
+            "suspend" => {
+                info!("domain {} is suspended with xend", record.name);
+                if let Err(fault) = saved::suspend_guest(node, &domain) {
+                    warning!("domain {} runs on: {}", record.name, fault.message);
+                }
+            }
             _ => {}
         }
     }

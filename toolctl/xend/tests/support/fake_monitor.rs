@@ -11,6 +11,9 @@
 //! ```
 #![allow(unsafe_code)] // Descriptors arrive as numbers in the spec.
 
+#[path = "fake_image.rs"]
+mod saved;
+
 use noxen_control::device::{DeviceId, DeviceSpec, DeviceState, DeviceStatus};
 use noxen_control::fds::{receive, FdQueue};
 use noxen_control::framing::LineBuffer;
@@ -107,9 +110,12 @@ fn main() {
     let mut ready: File = take(spec.ready_fd);
     let listener: UnixListener = take(spec.control_fd);
     let mut image = String::new();
-    take::<File>(spec.kernel_fd)
-        .read_to_string(&mut image)
-        .unwrap();
+    match (spec.kernel_fd, spec.restore_fd) {
+        (Some(kernel), None) => drop(take::<File>(kernel).read_to_string(&mut image).unwrap()),
+        // What the one that wrote it was built of.
+        (None, Some(restore)) => image = saved::read(take(restore)),
+        other => panic!("{other:?}"),
+    }
     let (word, rest) = image.trim().split_once(' ').unwrap_or((image.trim(), ""));
     // No device of that name: nothing is to be read there.
     let mut tty = String::from("/dev/pts/99");
@@ -289,6 +295,23 @@ fn answer(machine: &Machine, stream: &UnixStream, line: &[u8], fds: &mut FdQueue
                     tell(stream, &shutdown_event(reason));
                 }
                 guest.subscribers.push(stream.try_clone().unwrap());
+            }
+            Request::Save {
+                config,
+                nodes,
+                fds: count,
+            } => {
+                let file = File::from(fds.take(count).unwrap().remove(0));
+                let reply = match saved::write(file, &machine.spec, &config, nodes) {
+                    Ok(()) => {
+                        guest.paused = true;
+                        Reply::Saved { bytes: 4096 }
+                    }
+                    Err(error) => Reply::Error {
+                        message: error.to_string(),
+                    },
+                };
+                tell(stream, &reply);
             }
             Request::AttachDevice { device, fds: count } => {
                 let fds = fds.take(count).unwrap();

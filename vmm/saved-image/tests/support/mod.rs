@@ -33,6 +33,7 @@ pub fn state() -> State {
             boot_pages: 256,
             max_pages: 256,
             vcpus: 2,
+            bits32: false,
             layout: 1,
             image_size: 4096,
             region_size: 8192,
@@ -64,6 +65,7 @@ pub fn state() -> State {
             to_guest: Bytes(Vec::new()),
             from_guest: Bytes(vec![1, 0]),
         }),
+        nodes: None,
     }
 }
 

@@ -1,0 +1,218 @@
+//! Domains on disk: `save`, `restore`, and `suspend` and `resume` of managed ones (docs/save-restore.md).
+//!
+//! ```text
+//!   save: NAME.new beside the file --noxen-vmm writes--> synced --> renamed --> domain torn down (or runs on: -c)
+//!            \--any error--> NAME.new removed, the domain runs on
+//!   restore: the image's configuration and parts --> admit (name, UUID, memory; the old id if it is free)
+//!            --> noxen-vmm restores, paused --> store nodes as the guest left them --> unpaused
+//!            \--any error--> torn down; the file stays, also after success
+//! ```
+
+mod file;
+mod nodes;
+
+use crate::create;
+use crate::domain::Domain;
+use crate::managed;
+use crate::monitor::MonitorError;
+use crate::node::{internal, Node, Target};
+use crate::registry::Phase;
+use crate::watch::fresh_config;
+use crate::{info, requests, teardown, validate};
+use file::Replacing;
+use noxen_saved_image::{Reader, State};
+use noxen_xend_api::{DomainConfig, Fault};
+use noxen_xm_config::{sxp, Limits};
+use std::fs::File;
+use std::io::{BufReader, Seek};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Name of a suspended managed domain's image, beside its configuration.
+const CHECKPOINT: &str = "checkpoint.chk";
+
+/// Writes a running domain to `path` and ends it, or with `checkpoint` lets it run on. A file that is there is replaced.
+pub fn save(node: &Node, domain: &str, path: &Path, checkpoint: bool) -> Result<(), Fault> {
+    let _busy = node.begin();
+    let domain = node.find_guest(domain, "save")?;
+    save_guest(node, &domain, path, checkpoint)
+}
+
+fn save_guest(node: &Node, domain: &Domain, path: &Path, checkpoint: bool) -> Result<(), Fault> {
+    let mut life = domain.enter();
+    let record = domain.record();
+    if life.gone || record.phase != Phase::Running {
+        return Err(Fault::generic("Domain is not running"));
+    }
+    let cannot = |e: &dyn std::fmt::Display| {
+        Fault::generic(format!(
+            "can't write guest state file {}: {e}",
+            path.display()
+        ))
+    };
+    let config = fresh_config(&record.config, &record.name, &record.uuid);
+    let config = managed::expression(&config).map_err(Fault::internal)?;
+    let nodes = nodes::of_guest(node, record.domid).map_err(internal)?;
+    let was_paused = domain.monitor().status().map_err(internal)?.paused;
+    let mut replacing = Replacing::begin(path).map_err(|e| cannot(&e))?;
+    let bytes = domain
+        .monitor()
+        .save(config, nodes, replacing.file())
+        .map_err(|e| match e {
+            MonitorError::Refused(line) => cannot(&line),
+            other => internal(other),
+        })?;
+    // From here the domain stands still, until it is gone or told to run on.
+    let written = replacing.finish();
+    if (written.is_err() || checkpoint) && !was_paused {
+        domain.monitor().unpause().map_err(internal)?;
+    }
+    written.map_err(|e| cannot(&e))?;
+    info!(
+        "domain {} (id={}) is saved in {}, {} MiB of memory",
+        record.name,
+        record.domid,
+        path.display(),
+        bytes >> 20
+    );
+    if !checkpoint {
+        teardown::teardown(node, domain, &mut life, false);
+    }
+    Ok(())
+}
+
+/// Makes a domain out of the image in `path`; it runs unless `paused`.
+pub fn restore(node: &Arc<Node>, path: &Path, paused: bool) -> Result<Arc<Domain>, Fault> {
+    let _busy = node.begin();
+    let image = open(path)?;
+    let domain = create::restore(node, image)?;
+    info!(
+        "domain {} (id={}) is restored from {}",
+        domain.name(),
+        domain.domid(),
+        path.display()
+    );
+    if paused {
+        return Ok(domain);
+    }
+    match domain.monitor().unpause() {
+        Ok(()) => Ok(domain),
+        Err(e) => {
+            teardown::teardown(node, &domain, &mut domain.enter(), false);
+            Err(requests::refused(e))
+        }
+    }
+}
+
+/// What xend needs of an image.
+pub struct Image {
+    /// The file, at its start.
+    pub file: File,
+    /// The domain's configuration.
+    pub config: DomainConfig,
+    /// Domain id that it had.
+    pub domid: u32,
+    /// MiB that it had at boot.
+    pub memory_mib: u64,
+    /// vCPUs.
+    pub vcpus: u32,
+    /// Nodes of the store below its home.
+    pub nodes: Vec<(String, String)>,
+}
+
+fn open(path: &Path) -> Result<Image, Fault> {
+    let shown = path.display();
+    let file = File::options()
+        .read(true)
+        // A FIFO must not hold xend up.
+        .custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32)
+        .open(path)
+        .and_then(|file| match file.metadata()?.is_file() {
+            true => Ok(file),
+            false => Err(std::io::Error::other("not a regular file")),
+        })
+        .map_err(|e| Fault::generic(format!("can't read guest state file {shown}: {e}")))?;
+    let bad = |e: noxen_saved_image::ImageError| Fault::generic(e.to_string());
+    let mut reader = Reader::open(BufReader::new(&file)).map_err(bad)?;
+    let (state, _) = State::read(&mut reader).map_err(bad)?;
+    let parse =
+        |e: String| Fault::generic(format!("not a valid guest state file: config parse: {e}"));
+    let expression = sxp::parse(reader.config(), &Limits::default());
+    let expression = expression.map_err(|e| parse(e.to_string()))?;
+    let config = noxen_xm_config::from_sxp(&expression).map_err(|e| parse(e.to_string()))?;
+    drop(reader);
+    (&file).rewind().map_err(internal)?;
+    Ok(Image {
+        file,
+        config,
+        domid: state.domain.domid,
+        memory_mib: state.domain.boot_pages >> 8,
+        vcpus: state.domain.vcpus,
+        nodes: nodes::of_image(state.nodes.unwrap_or_default()),
+    })
+}
+
+/// Does the configuration in an image fit the rest of it?
+pub fn check(image: &Image, plan: &validate::Plan) -> Result<(), Fault> {
+    if plan.vcpus != image.vcpus {
+        return Err(Fault::generic(format!(
+            "not a valid guest state file: {} vCPUs in its configuration, {} in its state",
+            plan.vcpus, image.vcpus
+        )));
+    }
+    Ok(())
+}
+
+fn checkpoint(node: &Node, uuid: &str) -> PathBuf {
+    let uuid = uuid.to_ascii_lowercase();
+    node.options.paths.managed_dir().join(uuid).join(CHECKPOINT)
+}
+
+/// Is the halted managed domain suspended?
+pub fn is_suspended(node: &Node, config: &DomainConfig) -> bool {
+    let uuid = config.uuid.as_deref().unwrap_or_default();
+    checkpoint(node, uuid).exists()
+}
+
+/// `suspend`: a managed domain to disk, to its own place.
+pub fn suspend(node: &Node, domain: &str) -> Result<(), Fault> {
+    let _busy = node.begin();
+    let domain = node.find_guest(domain, "suspend")?;
+    suspend_guest(node, &domain)
+}
+
+/// The same of a domain that was found.
+pub fn suspend_guest(node: &Node, domain: &Domain) -> Result<(), Fault> {
+    let uuid = domain.record().uuid;
+    if node.managed.by_uuid(&uuid).is_none() {
+        return Err(Fault::generic(
+            "Domain is not managed by Xend lifecycle support.",
+        ));
+    }
+    save_guest(node, domain, &checkpoint(node, &uuid), false)
+}
+
+/// `resume`: a suspended domain goes on; its image is gone afterwards.
+pub fn resume(node: &Arc<Node>, domain: &str, paused: bool) -> Result<(), Fault> {
+    let config = match node.find(domain)? {
+        Target::Managed(config) => config,
+        Target::Guest(_) | Target::Host => {
+            return Err(Fault::generic(
+                "Cannot resume domain that is not suspended.",
+            ))
+        }
+    };
+    if !is_suspended(node, &config) {
+        return Err(Fault::generic("Domain was not suspended by Xend"));
+    }
+    let path = checkpoint(node, config.uuid.as_deref().unwrap_or_default());
+    restore(node, &path, paused)?;
+    // Left behind, it would bring the domain back to this moment once more.
+    std::fs::remove_file(&path).map_err(|e| {
+        Fault::internal(format!(
+            "the domain runs, but {} stays: {e}",
+            path.display()
+        ))
+    })
+}

@@ -1,0 +1,81 @@
+//! A guest's own nodes in the store, which leave with it and come back with it.
+//!
+//! ```text
+//!   /local/domain/N/{control,data,...}/** --of_guest--> image --of_image--> written again below the new home
+//! ```
+
+use crate::node::Node;
+use crate::store::StoreError;
+use crate::store_nodes::{home, GUEST_DIRECTORIES};
+use noxen_saved_image::state::Nodes;
+
+/// Most nodes that are taken along; xenstored's own quota for a guest is lower.
+const MOST: usize = 8192;
+/// Longest path below the home, bytes (XENSTORE_REL_PATH_MAX).
+const LONGEST: usize = 2048;
+
+/// All nodes of guest `domid`, parents before children, below its home.
+pub fn of_guest(node: &Node, domid: u32) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+    let home = home(domid);
+    let mut open: Vec<String> = GUEST_DIRECTORIES.iter().rev().map(|&d| d.into()).collect();
+    let mut found = Vec::new();
+    while let Some(path) = open.pop() {
+        if found.len() >= MOST {
+            break;
+        }
+        let full = format!("{home}/{path}");
+        let Some(value) = node.store.read(&full)? else {
+            continue;
+        };
+        let children = node.store.directory(&full)?;
+        open.extend(children.iter().rev().map(|name| format!("{path}/{name}")));
+        found.push((path, value.into_bytes()));
+    }
+    Ok(found)
+}
+
+/// Those of an image that are below the guest's own directories; others are none of its business.
+pub fn of_image(nodes: Nodes) -> Vec<(String, String)> {
+    nodes
+        .nodes
+        .into_iter()
+        .filter(|node| is_guests(&node.path))
+        .map(|node| {
+            let value = String::from_utf8_lossy(&node.value.0).into_owned();
+            (node.path, value)
+        })
+        .collect()
+}
+
+fn is_guests(path: &str) -> bool {
+    let good = |c: char| c.is_ascii_alphanumeric() || "-/_@".contains(c);
+    let top = path.split('/').next().unwrap_or_default();
+    path.len() <= LONGEST
+        && GUEST_DIRECTORIES.contains(&top)
+        && path.chars().all(good)
+        && path.split('/').all(|part| !part.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_paths_in_the_guests_own_directories_are_written() {
+        for good in ["control", "control/feature-suspend", "data/a_b/@c"] {
+            assert!(is_guests(good), "{good}");
+        }
+        for bad in [
+            "",
+            "vm",
+            "console/tty",
+            "/control",
+            "control/",
+            "control//x",
+            "control/../vm",
+            "datax/y",
+        ] {
+            assert!(!is_guests(bad), "{bad}");
+        }
+    }
+}

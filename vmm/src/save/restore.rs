@@ -1,0 +1,273 @@
+//! A domain out of an image, up to where it stood: paused, before its next instruction.
+//!
+//! ```text
+//!   image --State, checked--> region planned as then --> memory filled, to the image's end
+//!      --> VM --> vCPUs: CPUID, state, TSC moved on by the time that has passed --> Domain
+//! ```
+//! Nothing runs before the whole image was read and found good.
+
+use crate::domain::assemble::{self, Assembly};
+use crate::domain::machine::Constants;
+use crate::domain::pv::{Domain, PvError, LAYOUT, XEN_VERSION};
+use crate::domain::region::{self, Needs, Region};
+use crate::domain::time::scale;
+use crate::log::{Level, Log};
+use crate::save::memory;
+use crate::vstate::cpuid::PvParameters;
+use crate::vstate::features;
+use crate::vstate::memory::{DomainMemory, MemoryError};
+use crate::vstate::vcpu::{Vcpu, VcpuError};
+use crate::vstate::vm::{Vm, VmError};
+use kvm_ioctls::{Kvm, VcpuFd};
+use noxen_monitor_abi::layout::{mfn_of_pfn, pfn_of_mfn, ABI_VERSION, PAGE_SIZE};
+use noxen_saved_image::state::{self, Clock, State};
+use noxen_saved_image::{ImageError, Reader};
+use std::fs::File;
+use std::io::BufReader;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Bytes that are read at a time.
+const BUFFER: usize = 1 << 20;
+/// Rates further apart than this are another clock to a guest, parts per million.
+const TSC_TOLERANCE_PPM: u64 = 250;
+
+/// Why a domain could not be restored.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // The messages say it.
+pub enum RestoreError {
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    #[error("the image was laid out by rule {layout} for a monitor of interface {abi}; this noxen-vmm has {LAYOUT} and {ABI_VERSION}")]
+    Layout { layout: u32, abi: u32 },
+    #[error("not a valid guest state file: {0}")]
+    Nonsense(&'static str),
+    #[error("this CPU lacks what the domain may use: CPUID {leaf:#x}.{subleaf} {register}, bits {bits:#x}; restore it on a host that has it")]
+    Cpu {
+        leaf: u32,
+        subleaf: u32,
+        register: String,
+        bits: u32,
+    },
+    #[error("the domain's clock runs at {saved} kHz, this host's at {here}, and KVM cannot change it ({source})")]
+    Tsc {
+        saved: u32,
+        here: u32,
+        source: kvm_ioctls::Error,
+    },
+    #[error(transparent)]
+    Pv(#[from] PvError),
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    #[error(transparent)]
+    Region(#[from] region::TooLarge),
+    #[error(transparent)]
+    Vm(#[from] VmError),
+    #[error(transparent)]
+    Vcpu(#[from] VcpuError),
+}
+
+/// Restores the domain in `image` as domain `domid`; also gives what its back ends go on with.
+pub fn restore(
+    kvm: &Kvm,
+    image: File,
+    ram: Option<File>,
+    domid: u32,
+    log: Log,
+) -> Result<(Domain, State), RestoreError> {
+    let begun = Instant::now();
+    let mut reader = Reader::open(BufReader::with_capacity(BUFFER, image))?;
+    let (state, first) = State::read(&mut reader)?;
+    let region = plan(&state.domain)?;
+    assemble::check(state.domain.vcpus, state.domain.boot_pages >> 8)?;
+    let pieces = region::ram_pieces(state.domain.max_pages);
+    let guest = DomainMemory::new(ram, &pieces, region.piece())?;
+    memory::read(&mut reader, first, &guest.map, region.base)?;
+
+    let host = assemble::host_cpuid(kvm)?;
+    let clock = scale(u64::from(state.clock.tsc_khz));
+    let parameters = PvParameters {
+        bits32: state.domain.bits32,
+        xen_version: XEN_VERSION,
+        tsc_khz: state.clock.tsc_khz,
+        tsc_mul: clock.mul,
+        tsc_shift: clock.shift,
+    };
+    if let Some(lacks) = features::missing(&state.domain.features, &host.pv_table(parameters)) {
+        return Err(RestoreError::Cpu {
+            leaf: lacks.leaf,
+            subleaf: lacks.subleaf,
+            register: lacks.register,
+            bits: lacks.bits,
+        });
+    }
+    let vm = Arc::new(Vm::create(kvm, &guest)?);
+    let fds = (0..state.domain.vcpus)
+        .map(|id| vm.create_vcpu(id))
+        .collect::<Result<Vec<_>, _>>()?;
+    hold_rate(&fds, state.clock.tsc_khz)?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let tsc = tsc_at(&state.clock, now.unwrap_or_default());
+    let mut vcpus = Vec::new();
+    for (saved, fd) in state.vcpus.iter().zip(fds) {
+        let cpuid = assemble::vcpu_cpuid(&host, saved.id, parameters)?;
+        vcpus.push(Vcpu::restored(fd, &cpuid, saved, tsc)?);
+    }
+    log.line(
+        Level::Info,
+        format_args!(
+            "restored from an image of {}: {} MiB in {:?}",
+            reader.header().writer,
+            reader.totals().memory >> 20,
+            begun.elapsed()
+        ),
+    );
+    let constants = Constants {
+        domain: state::Domain {
+            domid,
+            ..state.domain.clone()
+        },
+        tsc_khz: state.clock.tsc_khz,
+        msrs: assemble::msrs(kvm)?,
+    };
+    let assembly = Assembly {
+        vm,
+        memory: &guest,
+        region,
+        vcpus,
+        constants,
+        log,
+        echo: None,
+    };
+    Ok((assembly.finish()?, state))
+}
+
+/// Lays the region out as it was when the domain was built; every number of the image is checked here.
+fn plan(domain: &state::Domain) -> Result<Region, RestoreError> {
+    if domain.layout != LAYOUT || domain.monitor_abi != ABI_VERSION {
+        return Err(RestoreError::Layout {
+            layout: domain.layout,
+            abi: domain.monitor_abi,
+        });
+    }
+    if domain.boot_pages == 0 || domain.boot_pages > domain.max_pages {
+        return Err(RestoreError::Nonsense(
+            "its memory is larger than its maxmem",
+        ));
+    }
+    if domain.image_size > noxen_monitor_abi::layout::IMAGE_MAX {
+        return Err(RestoreError::Nonsense("its monitor is too large"));
+    }
+    let region = Region::plan(Needs {
+        max_pages: domain.max_pages,
+        vcpus: domain.vcpus,
+        image_size: domain.image_size,
+        bits32: domain.bits32,
+    })?;
+    if region.size != domain.region_size {
+        return Err(RestoreError::Nonsense(
+            "its monitor's region has another size",
+        ));
+    }
+    let frame = |mfn: u64| pfn_of_mfn(mfn).is_some_and(|pfn| pfn < domain.max_pages);
+    if !frame(domain.store_mfn) || !frame(domain.console_mfn) {
+        return Err(RestoreError::Nonsense("its rings are not in its memory"));
+    }
+    debug_assert!(mfn_of_pfn(0) == 0 && PAGE_SIZE == noxen_saved_image::PAGE);
+    Ok(region)
+}
+
+/// Makes the vCPUs' TSC run at `khz`, if it does not as good as do so already.
+fn hold_rate(fds: &[VcpuFd], khz: u32) -> Result<(), RestoreError> {
+    let here = assemble::tsc_khz(fds)?;
+    let apart = u64::from(here.abs_diff(khz)) * 1_000_000;
+    if apart <= u64::from(here) * TSC_TOLERANCE_PPM {
+        return Ok(());
+    }
+    for fd in fds {
+        fd.set_tsc_khz(khz).map_err(|source| RestoreError::Tsc {
+            saved: khz,
+            here,
+            source,
+        })?;
+    }
+    Ok(())
+}
+
+/// The TSC now: the guest's clock has run on all the while, as it does for a domain that is paused. A host clock that was
+/// set back does not turn it back.
+fn tsc_at(clock: &Clock, now: Duration) -> u64 {
+    let passed = now.as_nanos().saturating_sub(u128::from(clock.host_ns));
+    let ticks = passed.saturating_mul(u128::from(clock.tsc_khz)) / 1_000_000;
+    clock
+        .tsc
+        .saturating_add(u64::try_from(ticks).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn clock() -> Clock {
+        Clock {
+            tsc: 1000,
+            tsc_khz: 2_000_000,
+            host_ns: 10_000_000_000,
+        }
+    }
+
+    #[test]
+    fn tsc_runs_on_by_the_time_that_has_passed_and_never_back() {
+        assert_eq!(
+            tsc_at(&clock(), Duration::from_secs(11)),
+            1000 + 2_000_000_000
+        );
+        assert_eq!(tsc_at(&clock(), Duration::from_secs(10)), 1000);
+        assert_eq!(tsc_at(&clock(), Duration::from_secs(3)), 1000);
+    }
+
+    fn domain() -> state::Domain {
+        let needs = Needs {
+            max_pages: 128 << 8,
+            vcpus: 2,
+            image_size: 300_000,
+            bits32: false,
+        };
+        state::Domain {
+            domid: 1,
+            boot_pages: 64 << 8,
+            max_pages: needs.max_pages,
+            vcpus: needs.vcpus,
+            bits32: needs.bits32,
+            layout: LAYOUT,
+            image_size: needs.image_size,
+            region_size: Region::plan(needs).unwrap().size,
+            monitor_abi: ABI_VERSION,
+            store_mfn: 5,
+            console_mfn: 6,
+            features: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn image_whose_numbers_do_not_fit_each_other_is_refused() {
+        assert!(plan(&domain()).is_ok());
+        type Change = fn(&mut state::Domain);
+        let changes: [(Change, &str); 8] = [
+            (|d| d.layout = 2, "rule 2"),
+            (|d| d.monitor_abi = 9, "interface 9"),
+            (|d| d.boot_pages = 0, "maxmem"),
+            (|d| d.boot_pages = u64::MAX, "maxmem"),
+            (|d| d.max_pages = u64::MAX, "than a domain can have"),
+            (|d| d.image_size = u64::MAX, "too large"),
+            (|d| d.region_size += 4096, "another size"),
+            (|d| d.store_mfn = 128 << 8, "rings"),
+        ];
+        for (change, word) in changes {
+            let mut domain = domain();
+            change(&mut domain);
+            let text = plan(&domain).unwrap_err().to_string();
+            assert!(text.contains(word), "{text}");
+        }
+    }
+}
