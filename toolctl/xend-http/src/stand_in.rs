@@ -136,7 +136,7 @@ impl Ask for StandIn {
             Request::Dmesg { .. } => Ok(Response::Text {
                 text: "(XEN) hello\n".into(),
             }),
-            Request::Create { .. } => {
+            Request::Create { .. } | Request::Restore { .. } => {
                 self.note(request);
                 Ok(Response::Domain {
                     domain: Box::new(info("web1", 3)),
@@ -147,6 +147,9 @@ impl Ask for StandIn {
             | Request::Destroy { domain }
             | Request::Shutdown { domain, .. }
             | Request::Delete { domain }
+            | Request::Save { domain, .. }
+            | Request::Suspend { domain }
+            | Request::Resume { domain, .. }
             | Request::Change { domain, .. } => {
                 known(domain)?;
                 self.note(request);

@@ -82,9 +82,13 @@ pub fn text(ask: &dyn Ask, request: Request) -> Result<String, Fault> {
 pub fn create(ask: &dyn Ask, form: &Node) -> Result<Node, Fault> {
     let config = noxen_xm_config::sxp_config::from_sxp(form)
         .map_err(|error| Fault::generic(error.to_string()))?;
-    let created = match ask.ask(Request::Create {
-        config: Box::new(config),
-    })? {
+    let config = Box::new(config);
+    made(ask, Request::Create { config })
+}
+
+/// The domain that `request` makes.
+pub fn made(ask: &dyn Ask, request: Request) -> Result<Node, Fault> {
+    let created = match ask.ask(request)? {
         Response::Domain { domain } => domain,
         other => return Err(unexpected(other)),
     };

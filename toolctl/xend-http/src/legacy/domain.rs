@@ -24,6 +24,10 @@ pub(super) const METHODS: &[Method] = &[
     Method { name: "xend.domain.unpause", run: |ask, args| simple(ask, args, |domain| Request::Unpause { domain }) },
     Method { name: "xend.domain.waitForDevices", run: |ask, args| simple(ask, args, |domain| Request::WaitForDevices { domain }) },
     Method { name: "xend.domain.reset", run: reset },
+    Method { name: "xend.domain.save", run: save },
+    Method { name: "xend.domain.restore", run: restore },
+    Method { name: "xend.domain.suspend", run: |ask, args| simple(ask, args, |domain| Request::Suspend { domain }) },
+    Method { name: "xend.domain.resume", run: resume },
     Method { name: "xend.domain.shutdown", run: shutdown },
     Method { name: "xend.domain.send_sysrq", run: sysrq },
     Method { name: "xend.domain.send_trigger", run: trigger },
@@ -122,6 +126,49 @@ fn simple(ask: &dyn Ask, args: &mut Args, request: fn(String) -> Request) -> Res
     args.end()?;
     tree::done(ask, request(domain))?;
     nothing()
+}
+
+fn save(ask: &dyn Ask, args: &mut Args) -> Result<Value, Fault> {
+    let domain = args.text()?;
+    let file = file(args)?;
+    let checkpoint = args.flag(false)?;
+    args.end()?;
+    tree::done(
+        ask,
+        Request::Save {
+            domain,
+            file,
+            checkpoint,
+        },
+    )?;
+    nothing()
+}
+
+fn restore(ask: &dyn Ask, args: &mut Args) -> Result<Value, Fault> {
+    let file = file(args)?;
+    let paused = args.flag(false)?;
+    args.end()?;
+    Ok(from_node(&tree::made(
+        ask,
+        Request::Restore { file, paused },
+    )?))
+}
+
+fn resume(ask: &dyn Ask, args: &mut Args) -> Result<Value, Fault> {
+    let domain = args.text()?;
+    let paused = args.flag(false)?;
+    args.end()?;
+    tree::done(ask, Request::Resume { domain, paused })?;
+    nothing()
+}
+
+/// A file of the host's: xend's own directory is not the client's.
+fn file(args: &mut Args) -> Result<String, Fault> {
+    let file = args.text()?;
+    match file.starts_with('/') {
+        true => Ok(file),
+        false => Err(Fault::generic(format!("{file}: give an absolute path"))),
+    }
 }
 
 fn reset(ask: &dyn Ask, args: &mut Args) -> Result<Value, Fault> {

@@ -99,12 +99,53 @@ fn wrong_arguments_are_named_by_method_and_place() {
 }
 
 #[test]
+fn save_and_its_like_take_what_xm_sent() {
+    use noxen_xend_api::Request;
+    let ask = StandIn::default();
+    let web1 = || "web1".to_owned();
+    let no = Value::Boolean(false);
+    let yes = Value::Boolean(true);
+    call(
+        &ask,
+        "xend.domain.save",
+        vec![text("web1"), text("/a"), yes.clone()],
+    )
+    .unwrap();
+    call(&ask, "xend.domain.suspend", vec![text("web1")]).unwrap();
+    call(&ask, "xend.domain.resume", vec![text("web1"), no]).unwrap();
+    let restored = call(&ask, "xend.domain.restore", vec![text("/a"), yes]).unwrap();
+    let Value::Array(members) = restored else {
+        panic!()
+    };
+    assert_eq!(members[0], text("domain"));
+    let file = "/a".to_owned();
+    assert_eq!(
+        ask.asked(),
+        [
+            Request::Save {
+                domain: web1(),
+                file: file.clone(),
+                checkpoint: true
+            },
+            Request::Suspend { domain: web1() },
+            Request::Resume {
+                domain: web1(),
+                paused: false
+            },
+            Request::Restore { file, paused: true },
+        ]
+    );
+    let relative = call(&ask, "xend.domain.save", vec![text("web1"), text("a")]).unwrap_err();
+    assert!(relative.message.contains("absolute path"), "{relative}");
+}
+
+#[test]
 fn unknown_and_planned_methods_say_which_they_are() {
     let ask = StandIn::default();
     let message = |name: &str| call(&ask, name, vec![]).unwrap_err().message;
     assert_eq!(
-        message("xend.domain.save"),
-        "xend.domain.save is not built yet"
+        message("xend.domain.migrate"),
+        "xend.domain.migrate is not built yet"
     );
     assert_eq!(message("xend.fly"), "method \"xend.fly\" is not supported");
 }
