@@ -13,6 +13,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use crate::checksum;
 use crate::unpack::{self, Compression};
 use crate::KernelError;
 
@@ -50,6 +51,8 @@ pub struct KernelFile<'a> {
     /// Packed bytes without the size suffix, or the ELF itself.
     payload: &'a [u8],
     unpacked_size: u64,
+    /// The bzImage around the payload, for its checksum.
+    whole: Option<&'a [u8]>,
 }
 
 impl<'a> KernelFile<'a> {
@@ -63,6 +66,7 @@ impl<'a> KernelFile<'a> {
                 container: Container::Elf,
                 payload: file,
                 unpacked_size: file.len() as u64,
+                whole: None,
             });
         }
         if file.get(0x202..0x206) == Some(b"HdrS") {
@@ -124,13 +128,18 @@ impl<'a> KernelFile<'a> {
                 container: Container::BzImage(None),
                 payload,
                 unpacked_size: payload.len() as u64,
+                whole: Some(file),
             });
         }
         let compression =
             Compression::detect(payload).ok_or_else(|| KernelError::UnknownCompression {
                 magic: hex(payload),
             })?;
-        Self::packed(Container::BzImage(Some(compression)), compression, payload)
+        let packed = Self::packed(Container::BzImage(Some(compression)), compression, payload)?;
+        Ok(Self {
+            whole: Some(file),
+            ..packed
+        })
     }
 
     fn packed(
@@ -162,6 +171,7 @@ impl<'a> KernelFile<'a> {
             container,
             payload,
             unpacked_size: tail,
+            whole: None,
         })
     }
 
@@ -178,9 +188,12 @@ impl<'a> KernelFile<'a> {
     /// Unpacks into a fresh buffer; a bare ELF is borrowed from the file.
     ///
     /// # Errors
-    /// `Unpack` with the compression's name.
+    /// `Unpack` with the compression's name, `Checksum`.
     pub fn unpack(&self) -> Result<Cow<'a, [u8]>, KernelError> {
         if self.compression().is_none() {
+            if self.whole.is_some_and(checksum::is_wrong) {
+                return Err(KernelError::Checksum);
+            }
             return Ok(Cow::Borrowed(self.payload));
         }
         // Bounded by MAX_UNPACKED. A zeroed Vec comes lazily from the kernel: nothing is touched before it is written.
@@ -193,12 +206,22 @@ impl<'a> KernelFile<'a> {
     ///
     /// # Errors
     /// `Unpack` with the compression's name: on damage, and when the stream holds more or less than it declares.
+    /// `Checksum`: it unpacks to something else than was packed.
     pub fn unpack_into(&self, out: &mut [u8]) -> Result<(), KernelError> {
         self.fill(out, false)
     }
 
     /// Unpacks into a buffer that is known to be zero, or not.
     pub(crate) fn fill(&self, out: &mut [u8], zeroed: bool) -> Result<(), KernelError> {
+        self.unpack_payload(out, zeroed)?;
+        // Last, because an unpacker that met the damage says more of it.
+        match self.whole {
+            Some(file) if checksum::is_wrong(file) => Err(KernelError::Checksum),
+            _ => Ok(()),
+        }
+    }
+
+    fn unpack_payload(&self, out: &mut [u8], zeroed: bool) -> Result<(), KernelError> {
         match self.compression() {
             None if out.len() == self.payload.len() => {
                 out.copy_from_slice(self.payload);

@@ -47,6 +47,9 @@ pub enum KernelError {
         /// What the unpacker met.
         reason: String,
     },
+    /// The file unpacks, but not to what was packed.
+    #[error("the bzImage is damaged: its checksum does not fit what it holds; install the kernel's package again or fetch the file again")]
+    Checksum,
     /// The declared size is absurd.
     #[error("the kernel's {compression} payload claims to unpack to {size} bytes, more than {limit} can be true of it; the file is damaged")]
     ClaimsTooMuch {

@@ -19,6 +19,7 @@
 //! Sources: Xen public header `elfnote.h`, Linux `Documentation/x86/boot.rst`, the ELF-64 object file format.
 #![forbid(unsafe_code)]
 
+mod checksum;
 mod container;
 mod elf;
 mod error;
