@@ -118,6 +118,7 @@ pub fn run(setup: Setup, announce: Announce, echo: bool) -> Result<(), String> {
         tell_systemd(noxen_systemd::ready);
     }
     info!("xend listens on {}", paths.xend_socket().display());
+    let starters = managed::starters(&node);
     spawn("accept", {
         let node = node.clone();
         move || server::serve(&node, &listener, server::LIMITS)
@@ -129,7 +130,7 @@ pub fn run(setup: Setup, announce: Announce, echo: bool) -> Result<(), String> {
     })?;
     spawn("on-start", {
         let node = node.clone();
-        move || managed::at_start(&node)
+        move || managed::at_start(&node, &starters)
     })?;
     wait_for_stop(signals, &config, echo, &node);
     managed::at_stop(&node);

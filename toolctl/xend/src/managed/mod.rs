@@ -133,12 +133,22 @@ fn pin(config: &mut DomainConfig, vcpu: Option<u32>, text: &str) -> Result<(), F
     Ok(())
 }
 
-/// Starts the domains that are to start with xend.
-pub fn at_start(node: &Arc<Node>) {
-    for config in node.dormant() {
-        if config.on_xend_start != "start" {
-            continue;
-        }
+/// UUIDs of the domains that are to start with xend: those there before anybody can make others.
+pub fn starters(node: &Node) -> Vec<String> {
+    node.dormant()
+        .into_iter()
+        .filter(|config| config.on_xend_start == "start")
+        .filter_map(|config| config.uuid)
+        .collect()
+}
+
+/// Starts [`starters`], as far as nobody has started or deleted them meanwhile.
+pub fn at_start(node: &Arc<Node>, starters: &[String]) {
+    let wanted = |config: &DomainConfig| {
+        let uuid = config.uuid.as_ref();
+        uuid.is_some_and(|uuid| starters.contains(uuid))
+    };
+    for config in node.dormant().into_iter().filter(wanted) {
         let name = config.name.clone();
         info!("domain {name} starts with xend");
         if saved::is_suspended(node, &config) {
@@ -147,11 +157,9 @@ pub fn at_start(node: &Arc<Node>) {
             }
             continue;
         }
-        let started = {
-            let _busy = node.begin();
-            create::create(node, config, Heritage::default())
-        };
-        match started {
+        // Until it runs: a xend that stops before would leave it paused.
+        let _busy = node.begin();
+        match create::create(node, config, Heritage::default()) {
             Ok(domain) => {
                 if let Err(e) = domain.monitor().unpause() {
                     error!("domain {name}: {e}");
