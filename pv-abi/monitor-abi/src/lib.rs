@@ -22,5 +22,6 @@ pub mod counters;
 pub mod info;
 pub mod layout;
 pub mod pages;
+pub mod pte;
 
 pub use info::{CpuidEntry, MonInfo};

@@ -15,17 +15,8 @@ use crate::vstate::memory::{GuestMemory, Piece};
 use noxen_monitor_abi::layout::{
     window, DIRECT_MAP_VA, FIRST_SLOT, IMAGE_VA, M2P_VA, NR_SLOTS, PAGE_SIZE, VCPU_VA, VCPU_WINDOW,
 };
+use noxen_monitor_abi::pte::{A, ADDRESS, D, G, NX, P, PS, RW, US};
 use vm_memory::{Bytes, GuestAddress};
-
-const P: u64 = 1 << 0;
-const RW: u64 = 1 << 1;
-const US: u64 = 1 << 2;
-const A: u64 = 1 << 5;
-const D: u64 = 1 << 6;
-const PS: u64 = 1 << 7;
-const G: u64 = 1 << 8;
-const NX: u64 = 1 << 63;
-const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 
 const HUGE: u64 = 2 << 20;
 const GIB: u64 = 1 << 30;
