@@ -13,6 +13,8 @@ pub(crate) const UUID: &str = "5e1ad6c1-9a0b-4a2e-8d8f-0c4b5d2f7a11";
 #[derive(Default)]
 pub(crate) struct StandIn {
     asked: Mutex<Vec<Request>>,
+    /// web1 is managed and does not run.
+    pub halted: bool,
 }
 
 impl StandIn {
@@ -94,7 +96,13 @@ fn known(domain: &str) -> Result<(), Fault> {
 
 impl Ask for StandIn {
     fn ask(&self, request: Request) -> Result<Response, Fault> {
-        let all = || vec![info("Domain-0", 0), info("web1", 3)];
+        let all = || {
+            let mut web1 = info("web1", 3);
+            if self.halted {
+                (web1.domid, web1.state) = (None, DomainState::default());
+            }
+            vec![info("Domain-0", 0), web1]
+        };
         match &request {
             Request::List { .. } => Ok(Response::Domains { domains: all() }),
             Request::Sxp { domains, .. } => {

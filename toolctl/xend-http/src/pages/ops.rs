@@ -12,7 +12,6 @@ use noxen_xm_config::sxp::parse;
 const PLANNED: &[&str] = &[
     "configure",
     "wait_for_devices",
-    "save",
     "dump",
     "migrate",
     "cpu_sedf_get",
@@ -67,7 +66,8 @@ pub fn domains(ask: &dyn Ask, op: &str, form: &Form) -> Page {
             )),
             Err(fault) => fault.into(),
         },
-        "new" | "restore" => not_built("domains", op),
+        "restore" => restore(ask, form),
+        "new" => not_built("domains", op),
         other => unknown(other),
     }
 }
@@ -95,10 +95,38 @@ fn create(ask: &dyn Ask, form: &Form) -> Page {
     }
 }
 
+fn restore(ask: &dyn Ask, form: &Form) -> Page {
+    let file = match file(form, "restore") {
+        Ok(file) => file,
+        Err(line) => return Page::Status(400, line),
+    };
+    let paused = flag(form, "paused");
+    match tree::made(ask, Request::Restore { file, paused }) {
+        Ok(domain) => Page::Done(Some(format!(
+            "/xend/domain/{}",
+            domain.get("name").unwrap_or("")
+        ))),
+        Err(fault) => fault.into(),
+    }
+}
+
+/// A file of the host's: xend's own directory is not the client's.
+fn file(form: &Form, op: &str) -> Result<String, String> {
+    match form.get("file") {
+        Some(file) if file.starts_with('/') => Ok(file.to_owned()),
+        Some(file) => Err(format!("Failed to {op}: '{file}' is no absolute path")),
+        None => Err(format!("Failed to {op}: there is no field 'file'")),
+    }
+}
+
+fn flag(form: &Form, name: &str) -> bool {
+    matches!(form.get(name), Some("1" | "true"))
+}
+
 /// Of one domain.
 pub fn domain(ask: &dyn Ask, domain: &str, op: &str, form: &Form) -> Page {
     if op == "start" {
-        let paused = matches!(form.get("paused"), Some("1" | "true"));
+        let paused = flag(form, "paused");
         return done(domain, tree::start(ask, domain.to_owned(), paused));
     }
     let request = match request(domain.to_owned(), op, form) {
@@ -138,6 +166,16 @@ fn request(domain: String, op: &str, form: &Form) -> Result<Option<Request>, Str
         "destroy" => Request::Destroy { domain },
         "reset" => Request::Reset { domain },
         "delete" => Request::Delete { domain },
+        "suspend" => Request::Suspend { domain },
+        "resume" => Request::Resume {
+            domain,
+            paused: flag(form, "paused"),
+        },
+        "save" => Request::Save {
+            domain,
+            file: file(form, op)?,
+            checkpoint: flag(form, "checkpoint"),
+        },
         "shutdown" => {
             let reason = field("reason")?;
             let kind = ShutdownKind::parse(reason)

@@ -63,10 +63,32 @@ fn operations_become_requests_and_bad_ones_do_not() {
     assert_eq!(ask.asked().len(), 3);
     assert_eq!(post("op=set_vcpus&vcpus=two"), 400);
     assert_eq!(post("op=shutdown&reason=tired"), 400);
-    assert_eq!(post("op=save&file=/x"), 501);
+    assert_eq!(post("op=save&file=x"), 400);
+    assert_eq!(post("op=save"), 400);
+    assert_eq!(post("op=save&file=/x&checkpoint=1"), 200);
+    assert_eq!(post("op=suspend"), 200);
+    assert_eq!(post("op=resume&paused=1"), 200);
+    assert_eq!(post("op=migrate"), 501);
     assert_eq!(post("op=dance"), 501);
     assert_eq!(post(""), 406);
-    assert_eq!(ask.asked().len(), 3);
+    assert_eq!(ask.asked().len(), 6);
+}
+
+#[test]
+fn restore_answers_with_the_place_of_the_domain() {
+    let ask = StandIn::default();
+    let post = |body: &str| handle(&ask, &request("POST", "/xend/domain", body));
+    let response = post("op=restore&file=/x&paused=1");
+    assert_eq!(
+        (response.status, &response.headers[..]),
+        (201, &[("Location", "/xend/domain/web1".to_owned())][..])
+    );
+    assert_eq!(post("op=restore&file=x").status, 400);
+    assert_eq!(post("op=restore").status, 400);
+    assert!(matches!(
+        &ask.asked()[..],
+        [noxen_xend_api::Request::Restore { file, paused: true }] if file == "/x"
+    ));
 }
 
 #[test]

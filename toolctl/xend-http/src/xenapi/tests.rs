@@ -91,6 +91,42 @@ fn fence_agents_calls_find_and_stop_a_vm() {
 }
 
 #[test]
+fn vm_is_suspended_while_it_runs_and_resumed_or_destroyed_when_it_does_not() {
+    let mut client = Client::new();
+    client.call("VM.suspend", &[text(UUID)]).unwrap();
+    for (method, flags) in [("VM.resume", 2), ("VM.destroy", 0)] {
+        let mut words = vec![text(UUID)];
+        words.extend(vec![Value::Boolean(false); flags]);
+        let failure = client.failure(method, &words);
+        assert_eq!(failure, ["VM_BAD_POWER_STATE", UUID, "Halted", "Running"]);
+    }
+    let asked = client.ask.asked();
+    assert!(
+        matches!(&asked[..], [noxen_xend_api::Request::Suspend { domain }] if domain == UUID),
+        "{asked:?}"
+    );
+    client.ask.halted = true;
+    let (paused, force) = (Value::Boolean(true), Value::Boolean(false));
+    client
+        .call("VM.resume", &[text(UUID), paused, force])
+        .unwrap();
+    client.call("VM.destroy", &[text(UUID)]).unwrap();
+    let asked = client.ask.asked();
+    assert!(
+        matches!(
+            &asked[1..],
+            [
+                noxen_xend_api::Request::Resume { domain, paused: true },
+                noxen_xend_api::Request::Delete { domain: deleted },
+            ] if domain == UUID && deleted == UUID
+        ),
+        "{asked:?}"
+    );
+    let failure = client.failure("VM.suspend", &[text(UUID)]);
+    assert_eq!(failure, ["VM_BAD_POWER_STATE", UUID, "Running", "Halted"]);
+}
+
+#[test]
 fn all_records_are_those_of_each_vm() {
     let client = Client::new();
     let Value::Struct(records) = client.call("VM.get_all_records", &[]).unwrap() else {

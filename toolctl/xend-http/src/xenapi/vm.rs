@@ -61,6 +61,14 @@ fn of_one(method: &str, call: &mut Call, info: &DomainInfo) -> Result<Value, Fai
             return vm_record(call, info).map(Value::Struct);
         }
         "start" => return start(call, info),
+        "resume" => return resume(call, info),
+        "destroy" => {
+            halted(info)?;
+            call.end()?;
+            call.ask.ask(Request::Delete { domain })?;
+            return Ok(record::text(""));
+        }
+        "suspend" => Request::Suspend { domain },
         "pause" => Request::Pause { domain },
         "unpause" => Request::Unpause { domain },
         "clean_shutdown" => Request::Shutdown {
@@ -122,16 +130,35 @@ fn running(method: &str, info: &DomainInfo) -> Result<(), Failure> {
     }
 }
 
+/// What is done to a VM that is not there: a suspended one counts as halted.
+fn halted(info: &DomainInfo) -> Result<(), Failure> {
+    match info.domid {
+        None => Ok(()),
+        Some(_) => {
+            let found = record::power_state(info).to_owned();
+            Err(Failure::BadPowerState(info.uuid.clone(), "Halted", found))
+        }
+    }
+}
+
 /// `VM.start(vm, paused, force)`.
 fn start(call: &mut Call, info: &DomainInfo) -> Result<Value, Failure> {
     let paused = call.flag();
     call.flag();
     call.end()?;
-    if info.domid.is_some() {
-        let found = record::power_state(info).to_owned();
-        return Err(Failure::BadPowerState(info.uuid.clone(), "Halted", found));
-    }
+    halted(info)?;
     tree::start(call.ask, info.uuid.clone(), paused)?;
+    Ok(record::text(""))
+}
+
+/// `VM.resume(vm, paused, force)`.
+fn resume(call: &mut Call, info: &DomainInfo) -> Result<Value, Failure> {
+    let paused = call.flag();
+    call.flag();
+    call.end()?;
+    halted(info)?;
+    let domain = info.uuid.clone();
+    call.ask.ask(Request::Resume { domain, paused })?;
     Ok(record::text(""))
 }
 
