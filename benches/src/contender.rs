@@ -17,6 +17,7 @@ use noxen_integration_tests::node::Node;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 /// Longest that anything may take in a lab on a busy machine, virtual time.
@@ -124,7 +125,10 @@ pub struct NoxenVmm {
 impl NoxenVmm {
     /// Ready to be started.
     pub fn new(guest: &Guest) -> Result<NoxenVmm> {
-        let socket = std::env::temp_dir().join(format!("noxen-bench-{}.sock", std::process::id()));
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let socket = format!("noxen-bench-{}-{number}.sock", std::process::id());
+        let socket = std::env::temp_dir().join(socket);
         let text = |path: PathBuf| path.display().to_string();
         let args = [
             "run".to_owned(),

@@ -15,6 +15,7 @@ mod cpu_time;
 mod exits;
 mod kvm;
 mod list;
+mod net;
 mod rates;
 mod report;
 mod store;
@@ -23,10 +24,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// The names that exist now; the others of `cargo xtask bench` come with what they measure.
-const NAMES: [&str; 5] = [
+const NAMES: [&str; 6] = [
     "boot",
     "costs INITRAMFS XEN-LOG GUESTS ROWS EARLIER",
     "block INITRAMFS",
+    "net INITRAMFS PROGRAM MODULES",
     "store",
     "list",
 ];
@@ -46,6 +48,9 @@ fn main() -> ExitCode {
             costs::run(initramfs.as_ref(), file(xen).as_deref(), &wanted)
         }
         ["block", initramfs] => block::run(initramfs.as_ref()),
+        ["net", initramfs, program, modules] => {
+            net::run(initramfs.as_ref(), program.as_ref(), modules)
+        }
         ["store"] => store::run().and_then(|report| report.write_and_show()),
         // What the bench `store` starts itself as.
         ["store-floor", socket] => store::floor::serve(socket.as_ref()),

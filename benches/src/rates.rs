@@ -55,6 +55,13 @@ impl Rates {
             if let Some(counts) = ours.count(&cost.name) {
                 text.push_str(&format!("  {}: {}\n", cost.name, counts.kinds()));
             }
+            for column in &self.columns {
+                let times = column.count(&cost.name).map(PerOperation::cpu_times);
+                if let Some(times) = times.filter(|times| !times.is_empty()) {
+                    let line = format!("    {}, CPU ns: {times}\n", column.contender);
+                    text.push_str(&line);
+                }
+            }
         }
         text
     }

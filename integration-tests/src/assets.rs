@@ -130,6 +130,11 @@ pub fn io() -> Result<PathBuf, MissingAsset> {
     existing("io.cpio")
 }
 
+/// The program of bench `net`, static.
+pub fn net() -> Result<PathBuf, MissingAsset> {
+    existing("net")
+}
+
 /// What the bench `costs` adds to the guest's initramfs.
 pub fn costs() -> Result<PathBuf, MissingAsset> {
     existing("costs.cpio")

@@ -13,7 +13,7 @@ pub mod lines;
 pub mod table;
 
 use crate::contender::{Contender, Guest, NoxenVmm, Qemu, LIMIT};
-use crate::{kvm, report};
+use crate::{cpu_time, kvm, report};
 use anyhow::{bail, Context, Result};
 use counts::Counts;
 use lines::Cost;
@@ -182,10 +182,9 @@ fn attend(contender: &dyn Contender, console: &mut Console, ask: bool) -> Result
         console.expect("COSTS-AT ", LIMIT)?;
         let at = console.expect("\n", LIMIT)?;
         let monitor = contender.monitor(console);
-        stops.push(Counts::new(
-            &kvm::counters(monitor)?,
-            &contender.counters()?,
-        ));
+        let mut counters = contender.counters()?;
+        counters.insert(counts::CPU_TIME.to_owned(), cpu_time::threads(monitor));
+        stops.push(Counts::new(&kvm::counters(monitor)?, &counters));
         console.send("\n")?;
         if at.trim() == "end" {
             console.expect("COSTS-DONE", LIMIT)?;

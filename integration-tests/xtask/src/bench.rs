@@ -11,17 +11,17 @@ use crate::costs::{self, Choice};
 use crate::lab::{self, Spec};
 use crate::{assets, suite};
 use anyhow::{bail, Context, Result};
-use noxen_integration_tests::assets as files;
+use noxen_integration_tests::assets::{self as files, Flavour};
 use noxen_integration_tests::layout;
 use std::path::Path;
 use std::time::Duration;
 
 /// Benches that exist.
-const BUILT: [&str; 5] = ["boot", "costs", "block", "store", "list"];
+const BUILT: [&str; 6] = ["boot", "costs", "block", "net", "store", "list"];
 /// Those of them that run on the host.
 const ON_HOST: [&str; 2] = ["store", "list"];
 /// Names that are promised and not there yet.
-const PLANNED: [&str; 4] = ["net", "hvm", "vnc", "migrate"];
+const PLANNED: [&str; 3] = ["hvm", "vnc", "migrate"];
 
 /// The command: one bench, or all that exist.
 pub fn command(args: &[String]) -> Result<u8> {
@@ -67,6 +67,7 @@ pub fn command(args: &[String]) -> Result<u8> {
         match name {
             "costs" => argv.extend(choice.prepare(&results)?),
             "block" => argv.push(prepare_io(&results)?),
+            "net" => argv.extend(prepare_net(&results)?),
             _ => {}
         }
         let mut spec = Spec::new(argv);
@@ -89,6 +90,22 @@ pub fn command(args: &[String]) -> Result<u8> {
         eprintln!("xtask: samples in {}", json.display());
     }
     Ok(0)
+}
+
+/// The arguments of bench `net`: initramfs, the program on the host's side, vhost-net's modules in the order they load.
+fn prepare_net(results: &Path) -> Result<[String; 3]> {
+    let initramfs = prepare_io(results)?;
+    let modules = files::modules(Flavour::Generic)?;
+    let vhost = assets::kernel::load_order(&modules, &["vhost_net"])?;
+    let vhost = vhost
+        .iter()
+        .map(|file| modules.join(file).display().to_string())
+        .collect::<Vec<_>>();
+    Ok([
+        initramfs,
+        files::net()?.display().to_string(),
+        vhost.join(" "),
+    ])
 }
 
 /// Makes the guest's initramfs for the benches of devices, their argument.

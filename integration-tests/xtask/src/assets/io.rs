@@ -1,9 +1,9 @@
-//! What the benches `block` and `net` add to our guest's initramfs: their program and the peers' drivers.
+//! What the benches `block` and `net` add to our guest's initramfs: their programs and the peers' drivers.
 //!
 //! ```text
 //!   guest-generic.cpio ++ io.cpio
-//!                           ├── bin/io             benches/guest/io.c, static
-//!                           ├── bin/io-start       drivers in, then io
+//!                           ├── bin/{io,net}       benches/guest/{io,net}.c, static
+//!                           ├── bin/io-start       drivers in, address up, then one of them
 //!                           └── virtio/            modules and the order in which they load
 //! ```
 
@@ -14,33 +14,52 @@ use std::fs;
 use std::path::Path;
 
 const PROGRAM: &str = include_str!("../../../../benches/guest/io.c");
+const NET: &str = include_str!("../../../../benches/guest/net.c");
 /// The peers' drivers; ours are in the guest's own archive.
 const MODULES: &[&str] = &["virtio_pci", "virtio_blk", "virtio_net"];
 
-/// `io-start WHAT`: the drivers of the machine this is, then the program.
+/// `io-start block` or `io-start net ADDRESS WORD...`: the drivers of the machine this is, then the program.
+/// Devices appear a moment after their driver, and nothing says when but their names.
 const START: &str = r#"#!/bin/sh
 if [ -e /sys/hypervisor/uuid ]; then
     disk=/dev/xvda
     modprobe xen-blkfront
+    modprobe xen-netfront
 else
     disk=/dev/vda
     while read -r module; do insmod "/virtio/$module"; done < /virtio/order
 fi
+await() {
+    tries=0
+    while [ ! -e "$1" ] && [ $tries -lt 100 ]; do tries=$((tries + 1)); sleep 0.1; done
+}
 case $1 in
 block)
-    tries=0
-    while [ ! -b $disk ] && [ $tries -lt 100 ]; do tries=$((tries + 1)); sleep 0.1; done
+    await $disk
     exec io ask block $disk
+    ;;
+net)
+    await /sys/class/net/eth0
+    ip addr add "$2/24" dev eth0
+    ip link set eth0 up
+    shift 2
+    exec net "$@"
     ;;
 esac
 "#;
 
-/// Writes the archive for the kernel laid out in `linux`.
-pub fn write(scratch: &Path, linux: &Path, to: &Path) -> Result<()> {
+/// Compiles the program of bench `net`, which runs on the host, too.
+pub fn net(scratch: &Path, to: &Path) -> Result<()> {
+    costs::compile(scratch, "net.c", NET, to)
+}
+
+/// Writes the archive for the kernel laid out in `linux`, with that program of [`net`].
+pub fn write(scratch: &Path, linux: &Path, net: &Path, to: &Path) -> Result<()> {
     let program = scratch.join("io");
     costs::compile(scratch, "io.c", PROGRAM, &program)?;
     let mut archive = cpio::Writer::new(Vec::new());
     archive.file("bin/io", 0o755, &fs::read(&program)?)?;
+    archive.file("bin/net", 0o755, &fs::read(net)?)?;
     archive.file("bin/io-start", 0o755, START.as_bytes())?;
     archive.directory("virtio", 0o755)?;
     let modules = linux.join("modules");
@@ -64,6 +83,12 @@ pub fn write(scratch: &Path, linux: &Path, to: &Path) -> Result<()> {
 pub fn fingerprint() -> String {
     use std::hash::{Hash, Hasher};
     let mut hasher = std::hash::DefaultHasher::new();
-    (PROGRAM, costs::HEADER_OF_PROGRAMS, include_str!("io.rs")).hash(&mut hasher);
+    (
+        PROGRAM,
+        NET,
+        costs::HEADER_OF_PROGRAMS,
+        include_str!("io.rs"),
+    )
+        .hash(&mut hasher);
     format!("{:016x}", hasher.finish())
 }

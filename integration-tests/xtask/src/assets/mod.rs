@@ -226,8 +226,11 @@ impl Cache {
 
     fn io(&self) -> Result<()> {
         let linux = self.dir.join("linux-generic");
+        self.stamped("net", &io::fingerprint(), |new| {
+            io::net(self.scratch()?, new)
+        })?;
         self.stamped("io.cpio", &io::fingerprint(), |new| {
-            io::write(self.scratch()?, &linux, new)
+            io::write(self.scratch()?, &linux, &self.dir.join("net"), new)
         })
     }
 
