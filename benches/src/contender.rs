@@ -211,6 +211,9 @@ impl Qemu {
     fn new(name: &'static str, machine: &str, kernel: &Path, guest: &Guest) -> Qemu {
         let args = [
             "-enable-kvm",
+            "-name",
+            // Threads called by what they do, so that the vCPU's time can be told from the machine's.
+            "guest,debug-threads=on",
             "-cpu",
             // QEMU's TCG does not tell the lab's KVM of a guest's XSETBV, so an HVM guest that uses XSAVE
             // loses it at its first exit and never gets to its init.

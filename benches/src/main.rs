@@ -16,6 +16,7 @@ mod exits;
 mod kvm;
 mod list;
 mod net;
+mod patience;
 mod rates;
 mod report;
 mod store;
@@ -25,7 +26,7 @@ use std::process::ExitCode;
 
 /// The names that exist now; the others of `cargo xtask bench` come with what they measure.
 const NAMES: [&str; 6] = [
-    "boot",
+    "boot GUESTS EARLIER",
     "costs INITRAMFS XEN-LOG GUESTS ROWS EARLIER",
     "block INITRAMFS",
     "net INITRAMFS PROGRAM MODULES",
@@ -35,11 +36,11 @@ const NAMES: [&str; 6] = [
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
+    let file = |name: &str| (!name.is_empty()).then(|| PathBuf::from(name));
+    let list = |text: &str| -> Vec<String> { text.split_whitespace().map(str::to_owned).collect() };
     let outcome = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["boot"] => boot::run().and_then(|report| report.write_and_show()),
+        ["boot", guests, earlier] => boot::run(&list(guests), file(earlier).as_deref()),
         ["costs", initramfs, xen, guests, rows, earlier] => {
-            let file = |name: &str| (!name.is_empty()).then(|| PathBuf::from(name));
-            let list = |text: &str| text.split_whitespace().map(str::to_owned).collect();
             let wanted = costs::Wanted {
                 guests: list(guests),
                 rows: list(rows),

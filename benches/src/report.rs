@@ -3,18 +3,21 @@
 use crate::contender::Counters;
 use crate::kvm;
 use anyhow::{Context, Result};
+use noxen_integration_tests::console::Console;
 use serde::de::DeserializeOwned;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// One contender's figures.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Row {
     /// Who.
     pub name: String,
     /// Every sample, nanoseconds of the lab's time, in the order taken.
     pub samples_ns: Vec<u64>,
+    /// Rounds that gave no sample, and why.
+    pub lost: Vec<String>,
     /// What each sample is made of, ns.
     pub parts_ns: Vec<Vec<(String, u64)>>,
     /// Exits by kind, from a traced run; empty where there was none.
@@ -71,6 +74,9 @@ impl Row {
                 line(group, by_count(kinds));
             }
         }
+        for lost in &self.lost {
+            line("gave no sample", lost.clone());
+        }
         for (name, value) in &self.figures {
             line(name, format!("{value:.3}"));
         }
@@ -90,7 +96,7 @@ fn by_count(counts: &BTreeMap<String, u64>) -> String {
 }
 
 /// A bench's outcome. The first row is ours; others whose names start with its name are ours too.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Report {
     /// The bench's name.
     pub bench: String,
@@ -101,6 +107,21 @@ pub struct Report {
 }
 
 impl Report {
+    /// Takes the figures that `earlier` has for rows of these names.
+    pub fn take_in(&mut self, earlier: Report) {
+        for old in earlier.rows {
+            if let Ok(row) = self.row(&old.name) {
+                *row = old;
+            }
+        }
+    }
+
+    /// The row of that name.
+    pub fn row(&mut self, name: &str) -> Result<&mut Row> {
+        let row = self.rows.iter_mut().find(|row| row.name == name);
+        row.with_context(|| format!("bench {} has no row {name}", self.bench))
+    }
+
     /// Writes `$NOXEN_LAB_OUT/NAME.json` and prints the table.
     pub fn write_and_show(&self) -> Result<()> {
         write_json(&self.bench, self)?;
@@ -146,9 +167,14 @@ impl Report {
             .filter(|row| !row.name.starts_with(&ours.name))
             .filter_map(|row| Some((row.median_ns()?, row)))
             .min_by_key(|(ns, _)| *ns);
+        let lost: usize = self.rows.iter().map(|row| row.lost.len()).sum();
+        let lost = match lost {
+            0 => String::new(),
+            lost => format!("; rounds without a sample: {lost}"),
+        };
         match (ours.median_ns(), best) {
             (Some(own), Some((theirs, best))) => format!(
-                "{}: {} {:.1} ms, {:.3} of the fastest peer ({} {:.1} ms), {} exits against {}",
+                "{}: {} {:.1} ms, {:.3} of the fastest peer ({} {:.1} ms), {} exits against {}{lost}",
                 self.bench,
                 ours.name,
                 own as f64 / 1e6,
@@ -158,7 +184,7 @@ impl Report {
                 ours.exit_count(),
                 best.exit_count()
             ),
-            _ => format!("{}: not every contender has samples", self.bench),
+            _ => format!("{}: not every contender has samples{lost}", self.bench),
         }
     }
 }
@@ -167,6 +193,15 @@ impl Report {
 pub fn out_file(name: &str) -> Result<PathBuf> {
     let dir = std::env::var_os("NOXEN_LAB_OUT").context("benches run by `cargo xtask bench`")?;
     Ok(Path::new(&dir).join(name))
+}
+
+/// Keeps what a guest said as NAME.log beside the samples; the file's name.
+pub fn keep_console(name: &str, console: &Console) -> Result<String> {
+    let name = format!("{name}.log");
+    let path = out_file(&name)?;
+    std::fs::write(&path, console.transcript())
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(name)
 }
 
 /// What an earlier run wrote to `path`; `None` if there was none.
@@ -220,5 +255,42 @@ mod tests {
         let table = report.table();
         assert!(table.contains("0.250"), "{table}");
         assert!(table.contains("fast parts, ms: vCPU 1.5\n"), "{table}");
+    }
+
+    #[test]
+    fn lost_rounds_are_named_and_counted() {
+        let mut still = row("qemu", &[4_000_000]);
+        still.lost.push("round 2: stood still".into());
+        let report = Report {
+            bench: "boot".into(),
+            measures: "x".into(),
+            rows: vec![row("noxen", &[2_000_000]), still],
+        };
+        assert!(
+            report
+                .summary()
+                .ends_with("5 exits against 5; rounds without a sample: 1"),
+            "{}",
+            report.summary()
+        );
+        let table = report.table();
+        assert!(
+            table.contains("qemu gave no sample: round 2: stood still\n"),
+            "{table}"
+        );
+    }
+
+    #[test]
+    fn earlier_figures_go_to_the_rows_of_their_names() {
+        let report = |rows: Vec<Row>| Report {
+            bench: "boot".into(),
+            measures: "x".into(),
+            rows,
+        };
+        let mut newer = report(vec![Row::new("noxen"), Row::new("qemu")]);
+        let old = report(vec![row("qemu", &[4]), row("gone", &[9])]);
+        let json = serde_json::to_vec(&old).unwrap();
+        newer.take_in(serde_json::from_slice(&json).unwrap());
+        assert_eq!(newer.rows, [Row::new("noxen"), row("qemu", &[4])]);
     }
 }

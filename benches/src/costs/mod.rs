@@ -138,12 +138,10 @@ pub fn column(
     let mut console = Console::spawn(&contender.command()?)?;
     let stops = attend(contender, &mut console, ask).or_else(|error| {
         // What it last said tells more than that it stopped.
-        let log = report::out_file(&format!("costs-{name}-{vcpus}.log"))?;
-        std::fs::write(&log, console.transcript())?;
+        let log = report::keep_console(&format!("costs-{name}-{vcpus}"), &console)?;
         Err(error.context(format!(
-            "{} with {vcpus} vCPUs (its console: {})",
+            "{} with {vcpus} vCPUs (its console: {log}, beside the samples)",
             contender.name(),
-            log.display()
         )))
     })?;
     let costs = lines::of_guest(&console.transcript())?;

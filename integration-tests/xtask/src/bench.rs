@@ -7,7 +7,8 @@
 //! ```
 //! Benches without a guest run on the host itself.
 
-use crate::costs::{self, Choice};
+use crate::choice::{Choice, Offer};
+use crate::costs;
 use crate::lab::{self, Spec};
 use crate::{assets, suite};
 use anyhow::{bail, Context, Result};
@@ -23,10 +24,24 @@ const ON_HOST: [&str; 2] = ["store", "list"];
 /// Names that are promised and not there yet.
 const PLANNED: [&str; 3] = ["hvm", "vnc", "migrate"];
 
+/// What can be chosen in the bench `boot`: the contenders of benches/src/boot.rs.
+const BOOT: Offer = Offer {
+    bench: "boot",
+    guests: &["noxen", "noxen-vmm", "qemu-q35-pvh", "qemu-microvm"],
+    rows: false,
+};
+/// Real time for a bench in the lab.
+const LIMIT: Duration = Duration::from_secs(3 * 3600);
+/// The same for `boot`, whose guests have limits of their own: it ends a lab that stands still as a whole.
+const BOOT_LIMIT: Duration = Duration::from_secs(20 * 60);
+
 /// The command: one bench, or all that exist.
 pub fn command(args: &[String]) -> Result<u8> {
     let (args, choice) = match args {
-        [name, rest @ ..] if name == "costs" => (&args[..1], Choice::parse(rest)?),
+        [name, rest @ ..] if name == costs::OFFER.bench => {
+            (&args[..1], Choice::parse(&costs::OFFER, rest)?)
+        }
+        [name, rest @ ..] if name == BOOT.bench => (&args[..1], Choice::parse(&BOOT, rest)?),
         _ => (args, Choice::default()),
     };
     let names: Vec<&str> = match args {
@@ -65,7 +80,11 @@ pub fn command(args: &[String]) -> Result<u8> {
         }
         let mut argv = vec![program, name.to_owned()];
         match name {
-            "costs" => argv.extend(choice.prepare(&results)?),
+            "boot" => {
+                let guests: Vec<&str> = choice.guests(&BOOT).collect();
+                argv.extend([guests.join(" "), choice.earlier(&BOOT, &results)]);
+            }
+            "costs" => argv.extend(costs::prepare(&choice, &results)?),
             "block" => argv.push(prepare_io(&results)?),
             "net" => argv.extend(prepare_net(&results)?),
             _ => {}
@@ -74,13 +93,22 @@ pub fn command(args: &[String]) -> Result<u8> {
         // One vCPU: QEMU counts instructions on a single thread, and two would wait for each other's turns.
         spec.vcpus = 1;
         spec.icount = true;
-        spec.timeout = Duration::from_secs(3 * 3600);
+        spec.timeout = match name {
+            "boot" => BOOT_LIMIT,
+            _ => LIMIT,
+        };
         spec.env.push((
             "NOXEN_BIN".to_owned(),
             layout::bin_dir().display().to_string(),
         ));
         spec.keep_out = Some(results.clone());
         let status = lab::run(&spec)?;
+        if status == lab::TIMED_OUT && name == BOOT.bench {
+            eprintln!(
+                "xtask: the samples of bench boot up to there are in {}; `--guests` adds those of others",
+                results.join("boot.json").display()
+            );
+        }
         if status != 0 {
             return Ok(status);
         }

@@ -11,6 +11,7 @@
 
 mod assets;
 mod bench;
+mod choice;
 mod costs;
 mod cpio;
 mod demo;
@@ -31,6 +32,7 @@ usage: cargo xtask COMMAND
   demo [--check]   boot a stock Debian PV guest and attach its console; --check: unattended
   bench [NAME]     run benches side by side with their peers; writes target/bench/NAME.json
   bench costs [--guests noxen-1,hvm-2,xen-1,...] [--rows pipe,build,...]   the cost table in pieces
+  bench boot [--guests noxen,noxen-vmm,qemu-q35-pvh,qemu-microvm]          boot in pieces
   install --prefix DIR
   assets [--force] install missing packages, fetch and unpack Debian's kernels and images
 ";
