@@ -1,7 +1,6 @@
 /*
- * net [ask] run HOST SECOND [NAME...]: streams and datagrams between this guest and its host, then between it and a
- *   second guest (`pair-`); workload.h has the protocol.
- * net serve: either of the peers; prints NET-SERVING when it can be asked.
+ * net [ask] run ADDRESS [NAME...]: streams and datagrams between this guest and a peer; workload.h has the protocol.
+ * net serve: the peer, on the host or in a second guest; prints NET-SERVING when it can be asked.
  *
  *   one TCP connection:  order ──>  what it says  ──> one byte when it is done
  *     SINK      the peer reads n blocks of the connection        SOURCE   the peer sends n blocks on it
@@ -34,11 +33,7 @@ struct order {
     uint32_t what, n, window, stride;
 };
 
-enum peer { HOST, SECOND, PEERS };
-
-/* Connections of this moment's peer, and of all. */
 static int stream, datagrams;
-static int streams[PEERS], sockets[PEERS];
 static char block[BLOCK];
 
 static void bounded(int fd)
@@ -128,12 +123,10 @@ static void catch(unsigned n, unsigned stride)
     }
 }
 
-static uint64_t exchange(enum peer peer, enum what what, unsigned n, unsigned window, unsigned stride)
+static uint64_t exchange(enum what what, unsigned n, unsigned window, unsigned stride)
 {
     struct order order = {what, n, window, stride};
     char done;
-    stream = streams[peer];
-    datagrams = sockets[peer];
     uint64_t start = now();
     write_all(&order, sizeof order);
     switch (what) {
@@ -154,14 +147,10 @@ static uint64_t exchange(enum peer peer, enum what what, unsigned n, unsigned wi
     return now() - start;
 }
 
-#define EXCHANGE(name, what, window, stride)              \
-    static uint64_t name(unsigned n)                      \
-    {                                                     \
-        return exchange(HOST, what, n, window, stride);   \
-    }                                                     \
-    static uint64_t pair_##name(unsigned n)               \
-    {                                                     \
-        return exchange(SECOND, what, n, window, stride); \
+#define EXCHANGE(name, what, window, stride)      \
+    static uint64_t name(unsigned n)              \
+    {                                             \
+        return exchange(what, n, window, stride); \
     }
 
 EXCHANGE(tcp_out, SINK, 0, 1)
@@ -176,11 +165,6 @@ static const struct workload NET[] = {
     {"udp-out", udp_out, 1024},
     {"udp-in", udp_in, 1024},
     {"udp-turn", udp_turn, 100},
-    {"pair-tcp-out", pair_tcp_out, 64},
-    {"pair-tcp-in", pair_tcp_in, 64},
-    {"pair-udp-out", pair_udp_out, 1024},
-    {"pair-udp-in", pair_udp_in, 1024},
-    {"pair-udp-turn", pair_udp_turn, 100},
 };
 
 /* Takes up a peer's address for datagrams, and the connection's settings. */
@@ -231,17 +215,10 @@ static void serve(void)
     }
 }
 
-static void open_datagrams(void)
-{
-    datagrams = bound(SOCK_DGRAM);
-    bounded(datagrams);
-}
-
 /* The link may need a moment, and the kernel itself waits for an answer to its ARP requests before it gives up. */
-static void connect_to(enum peer which, const char *address)
+static void connect_to(const char *address)
 {
     struct sockaddr_in peer = place(inet_addr(address));
-    open_datagrams();
     for (int attempt = 0;; attempt++) {
         stream = socket(AF_INET, SOCK_STREAM, 0);
         if (stream < 0)
@@ -254,8 +231,6 @@ static void connect_to(enum peer which, const char *address)
         close(stream);
     }
     join(&peer);
-    streams[which] = stream;
-    sockets[which] = datagrams;
 }
 
 int main(int argc, char **argv)
@@ -264,15 +239,15 @@ int main(int argc, char **argv)
     argc -= ask;
     argv += ask;
     signal(SIGPIPE, SIG_IGN);
+    datagrams = bound(SOCK_DGRAM);
+    bounded(datagrams);
     if (argc == 2 && !strcmp(argv[1], "serve")) {
-        open_datagrams();
         serve();
-    } else if (argc >= 4 && !strcmp(argv[1], "run")) {
-        connect_to(HOST, argv[2]);
-        connect_to(SECOND, argv[3]);
-        run_workloads(NET, COUNT(NET), ask, argc - 4, argv + 4);
+    } else if (argc >= 3 && !strcmp(argv[1], "run")) {
+        connect_to(argv[2]);
+        run_workloads(NET, COUNT(NET), ask, argc - 3, argv + 3);
         return 0;
     }
-    fprintf(stderr, "net: use: net serve, or net [ask] run HOST SECOND [NAME...]\n");
+    fprintf(stderr, "net: use: net serve, or net [ask] run ADDRESS [NAME...]\n");
     return 2;
 }

@@ -11,6 +11,7 @@
 
 use crate::contender::{Contender, Guest, NoxenVmm, Qemu, LIMIT};
 use crate::costs::{self, table::Column};
+use crate::patience::Patience;
 use crate::rates::Rates;
 use crate::report;
 use anyhow::{bail, Context, Result};
@@ -19,6 +20,7 @@ use noxen_integration_tests::node::said;
 use rustix::io::Errno;
 use std::fs::File;
 use std::path::Path;
+use std::time::Duration;
 
 const MEMORY_MIB: u32 = 192;
 const BRIDGE: &str = "noxenbench";
@@ -28,6 +30,11 @@ const HOST: &str = "10.80.0.1";
 const GUESTS: [&str; 2] = ["10.80.0.2", "10.80.0.3"];
 /// What the program says when it can be asked.
 const SERVING: &str = "NET-SERVING";
+/// For the boot of the second guest.
+const PATIENCE: Patience = Patience {
+    lab: Duration::from_secs(40),
+    real: Duration::from_secs(120),
+};
 
 /// A bridge with an address of this host and two taps, gone with this value.
 struct Network;
@@ -118,28 +125,37 @@ impl Kind {
         })
     }
 
-    /// The figures of a guest of this kind beside a second one.
-    fn measure(self, initramfs: &Path, program: &Path) -> Result<Column> {
+    /// The figures of a guest of this kind with `program` on this host, or with a second guest.
+    fn measure(self, initramfs: &Path, program: Option<&Path>) -> Result<Column> {
         let _network = Network::new()?;
-        let mut host = Console::spawn(&command(program, &["serve"]))?;
-        host.expect(SERVING, LIMIT).context("the host's end")?;
-        let second = self.guest(initramfs, 1, "serve")?;
-        let mut second = Console::spawn(&second.command()?)?;
-        second.expect(SERVING, LIMIT).context("the second guest")?;
-        eprintln!("net: {self:?}: the second guest serves");
-        let words = format!("ask run {HOST} {}", GUESTS[1]);
-        let guest = self.guest(initramfs, 0, &words)?;
+        let (serve, address) = match program {
+            Some(program) => (command(program, &["serve"]), HOST),
+            None => (self.guest(initramfs, 1, "serve")?.command()?, GUESTS[1]),
+        };
+        let mut peer = Console::spawn(&serve)?;
+        PATIENCE.expect(&mut peer, SERVING).context("the peer")?;
+        let guest = self.guest(initramfs, 0, &format!("ask run {address}"))?;
         let all = costs::Wanted::default();
-        costs::column(guest.name(), guest.as_ref(), 1, &all, true)
-            .with_context(|| format!("{}; {}", last(&host), last(&second)))
+        costs::column(guest.name(), guest.as_ref(), 1, &all, true).with_context(|| {
+            let transcript = peer.transcript();
+            let last = transcript.trim_end().lines().last().unwrap_or_default();
+            format!("the peer's last line was {last:?}")
+        })
     }
 }
 
-/// What a peer said last.
-fn last(peer: &Console) -> String {
-    let transcript = peer.transcript();
-    let line = transcript.trim_end().lines().last().unwrap_or_default();
-    format!("a peer's last line was {line:?}")
+/// Puts the rows of two domains below those of the same contender.
+fn add_pair(columns: &mut Vec<Column>, mut pair: Column) {
+    for cost in &mut pair.costs {
+        cost.name.insert_str(0, "pair-");
+    }
+    match columns.iter_mut().find(|c| c.contender == pair.contender) {
+        Some(column) => {
+            column.costs.extend(pair.costs);
+            column.counts.extend(pair.counts);
+        }
+        None => columns.push(pair),
+    }
 }
 
 /// Puts vhost-net into this host's kernel; what is there already stays.
@@ -165,17 +181,50 @@ pub fn run(initramfs: &Path, program: &Path, vhost: &str) -> Result<()> {
         columns: Vec::new(),
     };
     let mut missing = Vec::new();
-    for kind in KINDS {
-        match kind.measure(initramfs, program) {
-            Ok(column) => rates.columns.push(column),
-            Err(error) => missing.push(format!("{kind:?}: {error:#}")),
+    // Two guests at once come last: the host's rows need them not.
+    for peer in [Some(program), None] {
+        for kind in KINDS {
+            match kind.measure(initramfs, peer) {
+                Ok(column) if peer.is_some() => rates.columns.push(column),
+                Ok(column) => add_pair(&mut rates.columns, column),
+                // Without ours there is nothing to set the others beside.
+                Err(error) if rates.columns.is_empty() => return Err(error),
+                Err(error) => missing.push(format!("{kind:?}: {error:#}")),
+            }
+            // A guest that hangs does not take the others' figures along.
+            report::write_json(&rates.bench, &rates)?;
         }
-        // A guest that hangs does not take the others' figures along.
-        report::write_json(&rates.bench, &rates)?;
     }
     rates.write_and_show()?;
     if !missing.is_empty() {
         bail!("not all guests got through: {}", missing.join("; "));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::costs::lines::Cost;
+
+    fn column(contender: &str, ns: u64) -> Column {
+        let cost = Cost {
+            name: "tcp-out".to_owned(),
+            operations: 10,
+            batches_ns: vec![ns],
+        };
+        Column::new(contender, 1, vec![cost], Vec::new())
+    }
+
+    #[test]
+    fn rows_of_two_domains_stand_below_their_contenders_own() {
+        let mut columns = vec![column("noxen-vmm", 50), column("qemu", 60)];
+        add_pair(&mut columns, column("qemu", 90));
+        add_pair(&mut columns, column("other", 20));
+        assert_eq!(columns.len(), 3);
+        assert_eq!(columns[0].median("pair-tcp-out"), None);
+        assert_eq!(columns[1].median("tcp-out"), Some(6.0));
+        assert_eq!(columns[1].median("pair-tcp-out"), Some(9.0));
+        assert_eq!(columns[2].median("pair-tcp-out"), Some(2.0));
+    }
 }
