@@ -237,6 +237,18 @@ xsetbv_instruction:
     xor eax, eax
     ret
 
+    // halt(): sleeps until an interrupt has come.
+    .global halt
+halt:
+    sti
+    .global halt_instruction
+halt_instruction:
+    hlt
+    .global halt_end
+halt_end:
+    cli
+    ret
+
     .global fault_fixup
 fault_fixup:
     mov eax, 1
@@ -276,6 +288,10 @@ extern "C" {
     pub fn wrmsr_safe(msr: u32, value: u64) -> u64;
     /// XSETBV with a fix-up.
     pub fn xsetbv_safe(value: u64) -> u64;
+    /// Sleeps until an interrupt has come.
+    pub fn halt();
+    fn halt_instruction();
+    fn halt_end();
     fn iret_instruction();
     fn copy_guest_words();
     fn copy_guest_bytes();
@@ -291,6 +307,18 @@ extern "C" {
 /// True for the address of an IRETQ that returns to guests.
 pub fn is_guest_return(rip: u64) -> bool {
     rip == iret_instruction as *const () as u64 || rip == crate::fast::iret_address()
+}
+
+/// Where to go on after an interrupt of the monitor at `rip`.
+///
+/// STI's shadow keeps interrupts away from a HLT right behind it. A hypervisor that loses the shadow when it takes the
+/// vCPU out between the two (QEMU 7.2's AMD-V does not restore it at VMRUN) lets one in nevertheless, and the HLT would then
+/// sleep through what it announced: it has happened, so the HLT is over.
+pub fn after_interrupt(rip: u64) -> u64 {
+    if rip == halt_instruction as *const () as u64 {
+        return halt_end as *const () as u64;
+    }
+    rip
 }
 
 /// Where to go on after an expected fault at `rip`.

@@ -117,6 +117,7 @@ extern "C" fn trap_entry(regs: &mut Regs) {
         }
         note_interrupt(&domain().vcpus[my_id() as usize], vector);
         if !regs.from_guest() {
+            regs.rip = entry::after_interrupt(regs.rip);
             return;
         }
     }
