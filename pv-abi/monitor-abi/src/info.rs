@@ -2,6 +2,9 @@
 
 /// In [`MonInfo::flags`]: the guest is a 32-bit (PAE) kernel, see [`crate::layout::compat`].
 pub const FLAG_BITS32: u32 = 1;
+/// Bit of [`MonInfo::flags`]: the host's AMD-V is QEMU's TCG, which delivers an injected interrupt a second time, whether
+/// interrupts are on or not, unless the guest raises an exception first (`helper_vmrun` leaves the vector behind as a pending one).
+pub const FLAG_REPEATS_INTERRUPTS: u32 = 1 << 1;
 
 /// Entries in the CPUID table page(s).
 pub const MAX_CPUID: usize = 160;
@@ -40,7 +43,7 @@ pub struct MonInfo {
     pub nr_vcpus: u32,
     /// Domain id.
     pub domid: u32,
-    /// [`FLAG_BITS32`].
+    /// [`FLAG_BITS32`], [`FLAG_REPEATS_INTERRUPTS`].
     pub flags: u32,
     /// Frames given at boot.
     pub nr_pages: u64,

@@ -6,6 +6,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, AtomicU8, Ordering};
 use noxen_monitor::machine::{Base, Fault, Machine};
 use noxen_monitor::pagetable::pte;
 use noxen_monitor::vcpu::Vcpu;
+use noxen_monitor_abi::info::FLAG_REPEATS_INTERRUPTS;
 use noxen_monitor_abi::layout::{self, port, vector, window, DIRECT_MAP_VA, HOLE_PAGES, HOLE_START_PFN};
 use noxen_monitor_abi::pages::{Call, CALL_DATA};
 
@@ -54,6 +55,15 @@ pub fn cr2() -> u64 {
     // SAFETY: reads a control register.
     unsafe { asm!("mov {}, cr2", out(reg) value, options(nomem, nostack, preserves_flags)) };
     value
+}
+
+/// Has an emulator that would repeat the interrupt which it has just delivered forget it
+/// ([`FLAG_REPEATS_INTERRUPTS`]). A second one could come while the stack pointer is still the guest's.
+pub fn settle_interrupt() {
+    if domain().info.flags & FLAG_REPEATS_INTERRUPTS != 0 {
+        // SAFETY: the gate of the spurious vector leads to `trap_entry`, which does nothing with it and returns here.
+        unsafe { asm!("int {}", const vector::SPURIOUS) };
+    }
 }
 
 /// End of interrupt. KVM may have said that it need not hear of it (PV EOI), which saves an exit.

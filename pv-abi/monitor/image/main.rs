@@ -113,6 +113,7 @@ extern "C" fn trap_entry(regs: &mut Regs) {
     if regs.vector >= u64::from(vector::DOORBELL) {
         let vector = regs.vector as u8;
         if vector != vector::SPURIOUS {
+            hw::settle_interrupt();
             hw::eoi();
         }
         note_interrupt(&domain().vcpus[my_id() as usize], vector);

@@ -9,10 +9,10 @@ use crate::domain::image::Image;
 use crate::domain::pv::{Config, CONSOLE_PORT, STORE_PORT, XEN_VERSION};
 use crate::domain::region::{self, Region};
 use crate::domain::time::Scale;
-use crate::vstate::cpuid::HostCpuid;
+use crate::vstate::cpuid::{self, HostCpuid};
 use crate::vstate::memory::GuestMemory;
 use noxen_domain_builder::{OutsideMemory, PvLayout};
-use noxen_monitor_abi::info::FLAG_BITS32;
+use noxen_monitor_abi::info::{FLAG_BITS32, FLAG_REPEATS_INTERRUPTS};
 use noxen_monitor_abi::layout::{mfn_of_pfn, pfn_of_mfn, ABI_VERSION, MAGIC};
 use noxen_monitor_abi::{CpuidEntry, MonInfo};
 use std::time::Duration;
@@ -123,6 +123,18 @@ pub struct Facts<'a> {
     pub host: &'a HostCpuid,
 }
 
+/// What the guest and its host are like.
+fn flags(bits32: bool, emulated: bool) -> u32 {
+    let mut flags = 0;
+    if bits32 {
+        flags |= FLAG_BITS32;
+    }
+    if emulated {
+        flags |= FLAG_REPEATS_INTERRUPTS;
+    }
+    flags
+}
+
 impl Facts<'_> {
     /// MonInfo of these facts.
     pub fn mon_info(&self) -> MonInfo {
@@ -132,7 +144,7 @@ impl Facts<'_> {
             abi_version: ABI_VERSION,
             nr_vcpus: self.config.vcpus,
             domid: self.config.domid,
-            flags: if region.bits32 { FLAG_BITS32 } else { 0 },
+            flags: flags(region.bits32, cpuid::is_emulated()),
             nr_pages: self.nr_pages,
             max_pages: self.max_pages,
             ram_end_mfn: region.ram_end_mfn,

@@ -18,6 +18,14 @@ fn config() -> Config {
 }
 
 #[test]
+fn flags_tell_the_guests_width_and_an_emulated_host() {
+    assert_eq!(flags(false, false), 0);
+    assert_eq!(flags(true, false), FLAG_BITS32);
+    assert_eq!(flags(false, true), FLAG_REPEATS_INTERRUPTS);
+    assert_eq!(flags(true, true), FLAG_BITS32 | FLAG_REPEATS_INTERRUPTS);
+}
+
+#[test]
 fn m2p_inverts_the_frame_map_and_marks_the_rest_invalid() {
     const PAGES: u64 = 0xe_0000 + 1000;
     const MAX: u64 = PAGES + 500;

@@ -12,6 +12,17 @@ use kvm_bindings::{kvm_cpuid_entry2, CpuId, KVM_CPUID_FLAG_SIGNIFCANT_INDEX};
 use noxen_monitor_abi::info::MAX_CPUID;
 use noxen_monitor_abi::CpuidEntry;
 
+/// First leaf of the processor's name (APM 3, Fn8000_000[4:2]).
+const BRAND: u32 = 0x8000_0002;
+/// How QEMU's TCG calls its processors.
+const TCG_BRAND: &[u8] = b"QEMU TCG";
+
+/// Whether this host's own processor is one of QEMU's TCG.
+pub fn is_emulated() -> bool {
+    let name = std::arch::x86_64::__cpuid(BRAND);
+    [name.eax, name.ebx].map(u32::to_le_bytes).concat() == TCG_BRAND
+}
+
 /// First of Xen's leaves.
 const XEN_BASE: u32 = 0x4000_0000;
 /// Leaf 1 ECX bits that the monitor needs of KVM.
