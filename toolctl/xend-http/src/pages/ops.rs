@@ -6,7 +6,7 @@ use crate::{tree, Ask};
 use noxen_xend_api::change::Change;
 use noxen_xend_api::{Fault, Request, ShutdownKind};
 use noxen_xm_config::limits::Limits;
-use noxen_xm_config::sxp::parse;
+use noxen_xm_config::sxp::{parse, Node};
 
 /// Operations of one domain that are known and not built.
 const PLANNED: &[&str] = &[
@@ -58,12 +58,7 @@ pub fn domains(ask: &dyn Ask, op: &str, form: &Form) -> Page {
     match op {
         "create" => create(ask, form),
         "list" => match tree::names(ask, noxen_xend_api::StateFilter::All) {
-            Ok(names) => Page::Tree(noxen_xm_config::sxp::Node::List(
-                names
-                    .into_iter()
-                    .map(noxen_xm_config::sxp::Node::Atom)
-                    .collect(),
-            )),
+            Ok(names) => Page::Tree(Node::List(names.into_iter().map(Node::Atom).collect())),
             Err(fault) => fault.into(),
         },
         "restore" => restore(ask, form),
@@ -84,15 +79,18 @@ fn create(ask: &dyn Ask, form: &Form) -> Page {
         Err(error) => return Page::Status(400, format!("Failed to read the config: {error}")),
     };
     match tree::create(ask, &config) {
-        Ok(domain) => Page::Done(Some(format!(
-            "/xend/domain/{}",
-            domain.get("name").unwrap_or("")
-        ))),
+        Ok(domain) => there_is(&domain),
         Err(fault) => Page::Status(
             400,
             format!("Failed to create the domain: {}", fault.message),
         ),
     }
+}
+
+/// A domain was made: its place.
+fn there_is(domain: &Node) -> Page {
+    let name = domain.get("name").unwrap_or("");
+    Page::Done(Some(format!("/xend/domain/{name}")))
 }
 
 fn restore(ask: &dyn Ask, form: &Form) -> Page {
@@ -102,10 +100,7 @@ fn restore(ask: &dyn Ask, form: &Form) -> Page {
     };
     let paused = flag(form, "paused");
     match tree::made(ask, Request::Restore { file, paused }) {
-        Ok(domain) => Page::Done(Some(format!(
-            "/xend/domain/{}",
-            domain.get("name").unwrap_or("")
-        ))),
+        Ok(domain) => there_is(&domain),
         Err(fault) => fault.into(),
     }
 }
