@@ -1,0 +1,419 @@
+//! Finds the device that an access is for.
+//!
+//! ```text
+//!   ports 0xcf8, 0xcfc..0xcff --> configuration space of bus 0
+//!   other ports, addresses    --> fixed regions first, then PCI regions --> one device, offset
+//!   nobody                    --> reads are all ones, writes are lost, both are counted
+//! ```
+
+use crate::device::{Device, Effect, Memory, Region, Turn, Width};
+use crate::pci::BarKind;
+
+const ADDRESS: u16 = 0xcf8;
+const DATA: u16 = 0xcfc;
+/// Slots on bus 0.
+const SLOTS: usize = 32;
+/// Functions in a slot.
+const FUNCTIONS: usize = 8;
+
+/// Where a device sits on PCI bus 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// Slot, 0 to 31.
+    pub slot: u8,
+    /// Function, 0 to 7.
+    pub function: u8,
+}
+
+/// What came of an access, to be acted on: effects with the device that had them.
+pub type Happened = Vec<(usize, Effect)>;
+
+/// Space that an address is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Space {
+    Io,
+    Memory,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Mapping {
+    space: Space,
+    first: u64,
+    length: u64,
+    device: usize,
+    region: Region,
+}
+
+/// The devices of one PC and where they answer.
+#[derive(Debug, Default)]
+pub struct Bus {
+    devices: Vec<Box<dyn Device>>,
+    places: Vec<Option<Place>>,
+    fixed: Vec<Mapping>,
+    moving: Vec<Mapping>,
+    /// CONFIG_ADDRESS (i440fx data sheet, 3.2.1).
+    address: u32,
+    strays: u64,
+}
+
+impl Bus {
+    /// No device yet.
+    pub fn new() -> Bus {
+        Bus::default()
+    }
+
+    /// Adds a device; its number stays. `place` for those with a PCI side.
+    pub fn add(&mut self, device: Box<dyn Device>, place: Option<Place>) -> usize {
+        let number = self.devices.len();
+        for (index, ports) in device.ports().iter().enumerate() {
+            self.fixed.push(Mapping {
+                space: Space::Io,
+                first: ports.first.into(),
+                length: ports.count.into(),
+                device: number,
+                region: Region::Ports(index),
+            });
+        }
+        for (index, window) in device.windows().iter().enumerate() {
+            self.fixed.push(Mapping {
+                space: Space::Memory,
+                first: window.first,
+                length: window.length,
+                device: number,
+                region: Region::Window(index),
+            });
+        }
+        self.devices.push(device);
+        self.places.push(place);
+        self.look_again();
+        number
+    }
+
+    /// A device by its number.
+    pub fn device(&mut self, number: usize) -> Option<&mut dyn Device> {
+        match self.devices.get_mut(number) {
+            Some(device) => Some(device.as_mut()),
+            None => None,
+        }
+    }
+
+    /// How many devices there are; their numbers are below that.
+    pub fn len(&self) -> usize {
+        self.devices.len()
+    }
+
+    /// No device.
+    pub fn is_empty(&self) -> bool {
+        self.devices.is_empty()
+    }
+
+    /// Where a device sits on the PCI bus.
+    pub fn place(&self, number: usize) -> Option<Place> {
+        self.places.get(number).copied().flatten()
+    }
+
+    /// Accesses that no device answered.
+    pub fn strays(&self) -> u64 {
+        self.strays
+    }
+
+    /// Finds out anew where the PCI regions lie.
+    pub fn look_again(&mut self) {
+        self.moving.clear();
+        for (number, device) in self.devices.iter_mut().enumerate() {
+            let Some(pci) = device.pci() else { continue };
+            let function = pci.function();
+            for (index, bar) in function.bars().iter().enumerate() {
+                let (Some(bar), Some(first)) = (bar, function.base(index)) else {
+                    continue;
+                };
+                self.moving.push(Mapping {
+                    space: if bar.kind == BarKind::Io {
+                        Space::Io
+                    } else {
+                        Space::Memory
+                    },
+                    first,
+                    length: bar.size.into(),
+                    device: number,
+                    region: Region::Bar(index),
+                });
+            }
+        }
+    }
+
+    fn find(&self, space: Space, at: u64) -> Option<(Mapping, u64)> {
+        let hit = |mapping: &&Mapping| {
+            mapping.space == space
+                && at
+                    .checked_sub(mapping.first)
+                    .is_some_and(|offset| offset < mapping.length)
+        };
+        let mapping = self
+            .fixed
+            .iter()
+            .find(hit)
+            .or_else(|| self.moving.iter().find(hit))?;
+        Some((*mapping, at - mapping.first))
+    }
+
+    /// Reads I/O port `port`.
+    pub fn read_port(
+        &mut self,
+        port: u16,
+        width: Width,
+        now: u64,
+        memory: &dyn Memory,
+    ) -> (u32, Happened) {
+        if let Some(value) = self.config_read(port, width) {
+            return (value, Vec::new());
+        }
+        self.read(Space::Io, port.into(), width, now, memory)
+    }
+
+    /// Writes I/O port `port`.
+    pub fn write_port(
+        &mut self,
+        port: u16,
+        width: Width,
+        value: u32,
+        now: u64,
+        memory: &dyn Memory,
+    ) -> Happened {
+        if let Some(happened) = self.config_write(port, width, value, now, memory) {
+            return happened;
+        }
+        self.write(Space::Io, port.into(), width, value, now, memory)
+    }
+
+    /// Reads guest-physical addresses that are no RAM; at most 8 bytes.
+    pub fn read_memory(
+        &mut self,
+        address: u64,
+        into: &mut [u8],
+        now: u64,
+        memory: &dyn Memory,
+    ) -> Happened {
+        let mut happened = Vec::new();
+        for (at, width, range) in pieces(address, into.len()) {
+            let (value, more) = self.read(Space::Memory, at, width, now, memory);
+            into[range.clone()].copy_from_slice(&value.to_le_bytes()[..range.len()]);
+            happened.extend(more);
+        }
+        happened
+    }
+
+    /// Writes guest-physical addresses that are no RAM; at most 8 bytes.
+    pub fn write_memory(
+        &mut self,
+        address: u64,
+        from: &[u8],
+        now: u64,
+        memory: &dyn Memory,
+    ) -> Happened {
+        let mut happened = Vec::new();
+        for (at, width, range) in pieces(address, from.len()) {
+            let mut bytes = [0; 4];
+            bytes[..range.len()].copy_from_slice(&from[range]);
+            let value = u32::from_le_bytes(bytes);
+            happened.extend(self.write(Space::Memory, at, width, value, now, memory));
+        }
+        happened
+    }
+
+    fn read(
+        &mut self,
+        space: Space,
+        at: u64,
+        width: Width,
+        now: u64,
+        memory: &dyn Memory,
+    ) -> (u32, Happened) {
+        let Some((mapping, offset)) = self.find(space, at) else {
+            self.strays += 1;
+            return (width.mask(), Vec::new());
+        };
+        let length = mapping.length;
+        self.call(mapping.device, now, memory, |device, turn| {
+            if offset + width.bytes() as u64 <= length {
+                return device.read(mapping.region, offset, width, turn) & width.mask();
+            }
+            // Over the end of the region: byte by byte, as far as it goes.
+            (0..width.bytes() as u64).rev().fold(0, |value, index| {
+                let at = offset + index;
+                let byte = if at < length {
+                    device.read(mapping.region, at, Width::Byte, turn) & 0xff
+                } else {
+                    0xff
+                };
+                value << 8 | byte
+            })
+        })
+    }
+
+    fn write(
+        &mut self,
+        space: Space,
+        at: u64,
+        width: Width,
+        value: u32,
+        now: u64,
+        memory: &dyn Memory,
+    ) -> Happened {
+        let Some((mapping, offset)) = self.find(space, at) else {
+            self.strays += 1;
+            return Vec::new();
+        };
+        let value = value & width.mask();
+        let length = mapping.length;
+        let ((), happened) = self.call(mapping.device, now, memory, |device, turn| {
+            if offset + width.bytes() as u64 <= length {
+                return device.write(mapping.region, offset, width, value, turn);
+            }
+            for index in 0..width.bytes() as u64 {
+                if offset + index < length {
+                    let byte = (value >> (8 * index)) & 0xff;
+                    device.write(mapping.region, offset + index, Width::Byte, byte, turn);
+                }
+            }
+        });
+        happened
+    }
+
+    /// Calls one device; what it wants done comes back, but for [`Effect::Remap`], which is done.
+    pub fn call<T>(
+        &mut self,
+        number: usize,
+        now: u64,
+        memory: &dyn Memory,
+        action: impl FnOnce(&mut dyn Device, &mut Turn) -> T,
+    ) -> (T, Happened) {
+        let mut effects = Vec::new();
+        let mut turn = Turn {
+            now,
+            memory,
+            effects: &mut effects,
+        };
+        let value = action(self.devices[number].as_mut(), &mut turn);
+        if effects.contains(&Effect::Remap) {
+            effects.retain(|effect| *effect != Effect::Remap);
+            self.look_again();
+        }
+        (
+            value,
+            effects.into_iter().map(|effect| (number, effect)).collect(),
+        )
+    }
+
+    /// When the first device wants its tick.
+    pub fn next(&self) -> Option<u64> {
+        self.devices.iter().filter_map(|device| device.next()).min()
+    }
+
+    /// Gives every device its tick whose time has come.
+    pub fn tick(&mut self, now: u64, memory: &dyn Memory) -> Happened {
+        let mut happened = Vec::new();
+        for number in 0..self.devices.len() {
+            if self.devices[number].next().is_some_and(|at| at <= now) {
+                happened.extend(
+                    self.call(number, now, memory, |device, turn| device.tick(turn))
+                        .1,
+                );
+            }
+        }
+        happened
+    }
+
+    /// Resets every device.
+    pub fn reset(&mut self, now: u64, memory: &dyn Memory) -> Happened {
+        self.address = 0;
+        let mut happened = Vec::new();
+        for number in 0..self.devices.len() {
+            happened.extend(
+                self.call(number, now, memory, |device, turn| device.reset(turn))
+                    .1,
+            );
+        }
+        self.look_again();
+        happened
+    }
+
+    /// The device in a PCI place.
+    pub fn at(&self, place: Place) -> Option<usize> {
+        self.places.iter().position(|other| *other == Some(place))
+    }
+
+    fn selected(&self) -> Option<(usize, u8)> {
+        let address = self.address;
+        if address & 0x8000_0000 == 0 || address & 0x00ff_0000 != 0 {
+            return None;
+        }
+        let slot = (address >> 11) as usize % SLOTS;
+        let function = (address >> 8) as usize % FUNCTIONS;
+        let place = Place {
+            slot: slot as u8,
+            function: function as u8,
+        };
+        Some((self.at(place)?, (address & 0xfc) as u8))
+    }
+
+    fn config_read(&mut self, port: u16, width: Width) -> Option<u32> {
+        if port == ADDRESS && width == Width::Dword {
+            return Some(self.address);
+        }
+        let lane = port.checked_sub(DATA).filter(|lane| *lane < 4)?;
+        let Some((device, offset)) = self.selected() else {
+            return Some(width.mask());
+        };
+        let pci = self.devices[device].pci()?;
+        Some(pci.function().read(offset + lane as u8, width.bytes()) & width.mask())
+    }
+
+    fn config_write(
+        &mut self,
+        port: u16,
+        width: Width,
+        value: u32,
+        now: u64,
+        memory: &dyn Memory,
+    ) -> Option<Happened> {
+        if port == ADDRESS && width == Width::Dword {
+            self.address = value & 0x80ff_fffc;
+            return Some(Vec::new());
+        }
+        let lane = port.checked_sub(DATA).filter(|lane| *lane < 4)?;
+        let Some((number, offset)) = self.selected() else {
+            return Some(Vec::new());
+        };
+        let offset = offset + lane as u8;
+        let ((), happened) = self.call(number, now, memory, |device, turn| {
+            let Some(pci) = device.pci() else { return };
+            if pci.function().write(offset, width.bytes(), value) {
+                turn.effects.push(Effect::Remap);
+            }
+            pci.config_written(offset, width.bytes(), turn);
+        });
+        Some(happened)
+    }
+}
+
+/// Cuts `length` bytes at `address` into naturally aligned pieces of 1, 2 or 4 bytes.
+fn pieces(
+    address: u64,
+    length: usize,
+) -> impl Iterator<Item = (u64, Width, std::ops::Range<usize>)> {
+    let mut done = 0;
+    std::iter::from_fn(move || {
+        let left = length - done;
+        let at = address.wrapping_add(done as u64);
+        let width = match left {
+            0 => return None,
+            4.. if at.is_multiple_of(4) => Width::Dword,
+            2.. if at.is_multiple_of(2) => Width::Word,
+            _ => Width::Byte,
+        };
+        let range = done..done + width.bytes();
+        done = range.end;
+        Some((at, width, range))
+    })
+}

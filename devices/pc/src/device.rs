@@ -1,0 +1,168 @@
+//! What every device of the PC is to its bus, and the bus to it.
+
+use crate::pci::Pci;
+use crate::state::StateError;
+use serde_json::Value;
+use std::fmt::Debug;
+
+/// Bytes of one access to a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Width {
+    /// 1.
+    Byte = 1,
+    /// 2.
+    Word = 2,
+    /// 4.
+    Dword = 4,
+}
+
+impl Width {
+    /// That of `bytes`, if there is one.
+    pub fn of(bytes: usize) -> Option<Width> {
+        match bytes {
+            1 => Some(Width::Byte),
+            2 => Some(Width::Word),
+            4 => Some(Width::Dword),
+            _ => None,
+        }
+    }
+
+    /// Bytes.
+    pub fn bytes(self) -> usize {
+        self as usize
+    }
+
+    /// The bits that such an access moves.
+    pub fn mask(self) -> u32 {
+        match self {
+            Width::Byte => 0xff,
+            Width::Word => 0xffff,
+            Width::Dword => 0xffff_ffff,
+        }
+    }
+}
+
+/// I/O ports in a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ports {
+    /// The first.
+    pub first: u16,
+    /// How many, at least 1.
+    pub count: u16,
+}
+
+/// Guest-physical addresses in a row that are no RAM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// The first.
+    pub first: u64,
+    /// Bytes, at least 1.
+    pub length: u64,
+}
+
+/// What of a device an access is for: its own fixed ports and windows, or one of its PCI regions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Region {
+    /// One of [`Device::ports`], by its place in that list; offsets count from its first port.
+    Ports(usize),
+    /// One of [`Device::windows`], by its place in that list; offsets count from its first byte.
+    Window(usize),
+    /// A base address register (0 to 5), wherever the guest has put it; offsets count from there.
+    Bar(usize),
+}
+
+/// Something that a device wants done; the machine does it after the access.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// An ISA interrupt line (0 to 15) gets this level.
+    Line(u8, bool),
+    /// The device's own PCI interrupt pin gets this level; the bus knows which line that is.
+    Pin(bool),
+    /// The machine is reset.
+    Reset,
+    /// The machine is off (ACPI S5).
+    PowerOff,
+    /// The machine sleeps (ACPI S3) until it is woken.
+    Sleep,
+    /// The A20 gate opens or closes.
+    A20(bool),
+    /// PCI regions lie elsewhere now, or are switched on or off; the bus looks again.
+    Remap,
+    /// A line for the domain's log, which limits their rate.
+    Log(String),
+}
+
+/// A guest-physical address is no RAM, or not as far as asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no memory at guest-physical address {address:#x} ({length} bytes)")]
+pub struct Outside {
+    /// Address.
+    pub address: u64,
+    /// Bytes asked for.
+    pub length: usize,
+}
+
+/// The guest's RAM, for devices that move data themselves.
+pub trait Memory {
+    /// Fills `into` from `address`; nothing is promised of `into` after an error.
+    fn read(&self, address: u64, into: &mut [u8]) -> Result<(), Outside>;
+    /// Writes `from` to `address`; how much of it was written before an error is not told.
+    fn write(&self, address: u64, from: &[u8]) -> Result<(), Outside>;
+}
+
+/// What a device may use while it is called.
+pub struct Turn<'a> {
+    /// Time since the machine was first started, ns; stands still while the domain is paused.
+    pub now: u64,
+    /// The guest's RAM.
+    pub memory: &'a dyn Memory,
+    /// What the device wants done, in this order.
+    pub effects: &'a mut Vec<Effect>,
+}
+
+/// A device of the PC.
+///
+/// Accesses wider than a device's registers are the device's business: it says what the data sheet says. An access never
+/// crosses the end of a region; the bus has cut it.
+pub trait Device: Send + Debug {
+    /// Its name in logs, saved state and help; one word for each kind, with a number where there can be several.
+    fn name(&self) -> &str;
+
+    /// Fixed I/O ports. They never change.
+    fn ports(&self) -> &[Ports] {
+        &[]
+    }
+
+    /// Fixed windows of addresses. They never change.
+    fn windows(&self) -> &[Window] {
+        &[]
+    }
+
+    /// Its PCI side, if it has one.
+    fn pci(&mut self) -> Option<&mut dyn Pci> {
+        None
+    }
+
+    /// A read of one register; bits beyond `width` are ignored.
+    fn read(&mut self, region: Region, offset: u64, width: Width, turn: &mut Turn) -> u32;
+
+    /// A write of one register; bits of `value` beyond `width` are clear.
+    fn write(&mut self, region: Region, offset: u64, width: Width, value: u32, turn: &mut Turn);
+
+    /// When [`Device::tick`] should be called next, in the time of [`Turn::now`]; asked after each call.
+    fn next(&self) -> Option<u64> {
+        None
+    }
+
+    /// The time of [`Device::next`] has come (or a little later).
+    fn tick(&mut self, _turn: &mut Turn) {}
+
+    /// The machine was reset.
+    fn reset(&mut self, turn: &mut Turn);
+
+    /// Everything that the guest could notice, as the device's unit of a saved domain; it names its version.
+    fn save(&self) -> Value;
+
+    /// Takes over what [`Device::save`] gave, of this or an earlier version; refuses what no device could have saved.
+    fn restore(&mut self, saved: &Value) -> Result<(), StateError>;
+}

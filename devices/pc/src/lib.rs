@@ -1,0 +1,25 @@
+//! The devices of an emulated PC: what each does, not where it lies nor who calls it.
+//!
+//! ```text
+//!   vCPU's access --> bus.rs finds the device --> Device::read/write --> value
+//!                                                      |
+//!                       Turn: time, guest memory  -----+-----> effects: lines, reset, power off, ...
+//!   the clock ------> Device::tick, at the time that Device::next asked for
+//! ```
+//! A device is one module. It gets time and guest memory in a [`Turn`] and leaves what it wants done there as [`Effect`]s;
+//! it never waits, never sleeps and knows no file descriptor of KVM.
+
+pub mod bus;
+pub mod device;
+pub mod pci;
+pub mod state;
+
+#[cfg(test)]
+mod bus_tests;
+#[cfg(test)]
+mod pci_tests;
+
+pub use bus::Bus;
+pub use device::{Device, Effect, Memory, Outside, Ports, Region, Turn, Width, Window};
+pub use pci::{Bar, BarKind, Function, Identity, Pci};
+pub use state::StateError;
