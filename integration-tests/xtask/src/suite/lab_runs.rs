@@ -18,6 +18,9 @@ use std::time::Duration;
 /// Longest silence of a test binary in the lab; the longest wait of a test has 600 s.
 const SILENCE: Duration = Duration::from_secs(660);
 
+/// How many of the longest tests are told of after each lab.
+const TOLD: usize = 12;
+
 /// The test that counts exits.
 const COUNTED: &str = "exits::boot_with_two_vcpus_takes_no_more_exits_than_measured";
 
@@ -115,7 +118,11 @@ impl LabRun {
             .args(names);
         lab.env("NOXEN_BIN", layout::bin_dir())
             .env("RUST_BACKTRACE", "0");
-        watched(&mut lab, SILENCE, &mut std::io::stdout())
+        let pass = watched(&mut lab, SILENCE, &mut std::io::stdout())?;
+        for (name, time) in pass.longest(TOLD) {
+            eprintln!("xtask: {:5.0} s  {name}", time.as_secs_f64());
+        }
+        Ok(pass)
     }
 }
 
@@ -194,7 +201,9 @@ mod tests {
             let lines = scripts[asked.len()];
             asked.push(left.to_vec());
             let mut pass = Pass::default();
-            lines.iter().for_each(|line| pass.read(line));
+            lines
+                .iter()
+                .for_each(|line| pass.read(line, Duration::ZERO));
             pass.cut_short = pass.closings == 0;
             Ok(pass)
         })

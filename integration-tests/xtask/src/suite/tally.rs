@@ -5,7 +5,8 @@
 //!   failures: NAME NAME         the failed by name     test result: ...                 the binary's own count
 //! ```
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 /// Sum over test binaries.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -48,12 +49,15 @@ pub struct Pass {
     pub running: Option<String>,
     /// The runner ended before its time: what has no verdict was not run to its end.
     pub cut_short: bool,
+    /// How long each test took that has ended, as far as its own lines tell.
+    pub took: BTreeMap<String, Duration>,
+    began: Duration,
     listing: bool,
 }
 
 impl Pass {
-    /// Takes one line of output.
-    pub fn read(&mut self, line: &str) {
+    /// Takes one line of output, said `now` after some beginning.
+    pub fn read(&mut self, line: &str, now: Duration) {
         if self.totals.count(line) {
             self.closings += 1;
             self.running = None;
@@ -76,14 +80,15 @@ impl Pass {
             .and_then(|rest| rest.split_once(" ..."))
         {
             self.running = Some(name.to_owned());
-            self.end(rest);
+            self.began = now;
+            self.end(rest, now);
         } else {
-            self.end(text);
+            self.end(text, now);
         }
     }
 
     /// The running test ends where a line ends with its verdict.
-    fn end(&mut self, text: &str) {
+    fn end(&mut self, text: &str, now: Duration) {
         let word = text.split_whitespace().next_back();
         let set = match word {
             Some("ok") => &mut self.passed,
@@ -92,8 +97,24 @@ impl Pass {
         };
         // A test's own output may end so as well; only a word that stands alone, or behind the name, is the verdict.
         if text.trim() == word.unwrap_or_default() {
-            set.extend(self.running.take());
+            if let Some(name) = self.running.take() {
+                self.took
+                    .insert(name.clone(), now.saturating_sub(self.began));
+                set.insert(name);
+            }
         }
+    }
+
+    /// The `count` tests that took longest, the longest first.
+    pub fn longest(&self, count: usize) -> Vec<(&str, Duration)> {
+        let mut all: Vec<(&str, Duration)> = self
+            .took
+            .iter()
+            .map(|(name, time)| (name.as_str(), *time))
+            .collect();
+        all.sort_by_key(|(_, time)| std::cmp::Reverse(*time));
+        all.truncate(count);
+        all
     }
 
     /// Whether the test has ended, one way or the other.
@@ -138,7 +159,7 @@ mod tests {
             "test result: FAILED. 1 passed; 2 failed;",
             "    not_in_the_list",
         ] {
-            pass.read(line);
+            pass.read(line, Duration::ZERO);
         }
         assert_eq!(names(&pass.failed), ["smp::a", "store::b"]);
         assert_eq!(pass.closings, 1);
@@ -156,12 +177,33 @@ mod tests {
             "test a::four ... a line of its own",
             "noxen-vmm: something",
         ] {
-            pass.read(line);
+            pass.read(line, Duration::ZERO);
         }
         assert_eq!(names(&pass.passed), ["a::one", "a::two"]);
         assert_eq!(names(&pass.failed), ["a::three"]);
         assert_eq!(pass.running.as_deref(), Some("a::four"));
         assert!(pass.knows("a::three") && !pass.knows("a::four"));
         assert_eq!(pass.closings, 0);
+    }
+
+    #[test]
+    fn longest_tests_come_first() {
+        let mut pass = Pass::default();
+        let lines = [
+            ("test a ...", 1),
+            ("said", 3),
+            ("ok", 4),
+            ("test b ... ok", 9),
+            ("test c ...", 10),
+            ("FAILED", 15),
+        ];
+        for (line, second) in lines {
+            pass.read(line, Duration::from_secs(second));
+        }
+        let longest = pass.longest(2);
+        assert_eq!(
+            longest,
+            [("c", Duration::from_secs(5)), ("a", Duration::from_secs(3))]
+        );
     }
 }

@@ -13,7 +13,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{sync_channel, RecvTimeoutError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Runs a command whose output goes to `out`; what it said, once it has ended or was ended.
 pub fn watched(command: &mut Command, silence: Duration, out: &mut impl Write) -> Result<Pass> {
@@ -36,12 +36,13 @@ pub fn watched(command: &mut Command, silence: Duration, out: &mut impl Write) -
         }
     });
     let mut pass = Pass::default();
+    let start = Instant::now();
     loop {
         match lines.recv_timeout(silence) {
             Ok(line) => {
                 out.write_all(&line)?;
                 out.flush()?;
-                pass.read(&String::from_utf8_lossy(&line));
+                pass.read(&String::from_utf8_lossy(&line), start.elapsed());
             }
             Err(RecvTimeoutError::Disconnected) => break,
             Err(RecvTimeoutError::Timeout) => {
