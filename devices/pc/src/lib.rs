@@ -20,6 +20,6 @@ mod bus_tests;
 mod pci_tests;
 
 pub use bus::Bus;
-pub use device::{Device, Effect, Memory, Outside, Ports, Region, Turn, Width, Window};
+pub use device::{Button, Device, Effect, Memory, Outside, Ports, Region, Turn, Width, Window};
 pub use pci::{Bar, BarKind, Function, Identity, Pci};
 pub use state::StateError;
