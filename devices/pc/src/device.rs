@@ -99,6 +99,8 @@ pub enum Effect {
     Sleep,
     /// The A20 gate opens or closes.
     A20(bool),
+    /// The guest set its clock forward by this many seconds (back, if negative).
+    ClockMoved(i64),
     /// PCI regions lie elsewhere now, or are switched on or off; the bus looks again.
     Remap,
     /// A line for the domain's log, which limits their rate.

@@ -5,13 +5,17 @@
 //!                                                      |
 //!                       Turn: time, guest memory  -----+-----> effects: lines, reset, power off, ...
 //!   the clock ------> Device::tick, at the time that Device::next asked for
+//!   an answer ------> Device::attend: the device looks at the port that it was made with (a medium, a cable)
 //! ```
 //! A device is one module. It gets time and guest memory in a [`Turn`] and leaves what it wants done there as [`Effect`]s;
 //! it never waits, never sleeps and knows no file descriptor of KVM.
 
 pub mod bus;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 pub mod device;
 pub mod pci;
+pub mod rtc;
 pub mod state;
 
 #[cfg(test)]

@@ -268,3 +268,16 @@ fn event_rings_of_any_contents_return() {
         &[b"\x02\0\0\0", b"\x03\0"],
     );
 }
+
+#[test]
+fn pc_devices_live_with_any_guest() {
+    fuzz(
+        "pc_devices",
+        &targets::pc::seeds(),
+        &[
+            b"\x0e\0\0\0\0\0\0\0",
+            b"\x0c\0\0\0\0\0\0\0",
+            b"\xff\0\0\0\0\0\0\0",
+        ],
+    );
+}

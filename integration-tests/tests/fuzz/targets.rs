@@ -9,6 +9,8 @@
 pub mod disks;
 #[path = "images.rs"]
 pub mod images;
+#[path = "pc.rs"]
+pub mod pc;
 #[path = "rings.rs"]
 pub mod rings;
 
@@ -20,7 +22,7 @@ pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
 #[allow(dead_code)] // libFuzzer's programs use one each.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 10] = [
     ("kernel_file", kernel_file),
     ("kernel_elf", kernel_elf),
     ("xenstore_wire", xenstore_wire),
@@ -30,6 +32,7 @@ pub const TARGETS: [Target; 9] = [
     ("disk_ring", disks::ring),
     ("netif_rings", rings::netif),
     ("event_rings", rings::events),
+    ("pc_devices", pc::devices),
 ];
 
 /// Largest unpacked image that a fuzz run really unpacks; the declared size itself is checked by `open`.
