@@ -13,6 +13,8 @@ pub mod images;
 pub mod pc;
 #[path = "rings.rs"]
 pub mod rings;
+#[path = "viewers.rs"]
+pub mod viewers;
 
 use noxen_kernel_image::{KernelFile, KernelImage};
 use noxen_xenstore::{path, perms, wire};
@@ -22,7 +24,7 @@ pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
 #[allow(dead_code)] // libFuzzer's programs use one each.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 11] = [
     ("kernel_file", kernel_file),
     ("kernel_elf", kernel_elf),
     ("xenstore_wire", xenstore_wire),
@@ -33,6 +35,7 @@ pub const TARGETS: [Target; 10] = [
     ("netif_rings", rings::netif),
     ("event_rings", rings::events),
     ("pc_devices", pc::devices),
+    ("vnc_viewer", viewers::vnc),
 ];
 
 /// Largest unpacked image that a fuzz run really unpacks; the declared size itself is checked by `open`.
