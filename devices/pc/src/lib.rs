@@ -11,11 +11,15 @@
 //! it never waits, never sleeps and knows no file descriptor of KVM.
 
 pub mod bus;
+pub mod chipset;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+pub mod debug;
 pub mod device;
+pub mod fw_cfg;
 pub mod pci;
 pub mod rtc;
+pub mod serial;
 pub mod state;
 
 #[cfg(test)]

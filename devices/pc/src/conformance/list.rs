@@ -38,5 +38,11 @@ macro_rules! conformance {
 }
 
 conformance! {
+    debug => || crate::debug::Debug::new(),
+    fw_cfg => || crate::fw_cfg::FwCfg::new(2, vec![("etc/a".into(), vec![1; 300])]),
+    host_bridge => || crate::chipset::HostBridge::new(),
+    isa_bridge => || crate::chipset::IsaBridge::new(),
+    power => || crate::chipset::Power::new(),
+    serial => || crate::serial::Serial::new(0, Box::new(crate::serial::Unplugged)),
     rtc => || crate::rtc::Rtc::new(crate::rtc::Settings::default()),
 }
