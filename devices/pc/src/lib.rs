@@ -17,6 +17,8 @@ pub mod conformance;
 pub mod debug;
 pub mod device;
 pub mod fw_cfg;
+pub mod ide;
+pub mod medium;
 pub mod pci;
 pub mod rtc;
 pub mod serial;

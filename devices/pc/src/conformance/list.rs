@@ -44,5 +44,6 @@ conformance! {
     isa_bridge => || crate::chipset::IsaBridge::new(),
     power => || crate::chipset::Power::new(),
     serial => || crate::serial::Serial::new(0, Box::new(crate::serial::Unplugged)),
+    ide => crate::ide::subject::Shelves::new(),
     rtc => || crate::rtc::Rtc::new(crate::rtc::Settings::default()),
 }
