@@ -4,6 +4,8 @@
 //!   ring, grants --thread.rs: noxen_devices::pv::block::Queue--> Job --engine/--> image.rs (raw, format.rs)
 //!      one thread per ring: waits for {event channel, engine, stop}         io_uring or a pool of threads
 //! ```
+//! The same images are media of emulated drives: medium.rs.
+//!
 //! Data goes between image and guest memory without a copy: an engine's vectors point at the granted
 //! pages. Guest memory is never unmapped while the process lives, so a front end that takes a page back
 //! under a running transfer spoils only its own data.
@@ -15,6 +17,7 @@ mod engine;
 mod format;
 mod gathering;
 mod image;
+pub mod medium;
 mod nbd;
 mod rings;
 mod thread;
