@@ -9,12 +9,8 @@
 pub mod disks;
 #[path = "images.rs"]
 pub mod images;
-#[path = "pc.rs"]
-pub mod pc;
 #[path = "rings.rs"]
 pub mod rings;
-#[path = "viewers.rs"]
-pub mod viewers;
 
 use noxen_kernel_image::{KernelFile, KernelImage};
 use noxen_xenstore::{path, perms, wire};
@@ -24,7 +20,7 @@ pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
 #[allow(dead_code)] // libFuzzer's programs use one each.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 9] = [
     ("kernel_file", kernel_file),
     ("kernel_elf", kernel_elf),
     ("xenstore_wire", xenstore_wire),
@@ -34,8 +30,6 @@ pub const TARGETS: [Target; 11] = [
     ("disk_ring", disks::ring),
     ("netif_rings", rings::netif),
     ("event_rings", rings::events),
-    ("pc_devices", pc::devices),
-    ("vnc_viewer", viewers::vnc),
 ];
 
 /// Largest unpacked image that a fuzz run really unpacks; the declared size itself is checked by `open`.

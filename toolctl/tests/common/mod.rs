@@ -150,7 +150,6 @@ pub fn domain(name: &str, domid: u32) -> DomainInfo {
         shutdown_reason: None,
         pid: Some(42),
         console_tty: None,
-        suspended: false,
     }
 }
 

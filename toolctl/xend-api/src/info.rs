@@ -45,12 +45,7 @@ impl StateFilter {
     pub fn takes(self, domain: &DomainInfo) -> bool {
         let state = &domain.state;
         if domain.domid.is_none() {
-            return match self {
-                StateFilter::All => true,
-                StateFilter::Halted => !domain.suspended,
-                StateFilter::Suspended => domain.suspended,
-                _ => false,
-            };
+            return matches!(self, StateFilter::All | StateFilter::Halted);
         }
         match self {
             StateFilter::All => true,
@@ -148,9 +143,6 @@ pub struct DomainInfo {
     pub pid: Option<u32>,
     /// Pseudo-terminal of its console.
     pub console_tty: Option<String>,
-    /// A managed domain that does not run, with its state on disk.
-    #[serde(default)]
-    pub suspended: bool,
 }
 
 impl DomainInfo {
@@ -395,7 +387,6 @@ mod tests {
             shutdown_reason: None,
             pid: None,
             console_tty: None,
-            suspended: false,
         };
         let nothing = DomainState::default();
         assert!(StateFilter::Running.takes(&domain(Some(1), nothing)));
@@ -408,9 +399,5 @@ mod tests {
         assert!(StateFilter::Halted.takes(&halted) && StateFilter::All.takes(&halted));
         assert!(!StateFilter::Running.takes(&halted));
         assert!(!StateFilter::Halted.takes(&domain(Some(1), nothing)));
-        let mut suspended = domain(None, nothing);
-        suspended.suspended = true;
-        assert!(StateFilter::Suspended.takes(&suspended) && !StateFilter::Halted.takes(&suspended));
-        assert!(!StateFilter::Suspended.takes(&halted));
     }
 }

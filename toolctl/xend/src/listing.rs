@@ -67,14 +67,13 @@ pub fn guest(domain: &Domain) -> DomainInfo {
         shutdown_reason: record.shutdown_reason,
         pid: record.pid,
         console_tty: s.map(|s| s.console_tty.clone()).filter(|t| !t.is_empty()),
-        suspended: false,
         name: record.name,
         uuid: record.uuid,
     }
 }
 
 /// A managed domain that does not run, as `list` shows it.
-pub fn dormant(config: &DomainConfig, suspended: bool) -> DomainInfo {
+pub fn dormant(config: &DomainConfig) -> DomainInfo {
     let vcpus = config.vcpus.max(0) as u32;
     DomainInfo {
         name: config.name.clone(),
@@ -92,7 +91,6 @@ pub fn dormant(config: &DomainConfig, suspended: bool) -> DomainInfo {
         shutdown_reason: None,
         pid: None,
         console_tty: None,
-        suspended,
     }
 }
 
@@ -155,7 +153,6 @@ pub fn domain_0(node: &Node) -> DomainInfo {
         shutdown_reason: None,
         pid: None,
         console_tty: None,
-        suspended: false,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Connections of the control socket, none of which can block or flood the others.
 
-use crate::control::answer::{answer, After, Asked};
+use crate::control::answer::{answer, After};
+use crate::save::Parts;
 use noxen_control::client::MAX_LINE;
 use noxen_control::fds::{receive, FdQueue};
 use noxen_control::framing::LineBuffer;
@@ -64,9 +65,9 @@ impl Server {
     }
 
     /// Reads from and answers connection `index`.
-    pub fn serve(&mut self, index: usize, domain: &mut dyn Asked) {
+    pub fn serve(&mut self, index: usize, parts: &mut Parts<'_>) {
         if let Some(connection) = self.connections.get_mut(index) {
-            connection.serve(domain);
+            connection.serve(parts);
         }
     }
 
@@ -115,7 +116,7 @@ impl Connection {
         !self.output.is_empty()
     }
 
-    fn serve(&mut self, domain: &mut dyn Asked) {
+    fn serve(&mut self, parts: &mut Parts<'_>) {
         let mut buffer = [0u8; 4096];
         match receive(&self.stream, &mut buffer, &mut self.fds) {
             Ok(0) => self.dead = true,
@@ -128,13 +129,13 @@ impl Connection {
             Err(_) => self.dead = true,
         }
         while let Some(line) = self.input.next_line() {
-            let (reply, after) = answer(domain, &line, &mut self.fds);
+            let (reply, after) = answer(parts, &line, &mut self.fds);
             self.send(&reply);
             match after {
                 After::Nothing => {}
                 After::Subscribe => {
                     self.subscribed = true;
-                    if let Some(event) = domain.over_event() {
+                    if let Some(event) = parts.machine.over_event() {
                         self.send(&event);
                     }
                 }
