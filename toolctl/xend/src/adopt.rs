@@ -13,6 +13,7 @@
 use crate::create;
 use crate::devices::{self, Site};
 use crate::domain::Domain;
+use crate::host::MemoryAccount;
 use crate::monitor::Monitor;
 use crate::node::Node;
 use crate::process::Process;
@@ -188,7 +189,7 @@ pub fn reconcile_store(node: &Node) {
 
 fn try_reconcile(node: &Node) -> Result<(), crate::store::StoreError> {
     let domains = node.domains();
-    let memory_kib = host::domain_0_memory_mib(&domains) * 1024;
+    let memory_kib = MemoryAccount::of(&domains, Duration::ZERO).domain_0_mib() * 1024;
     node.store
         .apply(&store_nodes::domain_0(host::cpus(), memory_kib))?;
     for domid in node.store.directory("/local/domain")? {

@@ -3,10 +3,12 @@
 //! Xen has some thirty keys, most of them about its own insides. These are the ones that mean something here.
 
 use crate::domain::Domain;
+use crate::host::MemoryAccount;
 use crate::node::Node;
 use crate::{clock, host, listing};
 use noxen_xend_api::Fault;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 /// The keys, with what Xen calls them.
 const KEYS: &[(char, &str, Print)] = &[
@@ -96,7 +98,7 @@ fn memory(node: &Node, text: &mut String) {
     text.push_str(&format!(
         "Physical memory information:\n    total={} MiB free={} MiB\n",
         host::total_memory_mib(),
-        host::free_memory_mib(&all)
+        MemoryAccount::of(&all, Duration::ZERO).free_mib()
     ));
 }
 

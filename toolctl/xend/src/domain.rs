@@ -14,6 +14,7 @@ use crate::registry::Record;
 use noxen_control::Status;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// What [`Domain::enter`] guards.
 #[derive(Debug, Default)]
@@ -42,6 +43,8 @@ pub struct Domain {
     last_status: Mutex<Option<Status>>,
     /// The monitor did not answer last time.
     silent: AtomicBool,
+    /// Resident memory of the monitor's guest, KiB, and when that was looked at.
+    resident: Mutex<Option<(Instant, u64)>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -63,6 +66,7 @@ impl Domain {
             dying: AtomicBool::new(false),
             last_status: Mutex::new(None),
             silent: AtomicBool::new(false),
+            resident: Mutex::new(None),
         }
     }
 
@@ -91,9 +95,27 @@ impl Domain {
         lock(&self.record).clone()
     }
 
+    /// What `look` finds in its record, which is not copied; `look` must not take a lock.
+    pub fn look<T>(&self, look: impl FnOnce(&Record) -> T) -> T {
+        look(&lock(&self.record))
+    }
+
     /// Its name.
     pub fn name(&self) -> String {
-        lock(&self.record).name.clone()
+        self.look(|record| record.name.clone())
+    }
+
+    /// KiB of the guest's memory that it has by now, as seen at most `age` ago; `look` asks for those of a process.
+    pub fn resident_kib(&self, age: Duration, look: impl FnOnce(u32) -> u64) -> u64 {
+        let mut seen = lock(&self.resident);
+        match *seen {
+            Some((when, kib)) if when.elapsed() < age => kib,
+            _ => {
+                let kib = self.process().map_or(0, |process| look(process.pid()));
+                *seen = Some((Instant::now(), kib));
+                kib
+            }
+        }
     }
 
     /// Waits for its devices to be at rest.

@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Xen version that guests are told (XENVER_version), the ABI that the monitor implements.
 pub const XEN_MAJOR: u32 = 4;
@@ -22,11 +23,6 @@ const XEN_CAPS: &str = "xen-3.0-x86_64 xen-3.0-x86_32p ";
 /// Where the hypervisor's part of a 64-bit guest's address space starts.
 const PLATFORM_PARAMS: &str = "virt_start=0xffff800000000000";
 
-fn meminfo_kib(key: &str) -> u64 {
-    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    parse_meminfo(&text, key)
-}
-
 fn parse_meminfo(text: &str, key: &str) -> u64 {
     text.lines()
         .find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))
@@ -36,39 +32,56 @@ fn parse_meminfo(text: &str, key: &str) -> u64 {
 
 /// The host's memory, MiB.
 pub fn total_memory_mib() -> u64 {
-    meminfo_kib("MemTotal") / 1024
+    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    parse_meminfo(&text, "MemTotal") / 1024
 }
 
-/// Memory that the guests own but do not have yet, KiB.
-fn promised_kib(domains: &[Arc<Domain>]) -> u64 {
-    domains
-        .iter()
-        .map(|domain| {
-            let own = domain.record().config.memory.max(0).unsigned_abs() * 1024;
-            let resident = domain.process().map_or(0, |p| resident_kib(p.pid()));
-            own.saturating_sub(resident)
-        })
-        .sum()
+/// Who has the host's memory, KiB.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryAccount {
+    total: u64,
+    /// What Linux could give at once.
+    available: u64,
+    /// What the guests own.
+    owned: u64,
+    /// What the guests own but do not have yet.
+    promised: u64,
+}
+
+impl MemoryAccount {
+    /// As it is now, but what each of `domains` has resident may be as it was `age` ago: it is the one part whose cost
+    /// grows with the number of domains.
+    pub fn of<'a>(domains: impl IntoIterator<Item = &'a Arc<Domain>>, age: Duration) -> Self {
+        let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        let mut account = MemoryAccount {
+            total: parse_meminfo(&text, "MemTotal"),
+            available: parse_meminfo(&text, "MemAvailable"),
+            ..MemoryAccount::default()
+        };
+        for domain in domains {
+            let own = domain.look(|record| record.config.memory.max(0).unsigned_abs() * 1024);
+            let resident = domain.resident_kib(age, resident_kib);
+            account.owned += own;
+            account.promised += own.saturating_sub(resident);
+        }
+        account
+    }
+
+    /// MiB that a new domain can have.
+    pub fn free_mib(&self) -> u64 {
+        self.available.saturating_sub(self.promised) / 1024
+    }
+
+    /// MiB that domain 0 is listed with: what neither is free nor belongs to a guest.
+    pub fn domain_0_mib(&self) -> u64 {
+        (self.total / 1024).saturating_sub(self.free_mib() + self.owned / 1024)
+    }
 }
 
 /// Shared memory that a process has resident, KiB: a monitor's is its guest's RAM.
 fn resident_kib(pid: u32) -> u64 {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     parse_meminfo(&text, "RssShmem")
-}
-
-/// MiB that a new domain can have beside `domains`.
-pub fn free_memory_mib(domains: &[Arc<Domain>]) -> u64 {
-    meminfo_kib("MemAvailable").saturating_sub(promised_kib(domains)) / 1024
-}
-
-/// MiB that domain 0 is listed with: what neither is free nor belongs to a guest.
-pub fn domain_0_memory_mib(domains: &[Arc<Domain>]) -> u64 {
-    let guests: u64 = domains
-        .iter()
-        .map(|d| d.record().config.memory.max(0).unsigned_abs())
-        .sum();
-    total_memory_mib().saturating_sub(free_memory_mib(domains) + guests)
 }
 
 /// Host CPUs online.
@@ -139,7 +152,7 @@ pub fn node_info(domains: &[Arc<Domain>]) -> NodeInfo {
         hw_caps: hw_caps(),
         virt_caps: virt_caps(),
         total_memory: total_memory_mib(),
-        free_memory: free_memory_mib(domains),
+        free_memory: MemoryAccount::of(domains, Duration::ZERO).free_mib(),
         node_to_cpu: node_to_cpu(),
         node_to_memory: node_to_memory(),
         xen_major: XEN_MAJOR,
@@ -248,7 +261,8 @@ fn node_to_cpu() -> Vec<String> {
 fn node_to_memory() -> Vec<String> {
     let nodes = nodes();
     if nodes.is_empty() {
-        return vec![format!("node0:{}", meminfo_kib("MemFree") / 1024)];
+        let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        return vec![format!("node0:{}", parse_meminfo(&text, "MemFree") / 1024)];
     }
     nodes
         .into_iter()
@@ -289,7 +303,7 @@ mod tests {
     #[test]
     fn node_info_of_this_host_adds_up_as_ganeti_computes() {
         let node = node_info(&[]);
-        let domain_0 = domain_0_memory_mib(&[]);
+        let domain_0 = MemoryAccount::of(&[], Duration::ZERO).domain_0_mib();
         assert!(node.total_memory > 0 && node.nr_cpus > 0);
         assert!(node.total_memory >= node.free_memory);
         assert!(domain_0 <= node.total_memory);

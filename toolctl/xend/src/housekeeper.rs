@@ -41,13 +41,15 @@ pub fn run(node: &Arc<Node>) {
 
 fn note_unresponsive(node: &Node, now: f64) {
     for domain in node.domains() {
-        let record = domain.record();
-        let due = record
-            .shutdown_asked
-            .is_some_and(|asked| now - asked > SHUTDOWN_TIMEOUT_S);
-        if !due || record.phase != Phase::Running {
+        let due = domain.look(|record| {
+            let asked = record.shutdown_asked;
+            record.phase == Phase::Running
+                && asked.is_some_and(|asked| now - asked > SHUTDOWN_TIMEOUT_S)
+        });
+        if !due {
             continue;
         }
+        let record = domain.record();
         warning!(
             "Domain shutdown timeout expired: name={} id={}",
             record.name,

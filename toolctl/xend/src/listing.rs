@@ -8,6 +8,7 @@
 
 use crate::devices;
 use crate::domain::Domain;
+use crate::host::MemoryAccount;
 use crate::node::Node;
 use crate::registry::{Phase, Record};
 use crate::store_nodes::{DOMAIN_0_NAME, DOMAIN_0_UUID};
@@ -15,6 +16,7 @@ use crate::{clock, host, managed, pinning, validate};
 use noxen_control::{ShutdownReason, Status};
 use noxen_xend_api::{cmdline, DomainConfig, DomainInfo, DomainState, DomainVcpus, VcpuInfo};
 use noxen_xm_config::sxp::Node as Sxp;
+use std::time::Duration;
 
 /// State letters out of what is known.
 pub fn state_of(record: &Record, status: Option<&Status>, dying: bool) -> DomainState {
@@ -131,7 +133,7 @@ pub fn dormant_sxp(config: &DomainConfig) -> Sxp {
 
 /// The host as `list` shows it.
 pub fn domain_0(node: &Node) -> DomainInfo {
-    let memory = host::domain_0_memory_mib(&node.domains());
+    let memory = MemoryAccount::of(&node.domains(), Duration::ZERO).domain_0_mib();
     let cpus = host::cpus();
     let uptime = host::uptime_s();
     DomainInfo {

@@ -9,19 +9,23 @@
 
 use crate::dmesg::Dmesg;
 use crate::domain::Domain;
+use crate::host::MemoryAccount;
 use crate::managed::Managed;
 use crate::registry::{Phase, Record, Registry, LAST_DOMID};
 use crate::scope::Scopes;
 use crate::settings::Settings;
 use crate::store::StoreLink;
 use crate::store_nodes::{DOMAIN_0_NAME, DOMAIN_0_UUID};
-use crate::{error, host, monitor};
+use crate::{error, monitor};
 use noxen_xend_api::paths::Paths;
 use noxen_xend_api::{DomainConfig, Fault};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+/// How old what is known of a guest's resident memory may be when it is judged whether a domain fits beside it.
+const RESIDENT_AGE: Duration = Duration::from_secs(1);
 
 /// How this xend is run.
 #[derive(Clone, Debug)]
@@ -119,12 +123,26 @@ impl Node {
         *current = Arc::new(settings);
     }
 
-    /// MiB that a new domain can have beside `domains`, domain 0 keeping its `dom0-min-mem`.
-    fn free_memory_mib(&self, domains: &[Arc<Domain>]) -> u64 {
+    /// Are there `mib` beside `domains`, domain 0 keeping its `dom0-min-mem`? If not, how many MiB there are.
+    fn has_memory<'a>(
+        &self,
+        domains: impl IntoIterator<Item = &'a Arc<Domain>> + Clone,
+        mib: u64,
+    ) -> Result<(), u64> {
         let least = self.settings().int("dom0-min-mem").max(0).unsigned_abs();
-        let free = host::free_memory_mib(domains);
-        let not_guests = free + host::domain_0_memory_mib(domains);
-        free.min(not_guests.saturating_sub(least))
+        let free_mib = |age: Duration| {
+            let account = MemoryAccount::of(domains.clone(), age);
+            let not_guests = account.free_mib() + account.domain_0_mib();
+            account.free_mib().min(not_guests.saturating_sub(least))
+        };
+        if mib <= free_mib(RESIDENT_AGE) {
+            return Ok(());
+        }
+        // Guests that have just been started have more by now than they had.
+        match free_mib(Duration::ZERO) {
+            enough if mib <= enough => Ok(()),
+            little => Err(little),
+        }
     }
 
     fn lock_busy(&self) -> MutexGuard<'_, u32> {
@@ -169,7 +187,7 @@ impl Node {
     /// The managed domains that do not run.
     pub fn dormant(&self) -> Vec<DomainConfig> {
         let table = self.table();
-        let running: Vec<String> = table.values().map(|d| d.record().uuid).collect();
+        let running: Vec<String> = table.values().map(|d| d.look(|r| r.uuid.clone())).collect();
         let mut all = self.managed.all();
         all.retain(|config| {
             let uuid = config.uuid.as_deref().unwrap_or_default();
@@ -182,7 +200,7 @@ impl Node {
     /// one's, in that order.
     pub fn find(&self, domain: &str) -> Result<Target, Fault> {
         let table = self.table();
-        if let Some(guest) = table.values().find(|d| d.name() == domain) {
+        if let Some(guest) = table.values().find(|d| d.look(|r| r.name == domain)) {
             return Ok(Target::Guest(guest.clone()));
         }
         if domain == DOMAIN_0_NAME {
@@ -193,7 +211,7 @@ impl Node {
             let uuid = config.uuid.as_deref().unwrap_or_default();
             table
                 .values()
-                .any(|d| d.record().uuid.eq_ignore_ascii_case(uuid))
+                .any(|d| d.look(|r| r.uuid.eq_ignore_ascii_case(uuid)))
         };
         let dormant = |config: Option<DomainConfig>| {
             config
@@ -217,7 +235,7 @@ impl Node {
         }
         table
             .values()
-            .find(|d| same(&d.record().uuid))
+            .find(|d| d.look(|r| same(&r.uuid)))
             .map(|guest| Target::Guest(guest.clone()))
             .or_else(|| dormant(self.managed.by_uuid(domain)))
             .ok_or_else(|| Fault::invalid_domain(domain))
@@ -238,14 +256,14 @@ impl Node {
     /// `draft` becomes its record, under the new id; its record on disk says Building when this returns.
     pub fn admit(&self, draft: Record, memory_mib: u64) -> Result<Arc<Domain>, Fault> {
         let mut table = self.table();
-        for other in table.values() {
-            let other = other.record();
-            if Some(other.domid) == draft.replaces {
-                continue;
-            }
-            if other.name == draft.name || other.uuid.eq_ignore_ascii_case(&draft.uuid) {
-                return Err(already_exists(&other.name, other.domid));
-            }
+        let others = table
+            .values()
+            .filter(|other| Some(other.domid()) != draft.replaces);
+        let taken = others.clone().find(|other| {
+            other.look(|r| r.name == draft.name || r.uuid.eq_ignore_ascii_case(&draft.uuid))
+        });
+        if let Some(other) = taken {
+            return Err(already_exists(&other.name(), other.domid()));
         }
         if draft.name == DOMAIN_0_NAME || draft.uuid == DOMAIN_0_UUID {
             return Err(already_exists(DOMAIN_0_NAME, 0));
@@ -259,13 +277,7 @@ impl Node {
                 )));
             }
         }
-        let others: Vec<Arc<Domain>> = table
-            .values()
-            .filter(|d| Some(d.domid()) != draft.replaces)
-            .cloned()
-            .collect();
-        let free_mib = self.free_memory_mib(&others);
-        if memory_mib > free_mib {
+        if let Err(free_mib) = self.has_memory(others, memory_mib) {
             return Err(Fault::generic(format!(
                 "Not enough memory: domain '{}' needs {memory_mib} MiB but the host has {free_mib} MiB left; \
                  lower memory = or end another domain",
@@ -297,10 +309,9 @@ impl Node {
     /// Sets aside memory for a domain that is asked to have `mib`: its record says so when this returns.
     pub fn promise_memory(&self, domain: &Domain, mib: i64) -> Result<Record, Fault> {
         let table = self.table();
-        let all: Vec<Arc<Domain>> = table.values().cloned().collect();
-        let more = mib.saturating_sub(domain.record().config.memory);
-        let free_mib = self.free_memory_mib(&all);
-        if more > 0 && more.unsigned_abs() > free_mib {
+        let more = mib.saturating_sub(domain.look(|r| r.config.memory));
+        let wanted = more.max(0).unsigned_abs();
+        if let Err(free_mib) = self.has_memory(table.values(), wanted) {
             return Err(Fault::generic(format!(
                 "Not enough memory: domain '{}' would need {more} MiB more but the host has {free_mib} MiB left; \
                  end or shrink another domain",
@@ -329,7 +340,7 @@ impl Node {
         if name == DOMAIN_0_NAME {
             return Err(taken(0));
         }
-        if let Some(other) = table.values().find(|d| d.name() == name) {
+        if let Some(other) = table.values().find(|d| d.look(|r| r.name == name)) {
             return Err(taken(other.domid()));
         }
         match self.managed.by_name(name) {
@@ -341,10 +352,8 @@ impl Node {
     /// Refuses a name or UUID that a running or managed domain has.
     pub fn check_free(&self, name: &str, uuid: &str) -> Result<(), Fault> {
         let table = self.table();
-        let same = |other: &Domain| {
-            let record = other.record();
-            record.name == name || record.uuid.eq_ignore_ascii_case(uuid)
-        };
+        let same =
+            |other: &Domain| other.look(|r| r.name == name || r.uuid.eq_ignore_ascii_case(uuid));
         if let Some(other) = table.values().find(|other| same(other)) {
             return Err(already_exists(&other.name(), other.domid()));
         }

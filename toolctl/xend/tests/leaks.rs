@@ -53,8 +53,7 @@ fn memory_kib(pid: u32) -> u64 {
 #[test]
 fn thousand_domains_made_and_ended_leak_nothing() {
     let lab = Lab::new();
-    let store_pid = std::fs::read_to_string(lab.root().join("var/run/xenstore.pid")).unwrap();
-    let daemons = [lab.pid(), store_pid.trim().parse().unwrap()];
+    let daemons = [lab.pid(), lab.store_pid()];
     let cycle = || {
         lab.run(lab.config("tenant"));
         lab.destroy("tenant");

@@ -210,16 +210,19 @@ fn claim(
 fn holders(site: Site<'_>) -> Vec<Holder> {
     let mut all = Vec::new();
     for domain in site.node.domains() {
-        let record = domain.record();
-        for device in &record.devices {
-            if let (Some(identity), DeviceConfig::Disk(disk)) = (device.identity, &device.config) {
-                all.push(Holder {
-                    uuid: record.uuid.clone(),
-                    identity,
-                    writes: disk.mode.writes(),
-                });
+        domain.look(|record| {
+            for device in &record.devices {
+                if let (Some(identity), DeviceConfig::Disk(disk)) =
+                    (device.identity, &device.config)
+                {
+                    all.push(Holder {
+                        uuid: record.uuid.clone(),
+                        identity,
+                        writes: disk.mode.writes(),
+                    });
+                }
             }
-        }
+        });
     }
     all
 }

@@ -161,6 +161,12 @@ impl Lab {
         text.trim().parse().unwrap()
     }
 
+    /// xenstored's process id.
+    pub fn store_pid(&self) -> u32 {
+        let text = std::fs::read_to_string(self.root.join("var/run/xenstore.pid")).unwrap();
+        text.trim().parse().unwrap()
+    }
+
     /// kill -9 of the daemon and of the supervisor that would start it again.
     pub fn kill_all_of_xend(&self) {
         let pid = self.pid();
@@ -386,7 +392,8 @@ pub fn parent_of(pid: u32) -> u32 {
     stat_fields(pid).unwrap()[1].parse().unwrap()
 }
 
-fn stat_fields(pid: u32) -> Option<Vec<String>> {
+/// Of /proc/PID/stat, from field 3 (the state) on.
+pub fn stat_fields(pid: u32) -> Option<Vec<String>> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, rest) = text.rsplit_once(") ")?;
     Some(rest.split(' ').map(str::to_owned).collect())
