@@ -16,6 +16,7 @@
 //! The monitor (crate noxen-monitor) runs inside the VM; what it shares with this process is defined in
 //! noxen-monitor-abi and is untrusted input here.
 
+pub mod console_end;
 pub mod control;
 pub mod counters;
 pub mod crash;

@@ -13,6 +13,7 @@
 //! It polls with a set made anew each turn, because what to wait for follows from how full the buffers
 //! are (flow control); there are a dozen descriptors at most, so a registered set would save nothing.
 
+pub use crate::console_end::ConsoleEnd;
 use crate::control::server::Server;
 use crate::devices::{Context, Devices, Door};
 use crate::domain::calls::{lock, Shared};
@@ -21,48 +22,16 @@ use crate::domain::pv::Domain;
 use crate::log::Level;
 use crate::save::Parts;
 use crate::store::{Connection, Store};
-use crate::vstate::irq::Channel;
+use crate::vstate::irq::{event_fd, Channel};
 use noxen_control::ShutdownReason;
 use noxen_devices::pv::console::Console;
-use noxen_devices::pv::pty::Pty;
 use noxen_saved_image::State;
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
-use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// Where console text goes and comes from.
-#[derive(Debug)]
-pub enum ConsoleEnd {
-    /// A pseudo-terminal.
-    Pty(Pty),
-    /// Developer runs: standard output, and input if given.
-    Stream {
-        /// Takes the guest's text.
-        output: File,
-        /// Gives what is typed.
-        input: Option<File>,
-    },
-}
-
-impl ConsoleEnd {
-    fn input(&self) -> Option<&File> {
-        match self {
-            ConsoleEnd::Pty(pty) => Some(&pty.master),
-            ConsoleEnd::Stream { input, .. } => input.as_ref(),
-        }
-    }
-
-    fn output(&self) -> &File {
-        match self {
-            ConsoleEnd::Pty(pty) => &pty.master,
-            ConsoleEnd::Stream { output, .. } => output,
-        }
-    }
-}
 
 /// What a descriptor in the poll set stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -431,15 +400,4 @@ impl Service {
             port.kick();
         }
     }
-}
-
-fn event_fd(event: &vmm_sys_util::eventfd::EventFd) -> BorrowedFd<'_> {
-    borrow(event)
-}
-
-#[allow(unsafe_code)]
-fn borrow<T: std::os::fd::AsRawFd>(owner: &T) -> BorrowedFd<'_> {
-    // SAFETY: the descriptor stays open while its owner is borrowed. vmm-sys-util's EventFd has only
-    // the raw accessor.
-    unsafe { BorrowedFd::borrow_raw(owner.as_raw_fd()) }
 }

@@ -6,7 +6,7 @@
 //!   nobody                    --> reads are all ones, writes are lost, both are counted
 //! ```
 
-use crate::device::{Device, Effect, Memory, Region, Turn, Width};
+use crate::device::{Button, Device, Effect, Memory, Region, Turn, Width};
 use crate::pci::BarKind;
 
 const ADDRESS: u16 = 0xcf8;
@@ -122,22 +122,32 @@ impl Bus {
         self.moving.clear();
         for (number, device) in self.devices.iter_mut().enumerate() {
             let Some(pci) = device.pci() else { continue };
+            let mut add = |space, first, length, region| {
+                self.moving.push(Mapping {
+                    space,
+                    first,
+                    length,
+                    device: number,
+                    region,
+                });
+            };
+            if let Some(ports) = pci.placed() {
+                let (first, length) = (ports.first.into(), ports.count.into());
+                add(Space::Io, first, length, Region::Placed);
+            }
             let function = pci.function();
             for (index, bar) in function.bars().iter().enumerate() {
                 let (Some(bar), Some(first)) = (bar, function.base(index)) else {
                     continue;
                 };
-                self.moving.push(Mapping {
-                    space: if bar.kind == BarKind::Io {
-                        Space::Io
-                    } else {
-                        Space::Memory
-                    },
-                    first,
-                    length: bar.size.into(),
-                    device: number,
-                    region: Region::Bar(index),
-                });
+                let space = match bar.kind {
+                    BarKind::Io => Space::Io,
+                    BarKind::Memory | BarKind::Prefetchable => Space::Memory,
+                };
+                add(space, first, bar.size.into(), Region::Bar(index));
+            }
+            if let Some((first, size)) = function.rom() {
+                add(Space::Memory, first, size.into(), Region::Rom);
             }
         }
     }
@@ -322,6 +332,19 @@ impl Bus {
             }
         }
         happened
+    }
+
+    /// Somebody presses a button; false if no device has it.
+    pub fn press(&mut self, button: Button, now: u64, memory: &dyn Memory) -> (bool, Happened) {
+        for number in 0..self.devices.len() {
+            let (pressed, happened) = self.call(number, now, memory, |device, turn| {
+                device.press(button, turn)
+            });
+            if pressed {
+                return (true, happened);
+            }
+        }
+        (false, Vec::new())
     }
 
     /// Resets every device.

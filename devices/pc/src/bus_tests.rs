@@ -71,6 +71,8 @@ impl Device for Probe {
             Region::Ports(index) => 0x10 + index as u32,
             Region::Window(index) => 0x20 + index as u32,
             Region::Bar(index) => 0x30 + index as u32,
+            Region::Rom => 0x40,
+            Region::Placed => 0x50,
         };
         0x1000_0000 * width.bytes() as u32 + 0x1_0000 * region + offset as u32
     }
@@ -100,6 +102,16 @@ impl Device for Probe {
 }
 
 impl Pci for Probe {
+    fn placed(&self) -> Option<Ports> {
+        let base = self.function.as_ref()?.byte(0x40);
+        (base != 0).then_some(Ports {
+            first: u16::from(base) << 8,
+            count: 0x40,
+        })
+    }
+    fn config_written(&mut self, _offset: u8, _bytes: usize, turn: &mut Turn) {
+        turn.effects.push(Effect::Remap);
+    }
     fn function(&mut self) -> &mut Function {
         self.function
             .get_or_insert_with(|| Function::new(identity(), [None; 6]))
@@ -141,9 +153,11 @@ fn pci() -> Box<Probe> {
         None,
         None,
     ];
+    let mut function = Function::new(identity(), bars).with_rom(0x1_0000);
+    function.own_byte(0x40, 0, 0xff);
     Box::new(Probe {
         written: Vec::new(),
-        function: Some(Function::new(identity(), bars)),
+        function: Some(function),
         due: None,
     })
 }
@@ -213,6 +227,29 @@ fn pci_regions_follow_the_command_register_and_their_bars() {
     assert_eq!(u32::from_le_bytes(bytes), 0x4031_0ffc);
     bus.reset(0, &NoMemory);
     assert_eq!(bus.read_port(0xc004, Width::Byte, 0, &NoMemory).0, 0xff);
+}
+
+#[test]
+fn rom_and_placed_ports_answer_where_the_guest_put_them() {
+    let mut bus = Bus::new();
+    bus.add(pci(), Some(SLOT));
+    config(&mut bus, 0x30, 0xf100_0001);
+    config(&mut bus, 0x04, u32::from(COMMAND_IO | COMMAND_MEMORY));
+    let mut bytes = [0; 4];
+    bus.read_memory(0xf100_fff0, &mut bytes, 0, &NoMemory);
+    assert_eq!(u32::from_le_bytes(bytes), 0x4040_fff0);
+    assert_eq!(
+        bus.read_port(0xb008, Width::Dword, 0, &NoMemory).0,
+        u32::MAX
+    );
+    config(&mut bus, 0x40, 0xb0);
+    assert_eq!(
+        bus.read_port(0xb008, Width::Dword, 0, &NoMemory).0,
+        0x4050_0008
+    );
+    config(&mut bus, 0x30, 0xf100_0000);
+    bus.read_memory(0xf100_fff0, &mut bytes, 0, &NoMemory);
+    assert_eq!(bytes, [0xff; 4]);
 }
 
 #[test]

@@ -69,6 +69,19 @@ pub enum Region {
     Window(usize),
     /// A base address register (0 to 5), wherever the guest has put it; offsets count from there.
     Bar(usize),
+    /// The expansion ROM, wherever the guest has put it.
+    Rom,
+    /// The ports of [`Pci::placed`]; offsets count from the first.
+    Placed,
+}
+
+/// A button on the machine's case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Button {
+    /// Power.
+    Power,
+    /// Sleep.
+    Sleep,
 }
 
 /// Something that a device wants done; the machine does it after the access.
@@ -86,10 +99,14 @@ pub enum Effect {
     Sleep,
     /// The A20 gate opens or closes.
     A20(bool),
+    /// The guest set its clock forward by this many seconds (back, if negative).
+    ClockMoved(i64),
     /// PCI regions lie elsewhere now, or are switched on or off; the bus looks again.
     Remap,
     /// A line for the domain's log, which limits their rate.
     Log(String),
+    /// The PCI interrupt lines A to D of bus 0 are ISA interrupts of these numbers from now on, or none.
+    Routes([Option<u8>; 4]),
 }
 
 /// A guest-physical address is no RAM, or not as far as asked.
@@ -156,6 +173,14 @@ pub trait Device: Send + Debug {
 
     /// The time of [`Device::next`] has come (or a little later).
     fn tick(&mut self, _turn: &mut Turn) {}
+
+    /// What lies behind the device (a medium, a cable, a console) has something for it; it looks there itself.
+    fn attend(&mut self, _turn: &mut Turn) {}
+
+    /// Somebody presses a button; true if it is this device that has it.
+    fn press(&mut self, _button: Button, _turn: &mut Turn) -> bool {
+        false
+    }
 
     /// The machine was reset.
     fn reset(&mut self, turn: &mut Turn);

@@ -5,13 +5,23 @@
 //!                                                      |
 //!                       Turn: time, guest memory  -----+-----> effects: lines, reset, power off, ...
 //!   the clock ------> Device::tick, at the time that Device::next asked for
+//!   an answer ------> Device::attend: the device looks at the port that it was made with (a medium, a cable)
 //! ```
 //! A device is one module. It gets time and guest memory in a [`Turn`] and leaves what it wants done there as [`Effect`]s;
 //! it never waits, never sleeps and knows no file descriptor of KVM.
 
 pub mod bus;
+pub mod chipset;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+pub mod debug;
 pub mod device;
+pub mod fw_cfg;
+pub mod ide;
+pub mod medium;
 pub mod pci;
+pub mod rtc;
+pub mod serial;
 pub mod state;
 
 #[cfg(test)]
@@ -20,6 +30,6 @@ mod bus_tests;
 mod pci_tests;
 
 pub use bus::Bus;
-pub use device::{Device, Effect, Memory, Outside, Ports, Region, Turn, Width, Window};
+pub use device::{Button, Device, Effect, Memory, Outside, Ports, Region, Turn, Width, Window};
 pub use pci::{Bar, BarKind, Function, Identity, Pci};
 pub use state::StateError;

@@ -7,7 +7,7 @@
 //!                           Pci::config_written
 //! ```
 
-use crate::device::Turn;
+use crate::device::{Ports, Turn};
 use crate::state::StateError;
 use serde::{Deserialize, Serialize};
 
@@ -234,6 +234,15 @@ impl Function {
         (enabled && base != 0 && base != bar.mask()).then_some(u64::from(base))
     }
 
+    /// Where the expansion ROM answers and how many bytes it has, if the guest has enabled it.
+    pub fn rom(&self) -> Option<(u64, u32)> {
+        let rom = self.rom?;
+        let word = self.get32(ROM);
+        let base = word & rom.mask();
+        let enabled = word & 1 != 0 && self.command() & COMMAND_MEMORY != 0;
+        (enabled && base != 0 && base != rom.mask()).then_some((u64::from(base), rom.size))
+    }
+
     /// Puts BAR `index` at `base`, as firmware does.
     pub fn set_base(&mut self, index: usize, base: u32) {
         if let Some(bar) = self.bars.get(index).copied().flatten() {
@@ -262,9 +271,10 @@ impl Function {
         value
     }
 
-    /// Writes `bytes` (1, 2 or 4) to `offset`, as far as the guest may. True if BARs or the command register changed.
+    /// Writes `bytes` (1, 2 or 4) to `offset`, as far as the guest may. True if BARs, the ROM's or the
+    /// command register changed.
     pub fn write(&mut self, offset: u8, bytes: usize, value: u32) -> bool {
-        let before = (self.command(), self.bases());
+        let before = (self.command(), self.bases(), self.get32(ROM));
         for index in 0..bytes.min(4) {
             let at = usize::from(offset) + index;
             if at >= CONFIG_BYTES {
@@ -274,7 +284,7 @@ impl Function {
             let byte = (value >> (8 * index)) as u8;
             self.bytes[at] = (self.bytes[at] & !mask) | (byte & mask);
         }
-        before != (self.command(), self.bases())
+        before != (self.command(), self.bases(), self.get32(ROM))
     }
 
     fn bases(&self) -> [u32; 6] {
@@ -326,6 +336,12 @@ impl Function {
 pub trait Pci {
     /// Its configuration space.
     fn function(&mut self) -> &mut Function;
+
+    /// I/O ports that registers of the device's own place, such as the power management registers of the PIIX4: the
+    /// first and how many. After a change the device asks for [`crate::Effect::Remap`].
+    fn placed(&self) -> Option<Ports> {
+        None
+    }
 
     /// The guest wrote `bytes` at `offset`, after [`Function::write`] took them: registers of the device's own.
     fn config_written(&mut self, _offset: u8, _bytes: usize, _turn: &mut Turn) {}

@@ -268,3 +268,31 @@ fn event_rings_of_any_contents_return() {
         &[b"\x02\0\0\0", b"\x03\0"],
     );
 }
+
+#[test]
+fn pc_devices_live_with_any_guest() {
+    fuzz(
+        "pc_devices",
+        &targets::pc::seeds(),
+        &[
+            b"\x0e\0\0\0\0\0\0\0",
+            b"\x0c\0\0\0\0\0\0\0",
+            b"\xff\0\0\0\0\0\0\0",
+        ],
+    );
+}
+
+#[test]
+fn vnc_viewer_of_any_kind_is_served_or_sent_away() {
+    fuzz(
+        "vnc_viewer",
+        &seeds::vnc_viewer(),
+        &[
+            b"\x03\0\0\0\0\0\xff\xff\xff\xff",
+            b"\xff\0",
+            b"\x05\x80",
+            b"\x02\0",
+            b"RFB 003.003\n",
+        ],
+    );
+}

@@ -172,3 +172,29 @@ pub const CONFIG: &str =
 /// A domain as xm sends it.
 pub const SXP: &str = "(vm (name 'a b') (memory 128) (vcpus 1) (on_reboot restart) (image (linux (kernel /boot/vmlinuz) \
     (args \"console=hvc0 \\\"x\\\"\"))) (device (vif (mac 00:16:3e:00:00:01))))";
+
+/// A viewer that is let in, says what it knows and asks; its first byte is the size of pieces ([`crate::targets::viewers`]).
+pub fn vnc_viewer() -> Vec<Vec<u8>> {
+    let message = |encoding: i32| {
+        let mut bytes = vec![0x7f];
+        bytes.extend_from_slice(b"RFB 003.008\n\x01\x01");
+        // 16 bits per pixel, then encodings, then questions.
+        bytes.extend_from_slice(&[
+            0, 0, 0, 0, 16, 16, 0, 1, 0, 31, 0, 63, 0, 31, 11, 5, 0, 0, 0, 0,
+        ]);
+        bytes.extend_from_slice(&[2, 0, 0, 9]);
+        let extensions = [encoding, -223, -257, -258, -308, -312, -313, -316, -250];
+        bytes.extend(extensions.iter().flat_map(|number| number.to_be_bytes()));
+        bytes.extend_from_slice(&[3, 0, 0, 0, 0, 0, 0x02, 0x58, 0x01, 0xf4]);
+        bytes.extend_from_slice(&[
+            4, 1, 0, 0, 0, 0, 0, 0x41, 255, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 30,
+        ]);
+        bytes.extend_from_slice(&[5, 0x81, 0, 5, 0, 6, 1, 6, 0, 0, 0, 0, 0, 0, 2, 65, 66]);
+        bytes.extend_from_slice(&[
+            248, 0, 0, 0, 0x80, 0, 0, 1, 2, 9, 9, 251, 0, 1, 0, 1, 0, 0, 0,
+        ]);
+        bytes.extend_from_slice(&[150, 1, 0, 0, 0, 0, 1, 0, 1, 0, 3, 1, 0, 0, 0, 0, 1, 0, 1, 0]);
+        bytes
+    };
+    [0, 5, 6, 7, 16].map(message).into()
+}

@@ -9,8 +9,12 @@
 pub mod disks;
 #[path = "images.rs"]
 pub mod images;
+#[path = "pc.rs"]
+pub mod pc;
 #[path = "rings.rs"]
 pub mod rings;
+#[path = "viewers.rs"]
+pub mod viewers;
 
 use noxen_kernel_image::{KernelFile, KernelImage};
 use noxen_xenstore::{path, perms, wire};
@@ -20,7 +24,7 @@ pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
 #[allow(dead_code)] // libFuzzer's programs use one each.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 11] = [
     ("kernel_file", kernel_file),
     ("kernel_elf", kernel_elf),
     ("xenstore_wire", xenstore_wire),
@@ -30,6 +34,8 @@ pub const TARGETS: [Target; 9] = [
     ("disk_ring", disks::ring),
     ("netif_rings", rings::netif),
     ("event_rings", rings::events),
+    ("pc_devices", pc::devices),
+    ("vnc_viewer", viewers::vnc),
 ];
 
 /// Largest unpacked image that a fuzz run really unpacks; the declared size itself is checked by `open`.

@@ -23,6 +23,7 @@ pub(crate) fn domain(name: &str, domid: u32) -> DomainInfo {
         shutdown_reason: None,
         pid: Some(1),
         console_tty: None,
+        suspended: false,
     }
 }
 

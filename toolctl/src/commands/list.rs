@@ -132,6 +132,7 @@ fn as_json(domain: &DomainInfo) -> serde_json::Value {
         "start_time": domain.start_time,
         "uptime_s": domain.uptime_s,
         "restart_count": domain.restart_count,
+        "suspended": domain.suspended,
         "shutdown_reason": domain.shutdown_reason,
         "console_tty": domain.console_tty,
         "pid": domain.pid,

@@ -150,6 +150,7 @@ pub fn domain(name: &str, domid: u32) -> DomainInfo {
         shutdown_reason: None,
         pid: Some(42),
         console_tty: None,
+        suspended: false,
     }
 }
 

@@ -45,7 +45,12 @@ impl StateFilter {
     pub fn takes(self, domain: &DomainInfo) -> bool {
         let state = &domain.state;
         if domain.domid.is_none() {
-            return matches!(self, StateFilter::All | StateFilter::Halted);
+            return match self {
+                StateFilter::All => true,
+                StateFilter::Halted => !domain.suspended,
+                StateFilter::Suspended => domain.suspended,
+                _ => false,
+            };
         }
         match self {
             StateFilter::All => true,
@@ -143,6 +148,9 @@ pub struct DomainInfo {
     pub pid: Option<u32>,
     /// Pseudo-terminal of its console.
     pub console_tty: Option<String>,
+    /// A managed domain that does not run, with its state on disk.
+    #[serde(default)]
+    pub suspended: bool,
 }
 
 impl DomainInfo {
@@ -387,6 +395,7 @@ mod tests {
             shutdown_reason: None,
             pid: None,
             console_tty: None,
+            suspended: false,
         };
         let nothing = DomainState::default();
         assert!(StateFilter::Running.takes(&domain(Some(1), nothing)));
@@ -399,5 +408,9 @@ mod tests {
         assert!(StateFilter::Halted.takes(&halted) && StateFilter::All.takes(&halted));
         assert!(!StateFilter::Running.takes(&halted));
         assert!(!StateFilter::Halted.takes(&domain(Some(1), nothing)));
+        let mut suspended = domain(None, nothing);
+        suspended.suspended = true;
+        assert!(StateFilter::Suspended.takes(&suspended) && !StateFilter::Halted.takes(&suspended));
+        assert!(!StateFilter::Suspended.takes(&halted));
     }
 }

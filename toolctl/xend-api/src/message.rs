@@ -63,6 +63,16 @@ pub enum Request {
         /// What to keep.
         config: Box<DomainConfig>,
     },
+    /// What a domain is built from: [`Response::Config`]. Domain 0 has none.
+    Config {
+        /// Which.
+        domain: String,
+    },
+    /// Give the halted managed domain of that UUID another configuration: [`Response::Ok`].
+    Configure {
+        /// What to keep.
+        config: Box<DomainConfig>,
+    },
     /// Build a halted managed domain and leave it paused: [`Response::Domain`].
     Start {
         /// Which.
@@ -255,6 +265,11 @@ pub enum Response {
     Domain {
         /// It.
         domain: Box<DomainInfo>,
+    },
+    /// What a domain is built from.
+    Config {
+        /// It.
+        config: Box<DomainConfig>,
     },
     /// Several.
     Domains {

@@ -2,8 +2,8 @@
 
 use crate::Ask;
 use noxen_xend_api::{
-    DeviceClass, DeviceConfig, DeviceInfo, Disk, DomainInfo, DomainState, Fault, NodeInfo, Request,
-    Response, Vif,
+    DeviceClass, DeviceConfig, DeviceInfo, Disk, DomainConfig, DomainInfo, DomainState,
+    DomainVcpus, Fault, NodeInfo, Request, Response, VcpuInfo, Vif,
 };
 use std::sync::Mutex;
 
@@ -15,6 +15,8 @@ pub(crate) struct StandIn {
     asked: Mutex<Vec<Request>>,
     /// web1 is managed and does not run.
     pub halted: bool,
+    /// ... with its state on disk.
+    pub suspended: bool,
 }
 
 impl StandIn {
@@ -84,6 +86,7 @@ fn info(name: &str, domid: u32) -> DomainInfo {
         shutdown_reason: None,
         pid: None,
         console_tty: None,
+        suspended: false,
     }
 }
 
@@ -100,6 +103,7 @@ impl Ask for StandIn {
             let mut web1 = info("web1", 3);
             if self.halted {
                 (web1.domid, web1.state) = (None, DomainState::default());
+                web1.suspended = self.suspended;
             }
             vec![info("Domain-0", 0), web1]
         };
@@ -138,6 +142,39 @@ impl Ask for StandIn {
                 self.note(request);
                 Ok(Response::Ok)
             }
+            Request::Config { domain } => known(domain).map(|()| Response::Config {
+                config: Box::new(DomainConfig {
+                    name: "web1".into(),
+                    uuid: Some(UUID.into()),
+                    kernel: "/boot/vmlinuz".into(),
+                    root: "/dev/xvda ro".into(),
+                    vif: vec![Vif::parse("mac=00:16:3e:00:00:01,bridge=xenbr0").unwrap()],
+                    ..DomainConfig::default()
+                }),
+            }),
+            Request::New { .. } | Request::Configure { .. } | Request::ConfigureDevice { .. } => {
+                self.note(request);
+                Ok(Response::Ok)
+            }
+            Request::VcpuList { domains } => Ok(Response::Vcpus {
+                domains: vec![DomainVcpus {
+                    name: domains.concat(),
+                    domid: Some(3),
+                    host_cpus: 2,
+                    vcpus: vec![VcpuInfo {
+                        vcpu: 0,
+                        online: true,
+                        running: true,
+                        blocked: false,
+                        cpu: Some(1),
+                        cpu_time_ns: 1_500_000_000,
+                        affinity: vec![0, 1],
+                    }],
+                }],
+            }),
+            Request::Shares { .. } => Ok(Response::Shares {
+                domains: Vec::new(),
+            }),
             Request::Info => Ok(Response::Node {
                 node: Box::<NodeInfo>::default(),
             }),

@@ -69,13 +69,14 @@ pub fn guest(domain: &Domain) -> DomainInfo {
         shutdown_reason: record.shutdown_reason,
         pid: record.pid,
         console_tty: s.map(|s| s.console_tty.clone()).filter(|t| !t.is_empty()),
+        suspended: false,
         name: record.name,
         uuid: record.uuid,
     }
 }
 
 /// A managed domain that does not run, as `list` shows it.
-pub fn dormant(config: &DomainConfig) -> DomainInfo {
+pub fn dormant(config: &DomainConfig, suspended: bool) -> DomainInfo {
     let vcpus = config.vcpus.max(0) as u32;
     DomainInfo {
         name: config.name.clone(),
@@ -93,6 +94,7 @@ pub fn dormant(config: &DomainConfig) -> DomainInfo {
         shutdown_reason: None,
         pid: None,
         console_tty: None,
+        suspended,
     }
 }
 
@@ -155,6 +157,7 @@ pub fn domain_0(node: &Node) -> DomainInfo {
         shutdown_reason: None,
         pid: None,
         console_tty: None,
+        suspended: false,
     }
 }
 

@@ -25,6 +25,8 @@ pub fn handle(node: &Arc<Node>, request: Request) -> Result<Response, Fault> {
             Ok(one(&domain))
         }
         Request::New { config } => managed::add(node, *config),
+        Request::Config { domain } => managed::config(node, &domain),
+        Request::Configure { config } => managed::configure(node, *config),
         Request::Start { domain } => managed::start(node, &domain).map(|domain| one(&domain)),
         Request::Delete { domain } => managed::delete(node, &domain),
         Request::WaitForDevices { domain } => {
@@ -152,6 +154,9 @@ pub fn handle(node: &Arc<Node>, request: Request) -> Result<Response, Fault> {
         }
         Request::AttachDevice { domain, device } => {
             let _busy = node.begin();
+            if let Target::Managed(config) = node.find(&domain)? {
+                return managed::devices::attach(node, *config, device);
+            }
             let domain = node.find_guest(&domain, "attach a device to")?;
             devices::attach_device(node, running(&domain)?, device)
         }
@@ -162,15 +167,24 @@ pub fn handle(node: &Arc<Node>, request: Request) -> Result<Response, Fault> {
             force,
         } => {
             let _busy = node.begin();
+            if let Target::Managed(config) = node.find(&domain)? {
+                return managed::devices::detach(node, *config, class, &device);
+            }
             let domain = node.find_guest(&domain, "detach a device from")?;
             devices::detach_device(node, running(&domain)?, class, &device, force)
         }
         Request::ConfigureDevice { domain, device } => {
             let _busy = node.begin();
+            if let Target::Managed(config) = node.find(&domain)? {
+                return managed::devices::configure(node, *config, device);
+            }
             let domain = node.find_guest(&domain, "configure a device of")?;
             devices::configure_device(node, running(&domain)?, device)
         }
         Request::Devices { domain, class } => {
+            if let Target::Managed(config) = node.find(&domain)? {
+                return Ok(managed::devices::list(&config, class));
+            }
             let domain = node.find_guest(&domain, "list the devices of")?;
             devices::list_devices(node, &domain, class)
         }
@@ -233,7 +247,7 @@ fn info_of(node: &Node, target: &Target) -> noxen_xend_api::DomainInfo {
     match target {
         Target::Host => listing::domain_0(node),
         Target::Guest(guest) => listing::guest(guest),
-        Target::Managed(config) => listing::dormant(config),
+        Target::Managed(config) => listing::dormant(config, saved::is_suspended(node, config)),
     }
 }
 

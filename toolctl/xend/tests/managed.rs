@@ -2,7 +2,9 @@
 
 mod support;
 
-use noxen_xend_api::{Change, DomainInfo, Request, Response, StateFilter};
+use noxen_xend_api::{
+    Change, DeviceClass, DeviceConfig, Disk, DomainInfo, Request, Response, StateFilter, Vif,
+};
 use support::{eventually, Lab};
 
 fn add(lab: &Lab, name: &str, change: impl FnOnce(&mut noxen_xend_api::DomainConfig)) {
@@ -174,4 +176,59 @@ fn commands_for_running_domains_say_that_it_is_not_started() {
     };
     assert!(text.starts_with("(domain\n    (name m)"), "{text}");
     assert!(text.contains("(status 0)") && !text.contains("(domid"));
+}
+
+#[test]
+fn devices_of_a_halted_domain_are_entries_of_its_configuration() {
+    let lab = Lab::new();
+    lab.script("block", "say hotplug-status connected");
+    let image = lab.image("disk.img", "data");
+    add(&lab, "m", |_| {});
+    let domain = || "m".to_owned();
+    let attach = |device: DeviceConfig| {
+        let domain = domain();
+        let request = Request::AttachDevice { domain, device };
+        lab.ask(&request).map(drop).map_err(|fault| fault.message)
+    };
+    let numbers = |class| match lab.ask(&Request::Devices {
+        domain: domain(),
+        class,
+    }) {
+        Ok(Response::Devices { devices }) => devices.iter().map(|d| d.devid).collect::<Vec<_>>(),
+        other => panic!("{other:?}"),
+    };
+    let disk = DeviceConfig::Disk(Disk::parse(&format!("file:{image},xvdb,w")).unwrap());
+    attach(disk.clone()).unwrap();
+    assert!(attach(disk).unwrap_err().contains("already defined"));
+    let mac = "mac=00:16:3e:00:00:07";
+    attach(DeviceConfig::Vif(Vif::parse(mac).unwrap())).unwrap();
+    assert_eq!(
+        (numbers(DeviceClass::Vbd), numbers(DeviceClass::Vif)),
+        (vec![51728], vec![0])
+    );
+    let detach = |device: &str| {
+        let request = Request::DetachDevice {
+            domain: domain(),
+            class: DeviceClass::Vif,
+            device: device.into(),
+            force: false,
+        };
+        lab.ask(&request).map(drop).map_err(|fault| fault.message)
+    };
+    assert_eq!(detach("3").unwrap_err(), "Device 3 not connected");
+    detach("00:16:3E:00:00:07").unwrap();
+    // Over a restart of xend, and into the domain that starts.
+    lab.stop();
+    lab.start();
+    start(&lab, "m").unwrap();
+    assert_eq!(
+        (numbers(DeviceClass::Vbd), numbers(DeviceClass::Vif)),
+        (vec![51728], vec![])
+    );
+    let config = match lab.ask(&Request::Config { domain: domain() }) {
+        Ok(Response::Config { config }) => config,
+        other => panic!("{other:?}"),
+    };
+    let fault = lab.ask(&Request::Configure { config }).unwrap_err();
+    assert_eq!(fault.message, "Domain is not halted.");
 }

@@ -184,7 +184,9 @@ fn managed_domain_is_suspended_and_resumed() {
     let error = lab.ask(&resume).unwrap_err().message;
     assert_eq!(error, "Cannot resume domain that is not suspended.");
     lab.ask(&suspend).unwrap();
-    assert_eq!(lab.guest("m").unwrap().domid, None);
+    let info = lab.guest("m").unwrap();
+    assert_eq!((info.domid, info.suspended), (None, true));
+    assert!(noxen_xend_api::StateFilter::Suspended.takes(&info));
     let error = lab.ask(&start).unwrap_err().message;
     assert!(error.contains("is suspended; xm resume"), "{error}");
     // Over a restart of xend.

@@ -21,6 +21,10 @@ class Transport(xmlrpc.client.Transport):
         return Connection("localhost")
 
 proxy = xmlrpc.client.ServerProxy("http://localhost/RPC2", Transport(), allow_none=True)
+
+def value(answer):
+    """What a call of the Xen-API gave, or the words of its failure."""
+    return answer["Value" if answer["Status"] == "Success" else "ErrorDescription"]
 "#;
 
 /// Output of a Python program that talks to `socket`; fails with its own words.
@@ -94,10 +98,6 @@ fn xen_api_starts_and_stops_a_managed_domain_as_fence_agents_do() {
     let out = python(
         &lab.paths().xen_api_socket(),
         r#"
-def value(answer):
-    if answer["Status"] != "Success":
-        return answer["ErrorDescription"]
-    return answer["Value"]
 session = value(proxy.session.login_with_password("root", ""))
 vm, = value(proxy.VM.get_by_name_label(session, "web1"))
 state = lambda: value(proxy.VM.get_record(session, vm))["power_state"]
@@ -119,6 +119,46 @@ print(value(proxy.VM.get_all(session))[0])
 }
 
 #[test]
+fn xen_api_creates_a_vm_with_a_disk_and_suspends_it() {
+    let lab = Lab::new();
+    lab.script("block", "say hotplug-status connected");
+    let image = lab.image("disk.img", "data");
+    let kernel = lab.config("x").kernel;
+    let out = python(
+        &lab.paths().xen_api_socket(),
+        &format!(
+            r#"
+session = value(proxy.session.login_with_password("root", ""))
+MIB = 1 << 20
+vm = value(proxy.VM.create(session, {{"name_label": "web1", "memory_static_max": str(64 * MIB), "PV_kernel": "{kernel}",
+    "VCPUs_max": "2", "VCPUs_params": {{"cpumap0": "0"}}, "power_state": "Halted"}}))
+vdi = value(proxy.VDI.create(session, {{"other_config": {{"location": "file:{image}"}}}}))
+vbd = value(proxy.VBD.create(session, {{"VM": vm, "VDI": vdi, "device": "xvda", "mode": "RW", "type": "Disk"}}))
+print(value(proxy.VBD.get_record(session, vbd))["image"] == "file:{image}", value(proxy.VM.get_VBDs(session, vm)) == [vbd])
+value(proxy.VM.set_PV_args(session, vm, "quiet"))
+state = lambda: value(proxy.VM.get_power_state(session, vm))
+value(proxy.VM.start(session, vm, False, False))
+metrics = value(proxy.VM_metrics.get_record(session, vm))
+print(state(), sorted(metrics["VCPUs_CPU"]), metrics["VCPUs_params"]["cpumap0"])
+value(proxy.VM.add_to_VCPUs_params_live(session, vm, "cpumap1", "0"))
+print(value(proxy.VM.set_PV_args(session, vm, "late"))[0], value(proxy.VM.migrate(session, vm, "there", True, {{}}))[0])
+value(proxy.VM.suspend(session, vm))
+print(state(), value(proxy.VM.get_PV_args(session, vm)), value(proxy.VM.get_VCPUs_params(session, vm))["cpumap1"])
+value(proxy.VM.resume(session, vm, False, False))
+print(state())
+value(proxy.VM.hard_shutdown(session, vm))
+value(proxy.VM.destroy(session, vm))
+print(len(value(proxy.VM.get_all(session))))
+"#
+        ),
+    );
+    assert_eq!(
+        out,
+        "True True\nRunning ['0', '1'] 0\nVM_BAD_POWER_STATE NOT_IMPLEMENTED\nSuspended quiet 0\nRunning\n1\n"
+    );
+}
+
+#[test]
 fn xen_api_tells_of_devices_tasks_and_events() {
     let lab = Lab::new();
     lab.script("block", "say hotplug-status connected");
@@ -130,10 +170,6 @@ fn xen_api_tells_of_devices_tasks_and_events() {
         &lab.paths().xen_api_socket(),
         r#"
 import threading
-def value(answer):
-    if answer["Status"] != "Success":
-        return answer["ErrorDescription"]
-    return answer["Value"]
 session = value(proxy.session.login_with_password("root", ""))
 vm, = value(proxy.VM.get_by_name_label(session, "web1"))
 vbd, = value(proxy.VM.get_VBDs(session, vm))

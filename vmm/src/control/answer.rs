@@ -4,7 +4,7 @@ use crate::devices::Devices;
 use crate::domain::calls::lock;
 use crate::save::{self, Extras, Parts};
 use noxen_control::fds::FdQueue;
-use noxen_control::{DeviceId, DeviceSpec, Reply, Request};
+use noxen_control::{DeviceId, DeviceSpec, Event, Reply, Request};
 use noxen_saved_image::state::{Bytes, Node, Nodes};
 use std::fs::File;
 
@@ -19,10 +19,29 @@ pub enum After {
     End,
 }
 
+/// The domain behind the socket.
+pub trait Asked {
+    /// Carries out a request; `fds` came along with it or with a later one.
+    fn carry_out(&mut self, request: Request, fds: &mut FdQueue) -> (Reply, After);
+
+    /// The event to tell a new subscriber, if the domain is over.
+    fn over_event(&self) -> Option<Event>;
+}
+
+impl Asked for Parts<'_> {
+    fn carry_out(&mut self, request: Request, fds: &mut FdQueue) -> (Reply, After) {
+        carry_out(self, request, fds)
+    }
+
+    fn over_event(&self) -> Option<Event> {
+        self.machine.over_event()
+    }
+}
+
 /// Carries out one line; `fds` came along with it or with a later one.
-pub fn answer(parts: &mut Parts<'_>, line: &[u8], fds: &mut FdQueue) -> (Reply, After) {
+pub fn answer(domain: &mut dyn Asked, line: &[u8], fds: &mut FdQueue) -> (Reply, After) {
     match serde_json::from_slice::<Request>(line) {
-        Ok(request) => carry_out(parts, request, fds),
+        Ok(request) => domain.carry_out(request, fds),
         Err(error) => {
             let message = format!("not a control request: {error}");
             (Reply::Error { message }, After::Nothing)
@@ -143,7 +162,8 @@ fn attach(
     devices.attach(device, fds)
 }
 
-fn done(result: Result<(), String>) -> Reply {
+/// A reply that says only whether it worked.
+pub fn done(result: Result<(), String>) -> Reply {
     match result {
         Ok(()) => Reply::Ok,
         Err(message) => Reply::Error { message },

@@ -1,7 +1,6 @@
 //! Connections of the control socket, none of which can block or flood the others.
 
-use crate::control::answer::{answer, After};
-use crate::save::Parts;
+use crate::control::answer::{answer, After, Asked};
 use noxen_control::client::MAX_LINE;
 use noxen_control::fds::{receive, FdQueue};
 use noxen_control::framing::LineBuffer;
@@ -65,9 +64,9 @@ impl Server {
     }
 
     /// Reads from and answers connection `index`.
-    pub fn serve(&mut self, index: usize, parts: &mut Parts<'_>) {
+    pub fn serve(&mut self, index: usize, domain: &mut dyn Asked) {
         if let Some(connection) = self.connections.get_mut(index) {
-            connection.serve(parts);
+            connection.serve(domain);
         }
     }
 
@@ -116,7 +115,7 @@ impl Connection {
         !self.output.is_empty()
     }
 
-    fn serve(&mut self, parts: &mut Parts<'_>) {
+    fn serve(&mut self, domain: &mut dyn Asked) {
         let mut buffer = [0u8; 4096];
         match receive(&self.stream, &mut buffer, &mut self.fds) {
             Ok(0) => self.dead = true,
@@ -129,13 +128,13 @@ impl Connection {
             Err(_) => self.dead = true,
         }
         while let Some(line) = self.input.next_line() {
-            let (reply, after) = answer(parts, &line, &mut self.fds);
+            let (reply, after) = answer(domain, &line, &mut self.fds);
             self.send(&reply);
             match after {
                 After::Nothing => {}
                 After::Subscribe => {
                     self.subscribed = true;
-                    if let Some(event) = parts.machine.over_event() {
+                    if let Some(event) = domain.over_event() {
                         self.send(&event);
                     }
                 }

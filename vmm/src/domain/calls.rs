@@ -6,76 +6,52 @@
 //! ```
 //! The page is guest memory: it is copied once and every number in it is checked.
 
-use crate::crash::{printable, CrashPage, Tail};
+use crate::crash::{printable, CrashPage};
+use crate::dispatch::{decide, Action};
+pub use crate::domain::hub::{lock, Hub, Report};
 use crate::domain::region::Region;
 use crate::domain::reservation;
+use crate::domain::runner::{Guest, Next};
 use crate::log::{Level, Log};
+use crate::vstate::exit::{Exit, Io, Nothing};
 use crate::vstate::memory::GuestMemory;
-use noxen_control::{DeviceStatus, ShutdownReason};
+use noxen_control::ShutdownReason;
 use noxen_monitor_abi::layout::PAGE_SIZE;
 use noxen_monitor_abi::pages::{call, Call, CALL_DATA};
 use std::fs::File;
 use std::io::Write;
 use std::mem::offset_of;
+use std::ops::Deref;
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use vm_memory::{Bytes, GuestAddress};
 use vmm_sys_util::eventfd::EventFd;
 
-/// Text kept of the guest's console_io and the monitor's messages.
-const MESSAGES: usize = 64 << 10;
-/// Text kept of the PV console, for crash records.
-const CONSOLE_TAIL: usize = 16 << 10;
 /// -EINVAL and -ENOSYS for the call page.
 const EINVAL: i64 = -22;
 const ENOSYS: i64 = -38;
 
-/// What all threads of a domain share.
+/// What all threads of a PV domain share.
 #[derive(Debug)]
 pub struct Shared {
-    /// The domain's log.
-    pub log: Log,
-    /// Guest-physical memory.
-    pub memory: GuestMemory,
+    /// What every kind of domain has.
+    pub hub: Arc<Hub>,
     /// File of guest RAM.
     pub ram_file: Arc<File>,
     /// Layout of the monitor region.
     pub region: Region,
     /// Most frames of RAM.
     pub max_pages: u64,
-    /// The guest's console_io text and the monitor's messages.
-    pub messages: Mutex<Tail>,
-    /// The end of what the PV console printed.
-    pub console_tail: Mutex<Tail>,
     /// Where console_io text goes besides, in developer runs.
     pub echo: Option<File>,
-    /// News for the main loop.
-    pub reports: Mutex<Sender<Report>>,
-    /// Wakes the main loop.
-    pub wake: EventFd,
 }
 
-/// News from a vCPU thread.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Report {
-    /// A PV device came to another state.
-    Device(DeviceStatus),
-    /// The domain is over; the reporting vCPU has stopped.
-    Over {
-        /// How.
-        reason: ShutdownReason,
-        /// Why, one line.
-        detail: Option<String>,
-        /// Registers and stack for the log, several lines; empty for an orderly end.
-        record: String,
-    },
-    /// The guest brought a vCPU up or down.
-    Online {
-        /// Which.
-        vcpu: u32,
-        /// Up.
-        online: bool,
-    },
+impl Deref for Shared {
+    type Target = Hub;
+
+    fn deref(&self) -> &Hub {
+        &self.hub
+    }
 }
 
 /// What comes after a call.
@@ -108,30 +84,48 @@ impl Shared {
         wake: EventFd,
     ) -> Shared {
         Shared {
-            log,
-            memory,
+            hub: Arc::new(Hub::new(log, memory, reports, wake)),
             ram_file,
             region,
             max_pages,
-            messages: Mutex::new(Tail::new(MESSAGES)),
-            console_tail: Mutex::new(Tail::new(CONSOLE_TAIL)),
             echo,
-            reports: Mutex::new(reports),
-            wake,
         }
-    }
-
-    /// Tells the main loop.
-    pub fn report(&self, report: Report) {
-        // A main loop that is gone has nothing to learn; a full eventfd is readable already.
-        let _ = lock(&self.reports).send(report);
-        let _ = self.wake.write(1);
     }
 }
 
-/// A lock that a panicking thread cannot spoil: the data is text, valid at any time.
-pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+impl Guest for Shared {
+    fn hub(&self) -> &Hub {
+        &self.hub
+    }
+
+    fn io(&self) -> &dyn Io {
+        // The monitor's ports are writes only; it has no devices in memory.
+        &Nothing
+    }
+
+    fn after(&self, exit: Exit, vcpu: u32) -> Next {
+        match decide(exit, vcpu) {
+            Action::Resume | Action::LookAtCommands => Next::Resume,
+            Action::StrayNotify(_) => Next::StrayNotify,
+            Action::Call => match serve(self, vcpu) {
+                Served::Resume => Next::Resume,
+                Served::Stop {
+                    reason,
+                    detail,
+                    record,
+                } => Next::Stop {
+                    reason,
+                    detail,
+                    record,
+                },
+            },
+            Action::Crash(line) => Next::Stop {
+                reason: ShutdownReason::Crash,
+                detail: Some(line),
+                record: String::new(),
+            },
+        }
+    }
 }
 
 struct Page {

@@ -1,26 +1,23 @@
-//! The running domain: what the control socket can do with it.
-//!
-//! ```text
-//!   built, paused --unpause--> running --Report::Over--> over (all vCPUs stopped, process stays)
-//!                 <--pause---
-//! ```
+//! The running PV domain: what the control socket can do with it, beyond what its crew of vCPUs does in any domain.
 
 use crate::counters::{self, Groups};
-use crate::domain::calls::{lock, Report, Shared};
+use crate::domain::calls::{Report, Shared};
+use crate::domain::crew::Crew;
 use crate::domain::reservation;
 use crate::domain::runner::{Command, Handle, Saved};
 use crate::log::Level;
 use crate::vstate::irq::Doorbell;
 use noxen_control::message::VcpuStatus;
-use noxen_control::{Event, ShutdownReason, Status};
+use noxen_control::Status;
 use noxen_monitor_abi::layout::PAGE_SIZE;
 use noxen_monitor_abi::pages::{DomainPublic, VcpuPublic};
 use noxen_saved_image::state;
 use std::mem::offset_of;
+use std::ops::{Deref, DerefMut};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{channel, Receiver};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use vm_memory::{Bytes, GuestAddress};
 
 /// RUNSTATE_blocked (public/vcpu.h).
@@ -61,15 +58,25 @@ pub struct Constants {
 pub struct Machine {
     identity: Identity,
     constants: Constants,
-    vcpus: Vec<Handle>,
+    crew: Crew,
     shared: Arc<Shared>,
-    reports: Receiver<Report>,
     doorbell: Doorbell,
     /// Memory beyond the reservation that the host does not take back, bytes.
     not_freed: u64,
-    built: Instant,
-    paused: bool,
-    over: Option<(ShutdownReason, Option<String>)>,
+}
+
+impl Deref for Machine {
+    type Target = Crew;
+
+    fn deref(&self) -> &Crew {
+        &self.crew
+    }
+}
+
+impl DerefMut for Machine {
+    fn deref_mut(&mut self) -> &mut Crew {
+        &mut self.crew
+    }
 }
 
 impl Machine {
@@ -83,16 +90,12 @@ impl Machine {
         doorbell: Doorbell,
     ) -> Machine {
         Machine {
+            crew: Crew::new(identity.domid, vcpus, shared.hub.clone(), reports),
             identity,
             constants,
-            vcpus,
             shared,
-            reports,
             doorbell,
             not_freed: 0,
-            built: Instant::now(),
-            paused: true,
-            over: None,
         }
     }
 
@@ -101,61 +104,14 @@ impl Machine {
         &self.shared
     }
 
-    /// How the domain ended, if it has.
-    pub fn over(&self) -> Option<ShutdownReason> {
-        self.over.as_ref().map(|(reason, _)| *reason)
-    }
-
     /// Names the console's terminal in [`Self::status`].
     pub fn set_console_tty(&mut self, path: &str) {
         self.identity.console_tty = path.into();
     }
 
-    /// Stops all vCPUs and waits until they have.
-    pub fn pause(&mut self) {
-        self.stop_vcpus();
-        if !self.paused && self.over.is_none() {
-            self.shared.log.line(Level::Info, "paused");
-        }
-        self.paused = true;
-    }
-
-    /// Lets them run; an error line if the domain is over.
-    pub fn unpause(&mut self) -> Result<(), String> {
-        if let Some((reason, _)) = &self.over {
-            return Err(format!(
-                "domain {} has shut down ({reason:?}) and cannot run; destroy it",
-                self.identity.domid
-            ));
-        }
-        if self.paused {
-            self.shared.log.line(Level::Info, "unpaused");
-        }
-        self.paused = false;
-        self.run_vcpus();
-        Ok(())
-    }
-
     /// What of a saved domain never changes.
     pub fn constants(&self) -> &Constants {
         &self.constants
-    }
-
-    /// Stops all vCPUs for the moment; [`Self::go_on`] or [`Self::hold`] ends that.
-    pub fn stop(&self) {
-        self.stop_vcpus();
-    }
-
-    /// Lets a domain that was stopped for the moment do what it did before.
-    pub fn go_on(&self) {
-        if !self.paused && self.over.is_none() {
-            self.run_vcpus();
-        }
-    }
-
-    /// Keeps a domain that was stopped for the moment paused.
-    pub fn hold(&mut self) {
-        self.paused = true;
     }
 
     /// The vCPUs' part of an image, and the clock, which is `now` (since the epoch) on the host; they stand still.
@@ -166,7 +122,7 @@ impl Machine {
             host_ns: u64::try_from(now.as_nanos()).unwrap_or(u64::MAX),
         };
         let mut vcpus = Vec::new();
-        for vcpu in &self.vcpus {
+        for vcpu in self.crew.vcpus() {
             let (answer, received) = channel();
             vcpu.send(Command::Save(self.constants.msrs.clone(), answer));
             let saved = received.recv().map_err(|_| "a vCPU's thread is gone")?;
@@ -178,46 +134,9 @@ impl Machine {
         Ok((clock, vcpus))
     }
 
-    fn stop_vcpus(&self) {
-        let (done, all_done) = channel();
-        for vcpu in &self.vcpus {
-            vcpu.send(Command::Pause(done.clone()));
-        }
-        drop(done);
-        // Ends when every thread has answered and dropped its sender.
-        all_done.iter().for_each(drop);
-    }
-
-    fn run_vcpus(&self) {
-        for vcpu in &self.vcpus {
-            vcpu.send(Command::Run);
-        }
-    }
-
-    /// Registers of all vCPUs, several lines each; the domain stands still for the moment.
-    pub fn registers(&mut self) -> String {
-        self.stop_vcpus();
-        let mut text = String::new();
-        for vcpu in &self.vcpus {
-            let (answer, received) = channel();
-            vcpu.send(Command::Registers(answer));
-            text.push_str(&received.recv().unwrap_or_default());
-        }
-        self.go_on();
-        text
-    }
-
     /// Gives vCPU `vcpu` a non-maskable interrupt; an error line if there is none to be had.
     pub fn nmi(&self, vcpu: u32) -> Result<(), String> {
-        if vcpu as usize >= self.vcpus.len() {
-            return Err(format!(
-                "there is no vCPU {vcpu}; the domain has vCPUs 0 to {}",
-                self.vcpus.len().saturating_sub(1)
-            ));
-        }
-        if self.over.is_some() {
-            return Err("the domain has shut down".into());
-        }
+        self.check_vcpu(vcpu)?;
         let _ = reservation::with_public(&self.shared, offset_of!(DomainPublic, nmi), |word| {
             word.fetch_or(1 << vcpu, Ordering::SeqCst)
         });
@@ -245,7 +164,7 @@ impl Machine {
         if !reservation::overrun(&self.shared, self.not_freed) {
             return;
         }
-        self.stop_vcpus();
+        self.stop();
         let (freed, not_freed) =
             reservation::reclaim(&self.shared, self.identity.memory_kib / (PAGE_SIZE >> 10));
         self.go_on();
@@ -261,100 +180,35 @@ impl Machine {
         }
     }
 
-    /// Takes the news of the vCPU threads and the devices; returns them as events.
-    pub fn take_reports(&mut self) -> Vec<Event> {
-        // Reading clears the counter; WouldBlock means no news.
-        let _ = self.shared.wake.read();
-        let mut events = Vec::new();
-        while let Ok(report) = self.reports.try_recv() {
-            match report {
-                Report::Device(status) => events.push(Event::DeviceState {
-                    class: status.id.class,
-                    devid: status.id.devid,
-                    state: status.state,
-                    reason: status.reason,
-                }),
-                Report::Online { vcpu, online } => {
-                    if (vcpu as usize) < self.vcpus.len() {
-                        events.push(Event::VcpuOnline { vcpu, online });
-                    }
-                }
-                Report::Over {
-                    reason,
-                    detail,
-                    record,
-                } => {
-                    if self.over.is_some() {
-                        continue;
-                    }
-                    self.stop_vcpus();
-                    if reason == ShutdownReason::Crash {
-                        self.log_crash(detail.as_deref(), &record);
-                    }
-                    self.shared
-                        .log
-                        .line(Level::Info, format_args!("shut down: {reason:?}"));
-                    self.over = Some((reason, detail.clone()));
-                    events.push(Event::Shutdown { reason, detail });
-                }
-            }
-        }
-        events
-    }
-
-    fn log_crash(&self, detail: Option<&str>, record: &str) {
-        let mut text = format!("crashed: {}\n{record}", detail.unwrap_or("no reason given"));
-        for line in lock(&self.shared.console_tail).last_lines() {
-            text.push_str(&format!("console: {line}\n"));
-        }
-        self.shared.log.line(Level::Error, text);
-    }
-
-    /// The event to tell a new subscriber, if the domain is over.
-    pub fn over_event(&self) -> Option<Event> {
-        let (reason, detail) = self.over.clone()?;
-        Some(Event::Shutdown { reason, detail })
-    }
-
     /// Counters of all groups.
     pub fn counters(&self) -> Groups {
-        let mut groups = Groups::new();
-        for vcpu in &self.vcpus {
-            vcpu.counters
-                .add_to(groups.entry("exit".into()).or_default());
-            for (name, count) in vcpu.stats.iter().flat_map(|stats| stats.read()) {
-                counters::add(groups.entry("kvm".into()).or_default(), &name, count);
-            }
-        }
+        let mut groups = self.crew.counters();
         counters::add_monitor_pages(
             &mut groups,
             &self.shared.memory,
             self.shared.region.counters,
-            self.vcpus.len() as u32,
+            self.vcpus().len() as u32,
         );
         groups
     }
 
     /// What the domain is doing.
     pub fn status(&self) -> Status {
-        let vcpus: Vec<VcpuStatus> = (0..self.vcpus.len())
+        let vcpus: Vec<VcpuStatus> = (0..self.vcpus().len())
             .map(|index| self.vcpu_status(index))
             .collect();
         let identity = self.identity.clone();
         Status {
             domid: identity.domid,
             pid: std::process::id(),
-            paused: self.paused,
+            paused: self.is_paused(),
             shutdown: self.over(),
-            crash_reason: match &self.over {
-                Some((ShutdownReason::Crash, detail)) => detail.clone(),
-                _ => None,
-            },
+            crash_reason: self.crash_reason(),
             cpu_ns: vcpus.iter().map(|vcpu| vcpu.cpu_ns).sum(),
             vcpus,
             memory_kib: reservation::pages(&self.shared)
                 .map_or(identity.memory_kib, |pages| pages * (PAGE_SIZE >> 10)),
-            uptime_s: self.built.elapsed().as_secs(),
+            uptime_s: self.age().as_secs(),
             console_tty: identity.console_tty,
             store_mfn: identity.store_mfn,
             store_port: identity.store_port,
@@ -369,7 +223,7 @@ impl Machine {
             let at = GuestAddress(gpa + offset as u64);
             self.shared.memory.read_obj(at).unwrap_or(0)
         };
-        let handle = &self.vcpus[index];
+        let handle = &self.vcpus()[index];
         VcpuStatus {
             online: word(offset_of!(VcpuPublic, online)) != 0,
             blocked: word(offset_of!(VcpuPublic, runstate)) == RUNSTATE_BLOCKED,

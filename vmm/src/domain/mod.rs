@@ -7,13 +7,16 @@
 //!   calls.rs   synchronous calls of the monitor  runner.rs  a vCPU's thread
 //!   handover.rs  what the monitor is given       kernel_file.rs  the kernel's file, mapped
 //!   assemble.rs  the last steps, also of a restored one
+//!   hub.rs     what threads share, and their news  crew.rs  the vCPU threads; both of any kind of domain
 //!   laps.rs    how long the parts of a start took  host_clock.rs  whether the host trusts its TSC
 //! ```
 
 pub mod assemble;
 pub mod calls;
+pub mod crew;
 pub mod handover;
 pub mod host_clock;
+pub mod hub;
 pub mod image;
 pub mod kernel_file;
 pub mod laps;

@@ -11,14 +11,14 @@
 
 use crate::counters::ExitCounters;
 use crate::crash::{registers_text, stack_rows};
-use crate::dispatch::{decide, Action};
-use crate::domain::calls::{self, Report, Served, Shared};
-use crate::vstate::exit::Exit;
+use crate::domain::hub::{Hub, Report};
+use crate::vstate::exit::{Exit, Io};
 use crate::vstate::saved;
 use crate::vstate::stats::Stats;
 use crate::vstate::vcpu::{Kicker, Registers, Vcpu};
 use noxen_control::ShutdownReason;
 use noxen_monitor_abi::layout::PAGE_SIZE;
+use std::fmt::Debug;
 use std::io;
 use std::sync::mpsc::{channel, Receiver, Sender, TryRecvError};
 use std::sync::Arc;
@@ -28,6 +28,36 @@ use vm_memory::{Bytes, GuestAddress};
 const STACK: usize = 256 << 10;
 /// Words of stack in a record of KVM's registers.
 const STACK_WORDS: usize = 24;
+
+/// The kind of guest that a vCPU thread runs.
+pub trait Guest: Debug + Send + Sync {
+    /// What its threads share.
+    fn hub(&self) -> &Hub;
+
+    /// Who answers accesses to ports and addresses, before [`Guest::after`] sees the exit.
+    fn io(&self) -> &dyn Io;
+
+    /// What follows from `exit` of vCPU `vcpu`.
+    fn after(&self, exit: Exit, vcpu: u32) -> Next;
+}
+
+/// What a vCPU thread does after an exit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Next {
+    /// Enters again.
+    Resume,
+    /// The same; the guest notified somebody who does not exist.
+    StrayNotify,
+    /// Stops for good.
+    Stop {
+        /// How.
+        reason: ShutdownReason,
+        /// Why, one line.
+        detail: Option<String>,
+        /// The record for the log, several lines; KVM's registers if it is empty and the guest crashed.
+        record: String,
+    },
+}
 
 /// What a vCPU thread is told.
 #[derive(Debug)]
@@ -87,7 +117,7 @@ impl Handle {
 }
 
 /// Starts the thread of `vcpu`, paused.
-pub fn spawn(vcpu: Vcpu, shared: Arc<Shared>) -> io::Result<Handle> {
+pub fn spawn<G: Guest + 'static>(vcpu: Vcpu, guest: Arc<G>) -> io::Result<Handle> {
     let (commands, inbox) = channel();
     let (hello, ready) = channel();
     let counters = Arc::new(ExitCounters::default());
@@ -96,7 +126,7 @@ pub fn spawn(vcpu: Vcpu, shared: Arc<Shared>) -> io::Result<Handle> {
     let runner = Runner {
         vcpu,
         inbox,
-        shared,
+        guest,
         counters: counters.clone(),
     };
     std::thread::Builder::new()
@@ -128,14 +158,14 @@ enum State {
     Stopped,
 }
 
-struct Runner {
+struct Runner<G> {
     vcpu: Vcpu,
     inbox: Receiver<Command>,
-    shared: Arc<Shared>,
+    guest: Arc<G>,
     counters: Arc<ExitCounters>,
 }
 
-impl Runner {
+impl<G: Guest> Runner<G> {
     fn run(mut self) {
         let mut state = State::Paused;
         loop {
@@ -203,7 +233,7 @@ impl Runner {
 
     /// Completes the pending exit, serving what comes of it.
     fn settle(&mut self) -> State {
-        while let Some(exit) = self.vcpu.complete_exit() {
+        while let Some(exit) = self.vcpu.complete_exit(self.guest.io()) {
             if let State::Stopped = self.act(exit) {
                 return State::Stopped;
             }
@@ -214,7 +244,7 @@ impl Runner {
     /// Runs the guest until there may be a command or it is over.
     fn enter_until_news(&mut self) -> State {
         loop {
-            let exit = self.vcpu.enter();
+            let exit = self.vcpu.enter(self.guest.io());
             if exit == Exit::Interrupted {
                 self.counters.count(exit);
                 return State::Running;
@@ -227,24 +257,17 @@ impl Runner {
 
     fn act(&mut self, exit: Exit) -> State {
         self.counters.count(exit);
-        match decide(exit, self.vcpu.id()) {
-            Action::Resume | Action::LookAtCommands => State::Running,
-            Action::StrayNotify(_) => {
+        match self.guest.after(exit, self.vcpu.id()) {
+            Next::Resume => State::Running,
+            Next::StrayNotify => {
                 self.counters.count_stray_notify();
                 State::Running
             }
-            Action::Call => match calls::serve(&self.shared, self.vcpu.id()) {
-                Served::Resume => State::Running,
-                Served::Stop {
-                    reason,
-                    detail,
-                    record,
-                } => self.stop(reason, detail, record),
-            },
-            Action::Crash(line) => {
-                let record = self.registers_text();
-                self.stop(ShutdownReason::Crash, Some(line), record)
-            }
+            Next::Stop {
+                reason,
+                detail,
+                record,
+            } => self.stop(reason, detail, record),
         }
     }
 
@@ -254,11 +277,11 @@ impl Runner {
         detail: Option<String>,
         mut record: String,
     ) -> State {
-        // A broken monitor filled no record of its own: KVM's registers show where it stands.
+        // A broken monitor, or a guest without one, filled no record: KVM's registers show where it stands.
         if reason == ShutdownReason::Crash && record.is_empty() {
             record = self.registers_text();
         }
-        self.shared.report(Report::Over {
+        self.guest.hub().report(Report::Over {
             reason,
             detail,
             record,
@@ -308,7 +331,8 @@ impl Runner {
                 return None;
             }
             let mut part = vec![0; chunk as usize];
-            self.shared
+            self.guest
+                .hub()
                 .memory
                 .read_slice(&mut part, GuestAddress(translation.physical_address))
                 .ok()?;

@@ -2,12 +2,39 @@
 
 use kvm_ioctls::VcpuExit;
 
+/// Who answers a guest's accesses to ports and to addresses that are no memory.
+pub trait Io {
+    /// `in`, as often as `data` has pieces of `width` bytes (an instruction with a REP prefix gets them at once).
+    fn port_in(&self, port: u16, width: usize, data: &mut [u8]);
+    /// `out`, likewise.
+    fn port_out(&self, port: u16, width: usize, data: &[u8]);
+    /// A read, at most 8 bytes.
+    fn memory_read(&self, address: u64, data: &mut [u8]);
+    /// A write, at most 8 bytes.
+    fn memory_write(&self, address: u64, data: &[u8]);
+}
+
+/// An empty bus: reads are all ones, writes are lost.
+#[derive(Debug, Clone, Copy)]
+pub struct Nothing;
+
+impl Io for Nothing {
+    fn port_in(&self, _port: u16, _width: usize, data: &mut [u8]) {
+        data.fill(0xff);
+    }
+    fn port_out(&self, _port: u16, _width: usize, _data: &[u8]) {}
+    fn memory_read(&self, _address: u64, data: &mut [u8]) {
+        data.fill(0xff);
+    }
+    fn memory_write(&self, _address: u64, _data: &[u8]) {}
+}
+
 /// Why KVM_RUN came back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
     /// `out`: port, width in bytes, value.
     IoOut(u16, u8, u32),
-    /// `in`: port, width in bytes. The value read is all ones.
+    /// `in`: port, width in bytes.
     IoIn(u16, u8),
     /// Read of an address without memory.
     MmioRead(u64),
@@ -62,8 +89,12 @@ impl Exit {
         }
     }
 
-    /// Takes the exit over from kvm-ioctls; answers reads with all ones, as an empty bus does.
-    pub fn from_kvm(result: Result<VcpuExit<'_>, kvm_ioctls::Error>) -> Exit {
+    /// Takes the exit over from kvm-ioctls; `io` answers accesses. `width` tells the bytes of each access by port I/O.
+    pub fn from_kvm(
+        result: Result<VcpuExit<'_>, kvm_ioctls::Error>,
+        width: impl FnOnce() -> usize,
+        io: &dyn Io,
+    ) -> Exit {
         let exit = match result {
             Ok(exit) => exit,
             Err(error) if matches!(error.errno(), libc::EINTR | libc::EAGAIN) => {
@@ -72,16 +103,22 @@ impl Exit {
             Err(error) => return Exit::Failed(error.errno()),
         };
         match exit {
-            VcpuExit::IoOut(port, data) => Exit::IoOut(port, data.len() as u8, little_endian(data)),
+            VcpuExit::IoOut(port, data) => {
+                io.port_out(port, width(), data);
+                Exit::IoOut(port, data.len() as u8, little_endian(data))
+            }
             VcpuExit::IoIn(port, data) => {
-                data.fill(0xff);
+                io.port_in(port, width(), data);
                 Exit::IoIn(port, data.len() as u8)
             }
             VcpuExit::MmioRead(address, data) => {
-                data.fill(0xff);
+                io.memory_read(address, data);
                 Exit::MmioRead(address)
             }
-            VcpuExit::MmioWrite(address, _) => Exit::MmioWrite(address),
+            VcpuExit::MmioWrite(address, data) => {
+                io.memory_write(address, data);
+                Exit::MmioWrite(address)
+            }
             VcpuExit::Hlt => Exit::Hlt,
             VcpuExit::Shutdown => Exit::Shutdown,
             VcpuExit::FailEntry(reason, _cpu) => Exit::FailEntry(reason),
@@ -124,27 +161,31 @@ fn little_endian(data: &[u8]) -> u32 {
 mod tests {
     use super::*;
 
+    fn taken(result: Result<VcpuExit<'_>, kvm_ioctls::Error>) -> Exit {
+        Exit::from_kvm(result, || 1, &Nothing)
+    }
+
     #[test]
     fn out_data_is_read_little_endian_and_by_width() {
-        let exit = Exit::from_kvm(Ok(VcpuExit::IoOut(0x4e50, &[0x78, 0x56, 0x34, 0x12])));
+        let exit = taken(Ok(VcpuExit::IoOut(0x4e50, &[0x78, 0x56, 0x34, 0x12])));
         assert_eq!(exit, Exit::IoOut(0x4e50, 4, 0x1234_5678));
-        let exit = Exit::from_kvm(Ok(VcpuExit::IoOut(1, &[0x78])));
+        let exit = taken(Ok(VcpuExit::IoOut(1, &[0x78])));
         assert_eq!(exit, Exit::IoOut(1, 1, 0x78));
     }
 
     #[test]
-    fn reads_are_answered_with_all_ones() {
+    fn reads_of_an_empty_bus_are_answered_with_all_ones() {
         let mut data = [0u8; 2];
-        let exit = Exit::from_kvm(Ok(VcpuExit::IoIn(0x60, &mut data)));
+        let exit = taken(Ok(VcpuExit::IoIn(0x60, &mut data)));
         assert_eq!((exit, data), (Exit::IoIn(0x60, 2), [0xff; 2]));
     }
 
     #[test]
     fn signal_during_run_is_an_interruption_not_a_failure() {
         let eintr = Err(kvm_ioctls::Error::new(libc::EINTR));
-        assert_eq!(Exit::from_kvm(eintr), Exit::Interrupted);
+        assert_eq!(taken(eintr), Exit::Interrupted);
         let efault = Err(kvm_ioctls::Error::new(libc::EFAULT));
-        assert_eq!(Exit::from_kvm(efault), Exit::Failed(libc::EFAULT));
+        assert_eq!(taken(efault), Exit::Failed(libc::EFAULT));
     }
 
     #[test]

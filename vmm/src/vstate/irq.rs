@@ -162,12 +162,17 @@ impl Drop for Channel {
 
 impl AsFd for Channel {
     /// Readable when the guest has notified.
-    #[allow(unsafe_code)]
     fn as_fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: the descriptor stays open while `self`, its owner, is borrowed. vmm-sys-util's EventFd
-        // has only the raw accessor.
-        unsafe { BorrowedFd::borrow_raw(self.event.as_raw_fd()) }
+        event_fd(&self.event)
     }
+}
+
+/// An eventfd for polling.
+#[allow(unsafe_code)]
+pub fn event_fd(event: &EventFd) -> BorrowedFd<'_> {
+    // SAFETY: the descriptor stays open while its owner is borrowed. vmm-sys-util's EventFd has only
+    // the raw accessor.
+    unsafe { BorrowedFd::borrow_raw(event.as_raw_fd()) }
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@
 //! the two threads loses a command.
 #![allow(unsafe_code)] // A second mapping of kvm_run for the flag, and the signal to a thread.
 
-use crate::vstate::exit::Exit;
+use crate::vstate::exit::{Exit, Io};
 use crate::vstate::msr::{self, MsrError};
 use crate::vstate::saved::{self, SavedError};
 use kvm_bindings::{
@@ -167,8 +167,9 @@ impl Vcpu {
     }
 
     /// Runs the guest until something is to be done.
-    pub fn enter(&mut self) -> Exit {
-        let exit = Exit::from_kvm(self.fd.run());
+    pub fn enter(&mut self, io: &dyn Io) -> Exit {
+        let flag = &self.flag;
+        let exit = Exit::from_kvm(self.fd.run(), || flag.io_width(), io);
         self.pending = exit != Exit::Interrupted;
         match exit {
             Exit::InternalError(_) => Exit::InternalError(self.suberror()),
@@ -184,12 +185,12 @@ impl Vcpu {
     /// The completion rule: an exit by port I/O, MMIO or MSR is complete, and the registers are the
     /// guest's, only after the next KVM_RUN; one with immediate_exit set does just that. Returns an
     /// exit other than an interruption if one comes instead.
-    pub fn complete_exit(&mut self) -> Option<Exit> {
+    pub fn complete_exit(&mut self, io: &dyn Io) -> Option<Exit> {
         if !self.pending {
             return None;
         }
         self.flag.byte().store(1, Ordering::SeqCst);
-        let exit = self.enter();
+        let exit = self.enter(io);
         (exit != Exit::Interrupted).then_some(exit)
     }
 
@@ -209,12 +210,12 @@ impl Vcpu {
     }
 }
 
-/// The immediate_exit byte of a vCPU's kvm_run page, mapped a second time: the thread that runs the
+/// A vCPU's kvm_run page, mapped a second time for its immediate_exit byte: the thread that runs the
 /// vCPU holds the first mapping exclusively.
 #[derive(Debug)]
 pub struct Flag(NonNull<AtomicU8>);
 
-// SAFETY: the pointer is to shared memory that stays mapped, and it is used only as an atomic.
+// SAFETY: the pointer is to shared memory that stays mapped, and it is used only as atomics.
 unsafe impl Send for Flag {}
 // SAFETY: as above.
 unsafe impl Sync for Flag {}
@@ -236,18 +237,26 @@ impl Flag {
                 0,
             )
         }?;
-        let byte = page
-            .cast::<u8>()
-            .wrapping_add(offset_of!(kvm_bindings::kvm_run, immediate_exit));
-        NonNull::new(byte.cast::<AtomicU8>())
+        NonNull::new(page.cast::<AtomicU8>())
             .map(Flag)
             .ok_or_else(|| std::io::ErrorKind::InvalidData.into())
     }
 
+    fn at(&self, offset: usize) -> &AtomicU8 {
+        // SAFETY: callers name fields of kvm_run, all of which lie in the page that `map` mapped for as long
+        // as the process lives; u8 has no alignment, and KVM reads and writes the bytes whole.
+        unsafe { self.0.add(offset).as_ref() }
+    }
+
     fn byte(&self) -> &AtomicU8 {
-        // SAFETY: points into a mapping that lives as long as the process (see `map`); u8 has no
-        // alignment, and KVM reads the byte whole.
-        unsafe { self.0.as_ref() }
+        self.at(offset_of!(kvm_bindings::kvm_run, immediate_exit))
+    }
+
+    /// Bytes of each access of the exit by port I/O that KVM_RUN came back with; kvm-ioctls tells only their sum.
+    fn io_width(&self) -> usize {
+        use kvm_bindings::{kvm_run, kvm_run__bindgen_ty_1__bindgen_ty_4 as io};
+        let offset = offset_of!(kvm_run, __bindgen_anon_1) + offset_of!(io, size);
+        usize::from(self.at(offset).load(Ordering::Relaxed))
     }
 }
 

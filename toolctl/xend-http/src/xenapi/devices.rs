@@ -1,12 +1,11 @@
 //! Classes VBD, VIF, their metrics, VDI, console.
 //!
-//! A VDI is the image of a disk that some domain has; there is no store of images that xend would keep. So `VBD.create` gives a domain an image
-//! that another one has, read-only or if it may be shared.
+//! A VDI is the image of a disk that some domain has, or that a client has named; there is no store of images that xend would keep.
 
 use super::failure::Failure;
 use super::hardware;
 use super::objects::{add, reference, references, Objects};
-use super::{record, vm, Call};
+use super::{record, vm, Call, Record};
 use crate::tree;
 use dxr::Value;
 use noxen_xend_api::device::{DeviceError, Mode};
@@ -38,12 +37,12 @@ pub fn owned(call: &Call, class: DeviceClass) -> Result<Vec<Owned>, Failure> {
     Ok(all)
 }
 
-/// Devices of a running domain. One that ends just now has none.
+/// Devices of a domain. One that ends just now has none.
 fn of(call: &Call, owner: &DomainInfo, class: DeviceClass) -> Vec<DeviceInfo> {
     let domain = owner.uuid.clone();
     match owner.domid {
-        None | Some(0) => Vec::new(),
-        Some(_) => match call.ask.ask(Request::Devices { domain, class }) {
+        Some(0) => Vec::new(),
+        _ => match call.ask.ask(Request::Devices { domain, class }) {
             Ok(Response::Devices { devices }) => devices,
             _ => Vec::new(),
         },
@@ -64,14 +63,40 @@ pub fn references_of(call: &Call, owner: &DomainInfo, class: DeviceClass) -> Val
     references(&all)
 }
 
-/// The reference of a domain's console; none when it does not run.
-pub fn console_of(owner: &DomainInfo) -> Option<String> {
-    let guest = owner.domid.is_some_and(|domid| domid != 0);
-    guest.then(|| reference(&["console", &owner.uuid]))
+/// A domain's consoles: the text of one that runs, and its screens.
+pub fn consoles_of(call: &Call, owner: &DomainInfo) -> Objects {
+    let mut all = Objects::new();
+    let mut one = |reference: String, protocol: &str, location: &str| {
+        add(
+            &mut all,
+            reference,
+            [
+                ("VM", record::text(&owner.uuid)),
+                ("protocol", record::text(protocol)),
+                ("location", record::text(location)),
+                ("other_config", Value::Struct(BTreeMap::new())),
+            ],
+        );
+    };
+    if owner.domid.is_some_and(|domid| domid != 0) {
+        let tty = owner.console_tty.as_deref().unwrap_or("");
+        one(console_reference(owner), "vt100", tty);
+    }
+    for screen in of(call, owner, DeviceClass::Vfb) {
+        let number = screen.devid.to_string();
+        one(reference(&["screen", &owner.uuid, &number]), "rfb", "");
+    }
+    all
 }
 
-fn vdi_reference(disk: &Disk) -> String {
-    reference(&["VDI", &disk.uname])
+/// The reference of a domain's text console, which it has when it runs.
+fn console_reference(owner: &DomainInfo) -> String {
+    reference(&["console", &owner.uuid])
+}
+
+/// The reference of the image at `place`, such as `phy:vg0/a`.
+pub fn vdi_reference(place: &str) -> String {
+    reference(&["VDI", place])
 }
 
 fn disk(device: &DeviceInfo) -> Option<&Disk> {
@@ -111,7 +136,7 @@ pub fn vbds(call: &Call) -> Result<Objects, Failure> {
             it.reference.clone(),
             [
                 ("VM", record::text(&it.owner.uuid)),
-                ("VDI", record::text(vdi_reference(disk))),
+                ("VDI", record::text(vdi_reference(&disk.uname))),
                 ("device", record::text(&disk.dev)),
                 ("image", record::text(&disk.uname)),
                 ("mode", record::text(mode)),
@@ -180,24 +205,29 @@ pub fn vif_metrics(call: &Call) -> Result<Objects, Failure> {
     Ok(all)
 }
 
-/// The images of all disks, each once.
+/// The images of all disks, each once, and those that clients have named.
 pub fn vdis(call: &Call) -> Result<Objects, Failure> {
-    let mut users: BTreeMap<String, (Disk, BTreeSet<String>)> = BTreeMap::new();
+    let mut users: BTreeMap<String, (Option<Disk>, BTreeSet<String>)> = BTreeMap::new();
     for it in owned(call, DeviceClass::Vbd)? {
         if let Some(disk) = disk(&it.device) {
-            let entry = users.entry(vdi_reference(disk));
-            let (_, vbds) = entry.or_insert_with(|| (disk.clone(), BTreeSet::new()));
+            let entry = users.entry(disk.uname.clone());
+            let (_, vbds) = entry.or_insert_with(|| (Some(disk.clone()), BTreeSet::new()));
             vbds.insert(it.reference);
         }
     }
+    for place in call.images.all() {
+        users.entry(place).or_default();
+    }
     let mut all = Objects::new();
-    for (reference, (disk, vbds)) in users {
-        let size = bytes_of(&disk);
+    for (place, (disk, vbds)) in users {
+        let size = bytes_of(&place);
+        let mode = disk.map_or(Mode::Write, |disk| disk.mode);
+        let location = BTreeMap::from([("location".to_owned(), record::text(&place))]);
         add(
             &mut all,
-            reference,
+            vdi_reference(&place),
             [
-                ("name_label", record::text(&disk.uname)),
+                ("name_label", record::text(&place)),
                 ("name_description", record::text("")),
                 ("SR", record::text(hardware::repository())),
                 ("VBDs", references(&vbds)),
@@ -205,9 +235,9 @@ pub fn vdis(call: &Call) -> Result<Objects, Failure> {
                 ("virtual_size", record::number(size)),
                 ("physical_utilisation", record::number(size)),
                 ("type", record::text("system")),
-                ("sharable", Value::Boolean(disk.mode == Mode::Force)),
-                ("read_only", Value::Boolean(!disk.mode.writes())),
-                ("other_config", Value::Struct(BTreeMap::new())),
+                ("sharable", Value::Boolean(mode == Mode::Force)),
+                ("read_only", Value::Boolean(!mode.writes())),
+                ("other_config", Value::Struct(location)),
                 ("security_label", record::text("")),
             ],
         );
@@ -216,30 +246,15 @@ pub fn vdis(call: &Call) -> Result<Objects, Failure> {
 }
 
 /// Length of the file that an image is in; 0 for what is no file.
-fn bytes_of(disk: &Disk) -> u64 {
-    let (_, path) = disk.type_and_params();
+fn bytes_of(place: &str) -> u64 {
+    let path = place.rsplit(':').next().unwrap_or_default();
     std::fs::metadata(path).map_or(0, |meta| meta.len())
 }
 
 pub fn consoles(call: &Call) -> Result<Objects, Failure> {
     let mut all = Objects::new();
     for owner in vm::all(call)? {
-        let Some(reference) = console_of(&owner) else {
-            continue;
-        };
-        add(
-            &mut all,
-            reference,
-            [
-                ("VM", record::text(&owner.uuid)),
-                ("protocol", record::text("vt100")),
-                (
-                    "location",
-                    record::text(owner.console_tty.as_deref().unwrap_or("")),
-                ),
-                ("other_config", Value::Struct(BTreeMap::new())),
-            ],
-        );
+        all.extend(consoles_of(call, &owner));
     }
     Ok(all)
 }
@@ -248,17 +263,59 @@ pub fn consoles(call: &Call) -> Result<Objects, Failure> {
 pub fn create(class: &str, call: &mut Call) -> Option<Result<Value, Failure>> {
     match class {
         "VBD" | "VIF" => Some(attach(class, call)),
+        "VDI" => Some(name_image(call)),
+        "console" => Some(new_console(call)),
         _ => None,
+    }
+}
+
+/// The text of member `name`; empty where there is none.
+fn member<'a>(record: &'a Record, name: &str) -> &'a str {
+    match record.get(name) {
+        Some(Value::String(text)) => text,
+        _ => "",
+    }
+}
+
+/// `VDI.create`: an image that is there already.
+fn name_image(call: &mut Call) -> Result<Value, Failure> {
+    let wanted = call.record(2)?;
+    call.end()?;
+    let place = match wanted.get("other_config") {
+        Some(Value::Struct(config)) => member(config, "location"),
+        _ => "",
+    };
+    match place.split_once(':') {
+        Some((kind, rest)) if !kind.is_empty() && !rest.is_empty() => {
+            Ok(record::text(call.images.note(place)))
+        }
+        _ => Err(Failure::not_supported(
+            "other_config",
+            place,
+            "no image is made here: location names one that is there, such as phy:vg0/a or file:/images/a",
+        )),
+    }
+}
+
+/// `console.create`: every domain has its text; a screen is an entry of a halted domain's configuration.
+fn new_console(call: &mut Call) -> Result<Value, Failure> {
+    let wanted = call.record(2)?;
+    call.end()?;
+    let owner = vm::find(call, member(&wanted, "VM"))?;
+    match member(&wanted, "protocol") {
+        "vt100" => Ok(record::text(console_reference(&owner))),
+        "rfb" | "rdp" => Err(Failure::NotImplemented(
+            call.name.to_owned(),
+            "screens are entries of vfb= in a configuration",
+        )),
+        other => Err(Failure::not_supported("protocol", other, "it is vt100")),
     }
 }
 
 fn attach(class: &str, call: &mut Call) -> Result<Value, Failure> {
     let wanted = call.record(2)?;
     call.end()?;
-    let get = |name: &str| match wanted.get(name) {
-        Some(Value::String(text)) => text.as_str(),
-        _ => "",
-    };
+    let get = |name: &str| member(&wanted, name);
     let owner = vm::find(call, get("VM"))?;
     let (kind, device, number) = match class {
         "VBD" => {
@@ -292,17 +349,46 @@ fn attach(class: &str, call: &mut Call) -> Result<Value, Failure> {
     }
 }
 
+/// Where the image of that reference is.
+fn place_of(call: &Call, handle: &str) -> Result<String, Failure> {
+    let mut known = call.images.all();
+    for it in owned(call, DeviceClass::Vbd)? {
+        known.extend(disk(&it.device).map(|disk| disk.uname.clone()));
+    }
+    known
+        .into_iter()
+        .find(|place| vdi_reference(place) == handle)
+        .ok_or_else(|| Failure::HandleInvalid("VDI", handle.to_owned()))
+}
+
+/// `VBD.media_change(vbd, vdi)`.
+pub fn media_change(handle: &str, call: &mut Call) -> Result<Value, Failure> {
+    let image = call.text(3)?;
+    call.end()?;
+    let it = one(call, DeviceClass::Vbd, handle)?;
+    let mut disk = match disk(&it.device) {
+        Some(disk) => disk.clone(),
+        None => return Err(Failure::HandleInvalid("VBD", handle.to_owned())),
+    };
+    disk.uname = place_of(call, &image)?;
+    let request = Request::ConfigureDevice {
+        domain: it.owner.uuid,
+        device: DeviceConfig::Disk(disk),
+    };
+    tree::done(call.ask, request)?;
+    Ok(record::text(""))
+}
+
 /// The disk of a VBD's record, with the image of its VDI.
 fn wanted_disk<'a>(call: &Call, get: &dyn Fn(&'static str) -> &'a str) -> Result<Disk, Failure> {
-    let handle = get("VDI");
-    let image = owned(call, DeviceClass::Vbd)?
-        .iter()
-        .filter_map(|it| disk(&it.device))
-        .find(|disk| vdi_reference(disk) == handle)
-        .map(|disk| disk.uname.clone())
-        .ok_or_else(|| Failure::HandleInvalid("VDI", handle.to_owned()))?;
+    let image = match get("VDI") {
+        // A drive without a medium.
+        "" if get("type") == "CD" => String::new(),
+        handle => place_of(call, handle)?,
+    };
     let mode = match get("mode") {
         "RO" => "r",
+        "RW" | "" if get("type") == "CD" => "r",
         "RW" | "" => "w",
         other => return Err(Failure::not_supported("mode", other, "it is RO or RW")),
     };
@@ -334,27 +420,42 @@ fn wanted_vif<'a>(call: &Call, get: &dyn Fn(&'static str) -> &'a str) -> Result<
 
 /// `CLASS.destroy(reference)`; None for classes whose objects are not destroyed.
 pub fn destroy(class: &str, handle: &str, call: &mut Call) -> Option<Result<Value, Failure>> {
-    let kind = match class {
-        "VBD" => DeviceClass::Vbd,
-        "VIF" => DeviceClass::Vif,
+    Some(match class {
+        "VBD" => detach(DeviceClass::Vbd, handle, call),
+        "VIF" => detach(DeviceClass::Vif, handle, call),
+        "VDI" => forget_image(handle, call),
         _ => return None,
+    })
+}
+
+/// `VDI.destroy`: of one that a client named; the image itself stays.
+fn forget_image(handle: &str, call: &mut Call) -> Result<Value, Failure> {
+    call.end()?;
+    match call.images.forget(handle) {
+        true => Ok(record::text("")),
+        false => Err(Failure::not_supported(
+            "VDI",
+            handle,
+            "a domain has it; its images are removed with the host's own tools",
+        )),
+    }
+}
+
+/// The device of that reference.
+fn one(call: &Call, class: DeviceClass, handle: &str) -> Result<Owned, Failure> {
+    let name = match class {
+        DeviceClass::Vif => "VIF",
+        _ => "VBD",
     };
-    Some(detach(kind, handle, call))
+    owned(call, class)?
+        .into_iter()
+        .find(|it| it.reference == handle)
+        .ok_or_else(|| Failure::HandleInvalid(name, handle.to_owned()))
 }
 
 fn detach(class: DeviceClass, handle: &str, call: &mut Call) -> Result<Value, Failure> {
     call.end()?;
-    let found = owned(call, class)?
-        .into_iter()
-        .find(|it| it.reference == handle);
-    let Some(it) = found else {
-        let class = if class == DeviceClass::Vbd {
-            "VBD"
-        } else {
-            "VIF"
-        };
-        return Err(Failure::HandleInvalid(class, handle.to_owned()));
-    };
+    let it = one(call, class, handle)?;
     tree::done(
         call.ask,
         Request::DetachDevice {

@@ -28,6 +28,8 @@ pub enum Failure {
     BadPowerState(String, &'static str, String),
     /// The session has not called event.register.
     SessionNotRegistered(String),
+    /// A method of the interface that nothing is behind: method, why.
+    NotImplemented(String, &'static str),
     /// xend's own words.
     Internal(String),
 }
@@ -69,6 +71,7 @@ impl Failure {
             Failure::SessionNotRegistered(session) => {
                 words("SESSION_NOT_REGISTERED", vec![session])
             }
+            Failure::NotImplemented(name, why) => words("NOT_IMPLEMENTED", vec![name, why.into()]),
             Failure::Internal(line) => words("INTERNAL_ERROR", vec![line]),
         }
     }

@@ -3,7 +3,7 @@
 use super::devices;
 use super::failure::Failure;
 use super::objects::{add, reference, references, Objects};
-use super::{host, record, Call};
+use super::{host, record, Call, Record};
 use crate::tree;
 use dxr::Value;
 use noxen_xend_api::{DeviceClass, DeviceConfig, Request, Response};
@@ -246,6 +246,11 @@ fn attachment() -> String {
 
 pub fn repositories(call: &Call) -> Result<Objects, Failure> {
     let vdis = devices::vdis(call)?;
+    let size = |vdi: &Record| match vdi.get("virtual_size") {
+        Some(Value::String(bytes)) => bytes.parse().unwrap_or(0u64),
+        _ => 0,
+    };
+    let allocated: u64 = vdis.values().map(size).fold(0, u64::saturating_add);
     let mut all = Objects::new();
     add(
         &mut all,
@@ -258,6 +263,10 @@ pub fn repositories(call: &Call) -> Result<Objects, Failure> {
             ),
             ("VDIs", references(vdis.keys())),
             ("PBDs", references(&[attachment()])),
+            ("virtual_allocation", record::number(allocated)),
+            ("physical_utilisation", record::number(allocated)),
+            // Whatever the host has; there is no limit of its own.
+            ("physical_size", record::number(i64::MAX)),
             ("type", record::text("local")),
             ("content_type", record::text("")),
         ],

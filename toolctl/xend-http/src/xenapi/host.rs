@@ -12,6 +12,58 @@ pub fn uuid(ask: &dyn Ask) -> Result<String, Failure> {
     Ok(tree::info(ask, "0")?.uuid)
 }
 
+/// Of the class, and those of other classes that do more than look.
+const METHODS: &[&str] = &[
+    "session.login_with_password",
+    "session.logout",
+    "session.get_this_host",
+    "session.get_this_user",
+    "host.get_all",
+    "host.get_record",
+    "host.dmesg",
+    "host.dmesg_clear",
+    "host.get_log",
+    "host.send_debug_keys",
+    "host.list_methods",
+    "VM.get_all",
+    "VM.get_all_records",
+    "VM.get_record",
+    "VM.get_by_name_label",
+    "VM.create",
+    "VM.clone",
+    "VM.destroy",
+    "VM.start",
+    "VM.pause",
+    "VM.unpause",
+    "VM.clean_shutdown",
+    "VM.clean_reboot",
+    "VM.hard_shutdown",
+    "VM.hard_reboot",
+    "VM.suspend",
+    "VM.resume",
+    "VM.save",
+    "VM.restore",
+    "VM.send_sysrq",
+    "VM.send_trigger",
+    "VM.set_VCPUs_number_live",
+    "VM.set_memory_dynamic_max_live",
+    "VM.set_memory_dynamic_min_live",
+    "VM.add_to_VCPUs_params_live",
+    "VBD.create",
+    "VBD.destroy",
+    "VBD.media_change",
+    "VIF.create",
+    "VIF.destroy",
+    "VDI.create",
+    "VDI.destroy",
+    "console.create",
+    "task.get_all",
+    "task.destroy",
+    "event.register",
+    "event.unregister",
+    "event.next",
+];
+
 /// `host.METHOD`.
 pub fn method(method: &str, call: &mut Call) -> Result<Value, Failure> {
     let host = uuid(call.ask)?;
@@ -57,6 +109,14 @@ pub fn method(method: &str, call: &mut Call) -> Result<Value, Failure> {
             call.end()?;
             Ok(record::text(host))
         }
+        "list_methods" => {
+            call.end()?;
+            Ok(Value::Array(METHODS.iter().copied().map(record::text).collect()))
+        }
+        "shutdown" | "reboot" | "enable" | "disable" => Err(Failure::NotImplemented(
+            call.name.to_owned(),
+            "the host is ruled with its own tools, such as systemctl; domains start on it as long as it runs",
+        )),
         "dmesg" => {
             call.end()?;
             Ok(record::text(tree::text(
@@ -100,7 +160,45 @@ fn host_record(call: &Call, host: &str) -> Result<Record, Failure> {
         .into_iter()
         .filter(|info| info.domid.is_some())
         .map(|info| record::text(info.uuid));
-    let software = record::of([
+    let rows: BTreeMap<&str, String> = node.rows().into_iter().collect();
+    let told = |names: &[&str]| {
+        let all = names.iter();
+        all.map(|name| {
+            (
+                (*name).to_owned(),
+                record::text(rows.get(name).map_or("", String::as_str)),
+            )
+        })
+        .collect::<Record>()
+    };
+    let mut software = told(&[
+        "host",
+        "xen_major",
+        "xen_minor",
+        "xen_extra",
+        "xen_caps",
+        "xen_scheduler",
+        "xen_pagesize",
+        "platform_params",
+        "xen_changeset",
+        "cc_compiler",
+        "cc_compile_by",
+        "cc_compile_domain",
+        "cc_compile_date",
+        "xend_config_format",
+    ]);
+    let processors = told(&[
+        "nr_cpus",
+        "nr_nodes",
+        "cores_per_socket",
+        "threads_per_core",
+        "cpu_mhz",
+        "hw_caps",
+        "virt_caps",
+        "node_to_cpu",
+        "node_to_memory",
+    ]);
+    software.extend(record::of([
         (
             "Xen",
             record::text(format!(
@@ -113,7 +211,7 @@ fn host_record(call: &Call, host: &str) -> Result<Record, Failure> {
         ("release", record::text(node.release.as_str())),
         ("system", record::text("Linux")),
         ("version", record::text(node.version.as_str())),
-    ]);
+    ]));
     let capabilities = node.xen_caps.split_whitespace().map(record::text).collect();
     let mut record = record::of([
         ("uuid", record::text(host)),
@@ -127,6 +225,14 @@ fn host_record(call: &Call, host: &str) -> Result<Record, Failure> {
         ("capabilities", Value::Array(capabilities)),
         ("sched_policy", record::text(node.xen_scheduler.as_str())),
         ("resident_VMs", Value::Array(residents.collect())),
+        ("cpu_configuration", Value::Struct(processors)),
+        (
+            "supported_bootloaders",
+            Value::Array(vec![record::text("pygrub")]),
+        ),
+        ("logging", Value::Struct(BTreeMap::new())),
+        ("PPCIs", Value::Array(Vec::new())),
+        ("PSCSIs", Value::Array(Vec::new())),
         ("other_config", Value::Struct(BTreeMap::new())),
     ]);
     for (name, value) in hardware::of_host(call, host)? {

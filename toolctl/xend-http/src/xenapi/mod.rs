@@ -13,17 +13,20 @@ mod events;
 mod failure;
 mod hardware;
 mod host;
+mod images;
 mod objects;
 mod record;
 mod session;
 mod tasks;
 mod vm;
+mod vm_config;
 
 use crate::http::{Request, Response};
 use crate::{rpc, Ask};
 use dxr::Value;
 use events::Events;
 use failure::Failure;
+use images::Images;
 use session::Sessions;
 use std::collections::BTreeMap;
 use tasks::Tasks;
@@ -37,6 +40,7 @@ pub struct XenApi {
     sessions: Sessions,
     tasks: Tasks,
     events: Events,
+    images: Images,
 }
 
 impl XenApi {
@@ -77,6 +81,7 @@ impl XenApi {
     fn call_now(&self, ask: &dyn Ask, name: &str, params: Vec<Value>) -> Result<Value, Failure> {
         let mut call = Call {
             ask,
+            images: &self.images,
             name,
             given: params.len(),
             params: params.into_iter(),
@@ -108,6 +113,7 @@ impl XenApi {
 /// One call: its name and what is left of its parameters.
 struct Call<'a> {
     ask: &'a dyn Ask,
+    images: &'a Images,
     name: &'a str,
     given: usize,
     params: std::vec::IntoIter<Value>,
@@ -137,6 +143,11 @@ impl Call<'_> {
             )),
             None => Err(self.count(expected)),
         }
+    }
+
+    /// The next parameter, of any kind.
+    fn any(&mut self, expected: usize) -> Result<Value, Failure> {
+        self.params.next().ok_or_else(|| self.count(expected))
     }
 
     /// The next parameter, a record.

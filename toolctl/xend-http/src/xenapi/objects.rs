@@ -34,6 +34,7 @@ const CLASSES: &[(&str, All)] = &[
     ("PIF_metrics", hardware::pif_metrics),
     ("SR", hardware::repositories),
     ("PBD", hardware::attachments),
+    ("VM_guest_metrics", none),
     ("VTPM", none),
     ("PPCI", none),
     ("DPCI", none),
@@ -41,6 +42,17 @@ const CLASSES: &[(&str, All)] = &[
     ("DSCSI", none),
     ("crashdump", none),
 ];
+
+/// Methods of the interface that nothing is behind, and why.
+const NOT_BUILT: &[(&str, &str)] = &[
+    ("network.create", BRIDGES),
+    ("network.destroy", BRIDGES),
+    ("PIF.create_VLAN", BRIDGES),
+    ("PIF.destroy", BRIDGES),
+    ("PIF.plug", BRIDGES),
+    ("PIF.unplug", BRIDGES),
+];
+const BRIDGES: &str = "bridges and interfaces are made with the host's own tools, such as ip link; networks are the bridges that there are";
 
 fn none(_: &Call) -> Result<Objects, Failure> {
     Ok(Objects::new())
@@ -113,10 +125,23 @@ pub fn of_class(
             found.retain(|_, record| record.get("name_label") == Some(&name));
             return Ok(references(found.keys()));
         }
-        "create" => {
+        "get_by_SR" if class == "PBD" => {
+            let repository = record::text(call.text(2)?);
+            call.end()?;
+            let mut found = all(call)?;
+            found.retain(|_, record| record.get("SR") == Some(&repository));
+            return Ok(references(found.keys()));
+        }
+        "create" if class != "network" => {
             return devices::create(class, call).unwrap_or_else(|| Err(call.unknown()));
         }
         _ => {}
+    }
+    if let Some((_, why)) = NOT_BUILT
+        .iter()
+        .find(|(name, _)| *name == call.name.strip_prefix("Async.").unwrap_or(call.name))
+    {
+        return Err(Failure::NotImplemented(call.name.to_owned(), why));
     }
     let handle = call.text(2)?;
     let record = all(call)?
@@ -131,6 +156,7 @@ pub fn of_class(
             call.end()?;
             Ok(record::text(handle))
         }
+        "media_change" if class == "VBD" => devices::media_change(&handle, call),
         "destroy" => devices::destroy(class, &handle, call).unwrap_or_else(|| Err(call.unknown())),
         _ => {
             call.end()?;

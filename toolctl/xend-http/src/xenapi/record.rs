@@ -1,9 +1,9 @@
 //! Values of records.
 
-use super::Record;
+use super::{vm_config, Record};
 use dxr::Value;
-use noxen_xend_api::DomainInfo;
-use noxen_xm_config::sxp::Node;
+use noxen_xend_api::info::ranges;
+use noxen_xend_api::{cmdline, DomainConfig, DomainInfo, DomainVcpus, Share, VcpuInfo};
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 use time::OffsetDateTime;
@@ -43,6 +43,7 @@ pub fn time(at: SystemTime) -> Value {
 pub fn power_state(info: &DomainInfo) -> &'static str {
     let state = &info.state;
     match info.domid {
+        None if info.suspended => "Suspended",
         None => "Halted",
         Some(_) if state.crashed => "Crashed",
         Some(_) if state.shutdown || state.dying => "Halted",
@@ -60,13 +61,8 @@ fn action(word: &str) -> Value {
     })
 }
 
-/// The record of a VM, from its short record and its `(domain ..)` form.
-pub fn vm(info: &DomainInfo, form: &Node, host: &str) -> Record {
-    let get = |key: &str| form.get(key).unwrap_or("");
-    let image = form
-        .child("image")
-        .and_then(|image| image.members().first());
-    let image = |key: &str| text(image.and_then(|image| image.get(key)).unwrap_or(""));
+/// The record of a VM, from its short record and what it is built from.
+pub fn vm(info: &DomainInfo, config: &DomainConfig, host: &str) -> Record {
     let bytes = |mib: u64| number(mib << 20);
     let empty_list = || Value::Array(Vec::new());
     let empty_map = || Value::Struct(BTreeMap::new());
@@ -74,21 +70,17 @@ pub fn vm(info: &DomainInfo, form: &Node, host: &str) -> Record {
         Some(_) => vec![text(host)],
         None => Vec::new(),
     };
-    let shares = BTreeMap::from([
-        ("weight".to_owned(), text(get("cpu_weight"))),
-        ("cap".to_owned(), text(get("cpu_cap"))),
-    ]);
     of([
         ("uuid", text(&info.uuid)),
         ("power_state", text(power_state(info))),
         ("name_label", text(&info.name)),
-        ("name_description", text(get("description"))),
+        ("name_description", text("")),
         ("user_version", number(1)),
         ("is_a_template", Value::Boolean(false)),
         ("is_control_domain", Value::Boolean(info.domid == Some(0))),
         (
             "auto_power_on",
-            Value::Boolean(get("on_xend_start") == "start"),
+            Value::Boolean(config.on_xend_start == "start"),
         ),
         ("resident_on", Value::Array(resident)),
         ("memory_static_min", number(0)),
@@ -96,17 +88,20 @@ pub fn vm(info: &DomainInfo, form: &Node, host: &str) -> Record {
         ("memory_dynamic_min", bytes(info.memory_mib)),
         ("memory_dynamic_max", bytes(info.memory_mib)),
         ("VCPUs_max", number(info.vcpus)),
-        ("VCPUs_at_startup", number(info.vcpus)),
-        ("VCPUs_params", Value::Struct(shares)),
-        ("actions_after_shutdown", action(get("on_poweroff"))),
-        ("actions_after_reboot", action(get("on_reboot"))),
+        ("VCPUs_at_startup", number(starting(config, info.vcpus))),
+        ("VCPUs_params", Value::Struct(vm_config::parameters(config))),
+        ("actions_after_shutdown", action(&config.on_poweroff)),
+        ("actions_after_reboot", action(&config.on_reboot)),
         ("actions_after_suspend", text("")),
-        ("actions_after_crash", action(get("on_crash"))),
-        ("PV_bootloader", text(get("bootloader"))),
-        ("PV_bootloader_args", text(get("bootloader_args"))),
-        ("PV_kernel", image("kernel")),
-        ("PV_ramdisk", image("ramdisk")),
-        ("PV_args", image("args")),
+        ("actions_after_crash", action(&config.on_crash)),
+        ("PV_bootloader", text(&config.bootloader)),
+        ("PV_bootloader_args", text(&config.bootargs)),
+        ("PV_kernel", text(&config.kernel)),
+        ("PV_ramdisk", text(&config.ramdisk)),
+        (
+            "PV_args",
+            text(cmdline::compose(config).unwrap_or_default()),
+        ),
         ("HVM_boot_policy", text("")),
         ("HVM_boot_params", empty_map()),
         ("platform", empty_map()),
@@ -120,11 +115,21 @@ pub fn vm(info: &DomainInfo, form: &Node, host: &str) -> Record {
         ("security_label", text("")),
         ("domid", info.domid.map_or_else(|| text("-1"), number)),
         ("metrics", text(&info.uuid)),
+        // No guest has an agent that would tell of itself.
+        ("guest_metrics", text("")),
     ])
 }
 
+/// How many virtual CPUs start.
+fn starting(config: &DomainConfig, vcpus: u32) -> u32 {
+    match config.vcpu_avail {
+        Some(mask) => mask.count_ones().min(vcpus),
+        None => vcpus,
+    }
+}
+
 /// The record of a VM's metrics.
-pub fn metrics(info: &DomainInfo) -> Record {
+pub fn metrics(info: &DomainInfo, vcpus: &DomainVcpus, share: Option<&Share>) -> Record {
     let start = SystemTime::UNIX_EPOCH
         + std::time::Duration::try_from_secs_f64(info.start_time.max(0.0)).unwrap_or_default();
     let states = [
@@ -139,8 +144,47 @@ pub fn metrics(info: &DomainInfo) -> Record {
         .into_iter()
         .filter(|(set, _)| *set)
         .map(|(_, word)| text(word));
+    let by_vcpu = |tell: &dyn Fn(&VcpuInfo) -> Value| {
+        let all = vcpus.vcpus.iter();
+        Value::Struct(
+            all.map(|vcpu| (vcpu.vcpu.to_string(), tell(vcpu)))
+                .collect(),
+        )
+    };
+    let seconds = |vcpu: &VcpuInfo| vcpu.cpu_time_ns as f64 / 1e9;
+    let uptime = info.uptime_s.max(1) as f64;
+    let flags = |vcpu: &VcpuInfo| {
+        let set = [
+            (vcpu.running, "running"),
+            (vcpu.blocked, "blocked"),
+            (vcpu.online, "online"),
+        ];
+        let set = set.into_iter().filter(|(set, _)| *set);
+        Value::Array(set.map(|(_, word)| text(word)).collect())
+    };
+    let mut parameters: Record = vcpus
+        .vcpus
+        .iter()
+        .map(|vcpu| (format!("cpumap{}", vcpu.vcpu), text(ranges(&vcpu.affinity))))
+        .collect();
+    if let Some(share) = share {
+        parameters.insert("weight".into(), number(share.weight));
+        parameters.insert("cap".into(), number(share.cap));
+    }
     of([
         ("uuid", text(&info.uuid)),
+        (
+            "VCPUs_utilisation",
+            by_vcpu(&|vcpu| Value::Double(seconds(vcpu) / uptime)),
+        ),
+        (
+            "VCPUs_CPU",
+            by_vcpu(&|vcpu| vcpu.cpu.map_or_else(|| text("-1"), number)),
+        ),
+        ("VCPUs_flags", by_vcpu(&flags)),
+        ("VCPUs_params", Value::Struct(parameters)),
+        // Our own: seconds of CPU, which utilisation tells only since the start.
+        ("VCPUs_time", by_vcpu(&|vcpu| Value::Double(seconds(vcpu)))),
         ("memory_actual", number(info.memory_mib << 20)),
         ("VCPUs_number", number(info.online_vcpus)),
         ("state", Value::Array(states.collect())),

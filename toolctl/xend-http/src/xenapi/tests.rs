@@ -94,22 +94,32 @@ fn fence_agents_calls_find_and_stop_a_vm() {
 fn vm_is_suspended_while_it_runs_and_resumed_or_destroyed_when_it_does_not() {
     let mut client = Client::new();
     client.call("VM.suspend", &[text(UUID)]).unwrap();
-    for (method, flags) in [("VM.resume", 2), ("VM.destroy", 0)] {
-        let mut words = vec![text(UUID)];
-        words.extend(vec![Value::Boolean(false); flags]);
-        let failure = client.failure(method, &words);
-        assert_eq!(failure, ["VM_BAD_POWER_STATE", UUID, "Halted", "Running"]);
-    }
+    let (paused, force) = (Value::Boolean(true), Value::Boolean(false));
+    let resume = [text(UUID), paused, force];
+    let state = |client: &Client, method: &str, words: &[Value]| {
+        client.failure(method, words)[2..].join(" ")
+    };
+    assert_eq!(state(&client, "VM.resume", &resume), "Suspended Running");
+    assert_eq!(
+        state(&client, "VM.destroy", &[text(UUID)]),
+        "Halted Running"
+    );
     let asked = client.ask.asked();
     assert!(
         matches!(&asked[..], [noxen_xend_api::Request::Suspend { domain }] if domain == UUID),
         "{asked:?}"
     );
     client.ask.halted = true;
-    let (paused, force) = (Value::Boolean(true), Value::Boolean(false));
-    client
-        .call("VM.resume", &[text(UUID), paused, force])
-        .unwrap();
+    assert_eq!(state(&client, "VM.resume", &resume), "Suspended Halted");
+    client.ask.suspended = true;
+    let power = client.call("VM.get_power_state", &[text(UUID)]);
+    assert_eq!(power, Ok(text("Suspended")));
+    client.call("VM.resume", &resume).unwrap();
+    assert_eq!(
+        state(&client, "VM.suspend", &[text(UUID)]),
+        "Running Suspended"
+    );
+    assert_eq!(state(&client, "VM.start", &resume), "Halted Suspended");
     client.call("VM.destroy", &[text(UUID)]).unwrap();
     let asked = client.ask.asked();
     assert!(
@@ -122,8 +132,133 @@ fn vm_is_suspended_while_it_runs_and_resumed_or_destroyed_when_it_does_not() {
         ),
         "{asked:?}"
     );
-    let failure = client.failure("VM.suspend", &[text(UUID)]);
-    assert_eq!(failure, ["VM_BAD_POWER_STATE", UUID, "Running", "Halted"]);
+}
+
+fn record(members: &[(&str, &str)]) -> Value {
+    let members = members.iter();
+    Value::Struct(
+        members
+            .map(|(name, value)| ((*name).to_owned(), text(value)))
+            .collect(),
+    )
+}
+
+#[test]
+fn vm_is_created_copied_and_changed_while_it_is_halted() {
+    let mut client = Client::new();
+    let wanted = record(&[
+        ("name_label", "db1"),
+        ("memory_static_max", "134217728"),
+        ("PV_kernel", "/boot/vmlinuz"),
+        ("PV_args", "root=/dev/xvda"),
+    ]);
+    let Value::String(made) = client.call("VM.create", &[wanted]).unwrap() else {
+        panic!()
+    };
+    let busy = client.failure("VM.clone", &[text(UUID), text("copy")]);
+    assert_eq!(busy[0], "VM_BAD_POWER_STATE");
+    client.ask.halted = true;
+    client
+        .call("VM.clone", &[text(UUID), text("copy")])
+        .unwrap();
+    client
+        .call("VM.set_PV_args", &[text(UUID), text("quiet")])
+        .unwrap();
+    client
+        .call(
+            "VM.add_to_VCPUs_params",
+            &[text(UUID), text("cap"), text("50")],
+        )
+        .unwrap();
+    let wrong = client.failure("VM.set_domid", &[text(UUID), text("4")]);
+    assert_eq!(wrong[..2], ["VALUE_NOT_SUPPORTED", "domid"]);
+    let kept: Vec<noxen_xend_api::DomainConfig> = client
+        .ask
+        .asked()
+        .into_iter()
+        .map(|request| match request {
+            noxen_xend_api::Request::New { config }
+            | noxen_xend_api::Request::Configure { config } => *config,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let [new, copy, quiet, capped] = kept.as_slice() else {
+        panic!("{kept:?}")
+    };
+    assert_eq!(
+        (new.name.as_str(), new.memory, new.uuid.as_deref()),
+        ("db1", 128, Some(made.as_str()))
+    );
+    assert_eq!(
+        (copy.name.as_str(), copy.root.as_str(), &copy.vif[0].mac),
+        ("copy", "/dev/xvda ro", &None)
+    );
+    assert!(copy.uuid.as_deref().is_some_and(|uuid| uuid != UUID));
+    assert_eq!(
+        (
+            quiet.root.as_str(),
+            quiet.extra.as_str(),
+            quiet.uuid.as_deref()
+        ),
+        ("", "quiet", Some(UUID))
+    );
+    assert_eq!(capped.cpu_cap, Some(50));
+}
+
+#[test]
+fn image_is_named_then_used_and_what_nothing_is_behind_says_so() {
+    let client = Client::new();
+    let place = record(&[("location", "file:/images/new")]);
+    let wanted = Value::Struct([("other_config".to_owned(), place)].into());
+    let vdi = client.call("VDI.create", &[wanted]).unwrap();
+    let Value::String(handle) = &vdi else {
+        panic!()
+    };
+    let disk = record(&[
+        ("VM", UUID),
+        ("VDI", handle),
+        ("device", "xvdb"),
+        ("mode", "RO"),
+    ]);
+    client.call("VBD.create", &[disk]).unwrap();
+    client.call("VDI.destroy", &[vdi.clone()]).unwrap();
+    let kept = client.failure("VDI.destroy", &[vdi]);
+    assert_eq!(kept[0], "VALUE_NOT_SUPPORTED");
+    assert!(matches!(
+        &client.ask.asked()[..],
+        [noxen_xend_api::Request::AttachDevice { device: noxen_xend_api::DeviceConfig::Disk(disk), .. }]
+            if disk.uname == "file:/images/new" && !disk.mode.writes()
+    ));
+    let Ok(Value::Array(hosts)) = client.call("host.get_all", &[]) else {
+        panic!()
+    };
+    for (name, words) in [
+        ("VM.migrate", vec![text(UUID), text("other")]),
+        ("network.create", vec![record(&[])]),
+        ("host.reboot", hosts),
+    ] {
+        let failure = client.failure(name, &words);
+        assert_eq!(failure[..2], ["NOT_IMPLEMENTED", name]);
+    }
+    assert_eq!(
+        client.call("VM_guest_metrics.get_all", &[]),
+        Ok(Value::Array(vec![]))
+    );
+}
+
+#[test]
+fn metrics_tell_of_each_virtual_cpu() {
+    let client = Client::new();
+    let get = |name: &str| match client.call(&format!("VM_metrics.get_{name}"), &[text(UUID)]) {
+        Ok(Value::Struct(members)) => members["0"].clone(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(get("VCPUs_CPU"), text("1"));
+    assert_eq!(get("VCPUs_utilisation"), Value::Double(1.5));
+    assert_eq!(
+        get("VCPUs_flags"),
+        Value::Array(vec![text("running"), text("online")])
+    );
 }
 
 #[test]
@@ -176,7 +311,7 @@ fn failures_have_their_codes() {
         client.failure("VM.fly", &[text(UUID)]),
         ["MESSAGE_METHOD_UNKNOWN", "VM.fly"]
     );
-    for name in ["XSPolicy.get_all", "SR.fly", "VDI.create", "nothing"] {
+    for name in ["XSPolicy.get_all", "SR.fly", "PIF.create", "nothing"] {
         let words = client.failure(name, &[text(UUID)]);
         assert!(
             matches!(

@@ -1,12 +1,22 @@
 //! Class VM and its metrics.
 
 use super::failure::Failure;
+use super::vm_config::{self, Parameter};
 use super::{attribute, devices, host, objects, record, Call, Record};
 use crate::tree;
 use dxr::Value;
 use noxen_xend_api::change::Change;
-use noxen_xend_api::{DeviceClass, DomainInfo, Request, Response, ShutdownKind, StateFilter};
+use noxen_xend_api::{
+    random_uuid, DeviceClass, DomainConfig, DomainInfo, Request, Response, ShutdownKind,
+    StateFilter,
+};
 use std::collections::BTreeMap;
+
+/// Methods of the class that nothing is behind, and why.
+const NOT_BUILT: &[(&str, &str)] = &[(
+    "migrate",
+    "a domain cannot leave its host; shut it down here and create it there",
+)];
 
 /// `VM.METHOD`.
 pub fn method(method: &str, call: &mut Call) -> Result<Value, Failure> {
@@ -19,15 +29,11 @@ pub fn method(method: &str, call: &mut Call) -> Result<Value, Failure> {
         "get_all_records" => {
             call.end()?;
             let host = host::uuid(call.ask)?;
-            let forms = tree::domains(call.ask, Vec::new(), StateFilter::All)?;
             let mut records = BTreeMap::new();
             for info in all(call)? {
-                // One that comes or goes meanwhile is left out.
-                let form = forms
-                    .iter()
-                    .find(|form| form.get("uuid") == Some(&info.uuid));
-                if let Some(form) = form {
-                    let record = with_devices(call, &info, record::vm(&info, form, &host));
+                // One that goes meanwhile is left out.
+                if let Ok(config) = config_of(call, &info) {
+                    let record = with_devices(call, &info, record::vm(&info, &config, &host));
                     records.insert(info.uuid, Value::Struct(record));
                 }
             }
@@ -41,7 +47,24 @@ pub fn method(method: &str, call: &mut Call) -> Result<Value, Failure> {
                 same.map(|info| record::text(info.uuid)).collect(),
             ))
         }
+        "create" => {
+            let wanted = call.record(2)?;
+            call.end()?;
+            keep(call, vm_config::create(&wanted)?)
+        }
+        "restore" => {
+            let file = call.text(3)?;
+            let paused = call.flag();
+            call.end()?;
+            match call.ask.ask(Request::Restore { file, paused })? {
+                Response::Domain { domain } => Ok(record::text(domain.uuid)),
+                other => Err(tree::unexpected(other).into()),
+            }
+        }
         _ => {
+            if let Some((_, why)) = NOT_BUILT.iter().find(|(name, _)| *name == method) {
+                return Err(Failure::NotImplemented(call.name.to_owned(), why));
+            }
             let handle = call.text(2)?;
             let info = find(call, &handle)?;
             of_one(method, call, &info)
@@ -49,8 +72,26 @@ pub fn method(method: &str, call: &mut Call) -> Result<Value, Failure> {
     }
 }
 
+/// Keeps `config` as a halted managed domain; its reference.
+fn keep(call: &Call, mut config: DomainConfig) -> Result<Value, Failure> {
+    let uuid = match config.uuid.take() {
+        Some(uuid) => uuid.to_ascii_lowercase(),
+        None => {
+            random_uuid().map_err(|error| Failure::Internal(format!("no random UUID: {error}")))?
+        }
+    };
+    config.uuid = Some(uuid.clone());
+    let config = Box::new(config);
+    tree::done(call.ask, Request::New { config })?;
+    Ok(record::text(uuid))
+}
+
 fn of_one(method: &str, call: &mut Call, info: &DomainInfo) -> Result<Value, Failure> {
     let domain = info.uuid.clone();
+    let change = |change| Request::Change {
+        domain: domain.clone(),
+        change,
+    };
     let request = match method {
         "get_by_uuid" | "get_uuid" => {
             call.end()?;
@@ -62,13 +103,30 @@ fn of_one(method: &str, call: &mut Call, info: &DomainInfo) -> Result<Value, Fai
         }
         "start" => return start(call, info),
         "resume" => return resume(call, info),
+        "clone" => {
+            let name = call.text(3)?;
+            call.end()?;
+            return clone(call, info, name);
+        }
         "destroy" => {
-            halted(info)?;
+            // A suspended one goes with its state.
+            not_running(info)?;
             call.end()?;
             call.ask.ask(Request::Delete { domain })?;
             return Ok(record::text(""));
         }
+        "set_name_label" => {
+            let name = call.text(3)?;
+            call.end()?;
+            call.ask.ask(change(Change::Name { name }))?;
+            return Ok(record::text(""));
+        }
         "suspend" => Request::Suspend { domain },
+        "save" => Request::Save {
+            file: call.text(4)?,
+            checkpoint: call.flag(),
+            domain,
+        },
         "pause" => Request::Pause { domain },
         "unpause" => Request::Unpause { domain },
         "clean_shutdown" => Request::Shutdown {
@@ -81,64 +139,164 @@ fn of_one(method: &str, call: &mut Call, info: &DomainInfo) -> Result<Value, Fai
         },
         "hard_shutdown" => Request::Destroy { domain },
         "hard_reboot" => Request::Reset { domain },
-        "set_name_label" => Request::Change {
-            domain,
-            change: Change::Name {
-                name: call.text(3)?,
-            },
-        },
-        "set_VCPUs_number_live" => Request::Change {
-            domain,
-            change: Change::Vcpus {
-                count: call.whole(3)?,
-            },
-        },
-        "set_memory_dynamic_max_live" | "set_memory_dynamic_min_live" => Request::Change {
-            domain,
-            change: Change::Memory {
-                mib: call.whole(3)? >> 20,
-            },
-        },
+        "set_VCPUs_number_live" => change(Change::Vcpus {
+            count: call.whole(3)?,
+        }),
+        "set_memory_dynamic_max_live" | "set_memory_dynamic_min_live" => change(Change::Memory {
+            mib: call.whole(3)? >> 20,
+        }),
+        "set_memory_static_max" if info.domid.is_some() => change(Change::MaxMemory {
+            mib: call.whole(3)? >> 20,
+        }),
+        "add_to_VCPUs_params_live" => {
+            let (key, value) = (call.text(4)?, call.text(4)?);
+            change(live_parameter(&key, &value)?)
+        }
         "send_sysrq" => {
             let text = call.text(3)?;
-            let change = Change::sysrq(&text).ok_or_else(|| {
+            change(Change::sysrq(&text).ok_or_else(|| {
                 Failure::not_supported("sysrq", &text, "one character is expected")
+            })?)
+        }
+        "send_trigger" => {
+            let trigger = call.text(4)?;
+            let vcpu = call.whole(4)?;
+            let vcpu = u32::try_from(vcpu).map_err(|_| {
+                Failure::not_supported("vcpu", &vcpu.to_string(), "there is no such virtual CPU")
             })?;
-            Request::Change { domain, change }
+            change(Change::Trigger { trigger, vcpu })
         }
         _ => {
+            if let Some(changed) = changed(method, call, info)? {
+                let config = Box::new(changed);
+                tree::done(call.ask, Request::Configure { config })?;
+                return Ok(record::text(""));
+            }
             call.end()?;
             let record = vm_record(call, info)?;
             return attribute(call, method, &record);
         }
     };
-    running(method, info)?;
+    running(info)?;
     call.end()?;
     call.ask.ask(request)?;
     Ok(record::text(""))
 }
 
+/// What a running domain's `VCPUs_params` are changed by.
+fn live_parameter(key: &str, value: &str) -> Result<Change, Failure> {
+    let number = || {
+        let wrong = |_| Failure::not_supported(key, value, "a whole number is expected");
+        value.parse::<i64>().map(Some).map_err(wrong)
+    };
+    Ok(match vm_config::parameter(key) {
+        Some(Parameter::Weight) => Change::Credit {
+            weight: number()?,
+            cap: None,
+        },
+        Some(Parameter::Cap) => Change::Credit {
+            weight: None,
+            cap: number()?,
+        },
+        Some(Parameter::Cpus(vcpu)) => Change::Pin {
+            vcpu: Some(vcpu),
+            cpus: value.to_owned(),
+        },
+        None => {
+            return Err(Failure::not_supported(
+                "VCPUs_params",
+                key,
+                "it is weight, cap or cpumapN",
+            ))
+        }
+    })
+}
+
+/// The configuration that a setter makes of a halted domain's; None for methods that are no setters.
+fn changed(
+    method: &str,
+    call: &mut Call,
+    info: &DomainInfo,
+) -> Result<Option<DomainConfig>, Failure> {
+    let setter = ["set_", "add_to_", "remove_from_"]
+        .into_iter()
+        .find_map(|prefix| Some((prefix, method.strip_prefix(prefix)?)));
+    let Some((prefix, name)) = setter else {
+        return Ok(None);
+    };
+    halted(info)?;
+    let mut config = config_of(call, info)?;
+    match prefix {
+        "set_" => {
+            let value = call.any(3)?;
+            call.end()?;
+            vm_config::set(&mut config, name, &value)?;
+        }
+        "add_to_" => {
+            let (key, value) = (call.text(4)?, call.text(4)?);
+            call.end()?;
+            vm_config::add(&mut config, name, &key, &value)?;
+        }
+        _ => {
+            let key = call.text(3)?;
+            call.end()?;
+            vm_config::remove(&mut config, name, &key);
+        }
+    }
+    Ok(Some(config))
+}
+
+/// A halted copy under another name, with addresses of its own. Its disks are the same images: who starts both must let them share.
+fn clone(call: &Call, info: &DomainInfo, name: String) -> Result<Value, Failure> {
+    halted(info)?;
+    let mut config = config_of(call, info)?;
+    config.name = name;
+    config.uuid = None;
+    for vif in &mut config.vif {
+        (vif.mac, vif.vifname) = (None, None);
+    }
+    keep(call, config)
+}
+
+/// What a domain is built from; domain 0 is built from nothing.
+fn config_of(call: &Call, info: &DomainInfo) -> Result<DomainConfig, Failure> {
+    if info.domid == Some(0) {
+        return Ok(DomainConfig::default());
+    }
+    let domain = info.uuid.clone();
+    match call.ask.ask(Request::Config { domain })? {
+        Response::Config { config } => Ok(*config),
+        other => Err(tree::unexpected(other).into()),
+    }
+}
+
 /// What is done to a VM needs one that runs; xend would say the same in other words.
-fn running(method: &str, info: &DomainInfo) -> Result<(), Failure> {
+fn running(info: &DomainInfo) -> Result<(), Failure> {
     match record::power_state(info) {
-        "Halted" if method != "set_name_label" => Err(Failure::BadPowerState(
-            info.uuid.clone(),
-            "Running",
-            "Halted".into(),
-        )),
+        found @ ("Halted" | "Suspended") => bad_state(info, "Running", found),
         _ => Ok(()),
     }
 }
 
-/// What is done to a VM that is not there: a suspended one counts as halted.
-fn halted(info: &DomainInfo) -> Result<(), Failure> {
+/// ... or one that does not run.
+fn not_running(info: &DomainInfo) -> Result<(), Failure> {
     match info.domid {
         None => Ok(()),
-        Some(_) => {
-            let found = record::power_state(info).to_owned();
-            Err(Failure::BadPowerState(info.uuid.clone(), "Halted", found))
-        }
+        Some(_) => bad_state(info, "Halted", record::power_state(info)),
     }
+}
+
+/// ... or one that does not run and has no state.
+fn halted(info: &DomainInfo) -> Result<(), Failure> {
+    match (info.domid, info.suspended) {
+        (None, false) => Ok(()),
+        _ => bad_state(info, "Halted", record::power_state(info)),
+    }
+}
+
+fn bad_state(info: &DomainInfo, needed: &'static str, found: &str) -> Result<(), Failure> {
+    let handle = info.uuid.clone();
+    Err(Failure::BadPowerState(handle, needed, found.to_owned()))
 }
 
 /// `VM.start(vm, paused, force)`.
@@ -156,7 +314,9 @@ fn resume(call: &mut Call, info: &DomainInfo) -> Result<Value, Failure> {
     let paused = call.flag();
     call.flag();
     call.end()?;
-    halted(info)?;
+    if !info.suspended {
+        return bad_state(info, "Suspended", record::power_state(info)).map(|()| record::text(""));
+    }
     let domain = info.uuid.clone();
     call.ask.ask(Request::Resume { domain, paused })?;
     Ok(record::text(""))
@@ -164,20 +324,50 @@ fn resume(call: &mut Call, info: &DomainInfo) -> Result<Value, Failure> {
 
 /// `VM_metrics.METHOD`; a VM's metrics have its reference.
 pub fn metrics_method(method: &str, call: &mut Call) -> Result<Value, Failure> {
-    if method == "get_all" {
-        call.end()?;
-        let all = all(call)?.into_iter().map(|info| record::text(info.uuid));
-        return Ok(Value::Array(all.collect()));
+    match method {
+        "get_all" => {
+            call.end()?;
+            let all = all(call)?.into_iter().map(|info| record::text(info.uuid));
+            return Ok(Value::Array(all.collect()));
+        }
+        "get_all_records" => {
+            call.end()?;
+            let mut records = BTreeMap::new();
+            for info in all(call)? {
+                // One that goes meanwhile is left out.
+                if let Ok(record) = metrics_record(call, &info) {
+                    records.insert(info.uuid, Value::Struct(record));
+                }
+            }
+            return Ok(Value::Struct(records));
+        }
+        _ => {}
     }
     let handle = call.text(2)?;
     call.end()?;
     let info = find(call, &handle).map_err(|_| Failure::HandleInvalid("VM_metrics", handle))?;
-    let record = record::metrics(&info);
     match method {
-        "get_record" => Ok(Value::Struct(record)),
         "get_by_uuid" => Ok(record::text(info.uuid)),
-        _ => attribute(call, method, &record),
+        "get_record" => metrics_record(call, &info).map(Value::Struct),
+        _ => attribute(call, method, &metrics_record(call, &info)?),
     }
+}
+
+fn metrics_record(call: &Call, info: &DomainInfo) -> Result<Record, Failure> {
+    let domains = vec![info.uuid.clone()];
+    let vcpus = match call.ask.ask(Request::VcpuList {
+        domains: domains.clone(),
+    })? {
+        Response::Vcpus { domains } => domains,
+        other => return Err(tree::unexpected(other).into()),
+    };
+    let shares = match call.ask.ask(Request::Shares { domains })? {
+        Response::Shares { domains } => domains,
+        other => return Err(tree::unexpected(other).into()),
+    };
+    let gone = || Failure::HandleInvalid("VM_metrics", info.uuid.clone());
+    let vcpus = vcpus.first().ok_or_else(gone)?;
+    Ok(record::metrics(info, vcpus, shares.first()))
 }
 
 /// All domains.
@@ -201,15 +391,15 @@ pub fn find(call: &Call, handle: &str) -> Result<DomainInfo, Failure> {
 }
 
 fn vm_record(call: &Call, info: &DomainInfo) -> Result<Record, Failure> {
-    let form = tree::domain(call.ask, &info.uuid)?;
+    let config = config_of(call, info)?;
     let host = host::uuid(call.ask)?;
-    Ok(with_devices(call, info, record::vm(info, &form, &host)))
+    Ok(with_devices(call, info, record::vm(info, &config, &host)))
 }
 
 /// The record of a VM with references to what it has.
 fn with_devices(call: &Call, info: &DomainInfo, mut record: Record) -> Record {
-    let consoles = devices::console_of(info);
-    record.insert("consoles".into(), objects::references(&consoles));
+    let consoles = devices::consoles_of(call, info);
+    record.insert("consoles".into(), objects::references(consoles.keys()));
     for (list, class) in [("VBDs", DeviceClass::Vbd), ("VIFs", DeviceClass::Vif)] {
         record.insert(list.into(), devices::references_of(call, info, class));
     }

@@ -84,8 +84,23 @@ pub fn list_devices(
     listing::infos(Site { node, domain }, class).map(|devices| Response::Devices { devices })
 }
 
-/// The device that `name` means: a number, `CLASS/NUMBER`, a disk's name, an interface's address.
+/// The device that `name` means.
 fn find<'a>(devices: &'a [Device], class: DeviceClass, name: &str) -> Result<&'a Device, Fault> {
+    let all = devices.iter().filter(|device| device.class() == class);
+    let found = meant(all.clone().map(|d| (d.devid, &d.config)), class, name)?;
+    all.clone().nth(found).ok_or_else(|| not_there(name))
+}
+
+fn not_there(name: &str) -> Fault {
+    Fault::generic(format!("Device {name} not connected"))
+}
+
+/// Which of a class's devices (number, configuration) `name` means: a number, `CLASS/NUMBER`, a disk's name, an interface's address.
+pub fn meant<'a>(
+    mut devices: impl Iterator<Item = (u32, &'a DeviceConfig)>,
+    class: DeviceClass,
+    name: &str,
+) -> Result<usize, Fault> {
     let plain = ["vbd/", "tap/", "vif/", "vfb/", "vkbd/"]
         .iter()
         .find_map(|prefix| name.strip_prefix(prefix))
@@ -94,13 +109,11 @@ fn find<'a>(devices: &'a [Device], class: DeviceClass, name: &str) -> Result<&'a
         DeviceClass::Vbd => number::of_name(plain),
         _ => plain.parse().ok(),
     };
-    let same_mac = |device: &Device| match &device.config {
+    let same_mac = |config: &DeviceConfig| match config {
         DeviceConfig::Vif(vif) => vif.mac.as_deref() == Some(&plain.to_ascii_lowercase()),
         _ => false,
     };
     devices
-        .iter()
-        .filter(|device| device.class() == class)
-        .find(|device| devid == Some(device.devid) || same_mac(device))
-        .ok_or_else(|| Fault::generic(format!("Device {name} not connected")))
+        .position(|(number, config)| devid == Some(number) || same_mac(config))
+        .ok_or_else(|| not_there(name))
 }

@@ -7,6 +7,7 @@
 //!   running --suspend--> halted, with its state on disk --resume--> running
 //! A change of a running managed domain is written into its configuration, too.
 
+pub mod devices;
 mod store;
 
 pub use store::{expression, Managed, ManagedError};
@@ -31,6 +32,54 @@ pub fn add(node: &Node, mut config: DomainConfig) -> Result<Response, Fault> {
     node.check_free(&config.name, &uuid)?;
     info!("domain {} ({uuid}) is managed from now on", config.name);
     config.uuid = Some(uuid);
+    node.managed.save(config).map_err(internal)?;
+    Ok(Response::Ok)
+}
+
+/// What a domain is built from, as it is now.
+pub fn config(node: &Node, domain: &str) -> Result<Response, Fault> {
+    let config = match node.find(domain)? {
+        Target::Managed(config) => config,
+        Target::Guest(guest) => {
+            let record = guest.record();
+            Box::new(fresh_config(&record.config, &record.name, &record.uuid))
+        }
+        Target::Host => {
+            return Err(Fault::generic(format!(
+                "{domain} is this host, which is built from nothing"
+            )))
+        }
+    };
+    Ok(Response::Config { config })
+}
+
+/// Another configuration for a halted domain; one that is suspended goes on with what it was built from.
+pub fn configure(node: &Node, config: DomainConfig) -> Result<Response, Fault> {
+    let _busy = node.begin();
+    let uuid = config.uuid.clone().unwrap_or_default();
+    let before = match node.find(&uuid)? {
+        Target::Managed(before)
+            if before
+                .uuid
+                .as_deref()
+                .is_some_and(|known| known.eq_ignore_ascii_case(&uuid)) =>
+        {
+            before
+        }
+        Target::Managed(_) | Target::Guest(_) | Target::Host => {
+            return Err(Fault::generic("Domain is not halted."))
+        }
+    };
+    if saved::is_suspended(node, &before) {
+        return Err(Fault::generic(format!(
+            "Domain '{}' is suspended; xm resume lets it go on, and then it can be shut down and changed",
+            before.name
+        )));
+    }
+    validate::check(&config, host::cpus())?;
+    if config.name != before.name {
+        node.check_name_free(&config.name)?;
+    }
     node.managed.save(config).map_err(internal)?;
     Ok(Response::Ok)
 }

@@ -1,0 +1,49 @@
+//! Every device of the PC, one line each.
+
+#[cfg(test)]
+use super::suite;
+
+/// `name => expression that makes a subject` for each device: its tests, and its place in [`FUZZ`].
+macro_rules! conformance {
+    ($($name:ident => $subject:expr,)*) => {
+        /// Each device's name and what runs a fuzzer's bytes on it.
+        pub const FUZZ: &[(&str, fn(&[u8]))] = &[
+            $((stringify!($name), |bytes| super::fuzz(&$subject, bytes)),)*
+        ];
+        $(
+            #[cfg(test)]
+            mod $name {
+                #[allow(unused_imports)]
+                use super::*;
+
+                #[test]
+                fn restored_goes_on_as_the_straight_run() {
+                    suite::restored_goes_on_as_the_straight_run(|| $subject);
+                }
+                #[test]
+                fn every_register_takes_every_width() {
+                    suite::every_register_takes_every_width(|| $subject);
+                }
+                #[test]
+                fn tampered_state_does_no_harm() {
+                    suite::tampered_state_does_no_harm(|| $subject);
+                }
+                #[test]
+                fn reset_is_survived_and_repeats() {
+                    suite::reset_is_survived_and_repeats(|| $subject);
+                }
+            }
+        )*
+    };
+}
+
+conformance! {
+    debug => || crate::debug::Debug::new(),
+    fw_cfg => || crate::fw_cfg::FwCfg::new(2, vec![("etc/a".into(), vec![1; 300])]),
+    host_bridge => || crate::chipset::HostBridge::new(),
+    isa_bridge => || crate::chipset::IsaBridge::new(),
+    power => || crate::chipset::Power::new(),
+    serial => || crate::serial::Serial::new(0, Box::new(crate::serial::Unplugged)),
+    ide => crate::ide::subject::Shelves::new(),
+    rtc => || crate::rtc::Rtc::new(crate::rtc::Settings::default()),
+}

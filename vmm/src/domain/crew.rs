@@ -1,0 +1,219 @@
+//! The vCPU threads of a domain and what it is doing, whatever its kind.
+//!
+//! ```text
+//!   built, paused --unpause--> running --Report::Over--> over (all vCPUs stopped, process stays)
+//!                 <--pause---
+//! ```
+
+use crate::counters::{self, Groups};
+use crate::domain::hub::{lock, Hub, Report};
+use crate::domain::runner::{Command, Handle};
+use crate::log::Level;
+use noxen_control::{Event, ShutdownReason};
+use std::sync::mpsc::{channel, Receiver};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The vCPU threads of a domain.
+#[derive(Debug)]
+pub struct Crew {
+    domid: u32,
+    vcpus: Vec<Handle>,
+    hub: Arc<Hub>,
+    reports: Receiver<Report>,
+    built: Instant,
+    paused: bool,
+    over: Option<(ShutdownReason, Option<String>)>,
+}
+
+impl Crew {
+    /// Threads that have been started, paused.
+    pub fn new(domid: u32, vcpus: Vec<Handle>, hub: Arc<Hub>, reports: Receiver<Report>) -> Crew {
+        Crew {
+            domid,
+            vcpus,
+            hub,
+            reports,
+            built: Instant::now(),
+            paused: true,
+            over: None,
+        }
+    }
+
+    /// The threads.
+    pub fn vcpus(&self) -> &[Handle] {
+        &self.vcpus
+    }
+
+    /// Paused by request, or never started.
+    pub fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    /// Time since it was built.
+    pub fn age(&self) -> Duration {
+        self.built.elapsed()
+    }
+
+    /// How the domain ended, if it has.
+    pub fn over(&self) -> Option<ShutdownReason> {
+        self.over.as_ref().map(|(reason, _)| *reason)
+    }
+
+    /// Why it crashed, if it has.
+    pub fn crash_reason(&self) -> Option<String> {
+        match &self.over {
+            Some((ShutdownReason::Crash, detail)) => detail.clone(),
+            _ => None,
+        }
+    }
+
+    /// Stops all vCPUs and waits until they have.
+    pub fn pause(&mut self) {
+        self.stop();
+        if !self.paused && self.over.is_none() {
+            self.hub.log.line(Level::Info, "paused");
+        }
+        self.paused = true;
+    }
+
+    /// Lets them run; an error line if the domain is over.
+    pub fn unpause(&mut self) -> Result<(), String> {
+        if let Some((reason, _)) = &self.over {
+            return Err(format!(
+                "domain {} has shut down ({reason:?}) and cannot run; destroy it",
+                self.domid
+            ));
+        }
+        if self.paused {
+            self.hub.log.line(Level::Info, "unpaused");
+        }
+        self.paused = false;
+        self.run();
+        Ok(())
+    }
+
+    /// Stops all vCPUs for the moment; [`Self::go_on`] or [`Self::hold`] ends that.
+    pub fn stop(&self) {
+        let (done, all_done) = channel();
+        for vcpu in &self.vcpus {
+            vcpu.send(Command::Pause(done.clone()));
+        }
+        drop(done);
+        // Ends when every thread has answered and dropped its sender.
+        all_done.iter().for_each(drop);
+    }
+
+    /// Lets a domain that was stopped for the moment do what it did before.
+    pub fn go_on(&self) {
+        if !self.paused && self.over.is_none() {
+            self.run();
+        }
+    }
+
+    /// Keeps a domain that was stopped for the moment paused.
+    pub fn hold(&mut self) {
+        self.paused = true;
+    }
+
+    fn run(&self) {
+        for vcpu in &self.vcpus {
+            vcpu.send(Command::Run);
+        }
+    }
+
+    /// Registers of all vCPUs, several lines each; the domain stands still for the moment.
+    pub fn registers(&mut self) -> String {
+        self.stop();
+        let mut text = String::new();
+        for vcpu in &self.vcpus {
+            let (answer, received) = channel();
+            vcpu.send(Command::Registers(answer));
+            text.push_str(&received.recv().unwrap_or_default());
+        }
+        self.go_on();
+        text
+    }
+
+    /// An error line if there is no vCPU `vcpu`, or nothing runs any more.
+    pub fn check_vcpu(&self, vcpu: u32) -> Result<(), String> {
+        if vcpu as usize >= self.vcpus.len() {
+            return Err(format!(
+                "there is no vCPU {vcpu}; the domain has vCPUs 0 to {}",
+                self.vcpus.len().saturating_sub(1)
+            ));
+        }
+        if self.over.is_some() {
+            return Err("the domain has shut down".into());
+        }
+        Ok(())
+    }
+
+    /// Takes the news of the vCPU threads and the devices; returns them as events.
+    pub fn take_reports(&mut self) -> Vec<Event> {
+        // Reading clears the counter; WouldBlock means no news.
+        let _ = self.hub.wake.read();
+        let mut events = Vec::new();
+        while let Ok(report) = self.reports.try_recv() {
+            match report {
+                Report::Device(status) => events.push(Event::DeviceState {
+                    class: status.id.class,
+                    devid: status.id.devid,
+                    state: status.state,
+                    reason: status.reason,
+                }),
+                Report::Online { vcpu, online } => {
+                    if (vcpu as usize) < self.vcpus.len() {
+                        events.push(Event::VcpuOnline { vcpu, online });
+                    }
+                }
+                Report::Over {
+                    reason,
+                    detail,
+                    record,
+                } => {
+                    if self.over.is_some() {
+                        continue;
+                    }
+                    self.stop();
+                    if reason == ShutdownReason::Crash {
+                        self.log_crash(detail.as_deref(), &record);
+                    }
+                    self.hub
+                        .log
+                        .line(Level::Info, format_args!("shut down: {reason:?}"));
+                    self.over = Some((reason, detail.clone()));
+                    events.push(Event::Shutdown { reason, detail });
+                }
+            }
+        }
+        events
+    }
+
+    fn log_crash(&self, detail: Option<&str>, record: &str) {
+        let mut text = format!("crashed: {}\n{record}", detail.unwrap_or("no reason given"));
+        for line in lock(&self.hub.console_tail).last_lines() {
+            text.push_str(&format!("console: {line}\n"));
+        }
+        self.hub.log.line(Level::Error, text);
+    }
+
+    /// The event to tell a new subscriber, if the domain is over.
+    pub fn over_event(&self) -> Option<Event> {
+        let (reason, detail) = self.over.clone()?;
+        Some(Event::Shutdown { reason, detail })
+    }
+
+    /// Counters of the exits that reached this process, and KVM's own.
+    pub fn counters(&self) -> Groups {
+        let mut groups = Groups::new();
+        for vcpu in &self.vcpus {
+            vcpu.counters
+                .add_to(groups.entry("exit".into()).or_default());
+            for (name, count) in vcpu.stats.iter().flat_map(|stats| stats.read()) {
+                counters::add(groups.entry("kvm".into()).or_default(), &name, count);
+            }
+        }
+        groups
+    }
+}
