@@ -3,9 +3,11 @@
 use super::failure::Failure;
 use super::front::Front;
 use super::progress::Progress;
+use noxen_xen_api::{Kind, Server, Session};
 use noxen_xend_api::paths::Paths;
 use noxen_xend_api::{Client, ClientError, DomainInfo, Request, Response, StateFilter};
 use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
 
 /// Streams and the connection to xend, which is made on the first request.
 pub struct Context {
@@ -19,8 +21,21 @@ pub struct Context {
     pub waiting: Option<String>,
     /// Where things are on this host.
     pub paths: Paths,
-    client: Option<Client>,
+    /// Whom xm-config.xml names; none until it is read.
+    server: Option<Server>,
+    xend: Option<Xend>,
 }
+
+/// Who answers.
+enum Xend {
+    Local(Client),
+    Api(Session),
+}
+
+/// Environment variable that names another xm-config.xml.
+const CONFIG_FILE: &str = "XM_CONFIG_FILE";
+/// Environment variable with the server's URI.
+const SERVER: &str = "XM_SERVER";
 
 impl Context {
     /// The process's own streams.
@@ -31,8 +46,70 @@ impl Context {
             front,
             waiting: Some("Waiting for xend".to_owned()),
             paths: Paths::from_env(),
-            client: None,
+            server: None,
+            xend: None,
         }
+    }
+
+    /// Reads whom to talk to, once, and says on standard error what is wrong with that file.
+    pub fn choose_server(&mut self) {
+        if self.server.is_some() {
+            return;
+        }
+        let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let file = set(CONFIG_FILE).map_or_else(|| self.paths.xm_config(), PathBuf::from);
+        let choice = noxen_xen_api::choice::choose(&file, set(SERVER));
+        for note in choice.notes {
+            self.note(note);
+        }
+        self.server = Some(choice.server);
+    }
+
+    /// Is the Xen-API spoken?
+    pub fn by_xen_api(&self) -> bool {
+        let server = self.server.as_ref();
+        server.is_some_and(|server| server.kind == Kind::XenApi)
+    }
+
+    /// For what the Xen-API has nothing for.
+    pub fn not_by_xen_api(&self) -> Result<(), Failure> {
+        match self.by_xen_api() {
+            false => Ok(()),
+            true => Err(noxen_xen_api::Error::NotSupported(None).into()),
+        }
+    }
+
+    /// The session with the Xen-API's server, for what only that has.
+    pub fn session(&mut self) -> Result<&mut Session, Failure> {
+        let only = || Failure::message("This function is only supported by Xen-API");
+        if !self.by_xen_api() {
+            return Err(only());
+        }
+        match self.connected()? {
+            Xend::Api(session) => Ok(session),
+            Xend::Local(_) => Err(only()),
+        }
+    }
+
+    fn connected(&mut self) -> Result<&mut Xend, Failure> {
+        let xend = match (self.xend.take(), &self.server) {
+            (Some(xend), _) => xend,
+            (None, Some(server)) if server.kind == Kind::XenApi => {
+                Xend::Api(Session::open(server, &self.paths.xen_api_socket())?)
+            }
+            (None, server) => {
+                let uri = server.as_ref().and_then(|server| server.uri.as_deref());
+                // (Its own sockets lead to the same xend.)
+                if let Some(uri) = uri.filter(|uri| !uri.starts_with("httpu:")) {
+                    return Err(Failure::message(format!(
+                        "xend at {uri} can be asked by the Xen-API only; write type='Xen-API' into {}",
+                        self.paths.xm_config().display()
+                    )));
+                }
+                Xend::Local(Client::connect_or_start(&self.paths)?)
+            }
+        };
+        Ok(self.xend.insert(xend))
     }
 
     /// Prints a line.
@@ -51,11 +128,10 @@ impl Context {
     /// Asks xend, which is started when it does not run.
     pub fn ask(&mut self, request: &Request) -> Result<Response, Failure> {
         let _progress = Progress::start(self.waiting.clone());
-        let client = match self.client.take() {
-            Some(client) => client,
-            None => Client::connect_or_start(&self.paths)?,
-        };
-        Ok(self.client.insert(client).ask(request)?)
+        match self.connected()? {
+            Xend::Local(client) => Ok(client.ask(request)?),
+            Xend::Api(session) => Ok(session.ask(request)?),
+        }
     }
 
     /// Does `work`, saying `text` while xend takes long.

@@ -81,6 +81,15 @@ impl From<ClientError> for Failure {
     }
 }
 
+impl From<noxen_xen_api::Error> for Failure {
+    fn from(error: noxen_xen_api::Error) -> Failure {
+        match error {
+            noxen_xen_api::Error::Connect(error) => Failure::Client(ClientError::Connect(error)),
+            other => Failure::Message(other.to_string()),
+        }
+    }
+}
+
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Failure {
         Failure::Output(error)

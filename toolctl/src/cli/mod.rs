@@ -109,6 +109,7 @@ fn execute(context: &mut Context, command: &Command, args: &[String]) -> Result<
         // The sentence is followed by an empty line, then the usage page.
         return Err(Failure::usage(format!("'xm {}' {wrong}\n", command.name)));
     }
+    context.choose_server();
     let status = match command.run {
         Some(run) => run(context, &parsed)?,
         None => 0,

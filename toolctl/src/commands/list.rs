@@ -76,14 +76,15 @@ fn run(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
         domains.sort_by_key(|domain| label_of(domain).to_lowercase());
     }
     let heading = header();
+    let dormant = Dormant::of(context);
     match label {
         true => context.line(format!("{heading} {:<10}", "Label"))?,
         false => context.line(heading)?,
     }
     for domain in &domains {
         match label {
-            true => context.line(format!("{} {:>10}", row(domain), label_of(domain)))?,
-            false => context.line(row(domain))?,
+            true => context.line(format!("{} {:>10}", row(domain, dormant), label_of(domain)))?,
+            false => context.line(row(domain, dormant))?,
         }
     }
     Ok(0)
@@ -96,12 +97,30 @@ fn header() -> String {
     )
 }
 
+/// What stands in columns ID and State of a domain that does not run.
+#[derive(Clone, Copy)]
+enum Dormant {
+    /// Nothing.
+    Empty,
+    /// -1 and ------: xm's Xen-API mode.
+    Dashes,
+}
+
+impl Dormant {
+    fn of(context: &Context) -> Dormant {
+        match context.by_xen_api() {
+            false => Dormant::Empty,
+            true => Dormant::Dashes,
+        }
+    }
+}
+
 /// The time's value ends one column before its heading, as it did.
-fn row(domain: &DomainInfo) -> String {
-    let id = domain.domid.map(|id| id.to_string()).unwrap_or_default();
-    let state = match domain.domid {
-        Some(_) => domain.state.letters(),
-        None => String::new(),
+fn row(domain: &DomainInfo, dormant: Dormant) -> String {
+    let (id, state) = match (domain.domid, dormant) {
+        (Some(id), _) => (id.to_string(), domain.state.letters()),
+        (None, Dormant::Dashes) => ("-1".to_owned(), domain.state.letters()),
+        (None, Dormant::Empty) => (String::new(), String::new()),
     };
     format!(
         "{:<40} {id:>5} {:>5} {:>5} {state:>10} {:>8.1}",
@@ -152,24 +171,29 @@ mod tests {
         );
         let mut domain = fake::domain("tenant03", 3);
         assert_eq!(
-            row(&domain),
+            row(&domain, Dormant::Empty),
             "tenant03                                     3   192     2     -b----     12.2"
         );
         domain.domid = None;
         domain.cpu_time_ns = 0;
         assert_eq!(
-            row(&domain),
+            row(&domain, Dormant::Empty),
             "tenant03                                         192     2                 0.0"
         );
         domain.name = "n".repeat(50);
         assert!(
-            row(&domain).starts_with(&format!("{} ", "n".repeat(50))),
+            row(&domain, Dormant::Empty).starts_with(&format!("{} ", "n".repeat(50))),
             "long names are not cut"
         );
     }
 
     #[test]
     fn row_has_six_fields_for_programs_that_split_it() {
-        assert_eq!(row(&fake::domain("a", 1)).split_whitespace().count(), 6);
+        assert_eq!(
+            row(&fake::domain("a", 1), Dormant::Empty)
+                .split_whitespace()
+                .count(),
+            6
+        );
     }
 }

@@ -25,6 +25,11 @@ pub const COMMAND: Command = Command {
 };
 
 fn run(context: &mut Context, _parsed: &Parsed) -> Result<i32, Failure> {
+    if context.by_xen_api() {
+        let text = context.session()?.log()?;
+        context.out.write_all(text.as_bytes())?;
+        return Ok(0);
+    }
     // The settings may have it elsewhere; without a xend to ask, it is looked for where it usually is.
     let asked = Client::connect(&context.paths).and_then(|mut client| {
         client.set_timeout(Some(ANSWER))?;

@@ -31,6 +31,7 @@ pub const COMMAND: Command = Command {
 };
 
 fn run(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
+    context.not_by_xen_api()?;
     let invalid = || Failure::usage("Invalid argument.");
     let number = |long: &str| -> Result<Option<f64>, Failure> {
         parsed

@@ -20,6 +20,10 @@ pub const COMMAND: Command = Command {
 };
 
 fn run(context: &mut Context, _: &Parsed) -> Result<i32, Failure> {
+    if context.by_xen_api() {
+        context.line("Not supported with XenAPI")?;
+        return Ok(255);
+    }
     let path = context.paths.xmlrpc_socket();
     let server = UnixStream::connect(&path).map_err(|e| {
         Failure::message(format!(

@@ -32,6 +32,11 @@ impl Paths {
         self.root.join(path)
     }
 
+    /// Whom xm talks to.
+    pub fn xm_config(&self) -> PathBuf {
+        self.at("etc/xen/xm-config.xml")
+    }
+
     /// Socket on which xend listens for toolctl.
     pub fn xend_socket(&self) -> PathBuf {
         self.at("var/run/xend/noxen.sock")

@@ -2,9 +2,7 @@
 
 use crate::http::{Request, Response};
 use dxr::{FaultResponse, MethodCall, MethodResponse, Value};
-
-/// Elements within elements that a call may have: a configuration of 90 levels takes four for each.
-const MOST_DEPTH: usize = 400;
+use noxen_xen_api::wire::{depth, MOST_DEPTH};
 
 /// Answers `request` by what `answer` makes of the call in it.
 pub fn handle(
@@ -32,33 +30,5 @@ pub fn handle(
     match xml {
         Ok(xml) => Response::new(200, "text/xml", format!("<?xml version='1.0'?>\n{xml}\n")),
         Err(error) => Response::text(500, format!("the answer cannot be written as XML: {error}")),
-    }
-}
-
-/// How deep the elements of `text` are nested, counted without an XML parser because that one recurses.
-fn depth(text: &str) -> usize {
-    let (mut now, mut most) = (0usize, 0usize);
-    for piece in text.split('<').skip(1) {
-        if piece.starts_with('/') {
-            now = now.saturating_sub(1);
-        } else if !piece.starts_with(['?', '!']) {
-            let tag = piece.split('>').next().unwrap_or_default();
-            if !tag.ends_with('/') {
-                now += 1;
-                most = most.max(now);
-            }
-        }
-    }
-    most
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn depth_counts_open_elements() {
-        assert_eq!(depth("<?xml?><a><b/><c><d></d></c></a>"), 3);
-        assert_eq!(depth("</a></a><a>"), 1);
     }
 }

@@ -5,7 +5,7 @@ mod support;
 use noxen_xend_api::{Disk, Request};
 use std::path::Path;
 use std::process::{Command, Output};
-use support::{eventually, free_port, Lab};
+use support::{certificate, eventually, free_port, Lab};
 
 /// What every Python program here begins with: a proxy over a unix socket.
 const PROXY: &str = r#"
@@ -245,32 +245,7 @@ fn curl_reads_expressions_and_browsers_pages_where_the_settings_want_them() {
 fn tls_serves_both_interfaces_where_a_key_is_named_and_nothing_in_the_clear() {
     let lab = Lab::new();
     lab.stop();
-    let (key, cert) = (lab.root().join("key.pem"), lab.root().join("cert.pem"));
-    let made = Command::new("openssl")
-        .args([
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:prime256v1",
-            "-nodes",
-        ])
-        .args([
-            "-subj",
-            "/CN=localhost",
-            "-addext",
-            "subjectAltName=DNS:localhost",
-            "-days",
-            "2",
-        ])
-        .arg("-keyout")
-        .arg(&key)
-        .arg("-out")
-        .arg(&cert)
-        .output()
-        .unwrap();
-    assert!(made.status.success(), "{made:?}");
+    let (key, cert) = certificate(lab.root());
     let (legacy, api) = (free_port(), free_port());
     let (key, cert) = (key.display(), cert.display());
     lab.settings(&format!(

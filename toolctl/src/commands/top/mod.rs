@@ -40,6 +40,8 @@ pub const COMMAND: Command = Command {
 };
 
 fn run(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
+    // What networks count is read on this host.
+    context.not_by_xen_api()?;
     let view = View {
         networks: parsed.has("networks"),
         vcpus: parsed.has("vcpus"),

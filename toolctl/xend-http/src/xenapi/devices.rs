@@ -10,7 +10,7 @@ use crate::tree;
 use dxr::Value;
 use noxen_xend_api::device::{DeviceError, Mode};
 use noxen_xend_api::{
-    DeviceClass, DeviceConfig, DeviceInfo, Disk, DomainInfo, Request, Response, Traffic, Vif,
+    DeviceClass, DeviceConfig, DeviceInfo, Disk, DomainInfo, Request, Response, Traffic, Vfb, Vif,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
@@ -83,8 +83,7 @@ pub fn consoles_of(call: &Call, owner: &DomainInfo) -> Objects {
         one(console_reference(owner), "vt100", tty);
     }
     for screen in of(call, owner, DeviceClass::Vfb) {
-        let number = screen.devid.to_string();
-        one(reference(&["screen", &owner.uuid, &number]), "rfb", "");
+        one(screen_reference(owner, screen.devid), "rfb", "");
     }
     all
 }
@@ -92,6 +91,10 @@ pub fn consoles_of(call: &Call, owner: &DomainInfo) -> Objects {
 /// The reference of a domain's text console, which it has when it runs.
 fn console_reference(owner: &DomainInfo) -> String {
     reference(&["console", &owner.uuid])
+}
+
+fn screen_reference(owner: &DomainInfo, number: u32) -> String {
+    reference(&["screen", &owner.uuid, &number.to_string()])
 }
 
 /// The reference of the image at `place`, such as `phy:vg0/a`.
@@ -304,11 +307,24 @@ fn new_console(call: &mut Call) -> Result<Value, Failure> {
     let owner = vm::find(call, member(&wanted, "VM"))?;
     match member(&wanted, "protocol") {
         "vt100" => Ok(record::text(console_reference(&owner))),
-        "rfb" | "rdp" => Err(Failure::NotImplemented(
-            call.name.to_owned(),
-            "screens are entries of vfb= in a configuration",
+        "rfb" => {
+            let mut vfb = Vfb::default();
+            let wrong = |e: DeviceError| Failure::not_supported("other_config", "", &e.to_string());
+            if let Some(Value::Struct(pairs)) = wanted.get("other_config") {
+                for name in pairs.keys() {
+                    vfb.set(name, member(pairs, name)).map_err(wrong)?;
+                }
+            }
+            let domain = owner.uuid.clone();
+            let device = DeviceConfig::Vfb(vfb);
+            tree::done(call.ask, Request::AttachDevice { domain, device })?;
+            Ok(record::text(screen_reference(&owner, 0)))
+        }
+        other => Err(Failure::not_supported(
+            "protocol",
+            other,
+            "it is vt100 or rfb",
         )),
-        other => Err(Failure::not_supported("protocol", other, "it is vt100")),
     }
 }
 

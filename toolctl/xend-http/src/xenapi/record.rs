@@ -185,6 +185,8 @@ pub fn metrics(info: &DomainInfo, vcpus: &DomainVcpus, share: Option<&Share>) ->
         ("VCPUs_params", Value::Struct(parameters)),
         // Our own: seconds of CPU, which utilisation tells only since the start.
         ("VCPUs_time", by_vcpu(&|vcpu| Value::Double(seconds(vcpu)))),
+        // Our own, too: a reboot is seen by it.
+        ("restart_count", number(info.restart_count)),
         ("memory_actual", number(info.memory_mib << 20)),
         ("VCPUs_number", number(info.online_vcpus)),
         ("state", Value::Array(states.collect())),

@@ -221,7 +221,7 @@ fn image_is_named_then_used_and_what_nothing_is_behind_says_so() {
         ("mode", "RO"),
     ]);
     client.call("VBD.create", &[disk]).unwrap();
-    client.call("VDI.destroy", &[vdi.clone()]).unwrap();
+    client.call("VDI.destroy", std::slice::from_ref(&vdi)).unwrap();
     let kept = client.failure("VDI.destroy", &[vdi]);
     assert_eq!(kept[0], "VALUE_NOT_SUPPORTED");
     assert!(matches!(

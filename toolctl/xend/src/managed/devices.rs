@@ -7,7 +7,9 @@
 use super::configure as replace;
 use crate::devices::{complete, requests::meant};
 use crate::node::Node;
-use noxen_xend_api::{DeviceClass, DeviceConfig, DeviceInfo, Disk, DomainConfig, Fault, Response};
+use noxen_xend_api::{
+    DeviceClass, DeviceConfig, DeviceInfo, Disk, DomainConfig, Fault, Response, Vfb,
+};
 use std::collections::BTreeMap;
 
 /// Interfaces that a configuration may name: xend's own limit is the guest's.
@@ -110,7 +112,11 @@ fn all(config: &DomainConfig, class: DeviceClass) -> Vec<(u32, DeviceConfig)> {
             .zip(&config.vif)
             .map(|(number, vif)| (number, DeviceConfig::Vif(vif.clone())))
             .collect(),
-        DeviceClass::Vfb | DeviceClass::Vkbd => Vec::new(),
+        DeviceClass::Vfb => (0..)
+            .zip(&config.vfb)
+            .filter_map(|(number, text)| Some((number, DeviceConfig::Vfb(Vfb::parse(text).ok()?))))
+            .collect(),
+        DeviceClass::Vkbd => Vec::new(),
     }
 }
 

@@ -70,6 +70,24 @@ pub fn free_port() -> u16 {
         .port()
 }
 
+/// A key and a certificate for localhost that signed itself, in `directory`.
+pub fn certificate(directory: &Path) -> (PathBuf, PathBuf) {
+    let (key, cert) = (directory.join("key.pem"), directory.join("cert.pem"));
+    let words =
+        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=localhost \
+        -addext subjectAltName=DNS:localhost -days 2";
+    let made = Command::new("openssl")
+        .args(words.split_whitespace())
+        .arg("-keyout")
+        .arg(&key)
+        .arg("-out")
+        .arg(&cert)
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    (key, cert)
+}
+
 /// Waits until `condition` gives something; fails after 20 s.
 pub fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + Duration::from_secs(20);

@@ -1,0 +1,169 @@
+//! A domain out of a configuration: its VM, its devices, its start.
+
+use super::{number, word};
+use crate::error::Error;
+use crate::session::{Record, Session};
+use dxr::Value;
+use noxen_xend_api::{cmdline, Cpus, DeviceConfig, DomainConfig, Response, Vfb};
+
+impl Session {
+    /// `create`: a failure on the way takes the VM away again.
+    pub(super) fn create(&mut self, config: &DomainConfig) -> Result<Response, Error> {
+        let reference = self.keep(config)?;
+        let made = self
+            .with_devices(&reference, config)
+            .and_then(|()| self.start(&reference));
+        if made.is_err() {
+            // The first failure is the one to report.
+            let _ = self.call("VM.destroy", &[word(&reference)]);
+        }
+        made
+    }
+
+    /// The VM, halted and without devices; its reference.
+    pub(super) fn keep(&mut self, config: &DomainConfig) -> Result<String, Error> {
+        let record = record(config)?;
+        self.text("VM.create", &[Value::Struct(record)])
+    }
+
+    pub(super) fn with_devices(
+        &mut self,
+        reference: &str,
+        config: &DomainConfig,
+    ) -> Result<(), Error> {
+        let disks = config.disk.iter().cloned().map(DeviceConfig::Disk);
+        let vifs = config.vif.iter().cloned().map(DeviceConfig::Vif);
+        for device in disks.chain(vifs) {
+            self.attach(reference, &device)?;
+        }
+        for text in &config.vfb {
+            let vfb = Vfb::parse(text).map_err(|e| Error::not_supported(e.to_string()))?;
+            let pairs = vfb.pairs();
+            let config = pairs.map(|(key, value)| (key.to_owned(), word(value)));
+            let console = Record::from([
+                ("VM".to_owned(), word(reference)),
+                ("protocol".to_owned(), word("rfb")),
+                ("other_config".to_owned(), Value::Struct(config.collect())),
+            ]);
+            self.call("console.create", &[Value::Struct(console)])?;
+        }
+        Ok(())
+    }
+
+    /// Started and left paused.
+    pub(super) fn start(&mut self, reference: &str) -> Result<Response, Error> {
+        let flags = [Value::Boolean(true), Value::Boolean(false)];
+        self.call("VM.start", &[&[word(reference)], &flags[..]].concat())?;
+        self.one(reference)
+    }
+}
+
+/// The record that `VM.create` is given; an error names what no attribute is there for.
+fn record(config: &DomainConfig) -> Result<Record, Error> {
+    let without = [
+        ("builder", config.builder != "linux"),
+        ("features", !config.features.is_empty()),
+        ("vtpm", !config.vtpm.is_empty()),
+        ("pci", !config.pci.is_empty()),
+        ("vscsi", !config.vscsi.is_empty()),
+        ("ioports", !config.ioports.is_empty()),
+        ("irq", !config.irq.is_empty()),
+        ("access_control", !config.access_control.is_empty()),
+        ("localtime", config.localtime),
+        ("rtc_timeoffset", config.rtc_timeoffset != 0),
+        ("cpu", config.cpu.is_some()),
+        ("kernel_tuning = 0", !config.kernel_tuning),
+        ("on_xend_stop", config.on_xend_stop != "ignore"),
+    ];
+    if let Some((name, _)) = without.into_iter().find(|(_, set)| *set) {
+        return Err(Error::not_supported(format!(
+            "no attribute of a VM has {name}"
+        )));
+    }
+    let args = cmdline::compose(config).map_err(|e| Error::not_supported(e.to_string()))?;
+    let bytes = |mib: i64| number(mib.saturating_mul(1 << 20));
+    let starting = config
+        .vcpu_avail
+        .map_or(config.vcpus, |mask| mask.count_ones().into());
+    let action = |action: &str| {
+        word(match action {
+            "coredump-destroy" => "coredump_and_destroy".to_owned(),
+            "coredump-restart" => "coredump_and_restart".to_owned(),
+            other => other.replace('-', "_"),
+        })
+    };
+    let mut parameters = Record::new();
+    let mut parameter = |key: String, value: Value| drop(parameters.insert(key, value));
+    if let Some(weight) = config.cpu_weight {
+        parameter("weight".into(), number(weight));
+    }
+    if let Some(cap) = config.cpu_cap {
+        parameter("cap".into(), number(cap));
+    }
+    let vcpus = usize::try_from(config.vcpus).unwrap_or(0).min(256);
+    let sets = match &config.cpus {
+        Cpus::Any => Vec::new(),
+        Cpus::All(set) => vec![set.clone(); vcpus],
+        Cpus::PerVcpu(sets) => sets.clone(),
+    };
+    for (vcpu, set) in sets.iter().enumerate().filter(|(_, set)| !set.is_empty()) {
+        parameter(format!("cpumap{vcpu}"), word(set));
+    }
+    let mut record: Record = [
+        ("name_label", word(&config.name)),
+        ("name_description", word("")),
+        ("user_version", number(1)),
+        ("is_a_template", Value::Boolean(false)),
+        (
+            "auto_power_on",
+            Value::Boolean(config.on_xend_start == "start"),
+        ),
+        ("memory_static_min", number(0)),
+        ("memory_static_max", bytes(config.maxmem_mib())),
+        ("memory_dynamic_min", bytes(config.memory)),
+        ("memory_dynamic_max", bytes(config.memory)),
+        ("VCPUs_max", number(config.vcpus)),
+        ("VCPUs_at_startup", number(starting)),
+        ("VCPUs_params", Value::Struct(parameters)),
+        ("actions_after_shutdown", action(&config.on_poweroff)),
+        ("actions_after_reboot", action(&config.on_reboot)),
+        ("actions_after_crash", action(&config.on_crash)),
+        ("PV_bootloader", word(&config.bootloader)),
+        ("PV_bootloader_args", word(&config.bootargs)),
+        ("PV_kernel", word(&config.kernel)),
+        ("PV_ramdisk", word(&config.ramdisk)),
+        ("PV_args", word(args)),
+        ("platform", Value::Struct(Record::new())),
+        ("other_config", Value::Struct(Record::new())),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into();
+    if let Some(uuid) = &config.uuid {
+        record.insert("uuid".into(), word(uuid));
+    }
+    Ok(record)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_attribute_has_is_named() {
+        let config = DomainConfig {
+            name: "a".into(),
+            memory: 64,
+            cpus: Cpus::All("0".into()),
+            vcpus: 2,
+            ..DomainConfig::default()
+        };
+        let told = record(&config).unwrap();
+        assert_eq!(told["memory_dynamic_max"], word("67108864"));
+        assert!(matches!(&told["VCPUs_params"], Value::Struct(all) if all.len() == 2));
+        let config = DomainConfig {
+            pci: vec!["01:00.0".into()],
+            ..config
+        };
+        assert!(record(&config).unwrap_err().to_string().contains("pci"));
+    }
+}
