@@ -7,7 +7,7 @@
 //! The same kernel, initramfs, program and file for both, one after the other; raw samples are kept.
 
 use crate::contender::{Contender, Guest, NoxenVmm, Qemu};
-use crate::costs;
+use crate::costs::{self, table::take_in, Wanted};
 use crate::rates::Rates;
 use crate::report;
 use anyhow::{Context, Result};
@@ -44,15 +44,20 @@ impl Drop for Disk {
     }
 }
 
+/// Of the contenders, as they are chosen.
+const NOXEN: &str = "noxen-vmm";
+const QEMU: &str = "qemu-virtio-blk";
+
 /// The bench; `initramfs` is a file that xtask made.
-pub fn run(initramfs: &Path) -> Result<()> {
+pub fn run(initramfs: &Path, wanted: &Wanted) -> Result<()> {
     let disk = Disk::new()?;
     let file = disk.file().display().to_string();
+    let rows = wanted.rows.join(" ");
     let guest = Guest {
         memory: MEMORY_MIB,
         vcpus: 1,
         initramfs: initramfs.to_owned(),
-        cmdline: "quiet noxen.quietinit noxen.cmd=io-start block".to_owned(),
+        cmdline: format!("quiet noxen.quietinit noxen.cmd=io-start block {rows}"),
     };
     let noxen = NoxenVmm::new(&guest)?.with(&["--disk".to_owned(), file.clone()]);
     let drive = format!("file={file},if=none,id=disk,format=raw,aio=io_uring,cache=writeback");
@@ -64,19 +69,18 @@ pub fn run(initramfs: &Path) -> Result<()> {
         "-device",
         "virtio-blk-pci,drive=disk,iothread=io",
     ];
-    let qemu = Qemu::q35(&guest)?.with("qemu-virtio-blk", &options.map(str::to_owned));
-    let mut rates = Rates {
-        bench: "block".to_owned(),
-        measures: format!(
-            "block: virtual ns of one transfer, Debian generic kernel, 1 vCPU, {MEMORY_MIB} MiB, raw file on tmpfs"
-        ),
-        columns: Vec::new(),
-    };
-    let guests: [&dyn Contender; 2] = [&noxen, &qemu];
-    for contender in guests {
-        let all = costs::Wanted::default();
-        let column = costs::column(contender.name(), contender, guest.vcpus, &all, true)?;
-        rates.columns.push(column);
+    let qemu = Qemu::q35(&guest)?.with(QEMU, &options.map(str::to_owned));
+    let measures = format!(
+        "block: virtual ns of one transfer, Debian generic kernel, 1 vCPU, {MEMORY_MIB} MiB, raw file on tmpfs"
+    );
+    let mut rates = Rates::new("block", measures, wanted)?;
+    let guests: [(&str, &dyn Contender); 2] = [(NOXEN, &noxen), (QEMU, &qemu)];
+    for (name, contender) in guests {
+        if !wanted.has_guest(name) {
+            continue;
+        }
+        let column = costs::column(name, contender, guest.vcpus, wanted, true)?;
+        take_in(&mut rates.columns, column);
         // A guest that hangs does not take the other's figures along.
         report::write_json(&rates.bench, &rates)?;
     }

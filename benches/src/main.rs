@@ -28,8 +28,8 @@ use std::process::ExitCode;
 const NAMES: [&str; 6] = [
     "boot GUESTS EARLIER",
     "costs INITRAMFS XEN-LOG GUESTS ROWS EARLIER",
-    "block INITRAMFS",
-    "net INITRAMFS PROGRAM MODULES",
+    "block INITRAMFS GUESTS ROWS EARLIER",
+    "net INITRAMFS PROGRAM MODULES GUESTS ROWS EARLIER",
     "store",
     "list",
 ];
@@ -38,20 +38,26 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let file = |name: &str| (!name.is_empty()).then(|| PathBuf::from(name));
     let list = |text: &str| -> Vec<String> { text.split_whitespace().map(str::to_owned).collect() };
+    let wanted = |guests: &str, rows: &str, earlier: &str| costs::Wanted {
+        guests: list(guests),
+        rows: list(rows),
+        earlier: file(earlier),
+    };
     let outcome = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["boot", guests, earlier] => boot::run(&list(guests), file(earlier).as_deref()),
         ["costs", initramfs, xen, guests, rows, earlier] => {
-            let wanted = costs::Wanted {
-                guests: list(guests),
-                rows: list(rows),
-                earlier: file(earlier),
-            };
+            let wanted = wanted(guests, rows, earlier);
             costs::run(initramfs.as_ref(), file(xen).as_deref(), &wanted)
         }
-        ["block", initramfs] => block::run(initramfs.as_ref()),
-        ["net", initramfs, program, modules] => {
-            net::run(initramfs.as_ref(), program.as_ref(), modules)
+        ["block", initramfs, guests, rows, earlier] => {
+            block::run(initramfs.as_ref(), &wanted(guests, rows, earlier))
         }
+        ["net", initramfs, program, modules, guests, rows, earlier] => net::run(
+            initramfs.as_ref(),
+            program.as_ref(),
+            modules,
+            &wanted(guests, rows, earlier),
+        ),
         ["store"] => store::run().and_then(|report| report.write_and_show()),
         // What the bench `store` starts itself as.
         ["store-floor", socket] => store::floor::serve(socket.as_ref()),

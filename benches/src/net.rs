@@ -10,7 +10,11 @@
 //! initramfs and program for all; bridge and taps are made anew each time. Raw samples are kept.
 
 use crate::contender::{Contender, Guest, NoxenVmm, Qemu, LIMIT};
-use crate::costs::{self, table::Column};
+use crate::costs::{
+    self,
+    table::{take_in, Column},
+    Wanted,
+};
 use crate::patience::Patience;
 use crate::rates::Rates;
 use crate::report;
@@ -105,13 +109,10 @@ impl Kind {
                 tap.to_owned(),
             ])),
             Kind::Virtio { vhost } => {
-                let (name, vhost) = match vhost {
-                    true => ("qemu-vhost-net", "on"),
-                    false => ("qemu-virtio-net", "off"),
-                };
+                let vhost = if vhost { "on" } else { "off" };
                 // No boot from the network; the address is as unique as noxen-vmm makes it.
                 Box::new(Qemu::q35(&guest)?.with(
-                    name,
+                    self.name(),
                     &[
                         "-netdev".to_owned(),
                         format!("tap,id=net,ifname={tap},script=no,downscript=no,vhost={vhost}"),
@@ -125,8 +126,17 @@ impl Kind {
         })
     }
 
+    /// As it is chosen.
+    fn name(self) -> &'static str {
+        match self {
+            Kind::Xen => "noxen-vmm",
+            Kind::Virtio { vhost: false } => "qemu-virtio-net",
+            Kind::Virtio { vhost: true } => "qemu-vhost-net",
+        }
+    }
+
     /// The figures of a guest of this kind with `program` on this host, or with a second guest.
-    fn measure(self, initramfs: &Path, program: Option<&Path>) -> Result<Column> {
+    fn measure(self, initramfs: &Path, program: Option<&Path>, rows: &[String]) -> Result<Column> {
         let _network = Network::new()?;
         let (serve, address) = match program {
             Some(program) => (command(program, &["serve"]), HOST),
@@ -134,9 +144,13 @@ impl Kind {
         };
         let mut peer = Console::spawn(&serve)?;
         PATIENCE.expect(&mut peer, SERVING).context("the peer")?;
-        let guest = self.guest(initramfs, 0, &format!("ask run {address}"))?;
-        let all = costs::Wanted::default();
-        costs::column(guest.name(), guest.as_ref(), 1, &all, true).with_context(|| {
+        let words = format!("ask run {address} {}", rows.join(" "));
+        let guest = self.guest(initramfs, 0, &words)?;
+        let wanted = Wanted {
+            rows: rows.to_vec(),
+            ..Wanted::default()
+        };
+        costs::column(guest.name(), guest.as_ref(), 1, &wanted, true).with_context(|| {
             let transcript = peer.transcript();
             let last = transcript.trim_end().lines().last().unwrap_or_default();
             format!("the peer's last line was {last:?}")
@@ -144,18 +158,27 @@ impl Kind {
     }
 }
 
+/// Begins the names of the rows of two domains.
+const PAIR: &str = "pair-";
+
+/// The chosen rows of one kind, as the guest's program names them; `None`: none of that kind is wanted.
+fn rows(wanted: &Wanted, pair: bool) -> Option<Vec<String>> {
+    let of_kind = wanted
+        .rows
+        .iter()
+        .filter(|row| row.starts_with(PAIR) == pair);
+    let rows: Vec<String> = of_kind
+        .map(|row| row.strip_prefix(PAIR).unwrap_or(row).to_owned())
+        .collect();
+    (wanted.rows.is_empty() || !rows.is_empty()).then_some(rows)
+}
+
 /// Puts the rows of two domains below those of the same contender.
 fn add_pair(columns: &mut Vec<Column>, mut pair: Column) {
     for cost in &mut pair.costs {
-        cost.name.insert_str(0, "pair-");
+        cost.name.insert_str(0, PAIR);
     }
-    match columns.iter_mut().find(|c| c.contender == pair.contender) {
-        Some(column) => {
-            column.costs.extend(pair.costs);
-            column.counts.extend(pair.counts);
-        }
-        None => columns.push(pair),
-    }
+    take_in(columns, pair);
 }
 
 /// Puts vhost-net into this host's kernel; what is there already stays.
@@ -171,24 +194,25 @@ fn load(modules: &str) -> Result<()> {
 }
 
 /// The bench; `initramfs` and `program` are files that xtask made, `vhost` the paths of vhost-net's modules.
-pub fn run(initramfs: &Path, program: &Path, vhost: &str) -> Result<()> {
+pub fn run(initramfs: &Path, program: &Path, vhost: &str, wanted: &Wanted) -> Result<()> {
     load(vhost)?;
-    let mut rates = Rates {
-        bench: "net".to_owned(),
-        measures: format!(
-            "net: virtual ns of 64 KiB of TCP and of one UDP packet of 64 bytes, Debian generic kernel, 1 vCPU, {MEMORY_MIB} MiB, tap on a bridge"
-        ),
-        columns: Vec::new(),
-    };
+    let measures = format!(
+        "net: virtual ns of 64 KiB of TCP and of one UDP packet of 64 bytes, Debian generic kernel, 1 vCPU, {MEMORY_MIB} MiB, tap on a bridge"
+    );
+    let mut rates = Rates::new("net", measures, wanted)?;
     let mut missing = Vec::new();
     // Two guests at once come last: the host's rows need them not.
     for peer in [Some(program), None] {
-        for kind in KINDS {
-            match kind.measure(initramfs, peer) {
-                Ok(column) if peer.is_some() => rates.columns.push(column),
+        let Some(rows) = rows(wanted, peer.is_none()) else {
+            continue;
+        };
+        for kind in KINDS
+            .into_iter()
+            .filter(|kind| wanted.has_guest(kind.name()))
+        {
+            match kind.measure(initramfs, peer, &rows) {
+                Ok(column) if peer.is_some() => take_in(&mut rates.columns, column),
                 Ok(column) => add_pair(&mut rates.columns, column),
-                // Without ours there is nothing to set the others beside.
-                Err(error) if rates.columns.is_empty() => return Err(error),
                 Err(error) => missing.push(format!("{kind:?}: {error:#}")),
             }
             // A guest that hangs does not take the others' figures along.
@@ -226,5 +250,18 @@ mod tests {
         assert_eq!(columns[1].median("tcp-out"), Some(6.0));
         assert_eq!(columns[1].median("pair-tcp-out"), Some(9.0));
         assert_eq!(columns[2].median("pair-tcp-out"), Some(2.0));
+    }
+
+    #[test]
+    fn rows_are_told_apart_by_their_prefix() {
+        let wanted = |rows: &[&str]| Wanted {
+            rows: rows.iter().map(|row| (*row).to_owned()).collect(),
+            ..Wanted::default()
+        };
+        assert_eq!(rows(&wanted(&[]), true), Some(Vec::new()));
+        let both = wanted(&["tcp-out", "pair-udp-turn"]);
+        assert_eq!(rows(&both, false), Some(vec!["tcp-out".to_owned()]));
+        assert_eq!(rows(&both, true), Some(vec!["udp-turn".to_owned()]));
+        assert_eq!(rows(&wanted(&["tcp-out"]), true), None);
     }
 }

@@ -2,12 +2,13 @@
 
 use crate::costs::counts::{short, PerOperation};
 use crate::costs::table::Column;
+use crate::costs::Wanted;
 use crate::report;
 use anyhow::Result;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A device bench's outcome.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Rates {
     /// The bench's name.
     pub bench: String,
@@ -18,6 +19,19 @@ pub struct Rates {
 }
 
 impl Rates {
+    /// Without figures yet, or with those of an earlier run.
+    pub fn new(bench: &str, measures: String, wanted: &Wanted) -> Result<Rates> {
+        let earlier: Option<Rates> = match &wanted.earlier {
+            Some(path) => report::read_json(path)?,
+            None => None,
+        };
+        Ok(Rates {
+            bench: bench.to_owned(),
+            measures,
+            columns: earlier.map_or(Vec::new(), |earlier| earlier.columns),
+        })
+    }
+
     /// Writes `$NOXEN_LAB_OUT/NAME.json` and prints table and summary.
     pub fn write_and_show(&self) -> Result<()> {
         report::write_json(&self.bench, self)?;

@@ -51,10 +51,15 @@ impl Wanted {
         command
     }
 
+    /// Whether that guest is to be measured.
+    pub fn has_guest(&self, name: &str) -> bool {
+        self.guests.is_empty() || self.guests.iter().any(|guest| guest == name)
+    }
+
     fn check(&self, costs: &[Cost]) -> Result<()> {
         for row in &self.rows {
             if !costs.iter().any(|cost| cost.name == *row) {
-                bail!("the guest's program knows no workload {row:?} (benches/guest/costs.c has them)");
+                bail!("the guest's program knows no workload {row:?} (benches/guest has them)");
             }
         }
         Ok(())

@@ -80,6 +80,15 @@ impl Column {
     }
 }
 
+/// Adds a guest's figures to `columns`, or puts them in the place of earlier ones.
+pub fn take_in(columns: &mut Vec<Column>, column: Column) {
+    let same = |c: &&mut Column| c.contender == column.contender && c.vcpus == column.vcpus;
+    match columns.iter_mut().find(same) {
+        Some(earlier) => earlier.renew(column),
+        None => columns.push(column),
+    }
+}
+
 /// The bench's outcome.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Table {
@@ -94,11 +103,7 @@ pub struct Table {
 impl Table {
     /// Adds a guest's figures, or puts them in the place of earlier ones.
     pub fn take_in(&mut self, column: Column) {
-        let same = |c: &&mut Column| c.contender == column.contender && c.vcpus == column.vcpus;
-        match self.columns.iter_mut().find(same) {
-            Some(earlier) => earlier.renew(column),
-            None => self.columns.push(column),
-        }
+        take_in(&mut self.columns, column);
     }
 
     fn find(&self, contender: &str, vcpus: u32) -> Option<&Column> {

@@ -3,7 +3,7 @@
 //! ```text
 //!   guest: entry = {permit_access, domain 0, frame}        gref --ring--> back end
 //!   map(gref):    check flags and domid, set reading|writing  -- one compare-exchange --> Grant{page}
-//!                 then read the frame, once; frames at or above the end of RAM are refused
+//!                 then read the frame, once; frames outside RAM are refused
 //!   unmap(Grant): clear reading|writing; the front end looks at them before it takes the page back
 //! ```
 //! The table is guest memory that every vCPU may change at any time: nothing is read twice, and a flag
@@ -13,8 +13,10 @@
 use noxen_pv_abi::grant_table::{
     GrantType, GTF_READING, GTF_READONLY, GTF_SUB_PAGE, GTF_TYPE_MASK, GTF_WRITING,
 };
+use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
-use vm_memory::{GuestAddress, GuestMemoryBackend, VolatileMemory};
+use vm_memory::bitmap::{BitmapSlice, MS};
+use vm_memory::{GuestAddress, GuestMemoryBackend, VolatileMemory, VolatileSlice};
 
 /// Bytes of a page and of the part of the table in one.
 pub const PAGE_SIZE: u64 = 4096;
@@ -91,6 +93,8 @@ pub struct GrantTable {
     base: GuestAddress,
     entries: u32,
     ram_end: u64,
+    /// First frame of the hole in RAM, and the first one behind it.
+    hole: (u64, u64),
 }
 
 impl GrantTable {
@@ -100,24 +104,29 @@ impl GrantTable {
             base,
             entries: frames.saturating_mul(ENTRIES_PER_FRAME),
             ram_end,
+            hole: (0, 0),
         }
     }
 
-    /// Lets `act` at the two words of an entry: flags and domain, frame.
-    fn entry<M: GuestMemoryBackend, R>(
+    /// The same where RAM has a hole: what lies in those frames is not the guest's.
+    pub fn without(self, frames: Range<u64>) -> GrantTable {
+        GrantTable {
+            hole: (frames.start, frames.end),
+            ..self
+        }
+    }
+
+    /// Finds the table in `memory`, once for many references.
+    pub fn open<'a, M: GuestMemoryBackend>(
         &self,
-        memory: &M,
-        gref: u32,
-        act: impl FnOnce(&AtomicU32, &AtomicU32) -> R,
-    ) -> Result<R, GrantError> {
-        let at = GuestAddress(self.base.0 + u64::from(gref) * ENTRY_SIZE);
-        let entry = memory.get_slice(at, ENTRY_SIZE as usize);
-        let entry = entry.map_err(|_| GrantError::Table)?;
-        let word = |offset| {
-            let word = entry.get_atomic_ref::<AtomicU32>(offset);
-            word.map_err(|_| GrantError::Table)
-        };
-        Ok(act(word(0)?, word(4)?))
+        memory: &'a M,
+    ) -> Result<OpenTable<'a, MS<'a, M>>, GrantError> {
+        let length = u64::from(self.entries) * ENTRY_SIZE;
+        let words = memory.get_slice(self.base, length as usize);
+        Ok(OpenTable {
+            table: *self,
+            words: words.map_err(|_| GrantError::Table)?,
+        })
     }
 
     /// Takes the page of `gref` into use.
@@ -127,29 +136,60 @@ impl GrantTable {
         gref: u32,
         access: Access,
     ) -> Result<Grant, GrantError> {
-        if gref >= self.entries {
-            return Err(GrantError::Reference(gref));
-        }
-        let frame = self.entry(memory, gref, |flags, frame| {
-            mark(flags, gref, access)?;
-            Ok(frame.load(Ordering::Acquire))
-        })??;
-        let page = GuestAddress(u64::from(frame) * PAGE_SIZE);
-        let grant = Grant { gref, access, page };
-        let in_ram = u64::from(frame) < self.ram_end;
-        if in_ram && memory.get_slice(page, PAGE_SIZE as usize).is_ok() {
-            return Ok(grant);
-        }
-        self.unmap(memory, grant);
-        Err(GrantError::Frame(gref, frame))
+        self.open(memory)?.map(gref, access)
     }
 
     /// Gives the page back.
     pub fn unmap<M: GuestMemoryBackend>(&self, memory: &M, grant: Grant) {
         // The table was there when the grant was mapped, and guest memory never shrinks.
-        let _ = self.entry(memory, grant.gref, |flags, _| {
-            flags.fetch_and(!u32::from(marks(grant.access)), Ordering::SeqCst)
-        });
+        if let Ok(table) = self.open(memory) {
+            table.unmap(grant);
+        }
+    }
+
+    fn is_ram(&self, frame: u64) -> bool {
+        let (start, end) = self.hole;
+        frame < self.ram_end && !(start..end).contains(&frame)
+    }
+}
+
+/// A grant table whose place in this process is known.
+#[derive(Debug)]
+pub struct OpenTable<'a, B> {
+    table: GrantTable,
+    words: VolatileSlice<'a, B>,
+}
+
+impl<B: BitmapSlice> OpenTable<'_, B> {
+    /// An entry's word: 0 has flags and domain, 4 the frame.
+    fn word(&self, gref: u32, offset: u64) -> Result<&AtomicU32, GrantError> {
+        let at = u64::from(gref) * ENTRY_SIZE + offset;
+        let word = self.words.get_atomic_ref(at as usize);
+        word.map_err(|_| GrantError::Table)
+    }
+
+    /// Takes the page of `gref` into use. That it is RAM is known by its number: a page that is not in this process is
+    /// an error where it is first looked at.
+    pub fn map(&self, gref: u32, access: Access) -> Result<Grant, GrantError> {
+        if gref >= self.table.entries {
+            return Err(GrantError::Reference(gref));
+        }
+        mark(self.word(gref, 0)?, gref, access)?;
+        let frame = self.word(gref, 4)?.load(Ordering::Acquire);
+        let page = GuestAddress(u64::from(frame) * PAGE_SIZE);
+        let grant = Grant { gref, access, page };
+        if self.table.is_ram(u64::from(frame)) {
+            return Ok(grant);
+        }
+        self.unmap(grant);
+        Err(GrantError::Frame(gref, frame))
+    }
+
+    /// Gives the page back.
+    pub fn unmap(&self, grant: Grant) {
+        if let Ok(flags) = self.word(grant.gref, 0) {
+            flags.fetch_and(!u32::from(marks(grant.access)), Ordering::SeqCst);
+        }
     }
 }
 

@@ -69,6 +69,21 @@ fn frame_outside_ram_is_refused_and_not_marked() {
     }
 }
 
+#[test]
+fn what_lies_in_the_hole_of_ram_is_not_the_guests() {
+    let (memory, table) = memory();
+    let table = table.without(4..6);
+    for (frame, is_ram) in [(3, true), (4, false), (5, false), (6, true)] {
+        set(&memory, 9, 1, 0, frame);
+        let mapped = table.map(&memory, 9, Access::Write);
+        assert_eq!(mapped.is_ok(), is_ram, "{frame}: {mapped:?}");
+        if let Ok(grant) = mapped {
+            table.unmap(&memory, grant);
+        }
+        assert_eq!(flags(&memory, 9), 1);
+    }
+}
+
 proptest! {
     /// Whatever is in the table: what is mapped was granted, lies in RAM, and marks only its own entry.
     #[test]

@@ -55,6 +55,8 @@ pub struct BackRing {
     entry_size: usize,
     entries: u32,
     req_cons: u32,
+    /// Requests up to here are known to be there.
+    seen: u32,
     /// Responses written, and how many of them the front end can see.
     rsp_prod: u32,
     published: u32,
@@ -80,11 +82,13 @@ impl BackRing {
             entry_size,
             entries,
             req_cons: 0,
+            seen: 0,
             rsp_prod: 0,
             published: 0,
         };
         let rsp_prod = ring.load(memory, RSP_PROD)?;
-        (ring.req_cons, ring.rsp_prod, ring.published) = (rsp_prod, rsp_prod, rsp_prod);
+        (ring.req_cons, ring.seen) = (rsp_prod, rsp_prod);
+        (ring.rsp_prod, ring.published) = (rsp_prod, rsp_prod);
         ring.unconsumed(memory)?;
         Ok(ring)
     }
@@ -141,16 +145,18 @@ impl BackRing {
         memory: &M,
         request: &mut [u8],
     ) -> Result<bool, SringError> {
-        if self.unconsumed(memory)? == 0 {
+        if self.seen == self.req_cons {
+            // Our responses only make the distance shorter, so that this look holds for all requests that it sees.
+            self.seen = self.req_cons.wrapping_add(self.unconsumed(memory)?);
+        }
+        if self.seen == self.req_cons {
             return Ok(false);
         }
         let length = request.len().min(self.entry_size);
         let mut done = 0;
         for (at, part) in self.runs(self.req_cons, length) {
-            memory
-                .read_slice(&mut request[done..done + part], at)
-                .map_err(|_| SringError::Memory)?;
-            done += part;
+            let entry = memory.get_slice(at, part).map_err(|_| SringError::Memory)?;
+            done += entry.copy_to(&mut request[done..done + part]);
         }
         self.req_cons = self.req_cons.wrapping_add(1);
         Ok(true)
@@ -185,9 +191,8 @@ impl BackRing {
         let length = response.len().min(self.entry_size);
         let mut done = 0;
         for (at, part) in self.runs(self.rsp_prod, length) {
-            memory
-                .write_slice(&response[done..done + part], at)
-                .map_err(|_| SringError::Memory)?;
+            let entry = memory.get_slice(at, part).map_err(|_| SringError::Memory)?;
+            entry.copy_from(&response[done..done + part]);
             done += part;
         }
         self.rsp_prod = self.rsp_prod.wrapping_add(1);

@@ -1,7 +1,7 @@
 //! Image formats: what a guest writes is what the programs that the formats come from read.
 //!
 //! ```text
-//!   xvda tap:qcow2   xvdb tap:vhd   xvdc nbd:   xvdd tap:aio
+//!   xvda tap:qcow2   xvdb tap:vhd   xvdc nbd:   xvdd tap:aio   xvde tap:vhdx
 //!   guest writes random data into each, another part reads it back ── host: qemu-img convert, qemu-img check
 //! ```
 
@@ -68,7 +68,7 @@ fn disks_of_every_format_hold_what_the_guest_wrote() {
     let node = Node::new().unwrap();
     let path = |name: &str| node.root().join(name);
     let text = |path: &Path| path.display().to_string();
-    let [qcow2, vhd, nbd, raw] = ["a.qcow2", "b.vhd", "c.nbd", "d.raw"].map(path);
+    let [qcow2, vhd, nbd, raw, vhdx] = ["a.qcow2", "b.vhd", "c.nbd", "d.raw", "e.vhdx"].map(path);
     let size = SIZE.to_string();
     qemu_img(&["create", "-q", "-f", "qcow2", &text(&qcow2), &size]);
     qemu_img(&[
@@ -81,6 +81,17 @@ fn disks_of_every_format_hold_what_the_guest_wrote() {
         &text(&vhd),
         &size,
     ]);
+    // The smallest blocks there are, so that what is written lies in two.
+    qemu_img(&[
+        "create",
+        "-q",
+        "-f",
+        "vhdx",
+        "-o",
+        "block_size=1M",
+        &text(&vhdx),
+        &size,
+    ]);
     for image in [&nbd, &raw] {
         std::fs::File::create(image).unwrap().set_len(SIZE).unwrap();
     }
@@ -91,6 +102,7 @@ fn disks_of_every_format_hold_what_the_guest_wrote() {
         format!("'tap:vhd:{},xvdb,w'", text(&vhd)),
         format!("'nbd:{} disk,xvdc,w'", text(&socket)),
         format!("'tap:aio:{},xvdd,w'", text(&raw)),
+        format!("'tap:vhdx:{},xvde,w'", text(&vhdx)),
     ];
     // Flushed, then read past the guest's cache: the blocks come from the image.
     let (seek, count) = (AT / 4096, LENGTH / 4096);
@@ -98,7 +110,7 @@ fn disks_of_every_format_hold_what_the_guest_wrote() {
         .unwrap()
         .line(&format!("disk = [{}]", disks.join(", ")))
         .running(&format!(
-            "for d in a b c d; do dd if=/dev/urandom of=/tmp/x bs=4k count={count} 2>/dev/null; \
+            "for d in a b c d e; do dd if=/dev/urandom of=/tmp/x bs=4k count={count} 2>/dev/null; \
              dd if=/tmp/x of=/dev/xvd$d bs=4k seek={seek} conv=fsync 2>/dev/null; echo 3 > /proc/sys/vm/drop_caches; \
              dd if=/dev/xvd$d of=/tmp/y bs=4k skip={seek} count={count} 2>/dev/null; cmp /tmp/x /tmp/y || echo differs; \
              echo sum-$d $(md5sum < /tmp/x) $(cat /sys/block/xvd$d/size); done"
@@ -108,12 +120,15 @@ fn disks_of_every_format_hold_what_the_guest_wrote() {
     let said = console.expect("NOXEN-CMD end", LIMIT).unwrap();
     node.wait_gone("formats", LIMIT);
     assert!(!said.contains("differs"), "{said}");
-    qemu_img(&["check", "-q", &text(&qcow2)]);
+    for image in [&qcow2, &vhdx] {
+        qemu_img(&["check", "-q", &text(image)]);
+    }
     for (disk, format, image) in [
         ('a', "qcow2", &qcow2),
         ('b', "vpc", &vhd),
         ('c', "raw", &nbd),
         ('d', "raw", &raw),
+        ('e', "vhdx", &vhdx),
     ] {
         let plain: PathBuf = image.with_extension("plain");
         qemu_img(&[

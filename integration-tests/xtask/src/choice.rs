@@ -68,6 +68,15 @@ impl Choice {
         all.filter(|guest| self.guests.is_empty() || self.guests.iter().any(|g| g == guest))
     }
 
+    /// The last arguments of the bench's program: guests, rows, the file with the figures that are kept.
+    pub fn words(&self, offer: &Offer, results: &Path) -> [String; 3] {
+        [
+            self.guests(offer).collect::<Vec<_>>().join(" "),
+            self.rows.join(" "),
+            self.earlier(offer, results),
+        ]
+    }
+
     /// The file with the figures that are kept; an empty word where all is measured anew.
     pub fn earlier(&self, offer: &Offer, results: &Path) -> String {
         match *self == Choice::default() {

@@ -33,6 +33,8 @@ usage: cargo xtask COMMAND
   bench [NAME]     run benches side by side with their peers; writes target/bench/NAME.json
   bench costs [--guests noxen-1,hvm-2,xen-1,...] [--rows pipe,build,...]   the cost table in pieces
   bench boot [--guests noxen,noxen-vmm,qemu-q35-pvh,qemu-microvm]          boot in pieces
+  bench block [--guests noxen-vmm,qemu-virtio-blk] [--rows read-1m-qd1,...] disks in pieces
+  bench net [--guests noxen-vmm,...] [--rows tcp-out,pair-tcp-out,...]      interfaces in pieces
   install --prefix DIR
   assets [--force] install missing packages, fetch and unpack Debian's kernels and images
 ";

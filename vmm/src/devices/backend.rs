@@ -8,6 +8,7 @@ use crate::vstate::memory::GuestMemory;
 use crate::vstate::vm::Vm;
 use noxen_control::DeviceId;
 use noxen_devices::pv::grant::{GrantTable, PAGE_SIZE};
+use noxen_monitor_abi::layout::{HOLE_PAGES, HOLE_START_PFN};
 use noxen_xenstore::client::{Client, ClientError, Nodes};
 use std::fmt::Display;
 use std::sync::Arc;
@@ -115,7 +116,9 @@ impl Context {
             GuestAddress(region.grants),
             crate::domain::region::GRANT_FRAMES,
             region.ram_end_mfn,
-        );
+        )
+        // A 32-bit domain with RAM above the hole has the monitor in it.
+        .without(HOLE_START_PFN..HOLE_START_PFN + HOLE_PAGES);
         Context {
             shared,
             vm,

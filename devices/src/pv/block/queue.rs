@@ -10,10 +10,11 @@
 
 use super::request::{Protocol, Request, MAX_ENTRY};
 use super::{MAX_INDIRECT_SEGMENTS, SECTOR};
-use crate::pv::grant::{Access, Grant, GrantTable, PAGE_SIZE};
+use crate::pv::grant::{Access, Grant, GrantTable, OpenTable, PAGE_SIZE};
 use crate::pv::sring::{BackRing, SringError};
 use noxen_pv_abi::blkif::{BlkifOp, BlkifSegment, BlkifStatus, SEGMENTS_PER_INDIRECT_PAGE};
 use std::collections::HashMap;
+use vm_memory::bitmap::BitmapSlice;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 
 /// Grants kept mapped per ring for a front end that uses the same pages again (Linux' back end: 1056).
@@ -247,10 +248,17 @@ impl Queue {
         self.running = 0;
     }
 
-    fn release<M: GuestMemoryBackend>(&mut self, memory: &M, held: Vec<Held>) {
+    fn release<M: GuestMemoryBackend>(&self, memory: &M, held: Vec<Held>) {
+        if held.is_empty() {
+            return;
+        }
+        // It was there when they were mapped.
+        let Ok(table) = self.grants.open(memory) else {
+            return;
+        };
         for page in held {
             if let Held::Once(grant) = page {
-                self.grants.unmap(memory, grant);
+                table.unmap(grant);
             }
         }
     }
@@ -355,6 +363,8 @@ impl Queue {
             return Err(BlkifStatus::ERROR);
         }
         let access = if writes { Access::Read } else { Access::Write };
+        let table = self.grants.open(memory).map_err(|_| BlkifStatus::ERROR)?;
+        held.reserve(segments.len());
         let mut pieces: Vec<Piece> = Vec::with_capacity(segments.len());
         let mut length = 0;
         for segment in segments {
@@ -363,7 +373,7 @@ impl Queue {
                 return Err(BlkifStatus::ERROR);
             }
             let bytes = (last - first + 1) * SECTOR;
-            let page = self.page(memory, segment.gref, access, held)?;
+            let page = page(&table, &mut self.persistent, segment.gref, access, held)?;
             let at = GuestAddress(page.0 + first * SECTOR);
             length += bytes;
             match pieces.last_mut() {
@@ -436,6 +446,7 @@ impl Queue {
         if count == 0 || count > MAX_INDIRECT_SEGMENTS {
             return Err(BlkifStatus::ERROR);
         }
+        let table = self.grants.open(memory).map_err(|_| BlkifStatus::ERROR)?;
         let mut segments = Vec::with_capacity(usize::from(count));
         let mut left = usize::from(count);
         for gref in pages {
@@ -445,13 +456,12 @@ impl Queue {
             let here = left.min(SEGMENTS_PER_INDIRECT_PAGE);
             let mut bytes = vec![0; here * BlkifSegment::SIZE];
             let mut held = Vec::new();
-            let read = self
-                .page(memory, *gref, Access::Read, &mut held)
-                .and_then(|page| {
-                    memory
-                        .read_slice(&mut bytes, page)
-                        .map_err(|_| BlkifStatus::ERROR)
-                });
+            let kept = &mut self.persistent;
+            let read = page(&table, kept, *gref, Access::Read, &mut held).and_then(|page| {
+                memory
+                    .read_slice(&mut bytes, page)
+                    .map_err(|_| BlkifStatus::ERROR)
+            });
             self.release(memory, held);
             read?;
             let (parts, _) = bytes.as_chunks::<{ BlkifSegment::SIZE }>();
@@ -460,39 +470,35 @@ impl Queue {
         }
         Ok(segments)
     }
+}
 
-    /// Takes a page into use for a request.
-    fn page<M: GuestMemoryBackend>(
-        &mut self,
-        memory: &M,
-        gref: u32,
-        access: Access,
-        held: &mut Vec<Held>,
-    ) -> Result<GuestAddress, BlkifStatus> {
-        if let Some(kept) = &mut self.persistent {
-            if let Some(grant) = kept.get(&gref) {
-                held.push(Held::Persistent);
-                return Ok(grant.page());
-            }
-            if kept.len() < MAX_PERSISTENT {
-                // A page that is kept may be used either way later.
-                if let Ok(grant) = self.grants.map(memory, gref, Access::Write) {
-                    let page = grant.page();
-                    kept.insert(gref, grant);
-                    held.push(Held::Persistent);
-                    return Ok(page);
-                }
-            }
+/// Takes a page into use for a request; `persistent` are those that are kept, if any.
+fn page<B: BitmapSlice>(
+    table: &OpenTable<'_, B>,
+    persistent: &mut Option<HashMap<u32, Grant>>,
+    gref: u32,
+    access: Access,
+    held: &mut Vec<Held>,
+) -> Result<GuestAddress, BlkifStatus> {
+    if let Some(kept) = persistent {
+        if let Some(grant) = kept.get(&gref) {
+            held.push(Held::Persistent);
+            return Ok(grant.page());
         }
-        match self.grants.map(memory, gref, access) {
-            Ok(grant) => {
+        if kept.len() < MAX_PERSISTENT {
+            // A page that is kept may be used either way later.
+            if let Ok(grant) = table.map(gref, Access::Write) {
                 let page = grant.page();
-                held.push(Held::Once(grant));
-                Ok(page)
+                kept.insert(gref, grant);
+                held.push(Held::Persistent);
+                return Ok(page);
             }
-            Err(_) => Err(BlkifStatus::ERROR),
         }
     }
+    let grant = table.map(gref, access).map_err(|_| BlkifStatus::ERROR)?;
+    let page = grant.page();
+    held.push(Held::Once(grant));
+    Ok(page)
 }
 
 /// A checked request.

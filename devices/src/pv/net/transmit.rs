@@ -10,7 +10,7 @@
 use super::frame::{self, Gso, Vnet, HEAD, VNET_HEADER};
 use super::{Effect, Host, Memory, NetError, Shared, ETH_HEADER};
 use crate::pv::grant::{Access, Grant, PAGE_SIZE};
-use crate::pv::sring::BackRing;
+use crate::pv::sring::{BackRing, SringError};
 use noxen_pv_abi::codec::AbiValue;
 use noxen_pv_abi::netif::{
     NetifExtraGso, NetifExtraInfo, NetifExtraMcast, NetifExtraType, NetifGsoType, NetifStatus,
@@ -20,7 +20,7 @@ use noxen_pv_abi::netif::{
 use std::sync::atomic::Ordering;
 use std::sync::PoisonError;
 use std::time::Duration;
-use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, VolatileSlice};
+use vm_memory::{GuestAddress, GuestMemoryBackend, VolatileSlice};
 
 /// Slots of a packet after the first at which patience ends; from [`NR_SLOTS_MIN`] on the packet is dropped.
 const MAX_SLOTS: usize = 20;
@@ -138,8 +138,9 @@ impl Transmit {
         if fits {
             let blank = first.flags & TXF_CSUM_BLANK != 0;
             let result = self.send(memory, shared, host, &first, total, blank, extras.gso);
+            let table = shared.grants.open(memory)?;
             for grant in self.grants.drain(..) {
-                shared.grants.unmap(memory, grant);
+                table.unmap(grant);
             }
             sent = result?;
         }
@@ -230,27 +231,26 @@ impl Transmit {
     ) -> Result<bool, NetError> {
         let head_len = total.min(HEAD);
         let mut filled = 0;
-        let mut rest: Vec<VolatileSlice<'_>> = Vec::new();
+        let table = shared.grants.open(memory)?;
+        let mut rest: Vec<VolatileSlice<'_>> = Vec::with_capacity(self.slots.len() + 1);
         for slot in std::iter::once(first).chain(&self.slots) {
             if slot.size == 0 {
                 continue;
             }
-            let grant = shared.grants.map(memory, slot.gref, Access::Read)?;
+            let grant = table.map(slot.gref, Access::Read)?;
             let (page, size) = (grant.page(), usize::from(slot.size));
             self.grants.push(grant);
             let at = GuestAddress(page.0 + u64::from(slot.offset));
+            let lost = |_| SringError::Memory;
+            let data = memory.get_slice(at, size).map_err(lost)?;
             let copied = size.min(head_len - filled);
-            let lost = |_| crate::pv::sring::SringError::Memory;
             if copied > 0 {
                 let from = VNET_HEADER + filled;
-                memory
-                    .read_slice(&mut self.head[from..from + copied], at)
-                    .map_err(lost)?;
+                data.copy_to(&mut self.head[from..from + copied]);
                 filled += copied;
             }
             if copied < size {
-                let at = GuestAddress(at.0 + copied as u64);
-                rest.push(memory.get_slice(at, size - copied).map_err(lost)?);
+                rest.push(data.offset(copied).map_err(|_| SringError::Memory)?);
             }
         }
         let head = &mut self.head[..VNET_HEADER + head_len];

@@ -18,7 +18,7 @@ const NET: &str = include_str!("../../../../benches/guest/net.c");
 /// The peers' drivers; ours are in the guest's own archive.
 const MODULES: &[&str] = &["virtio_pci", "virtio_blk", "virtio_net"];
 
-/// `io-start block` or `io-start net ADDRESS WORD...`: the drivers of the machine this is, then the program.
+/// `io-start block [ROW...]` or `io-start net ADDRESS WORD...`: the drivers of the machine this is, then the program.
 /// Devices appear a moment after their driver, and nothing says when but their names.
 const START: &str = r#"#!/bin/sh
 if [ -e /sys/hypervisor/uuid ]; then
@@ -36,7 +36,8 @@ await() {
 case $1 in
 block)
     await $disk
-    exec io ask block $disk
+    shift
+    exec io ask block $disk "$@"
     ;;
 net)
     await /sys/class/net/eth0

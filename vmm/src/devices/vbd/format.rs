@@ -50,9 +50,7 @@ impl Formatted {
                 .map(FormatAccess::new)
                 .map_err(|error| format!("cannot be opened as vmdk: {error}"))?,
             ImageFormat::Raw | ImageFormat::Vhd | ImageFormat::Vhdx | ImageFormat::Nbd => {
-                return Err(format!(
-                    "format {format:?} is not built; raw, nbd, qcow2, vhd and (to read) vmdk are"
-                ))
+                return Err(format!("{format:?} is not one of the library's formats"))
             }
         };
         Ok(Formatted { access })

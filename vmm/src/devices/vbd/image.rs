@@ -2,14 +2,16 @@
 //!
 //! ```text
 //!   open(descriptor, wanted) --> Opened{ image, size, sectors }     image.perform(job): does it, blocking
-//!       Raw: file or block device, preadv/pwritev/fdatasync/fallocate
-//!       Format: format.rs      Vhd: vhd.rs      Nbd: nbd.rs
+//!       Raw: file or block device, preadv/pwritev/fdatasync/fallocate; mapped/ where it is in memory
+//!       Format: format.rs      Vhd: vhd.rs      Vhdx: vhdx/      Nbd: nbd.rs
 //! ```
 
 use crate::devices::vbd::format::Formatted;
+use crate::devices::vbd::mapped::Mapped;
 use crate::devices::vbd::nbd::Nbd;
 use crate::devices::vbd::vectors::Vectors;
 use crate::devices::vbd::vhd::Vhd;
+use crate::devices::vbd::vhdx::Vhdx;
 use crate::vstate::memory::GuestMemory;
 use noxen_control::device::{DiskImage, ImageFormat};
 use noxen_devices::pv::block::{Job, JobOp, Outcome, SECTOR};
@@ -52,15 +54,26 @@ pub struct Opened {
     pub discard: bool,
 }
 
+/// Where the bytes of a raw image are.
+#[derive(Debug)]
+pub enum Place {
+    /// On a device, which takes its time.
+    Device,
+    /// In memory, where nothing is waited for.
+    Memory(Option<Mapped>),
+}
+
 /// An open image.
 #[derive(Debug)]
 pub enum Image {
-    /// Bytes as they are; the flag: on a file system that keeps its files in memory.
-    Raw(File, bool),
+    /// Bytes as they are.
+    Raw(File, Place),
     /// Behind a format.
     Format(Formatted),
     /// Virtual PC's format.
     Vhd(Box<Vhd>),
+    /// Hyper-V's format.
+    Vhdx(Box<Vhdx>),
     /// At an NBD server.
     Nbd(Nbd),
 }
@@ -81,13 +94,13 @@ pub fn open(wanted: &Wanted<'_>, fd: OwnedFd) -> Result<Opened, String> {
         true => ioctl_blksszget(&file).map_err(|error| error.to_string())?,
         false => 512,
     };
-    let sector_size = wanted.sector_size.unwrap_or(logical);
+    let mut sector_size = wanted.sector_size.unwrap_or(logical);
     if ![512, 4096].contains(&sector_size) || sector_size < logical {
         return Err(format!(
             "sectors of {sector_size} bytes: give 512 or 4096, and at least the device's {logical}"
         ));
     }
-    let physical = match wanted.physical_sector_size {
+    let mut physical = match wanted.physical_sector_size {
         Some(size) if size.is_power_of_two() && size >= sector_size && size <= 1 << 20 => size,
         Some(size) => {
             return Err(format!(
@@ -108,15 +121,34 @@ pub fn open(wanted: &Wanted<'_>, fd: OwnedFd) -> Result<Opened, String> {
                 fcntl_setfl(&file, flags - OFlags::DIRECT).map_err(|errno| errno.to_string())?;
             }
             let in_memory = fstatfs(&file).is_ok_and(|about| IN_MEMORY.contains(&about.f_type));
-            (Image::Raw(file, in_memory), bytes, true)
+            let place = match in_memory {
+                true => Place::Memory(Mapped::new(&file, bytes, wanted.readonly)),
+                false => Place::Device,
+            };
+            (Image::Raw(file, place), bytes, true)
         }
-        ImageFormat::Vhd if wanted.image.direct => {
-            return Err("vhd images are not used past the page cache: leave direct out".into())
+        ImageFormat::Vhd | ImageFormat::Vhdx if wanted.image.direct => {
+            let line = "vhd and vhdx images are not used past the page cache: leave direct out";
+            return Err(line.into());
         }
         ImageFormat::Vhd => {
             let vhd = Vhd::open(file)?;
             let bytes = vhd.size();
             (Image::Vhd(Box::new(vhd)), bytes, false)
+        }
+        ImageFormat::Vhdx => {
+            let vhdx = Vhdx::open(file, wanted.readonly)?;
+            let bytes = vhdx.size();
+            // What is on the disk counts in the image's sectors.
+            let (logical, own) = vhdx.sectors();
+            if wanted.sector_size.is_some_and(|size| size != logical) {
+                return Err(format!(
+                    "the image has sectors of {logical} bytes: leave the sector's size out"
+                ));
+            }
+            sector_size = logical;
+            physical = physical.max(own).max(logical);
+            (Image::Vhdx(Box::new(vhdx)), bytes, false)
         }
         format => {
             let formatted = Formatted::open(format, file, wanted)?;
@@ -177,21 +209,25 @@ impl Image {
     pub fn raw(&self) -> Option<&File> {
         match self {
             Image::Raw(file, _) => Some(file),
-            Image::Format(_) | Image::Vhd(_) | Image::Nbd(_) => None,
+            Image::Format(_) | Image::Vhd(_) | Image::Vhdx(_) | Image::Nbd(_) => None,
         }
     }
 
     /// Whether transfers never wait for a device.
     pub fn is_in_memory(&self) -> bool {
-        matches!(self, Image::Raw(_, true))
+        matches!(self, Image::Raw(_, Place::Memory(_)))
     }
 
     /// Does `job`, of whose data `done` bytes are done already; blocks.
     pub fn perform(&self, memory: &GuestMemory, job: &Job, done: usize) -> Outcome {
         match self {
+            Image::Raw(file, Place::Memory(Some(mapped))) => {
+                outcome(perform_mapped(mapped, file, memory, job, done))
+            }
             Image::Raw(file, _) => outcome(perform_raw(file, memory, job, done)),
             Image::Format(formatted) => outcome(formatted.perform(memory, job)),
             Image::Vhd(vhd) => outcome(vhd.perform(memory, job)),
+            Image::Vhdx(vhdx) => outcome(vhdx.perform(memory, job)),
             Image::Nbd(nbd) => outcome(nbd.perform(memory, job)),
         }
     }
@@ -209,6 +245,23 @@ pub fn failure(errno: i32) -> Outcome {
     match errno {
         libc::EOPNOTSUPP => Outcome::Unsupported,
         _ => Outcome::Failed,
+    }
+}
+
+fn perform_mapped(
+    mapped: &Mapped,
+    file: &File,
+    memory: &GuestMemory,
+    job: &Job,
+    done: usize,
+) -> io::Result<()> {
+    let moves = matches!(job.op, JobOp::Read | JobOp::Write);
+    if matches!(job.op, JobOp::Discard(_)) {
+        mapped.discards();
+    }
+    match moves && done == 0 && mapped.serves() {
+        true => mapped.transfer(memory, job),
+        false => perform_raw(file, memory, job, done),
     }
 }
 

@@ -4,7 +4,7 @@ use noxen_control::device::Engine as Wish;
 use noxen_devices::pv::block::Piece;
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::fs::{memfd_create, MemfdFlags};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::Arc;
 use vm_memory::{Bytes, GuestAddress};
 
@@ -48,7 +48,7 @@ fn pieces(count: u64) -> Vec<Piece> {
     pages.collect()
 }
 
-fn run(wish: Wish, in_memory: bool) {
+fn run(wish: Wish, place: impl FnOnce(&File) -> Place) {
     let memory = memory();
     let content: Vec<u8> = (0..SIZE).map(|at| (at % 251) as u8).collect();
     let file = file();
@@ -60,7 +60,8 @@ fn run(wish: Wish, in_memory: bool) {
     let Image::Raw(raw, _) = opened.image else {
         panic!("not raw");
     };
-    let image = Arc::new(Image::Raw(raw, in_memory));
+    let place = place(&raw);
+    let image = Arc::new(Image::Raw(raw, place));
     let mut engine = engine::make(wish, &image, &memory, 32).unwrap();
     let mut jobs: Vec<Job> = (0..64)
         .map(|token| Job {
@@ -116,6 +117,54 @@ fn run(wish: Wish, in_memory: bool) {
     assert!(got[..0x2000].iter().all(|byte| *byte == 0));
 }
 
+fn read_of_a_page(image: &Image, memory: &GuestMemory, offset: u64) -> Outcome {
+    let piece = Piece {
+        at: GuestAddress(0),
+        len: 4096,
+    };
+    let job = Job {
+        token: 0,
+        op: JobOp::Read,
+        offset,
+        pieces: vec![piece],
+    };
+    image.perform(memory, &job, 0)
+}
+
+#[test]
+fn mapped_image_that_is_cut_short_fails_and_goes_on_failing() {
+    let (memory, file) = (memory(), file());
+    file.write_all_at(&[9; SIZE as usize], 0).unwrap();
+    let other = file.try_clone().unwrap();
+    let image = open(&wanted(&disk()), file.into()).unwrap().image;
+    assert!(matches!(image, Image::Raw(_, Place::Memory(Some(_)))));
+    assert_eq!(read_of_a_page(&image, &memory, 0x8000), Outcome::Done);
+    other.set_len(0x4000).unwrap();
+    assert_eq!(read_of_a_page(&image, &memory, 0x8000), Outcome::Failed);
+    other.set_len(SIZE).unwrap();
+    assert_eq!(read_of_a_page(&image, &memory, 0x8000), Outcome::Failed);
+}
+
+#[test]
+fn image_with_holes_is_not_mapped_and_reading_fills_none() {
+    let (memory, file) = (memory(), file());
+    let about = file.try_clone().unwrap();
+    let image = open(&wanted(&disk()), file.into()).unwrap().image;
+    assert!(matches!(image, Image::Raw(_, Place::Memory(None))));
+    about.write_all_at(&[9; SIZE as usize], 0).unwrap();
+    let copy = about.try_clone().unwrap();
+    let image = open(&wanted(&disk()), copy.into()).unwrap().image;
+    let discard = Job {
+        token: 0,
+        op: JobOp::Discard(SIZE),
+        offset: 0,
+        pieces: Vec::new(),
+    };
+    assert_eq!(image.perform(&memory, &discard, 0), Outcome::Done);
+    assert_eq!(read_of_a_page(&image, &memory, 0x8000), Outcome::Done);
+    assert_eq!(about.metadata().unwrap().blocks(), 0);
+}
+
 fn finish(engine: &mut dyn engine::Engine, mut ended: Vec<(u32, Outcome)>, count: usize) {
     while ended.len() < count {
         let mut fds = [PollFd::from_borrowed_fd(engine.fd(), PollFlags::IN)];
@@ -131,13 +180,18 @@ fn finish(engine: &mut dyn engine::Engine, mut ended: Vec<(u32, Outcome)>, count
 
 #[test]
 fn threads_move_data_between_image_and_memory() {
-    run(Wish::Threads, false);
+    run(Wish::Threads, |_| Place::Device);
 }
 
 #[test]
 fn io_uring_or_what_stands_in_for_it_moves_data() {
-    run(Wish::Auto, false);
-    run(Wish::Auto, true);
+    run(Wish::Auto, |_| Place::Device);
+    run(Wish::Auto, |_| Place::Memory(None));
+    run(Wish::Auto, |file| {
+        let mapped = Mapped::new(file, SIZE, false);
+        assert!(mapped.is_some());
+        Place::Memory(mapped)
+    });
 }
 
 #[test]
@@ -245,12 +299,12 @@ fn flushed_data_of_a_qcow2_image_is_there_when_it_is_opened_anew() {
 }
 
 #[test]
-fn format_that_is_not_built_or_not_there_is_refused_with_a_line() {
+fn format_that_is_not_there_or_cannot_be_written_is_refused_with_a_line() {
     for (format, word) in [
         (ImageFormat::Qcow2, "qcow2"),
         (ImageFormat::Vmdk, "read"),
         (ImageFormat::Vhd, "footer"),
-        (ImageFormat::Vhdx, "not built"),
+        (ImageFormat::Vhdx, "vhdx file"),
         (ImageFormat::Nbd, "ocket"),
     ] {
         let image = DiskImage { format, ..disk() };

@@ -6,9 +6,9 @@
 //! ```
 //! The same images are media of emulated drives: medium.rs.
 //!
-//! Data goes between image and guest memory without a copy: an engine's vectors point at the granted
-//! pages. Guest memory is never unmapped while the process lives, so a front end that takes a page back
-//! under a running transfer spoils only its own data.
+//! Data goes between image and guest memory without a copy of ours: an engine's vectors point at the granted
+//! pages, or it copies between them and a mapped file (mapped/). Guest memory is never unmapped while the process
+//! lives, so a front end that takes a page back under a running transfer spoils only its own data.
 //!
 //! `feature-persistent` is offered only where the device asks for it: it spares a hypervisor's mapping of
 //! each page, which costs nothing here, and has the front end copy all data, which does.
@@ -17,12 +17,14 @@ mod engine;
 mod format;
 mod gathering;
 mod image;
+mod mapped;
 pub mod medium;
 mod nbd;
 mod rings;
 mod thread;
 mod vectors;
 mod vhd;
+mod vhdx;
 
 use crate::devices::backend::{Backend, ConnectError, Context, Frontend, Published, Reporter};
 use image::{Image, Wanted};

@@ -3,6 +3,7 @@
 use crate::vstate::memory::GuestMemory;
 use noxen_devices::pv::block::Piece;
 use std::io;
+use std::ops::Range;
 use vm_memory::{Bytes, GuestMemoryBackend, VolatileSlice};
 
 /// `pieces` as slices of this process; `None`: one is not in guest memory.
@@ -33,6 +34,24 @@ pub fn scatter(slices: &[VolatileSlice<'_>], data: &[u8]) -> io::Result<()> {
         let (part, after) = rest.split_at(slice.len().min(rest.len()));
         slice.write_slice(part, 0).map_err(io::Error::other)?;
         rest = after;
+    }
+    Ok(())
+}
+
+/// Calls `act` for each part of a range of a disk that lies in one block of `block` bytes, with where it begins and which
+/// bytes of the range's data it is.
+pub fn parts(
+    offset: u64,
+    length: usize,
+    block: u64,
+    mut act: impl FnMut(u64, Range<usize>) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut done = 0;
+    while done < length {
+        let at = offset + done as u64;
+        let part = (block - at % block).min((length - done) as u64) as usize;
+        act(at, done..done + part)?;
+        done += part;
     }
     Ok(())
 }

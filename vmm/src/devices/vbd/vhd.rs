@@ -10,7 +10,7 @@
 //! footer's current size, as blktap took it. Differencing images are refused. A table entry is written only
 //! after its block is in the file, so a crash loses at most what was not flushed.
 
-use crate::devices::vbd::vectors::{gather, scatter, slices};
+use crate::devices::vbd::vectors::{gather, parts, scatter, slices};
 use crate::domain::calls::lock;
 use crate::vstate::memory::GuestMemory;
 use noxen_devices::pv::block::{Job, JobOp, SECTOR};
@@ -127,45 +127,33 @@ impl Vhd {
     /// Does `job`; blocks.
     pub fn perform(&self, memory: &GuestMemory, job: &Job) -> io::Result<()> {
         let slices = slices(memory, &job.pieces).ok_or(io::ErrorKind::InvalidInput)?;
+        // A fixed image is one block without an end.
+        let block = self
+            .dynamic
+            .as_ref()
+            .map_or(u64::MAX, |dynamic| dynamic.block);
         match job.op {
             JobOp::Flush => Ok(fdatasync(&self.file)?),
             JobOp::Discard(_) => Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP)),
             JobOp::Write => {
                 let data = gather(&slices)?;
-                self.each(job.offset, data.len(), |at, range, dynamic| match dynamic {
-                    None => self.file.write_all_at(&data[range], at),
-                    Some(dynamic) => dynamic.write(&self.file, at, &data[range]),
+                parts(job.offset, data.len(), block, |at, range| {
+                    match &self.dynamic {
+                        None => self.file.write_all_at(&data[range], at),
+                        Some(dynamic) => dynamic.write(&self.file, at, &data[range]),
+                    }
                 })
             }
             JobOp::Read => {
                 let length = slices.iter().map(|slice| slice.len()).sum();
                 let mut data = vec![0; length];
-                self.each(job.offset, length, |at, range, dynamic| match dynamic {
+                parts(job.offset, length, block, |at, range| match &self.dynamic {
                     None => self.file.read_exact_at(&mut data[range], at),
                     Some(dynamic) => dynamic.read(&self.file, at, &mut data[range]),
                 })?;
                 scatter(&slices, &data)
             }
         }
-    }
-
-    /// Calls `act` for each part of a range that lies in one block.
-    fn each(
-        &self,
-        offset: u64,
-        length: usize,
-        mut act: impl FnMut(u64, std::ops::Range<usize>, Option<&Dynamic>) -> io::Result<()>,
-    ) -> io::Result<()> {
-        let dynamic = self.dynamic.as_ref();
-        let block = dynamic.map_or(u64::MAX, |dynamic| dynamic.block);
-        let mut done = 0;
-        while done < length {
-            let at = offset + done as u64;
-            let part = (block - at % block).min((length - done) as u64) as usize;
-            act(at, done..done + part, dynamic)?;
-            done += part;
-        }
-        Ok(())
     }
 }
 

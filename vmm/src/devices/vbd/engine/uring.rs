@@ -3,7 +3,7 @@
 //! ```text
 //!   begin(jobs) -> submission entries (as many as fit; the rest waits) -> one io_uring_enter
 //!   fd readable -> finished(): completions; a short transfer is finished by preadv/pwritev here
-//!   image on tmpfs: preadv/pwritev at once
+//!   image on tmpfs: done at once
 //! ```
 #![allow(unsafe_code)] // Submission entries hold addresses.
 
