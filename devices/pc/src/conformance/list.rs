@@ -39,9 +39,11 @@ macro_rules! conformance {
 
 conformance! {
     debug => || crate::debug::Debug::new(),
+    floppy => crate::floppy::subject::Disks::new(),
     fw_cfg => || crate::fw_cfg::FwCfg::new(2, vec![("etc/a".into(), vec![1; 300])]),
     host_bridge => || crate::chipset::HostBridge::new(),
     isa_bridge => || crate::chipset::IsaBridge::new(),
+    isa_dma => || crate::isa_dma::IsaDma::new(),
     power => || crate::chipset::Power::new(),
     serial => || crate::serial::Serial::new(0, Box::new(crate::serial::Unplugged)),
     ide => crate::ide::subject::Shelves::new(),
