@@ -20,11 +20,14 @@ use crate::domain::calls::{lock, Shared};
 use crate::domain::machine::Machine;
 use crate::domain::pv::Domain;
 use crate::log::Level;
-use crate::save::Parts;
+use crate::save::job::{self, Job};
+use crate::save::{Arrived, Parts};
 use crate::store::{Connection, Store};
 use crate::vstate::irq::{event_fd, Channel};
+use crate::vstate::vm::Vm;
 use noxen_control::ShutdownReason;
 use noxen_devices::pv::console::Console;
+use noxen_monitor_abi::layout::PAGE_SIZE;
 use noxen_saved_image::State;
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
@@ -45,6 +48,16 @@ enum Source {
     StoreArrival,
     Listener,
     Connection(usize),
+}
+
+impl Source {
+    /// May it be served while the guest's memory is written to a file?
+    fn spares_guest(self) -> bool {
+        matches!(
+            self,
+            Source::Wake | Source::Listener | Source::Connection(_)
+        )
+    }
 }
 
 /// When the loop ends.
@@ -70,6 +83,9 @@ pub struct Service {
     reservation_seen: Instant,
     store: Option<StorePort>,
     control: Option<Server>,
+    job: Option<Job>,
+    vm: Arc<Vm>,
+    arrived: Option<Arrived>,
 }
 
 /// How often a busy console is looked at.
@@ -107,6 +123,10 @@ impl Service {
         }
         let console = Console::new(&shared.memory, domain.console_page)
             .map_err(|error| io::Error::other(error.to_string()))?;
+        for page in [domain.console_page, domain.store_page] {
+            shared.written.stays(page.0 / PAGE_SIZE);
+        }
+        let vm = domain.vm.clone();
         let context = Context::new(shared.clone(), domain.vm, domain.doorbell);
         let devices = Devices::new(context, door)?;
         let store = match store {
@@ -128,6 +148,9 @@ impl Service {
             reservation_seen: Instant::now(),
             store,
             control,
+            job: None,
+            vm,
+            arrived: None,
         })
     }
 
@@ -144,6 +167,8 @@ impl Service {
             }
             let _ = port.event().write(1);
         }
+        self.devices.expect(state.devices.clone());
+        self.arrived = Some(Arrived::of(state));
         self.machine.interrupt();
     }
 
@@ -164,6 +189,10 @@ impl Service {
                 return Ok(self.machine.over());
             }
             let ready = self.wait()?;
+            if self.stands_still() {
+                self.serve_while_saved(ready);
+                continue;
+            }
             if self.console_quiet && self.console_polled.elapsed() >= CONSOLE_PERIOD {
                 self.poll_console();
             }
@@ -173,6 +202,9 @@ impl Service {
             }
             for (source, flags) in ready {
                 self.serve(source, flags);
+            }
+            if self.job.is_some() {
+                self.serve_job();
             }
             if until == Until::Over && self.machine.over().is_some() {
                 // What the guest wrote last is still in the ring.
@@ -186,11 +218,15 @@ impl Service {
     fn wait(&self) -> io::Result<Vec<(Source, PollFlags)>> {
         let mut sources = Vec::new();
         let mut fds = Vec::new();
-        for (source, fd, flags) in self.interests() {
+        let still = self.stands_still();
+        let interests = self.interests().into_iter();
+        for (source, fd, flags) in interests.filter(|(source, ..)| !still || source.spares_guest())
+        {
             sources.push(source);
             fds.push(PollFd::from_borrowed_fd(fd, flags));
         }
         let timeout = match (self.console_quiet, self.machine.may_overrun()) {
+            _ if self.stands_still() => None,
             (true, _) => Some(&CONSOLE_TIMEOUT),
             (false, true) => Some(&RESERVATION_TIMEOUT),
             (false, false) => None,
@@ -285,18 +321,64 @@ impl Service {
                 }
             }
             Source::Connection(index) => {
-                let readable = flags.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR);
-                if let Some(control) = self.control.as_mut().filter(|_| readable) {
-                    let mut parts = Parts {
-                        machine: &mut self.machine,
-                        devices: &self.devices,
-                        console: &mut self.console,
-                        store: self.store.as_mut().map(|s| (&mut s.store, &s.port)),
-                    };
-                    control.serve(index, &mut parts);
+                if flags.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
+                    self.with_parts(|control, parts| control.serve(index, parts));
                 }
             }
         }
+    }
+
+    /// Lets `work` at the domain's parts, if there is a control socket.
+    fn with_parts(&mut self, work: impl FnOnce(&mut Server, &mut Parts<'_>)) {
+        let Some(control) = &mut self.control else {
+            return;
+        };
+        let mut parts = Parts {
+            machine: &mut self.machine,
+            devices: &self.devices,
+            console: &mut self.console,
+            store: self.store.as_mut().map(|s| (&mut s.store, &s.port)),
+            vm: &self.vm,
+            arrived: &self.arrived,
+            job: &mut self.job,
+        };
+        work(control, &mut parts);
+    }
+
+    /// One turn while the domain is being saved: its memory stays as it is.
+    fn serve_while_saved(&mut self, ready: Vec<(Source, PollFlags)>) {
+        for (source, flags) in ready {
+            match source {
+                Source::Wake => {
+                    // Reading clears the counter; what a device says meanwhile is told afterwards.
+                    let _ = self.shared.wake.read();
+                }
+                source => self.serve(source, flags),
+            }
+        }
+        self.serve_job();
+        if self.job.is_none() {
+            // What was not looked at meanwhile.
+            let _ = self.shared.wake.write(1);
+            let _ = self.console_port.event().write(1);
+        }
+    }
+
+    fn stands_still(&self) -> bool {
+        self.job.as_ref().is_some_and(Job::is_still)
+    }
+
+    /// Takes what the thread of a save or a move says, and notices when nobody waits for it any more.
+    fn serve_job(&mut self) {
+        self.with_parts(|control, parts| {
+            if let Some((asker, reply)) = job::take_news(parts) {
+                control.reply(asker, &reply);
+            }
+            let gone = |job: &Job| !control.has(job.asker());
+            if parts.job.as_ref().is_some_and(gone) {
+                job::abandon(parts);
+            }
+        });
     }
 
     fn set_console_quiet(&mut self, quiet: bool) {

@@ -107,7 +107,9 @@ fn prepare(spec: &DomainSpec, descriptors: &mut Descriptors) -> Result<Service> 
         Some(image) => {
             config(spec)?;
             log.line(Level::Info, "restoring");
-            let (domain, state) = restore(&kvm, File::from(image), ram, spec.domid, log)?;
+            let stream = descriptors.take_if("stream_fd", spec.stream_fd)?;
+            let stream = stream.map(File::from);
+            let (domain, state) = restore(&kvm, File::from(image), stream, ram, spec.domid, log)?;
             (domain, Some(state))
         }
         None => (build(spec, descriptors, &kvm, ram, log)?, None),
@@ -218,6 +220,7 @@ mod tests {
             kernel_path: "k".into(),
             kernel_fd: Some(900),
             restore_fd: None,
+            stream_fd: None,
             unpacked_fd: None,
             ramdisk_fd: None,
             cmdline: String::new(),

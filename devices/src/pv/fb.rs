@@ -206,6 +206,21 @@ impl Screen {
         self.geometry
     }
 
+    /// Goes on with the form that the guest had chosen, which its page need not have.
+    pub fn take_up(&mut self, geometry: Geometry) -> Result<(), FbError> {
+        let Geometry {
+            width,
+            height,
+            depth,
+            stride,
+            offset,
+        } = geometry;
+        // What is no number to the guest is none that it chose.
+        let form = [width, height, depth, stride, offset].map(|v| i32::try_from(v).unwrap_or(-1));
+        self.geometry = Geometry::new(form, self.memory_length)?;
+        Ok(())
+    }
+
     /// What has changed since the last call, at most a ring full.
     pub fn changes<M: GuestMemoryBackend>(&mut self, memory: &M) -> Result<Vec<Change>, FbError> {
         let mut changes = Vec::new();

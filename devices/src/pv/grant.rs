@@ -10,6 +10,7 @@
 //! word that never holds still is refused. A guest that takes a page back early only loses its own data:
 //! the frame stays the guest's, and the host's mapping of it stays valid.
 
+use super::written::Written;
 use noxen_pv_abi::grant_table::{
     GrantType, GTF_READING, GTF_READONLY, GTF_SUB_PAGE, GTF_TYPE_MASK, GTF_WRITING,
 };
@@ -95,6 +96,7 @@ pub struct GrantTable {
     ram_end: u64,
     /// First frame of the hole in RAM, and the first one behind it.
     hole: (u64, u64),
+    written: Option<&'static Written>,
 }
 
 impl GrantTable {
@@ -105,6 +107,15 @@ impl GrantTable {
             entries: frames.saturating_mul(ENTRIES_PER_FRAME),
             ram_end,
             hole: (0, 0),
+            written: None,
+        }
+    }
+
+    /// The same table, whose back ends' writing is noted in `written`.
+    pub fn noting(self, written: &'static Written) -> GrantTable {
+        GrantTable {
+            written: Some(written),
+            ..self
         }
     }
 
@@ -187,6 +198,9 @@ impl<B: BitmapSlice> OpenTable<'_, B> {
 
     /// Gives the page back.
     pub fn unmap(&self, grant: Grant) {
+        if let (Some(written), Access::Write) = (self.table.written, grant.access) {
+            written.mark(grant.page.0 / PAGE_SIZE);
+        }
         if let Ok(flags) = self.word(grant.gref, 0) {
             flags.fetch_and(!u32::from(marks(grant.access)), Ordering::SeqCst);
         }

@@ -89,6 +89,17 @@ impl Keyboard {
         })
     }
 
+    /// The last position told, and what is pending: what another goes on with ([`Self::take_up`]).
+    pub fn state(&self) -> (Option<(i32, i32)>, Vec<Input>) {
+        (self.last, self.pending.iter().copied().collect())
+    }
+
+    /// Goes on where another stood; what is too much to be pending is lost.
+    pub fn take_up(&mut self, last: Option<(i32, i32)>, pending: &[Input]) {
+        self.last = last;
+        self.pending = pending.iter().copied().take(PENDING).collect();
+    }
+
     /// Takes an input; false: too much is pending, it is lost.
     pub fn push(&mut self, input: Input) -> bool {
         let input = self.fit(input);

@@ -11,6 +11,7 @@
 //!
 //!   events.rs    rings of events in one page --> fb.rs (screen), kbd.rs (keyboard and pointer)
 //!   damage.rs    what of a screen has changed
+//!   written.rs   which of the guest's pages all of them have written
 //! ```
 
 pub mod block;
@@ -24,5 +25,6 @@ pub mod net;
 pub mod pty;
 pub mod ring;
 pub mod sring;
+pub mod written;
 pub mod xenbus;
 pub mod xenstore;

@@ -99,6 +99,11 @@ impl Xenbus {
         &self.phase
     }
 
+    /// Are rings in use?
+    pub fn has_rings(&self) -> bool {
+        self.rings
+    }
+
     /// The state to be found in the back end's node (written anew after the store came back).
     pub fn state(&self) -> XenbusState {
         self.state

@@ -20,7 +20,7 @@ use std::sync::mpsc::channel;
 use std::thread::JoinHandle;
 
 /// A node with our scripts.
-fn node_with_scripts() -> Node {
+pub fn node_with_scripts() -> Node {
     let node = Node::new().unwrap();
     let etc = node.root().join("etc/xen");
     std::fs::create_dir_all(&etc).unwrap();
@@ -30,13 +30,13 @@ fn node_with_scripts() -> Node {
 }
 
 /// A bridge of this host, gone with this value.
-struct Bridge {
+pub struct Bridge {
     name: &'static str,
 }
 
 impl Bridge {
     #[track_caller]
-    fn new(name: &'static str, address: &str) -> Bridge {
+    pub fn new(name: &'static str, address: &str) -> Bridge {
         let script = format!(
             "ip link add {name} type bridge forward_delay 0 && ip addr add {address} dev {name} && ip link set {name} up"
         );
@@ -55,7 +55,7 @@ impl Drop for Bridge {
 }
 
 /// Brings an interface of the guest up with an address, once it is there.
-fn configure(console: &mut Console, interface: &str, address: &str) {
+pub fn configure(console: &mut Console, interface: &str, address: &str) {
     let said = console
         .run(
             &format!(
@@ -68,7 +68,8 @@ fn configure(console: &mut Console, interface: &str, address: &str) {
     assert!(said.contains("00:16:3e:"), "{said}");
 }
 
-fn ping(console: &mut Console, address: &str) {
+/// Three answers from `address`.
+pub fn ping(console: &mut Console, address: &str) {
     let said = console
         .run(&format!("ping -q -c 3 -w 60 {address}"), LIMIT)
         .unwrap();
@@ -76,7 +77,7 @@ fn ping(console: &mut Console, address: &str) {
 }
 
 /// The sum in md5sum's answer, whatever the shell says around it.
-fn sum(text: &str) -> String {
+pub fn sum(text: &str) -> String {
     text.split_whitespace()
         .find(|word| word.len() == 32 && word.bytes().all(|byte| byte.is_ascii_hexdigit()))
         .unwrap_or_else(|| panic!("no sum in: {text}"))
@@ -90,7 +91,7 @@ fn sum_of(path: &std::path::Path) -> String {
 
 /// Takes one connection and does `work` with it; neither waits longer than [`LIMIT`] for the guest, so that a guest
 /// whose packets do not come through fails the test that asks and no other.
-fn serve(
+pub fn serve(
     address: &str,
     work: impl FnOnce(TcpStream) -> io::Result<()> + Send + 'static,
 ) -> JoinHandle<io::Result<()>> {

@@ -53,6 +53,10 @@ fn run(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
                 space.bytes += bytes.len() as u64;
                 space.end = offset + bytes.len() as u64;
             }
+            Record::Zeros { .. } => {
+                let text = "it was written for another host, not as a file".to_owned();
+                return Err(failed(ImageError::Structure(text)));
+            }
             Record::Unit { name, .. } => {
                 let text = format!("part {name:?} comes after the memory");
                 return Err(failed(ImageError::Structure(text)));

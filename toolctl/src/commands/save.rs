@@ -15,7 +15,7 @@ pub const COMMAND: Command = Command {
     args: "[-c|--checkpoint] [-f|--force] <Domain> <CheckpointFile>",
     summary: "Save a domain's state to restore it later.",
     details: "The domain is gone once the file is whole and on disk, and its memory is free again; if the file cannot be written, the \
-        domain runs on. A domain with disks, network interfaces or a screen cannot be saved yet.",
+        domain runs on. Its disks are not part of the file.",
     options: &[
         Opt::flag('c', "checkpoint", "Leave the domain running afterwards."),
         Opt::flag('f', "force", "Overwrite a file that is there."),
@@ -29,8 +29,7 @@ pub const SUSPEND: Command = Command {
     name: "suspend",
     args: "<Domain>",
     summary: "Suspend a managed domain to disk.",
-    details:
-        "Its state is kept with its configuration until resume; see save for what cannot be saved.",
+    details: "Its state is kept with its configuration until resume.",
     arity: Arity::Exact(1),
     run: Some(suspend),
     ..Command::DEFAULT

@@ -9,7 +9,7 @@
 //! The domain is left paused.
 
 use crate::bootloader::{self, Booted};
-use crate::devices::{self, Site};
+use crate::devices::{self, kept, Site};
 use crate::domain::Domain;
 use crate::kernel_cache::Kernel;
 use crate::node::{internal, Node};
@@ -154,11 +154,16 @@ fn make(
     kernel: Kernel,
 ) -> Result<Arc<Domain>, Failure> {
     let cached = kernel.is_cached();
-    // An image has no devices: noxen-vmm saves no domain that has any.
-    let devices = matches!(resources.source, Source::Kernel { .. });
+    let fresh = matches!(resources.source, Source::Kernel { .. });
     let (name, uuid) = (draft.name.clone(), draft.uuid.clone());
     let domain = node.admit(draft, plan.memory_mib)?;
     let domid = domain.domid();
+    if let Source::Image(image) = &resources.source {
+        if let Err(fault) = saved::check_id(image, domid) {
+            teardown::teardown(node, &domain, &mut domain.enter(), false);
+            return Err(fault.into());
+        }
+    }
     // Whoever wants to end the domain meanwhile kills its monitor and waits here.
     let mut life = domain.enter();
     let built = build(node, &domain, plan, resources, kernel).map_err(|fault| Failure {
@@ -166,7 +171,7 @@ fn make(
         of_cached_kernel: cached,
     });
     // What a device lacks is no fault of the kernel's.
-    let equipped = built.and_then(|()| Ok(equip(node, &domain, devices)?));
+    let equipped = built.and_then(|()| Ok(equip(node, &domain, fresh)?));
     match equipped {
         Ok(()) => {
             info!(
@@ -225,6 +230,7 @@ fn build(
         },
         kernel_fd: resources.kernel().map(|file| kernel.fd(file)),
         restore_fd: resources.image().map(|f| fd(f)),
+        stream_fd: None,
         unpacked_fd: kernel.unpacked_fd(),
         ramdisk_fd: resources.ramdisk().map(|f| fd(f)),
         cmdline: plan.cmdline.clone(),
@@ -288,7 +294,7 @@ fn build(
     share::at_build(node, domid, process.pid(), &record.config)?;
     // Ours are to be closed: the monitor's end of the pipe must be the only one, or its death is not seen.
     drop(ready_writer);
-    let nodes = resources.nodes();
+    let (nodes, kept) = (resources.nodes(), resources.devices());
     drop((control, store));
 
     // The monitor builds meanwhile; the guest does not run, and so does not read, before it is unpaused.
@@ -297,18 +303,21 @@ fn build(
     ops.push(store_nodes::console_limit(domid, limit_kib));
     ops.extend(store_nodes::restored(domid, nodes));
     node.store.apply(&ops).map_err(internal)?;
+    let site = Site { node, domain };
+    let prepared = kept::prepare(site, kept, nodes)?;
     let log_path = resources::log_path(&node.options, &record.name);
     wait_ready(&ready, &process, &log_path, node.options.build_limit)?;
     kernel.keep();
     pinning::apply(process.pid(), &plan.pinning)
         .map_err(|e| Fault::internal(format!("the vCPUs cannot be pinned to host CPUs: {e}")))?;
     let status = domain.monitor().status().map_err(internal)?;
-    connect(node, domain, &status)
+    connect(node, domain, &status)?;
+    kept::join(site, prepared)
 }
 
-/// Gives a domain that is built its devices.
-fn equip(node: &Node, domain: &Domain, devices: bool) -> Result<(), Fault> {
-    if devices {
+/// Gives a domain that is built its devices; one that is restored has them.
+fn equip(node: &Node, domain: &Domain, fresh: bool) -> Result<(), Fault> {
+    if fresh {
         devices::attach_configured(Site { node, domain })?;
     }
     node.save(domain, |r| r.phase = Phase::Running).map(drop)

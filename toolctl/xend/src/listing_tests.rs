@@ -27,6 +27,7 @@ fn status(vcpus: Vec<VcpuStatus>) -> Status {
         store_port: 1,
         console_mfn: 8,
         console_port: 2,
+        saving: None,
     }
 }
 

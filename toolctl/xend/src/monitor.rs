@@ -196,21 +196,24 @@ impl Monitor {
         Ok(true)
     }
 
-    /// Has it write the domain into `file`; returns how many bytes of memory that were. The domain stands still then.
+    /// Has it write the domain into `file`. The domain stands still then, as long as the answer is kept.
     pub fn save(
         &self,
         config: String,
-        nodes: Vec<(String, Vec<u8>)>,
+        directories: Vec<String>,
         file: &File,
-    ) -> Result<u64, MonitorError> {
+    ) -> Result<Standing, MonitorError> {
         let mut client = Client::connect(&self.socket, Some(SAVE))?;
         let request = Request::Save {
             config,
-            nodes,
+            directories,
             fds: 1,
         };
         match client.ask_with(&request, &[file.as_fd()])? {
-            Reply::Saved { bytes } => Ok(bytes),
+            Reply::Saved { bytes } => Ok(Standing {
+                bytes,
+                _connection: client,
+            }),
             Reply::Error { message } => Err(MonitorError::Refused(message)),
             _ => Err(MonitorError::Unexpected { asked: "save" }),
         }
@@ -253,6 +256,14 @@ impl Monitor {
     }
 }
 
+/// A domain that is saved and stands still. Once this is dropped it does what it did before, unless it was told
+/// otherwise: a xend that dies holds nothing up.
+pub struct Standing {
+    /// Bytes of memory written.
+    pub bytes: u64,
+    _connection: Client,
+}
+
 /// The events of one domain.
 pub struct Events {
     client: Client,
@@ -260,6 +271,21 @@ pub struct Events {
 }
 
 impl Events {
+    /// Waits for the next one, at most until `deadline`; none then.
+    pub fn wait_until(&mut self, deadline: Instant) -> Result<Option<Event>, ClientError> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(None);
+        }
+        // A timeout is not waited for again on this connection.
+        let _ = self.client.stream().set_read_timeout(Some(left));
+        match self.wait() {
+            Ok(event) => Ok(Some(event)),
+            Err(_) if Instant::now() >= deadline => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Waits for the next one; an error means that the connection has ended.
     pub fn wait(&mut self) -> Result<Event, ClientError> {
         if let Some(event) = self.early.pop() {

@@ -1,6 +1,7 @@
 //! The host's resources that a domain's monitor gets as open files: it needs no rights of its own.
 
 use crate::atomic;
+use crate::devices::kept::Kept;
 use crate::node::Options;
 use crate::saved::Image;
 use crate::validate::Plan;
@@ -77,6 +78,14 @@ impl Resources {
         match &self.source {
             Source::Kernel { .. } => &[],
             Source::Image(image) => &image.nodes,
+        }
+    }
+
+    /// Devices that the domain comes with.
+    pub fn devices(&self) -> &[Kept] {
+        match &self.source {
+            Source::Kernel { .. } => &[],
+            Source::Image(image) => &image.devices,
         }
     }
 

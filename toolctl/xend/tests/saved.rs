@@ -2,7 +2,7 @@
 
 mod support;
 
-use noxen_xend_api::{DomainInfo, Request, Response};
+use noxen_xend_api::{DeviceClass, Disk, DomainInfo, Request, Response, Vif};
 use noxen_xenstore::client::Nodes;
 use std::path::{Path, PathBuf};
 use support::Lab;
@@ -88,6 +88,91 @@ fn saved_domain_leaves_nothing_and_comes_back_as_it_was() {
     let paused = restore(&lab, &file, true).unwrap();
     assert_eq!(paused.domid, before.domid);
     lab.destroy("s");
+}
+
+#[test]
+fn devices_come_back_with_their_numbers_nodes_and_scripts_and_are_judged_anew() {
+    let lab = Lab::new();
+    lab.script(
+        "vif-bridge",
+        "echo \"$1 $vif\" >> \"$NOXEN_ROOT/script.log\"\ncase $1 in online) say hotplug-status connected;; esac",
+    );
+    let image = lab.image("disk.img", "hello");
+    let mut config = lab.config("s");
+    config.disk = vec![Disk::parse(&format!("file:{image},xvda,w")).unwrap()];
+    config.vif = ["mac=00:16:3e:00:00:01", "mac=00:16:3e:00:00:02"]
+        .map(|text| Vif::parse(text).unwrap())
+        .to_vec();
+    let before = lab.run(config);
+    let home = format!("/local/domain/{}", before.domid.unwrap());
+    let back = format!("/local/domain/0/backend/vif/{}/1", before.domid.unwrap());
+    // The first interface goes, so the other is number 1 and stays that.
+    let detach = Request::DetachDevice {
+        domain: "s".into(),
+        class: DeviceClass::Vif,
+        device: "0".into(),
+        force: true,
+    };
+    lab.ask(&detach).unwrap();
+    let mut store = lab.store();
+    for (node, value) in [
+        ("vbd/51712/state", "4"),
+        ("vbd/51712/ring-ref", "8"),
+        ("vif/1/state", "4"),
+        ("vif/1/queue-0/tx-ring-ref", "9"),
+    ] {
+        store
+            .write(&format!("{home}/device/{node}"), value)
+            .unwrap();
+    }
+    let file = directory(&lab).join("s.img");
+    save(&lab, "s", &file, false).unwrap();
+    assert_eq!(store.read_if_present(&back).unwrap(), None);
+
+    restore(&lab, &file, false).unwrap();
+    for (node, value) in [
+        ("vbd/51712/state", "4"),
+        ("vbd/51712/ring-ref", "8"),
+        ("vif/1/queue-0/tx-ring-ref", "9"),
+        ("vif/1/mac", "00:16:3e:00:00:02"),
+        ("vif/1/backend", back.as_str()),
+    ] {
+        let read = store.read(&format!("{home}/device/{node}")).unwrap();
+        assert_eq!(read, value, "{node}");
+    }
+    assert_eq!(store.read(&format!("{back}/state")).unwrap(), "4");
+    let gone = store.read_if_present(&format!("{home}/device/vif/0"));
+    assert_eq!(gone.unwrap(), None);
+    let id = before.domid.unwrap();
+    let scripts = std::fs::read_to_string(lab.root().join("script.log")).unwrap();
+    let wanted = ["online", "offline", "online"].map(|action| format!("{action} vif{id}.1\n"));
+    let of_it: String = scripts
+        .lines()
+        .filter(|l| l.ends_with(".1"))
+        .map(|l| format!("{l}\n"))
+        .collect();
+    assert_eq!(of_it, wanted.concat());
+
+    // The disk is somebody else's by the time it is to come back a second time.
+    lab.destroy("s");
+    let mut other = lab.config("other");
+    other.disk = vec![Disk::parse(&format!("file:{image},xvda,w")).unwrap()];
+    lab.run(other);
+    let error = restore(&lab, &file, false).unwrap_err();
+    assert!(
+        error.contains("51712 (vbd) could not be connected"),
+        "{error}"
+    );
+    assert_eq!(lab.guests().len(), 1);
+    lab.destroy("other");
+    // Front ends have the id in the paths of their back ends.
+    lab.stop();
+    std::fs::remove_file(lab.root().join("var/lib/xend/next-domid")).unwrap();
+    lab.start();
+    assert_eq!(lab.run(lab.config("first")).domid, before.domid);
+    let error = restore(&lab, &file, false).unwrap_err();
+    assert!(error.contains("another domain has that id"), "{error}");
+    assert_eq!(lab.guests().len(), 1);
 }
 
 #[test]

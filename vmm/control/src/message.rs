@@ -1,6 +1,6 @@
 //! Requests, replies and events of the control socket.
 
-use crate::device::{DeviceClass, DeviceSpec, DeviceState, DeviceStatus};
+use crate::device::{DeviceClass, DeviceId, DeviceSpec, DeviceState, DeviceStatus};
 use crate::screen::{Input, Part, Picture};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -76,15 +76,72 @@ pub enum Request {
         events: Vec<Input>,
     },
     /// Write the domain into the one file that comes along, from where it stands: answered by [`Reply::Saved`] once all
-    /// is written (not synced), and the domain is paused then. After an error it runs on.
+    /// is written (not synced). The domain stands still then until it is destroyed or unpaused, or until this connection
+    /// ends: then it does what it did before, as it does after an error. Other connections are answered meanwhile.
     Save {
         /// The domain's configuration, an S-expression.
         config: String,
-        /// The guest's own nodes of the store, below its home: path and value.
-        nodes: Vec<(String, Vec<u8>)>,
+        /// Directories of the store that are the guest's own, below its home.
+        directories: Vec<String>,
         /// Descriptors sent along: 1.
         fds: u32,
     },
+    /// Send the domain over the one stream that comes along: answered by [`Reply::Moved`] once all is sent. As after a save,
+    /// it stands still then.
+    Move {
+        /// How.
+        how: Move,
+        /// Descriptors sent along: 1.
+        fds: u32,
+    },
+    /// A domain that is saved or sent stands still from now on also when the connection that asked for it ends.
+    Hold,
+    /// What a domain that came over a stream brought along: answered by [`Reply::Arrived`].
+    Arrived,
+}
+
+/// How a domain is to be moved.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Move {
+    /// Name of this move, which no other has.
+    pub token: String,
+    /// The domain's configuration, an S-expression.
+    pub config: String,
+    /// Directories of the store that are the guest's own, below its home.
+    pub directories: Vec<String>,
+    /// Its devices: class, number, address of an interface or nothing.
+    pub devices: Vec<(String, u32, String)>,
+    /// It runs while its memory is sent.
+    pub live: bool,
+    /// How long it may stand still while the last of its memory is sent, milliseconds; rounds go on until that is foreseen.
+    pub downtime_ms: u32,
+}
+
+/// What a move came to, as far as its source knows.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Moved {
+    /// All memory, then what was written meanwhile.
+    pub rounds: Vec<Round>,
+    /// Bytes of memory sent.
+    pub bytes: u64,
+    /// Until the guest stood still, its devices at rest, microseconds.
+    pub stop_us: u64,
+    /// The last of its memory, microseconds; all of it where it was not live.
+    pub last_us: u64,
+    /// The rest of its state, microseconds.
+    pub state_us: u64,
+}
+
+/// A round of a move.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Round {
+    /// Bytes of memory that it sent.
+    pub bytes: u64,
+    /// How long it took, microseconds.
+    pub micros: u64,
+    /// Bytes of memory that were written meanwhile.
+    pub written: u64,
 }
 
 /// Why a guest stopped (public/sched.h SHUTDOWN_*).
@@ -149,6 +206,18 @@ pub struct Status {
     pub console_mfn: u64,
     /// Event channel of the console ring.
     pub console_port: u32,
+    /// How far a save is, while there is one.
+    #[serde(default)]
+    pub saving: Option<Saving>,
+}
+
+/// How far a save is.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Saving {
+    /// Bytes of memory looked at so far.
+    pub done: u64,
+    /// Of how many.
+    pub total: u64,
 }
 
 /// One line from noxen-vmm in answer to one [`Request`].
@@ -173,6 +242,18 @@ pub enum Reply {
     Saved {
         /// Memory written, bytes.
         bytes: u64,
+    },
+    /// Answer to [`Request::Move`].
+    Moved {
+        /// What it came to.
+        ledger: Moved,
+    },
+    /// Answer to [`Request::Arrived`].
+    Arrived {
+        /// The guest's nodes of the store, below its home: path and value.
+        nodes: Vec<(String, String)>,
+        /// Devices that a front end used.
+        connected: Vec<DeviceId>,
     },
     /// Text.
     Text {

@@ -31,6 +31,9 @@ pub struct DomainSpec {
     /// the image's, and it is built from nothing else.
     #[serde(default)]
     pub restore_fd: Option<i32>,
+    /// Inherited fd of the stream that the image goes on in where the file of `restore_fd` ends: it comes from another host.
+    #[serde(default)]
+    pub stream_fd: Option<i32>,
     /// Inherited fd of an empty, writable regular file for the ELF of a packed kernel. Its content is whole, and
     /// means something, only once "ready" was said; it stays empty when the kernel is not packed.
     #[serde(default)]

@@ -30,6 +30,10 @@ pub struct Header {
     pub writer: String,
     /// When, seconds since the epoch.
     pub created: u64,
+    /// Of a stream to another host: the name of this move, which no other has. Memory comes before most of the state
+    /// then, and may come again. A file has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moving: Option<String>,
 }
 
 impl Header {
@@ -40,6 +44,15 @@ impl Header {
             reader: FORMAT,
             writer: writer.to_owned(),
             created,
+            moving: None,
+        }
+    }
+
+    /// The header of a stream.
+    pub fn of_stream(writer: &str, created: u64, token: &str) -> Header {
+        Header {
+            moving: Some(token.to_owned()),
+            ..Header::new(writer, created)
         }
     }
 }

@@ -16,6 +16,7 @@
 //! the writer's version; nothing is skipped. Only the header may get fields that older readers do not know, and its
 //! `reader` says from which format on a reader can do without them.
 
+pub mod device;
 pub mod error;
 pub mod header;
 pub mod read;
@@ -23,6 +24,7 @@ pub mod record;
 pub mod state;
 pub mod write;
 
+pub use device::Device;
 pub use error::ImageError;
 pub use header::Header;
 pub use read::{Reader, Record};

@@ -34,6 +34,15 @@ pub enum Record {
         /// What is there: whole pages, at least one.
         bytes: Vec<u8>,
     },
+    /// Pages that are zero by now; in a stream only.
+    Zeros {
+        /// Which memory.
+        space: String,
+        /// Where in it, bytes.
+        offset: u64,
+        /// How many bytes: whole pages, at least one.
+        length: u64,
+    },
 }
 
 /// An image that is being read.
@@ -108,6 +117,7 @@ impl<R: Read> Reader<R> {
                 }))
             }
             Kind::Memory => self.memory(name, body).map(Some),
+            Kind::Zeros => self.zeros(name, &body).map(Some),
             Kind::End => self.end(&body).map(|()| None),
         }
     }
@@ -121,23 +131,44 @@ impl<R: Read> Reader<R> {
             .ok_or_else(|| wrong("has no offset"))?;
         body.drain(..MEMORY_HEAD);
         let length = body.len() as u64;
-        if length == 0 || !length.is_multiple_of(PAGE) || !offset.is_multiple_of(PAGE) {
-            return Err(wrong("is not of whole pages"));
+        let end = end_of(&space, offset, length)?;
+        self.totals.chunks += 1;
+        self.totals.memory += length;
+        if self.header.moving.is_some() {
+            return Ok(Record::Memory {
+                space,
+                offset,
+                bytes: body,
+            });
         }
-        let end = offset
-            .checked_add(length)
-            .ok_or_else(|| wrong("lies beyond all memory"))?;
         let next = self.next.entry(space.clone()).or_default();
         if offset < *next {
             return Err(wrong("lies before the one before it"));
         }
         *next = end;
-        self.totals.chunks += 1;
-        self.totals.memory += length;
         Ok(Record::Memory {
             space,
             offset,
             bytes: body,
+        })
+    }
+
+    fn zeros(&mut self, space: String, body: &[u8]) -> Result<Record, ImageError> {
+        let wrong =
+            |reason: &str| ImageError::Structure(format!("a record of memory {space:?} {reason}"));
+        if self.header.moving.is_none() {
+            return Err(wrong("has zeros, which a file leaves out"));
+        }
+        let (offset, length) = match body.as_chunks::<8>() {
+            ([offset, length], []) => (u64::from_le_bytes(*offset), u64::from_le_bytes(*length)),
+            _ => return Err(wrong("has no offset and length")),
+        };
+        end_of(&space, offset, length)?;
+        self.totals.chunks += 1;
+        Ok(Record::Zeros {
+            space,
+            offset,
+            length,
         })
     }
 
@@ -150,11 +181,25 @@ impl<R: Read> Reader<R> {
                 self.totals
             )));
         }
+        // A stream's other end waits for an answer now.
         let mut more = [0];
-        if self.input.read(&mut more).map_err(ImageError::Io)? != 0 {
+        if self.header.moving.is_none() && self.input.read(&mut more).map_err(ImageError::Io)? != 0
+        {
             return Err(ImageError::Structure("there is more after its end".into()));
         }
         self.ended = true;
         Ok(())
     }
+}
+
+/// Where pages end.
+fn end_of(space: &str, offset: u64, length: u64) -> Result<u64, ImageError> {
+    let wrong =
+        |reason: &str| ImageError::Structure(format!("a record of memory {space:?} {reason}"));
+    if length == 0 || !length.is_multiple_of(PAGE) || !offset.is_multiple_of(PAGE) {
+        return Err(wrong("is not of whole pages"));
+    }
+    offset
+        .checked_add(length)
+        .ok_or_else(|| wrong("lies beyond all memory"))
 }

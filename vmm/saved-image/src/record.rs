@@ -18,6 +18,9 @@ pub const MAX_UNIT: u64 = 16 << 20;
 /// Bytes before the pages in a memory record's body: the offset.
 pub const MEMORY_HEAD: usize = 8;
 
+/// Bytes of a body that says where zeros are: offset and length.
+pub const ZEROS: usize = 16;
+
 /// What a record holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -25,6 +28,8 @@ pub enum Kind {
     Unit,
     /// Pages.
     Memory,
+    /// Pages of zeros where there was something: in a stream only.
+    Zeros,
     /// The end.
     End,
 }
@@ -34,12 +39,13 @@ impl Kind {
         match self {
             Kind::Unit => u32::from_le_bytes(*b"UNIT"),
             Kind::Memory => u32::from_le_bytes(*b"MEMO"),
+            Kind::Zeros => u32::from_le_bytes(*b"ZERO"),
             Kind::End => u32::from_le_bytes(*b"END."),
         }
     }
 
     fn of(number: u32) -> Option<Kind> {
-        [Kind::Unit, Kind::Memory, Kind::End]
+        [Kind::Unit, Kind::Memory, Kind::Zeros, Kind::End]
             .into_iter()
             .find(|kind| kind.number() == number)
     }
@@ -48,7 +54,7 @@ impl Kind {
     pub(crate) fn what(self) -> &'static str {
         match self {
             Kind::Unit => "a part of the state",
-            Kind::Memory => "memory",
+            Kind::Memory | Kind::Zeros => "memory",
             Kind::End => "its end mark",
         }
     }
@@ -57,6 +63,7 @@ impl Kind {
         match self {
             Kind::Unit => MAX_UNIT,
             Kind::Memory => (MEMORY_HEAD + CHUNK) as u64,
+            Kind::Zeros => ZEROS as u64,
             Kind::End => 4096,
         }
     }

@@ -2,10 +2,12 @@
 //! interface of its own, and changes only with its version.
 //!
 //! ```text
-//!   domain, clock, vcpu (one each), console, store, nodes   -- all before the first memory record --> State::read
+//!   domain, clock, vcpu (one each), console, store, nodes, vbd, vif, vfb, vkbd (device.rs; one for each)
+//!        -- all before the first memory record --> State::read
 //! ```
 //! A field that is missing, unknown or of another type is an error; so is a part that comes twice.
 
+use crate::device::{self, Device};
 use crate::error::ImageError;
 use crate::read::{Reader, Record};
 use serde::de::{DeserializeOwned, Error as _};
@@ -208,6 +210,7 @@ units! {
     Console "console" 1
     Store "store" 1
     Nodes "nodes" 1
+    Outline "outline" 1
 }
 
 /// All parts of a domain.
@@ -225,6 +228,8 @@ pub struct State {
     pub store: Option<Store>,
     /// Its nodes; none where there is no store.
     pub nodes: Option<Nodes>,
+    /// Its devices.
+    pub devices: Vec<Device>,
 }
 
 #[derive(Default)]
@@ -235,6 +240,7 @@ struct Parts {
     console: Option<Console>,
     store: Option<Store>,
     nodes: Option<Nodes>,
+    devices: Vec<Device>,
 }
 
 impl State {
@@ -250,6 +256,73 @@ impl State {
                     body,
                 }) => parts.take(&name, version, &body, &writer)?,
                 rest => return Ok((parts.whole()?, rest)),
+            }
+        }
+    }
+}
+
+/// What a stream begins with, before any memory.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Outline {
+    /// The devices that are to be made ready meanwhile; the state of each comes at the end.
+    pub devices: Vec<Outlined>,
+}
+
+/// One of them.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Outlined {
+    /// `vbd`, `vif`, `vfb` or `vkbd`.
+    pub class: String,
+    /// Number.
+    pub devid: u32,
+    /// Address of an interface, else empty.
+    pub mac: String,
+}
+
+/// The first two parts of a stream: what the domain is, and its devices.
+pub fn read_outline<R: Read>(reader: &mut Reader<R>) -> Result<(Domain, Outline), ImageError> {
+    Ok((one(reader)?, one(reader)?))
+}
+
+fn one<U: Unit, R: Read>(reader: &mut Reader<R>) -> Result<U, ImageError> {
+    let writer = reader.header().writer.clone();
+    match reader.next()? {
+        Some(Record::Unit {
+            name,
+            version,
+            body,
+        }) if name == U::NAME && version == U::VERSION => parse(&body, &writer),
+        _ => Err(structure(&format!(
+            "a stream that does not have {:?} of version {} where it should (from {writer})",
+            U::NAME,
+            U::VERSION
+        ))),
+    }
+}
+
+impl State {
+    /// Reads the rest of a stream, to its end: memory goes to `take` as it comes.
+    pub fn read_stream<R: Read>(
+        reader: &mut Reader<R>,
+        domain: Domain,
+        mut take: impl FnMut(Record) -> Result<(), ImageError>,
+    ) -> Result<State, ImageError> {
+        let writer = reader.header().writer.clone();
+        let mut parts = Parts {
+            domain: Some(domain),
+            ..Parts::default()
+        };
+        loop {
+            match reader.next()? {
+                Some(Record::Unit {
+                    name,
+                    version,
+                    body,
+                }) => parts.take(&name, version, &body, &writer)?,
+                Some(memory) => take(memory)?,
+                None => return parts.whole(),
             }
         }
     }
@@ -290,11 +363,20 @@ impl Parts {
                 self.vcpus.push(parse(body, writer)?);
                 Ok(())
             }
-            _ => Err(ImageError::UnknownUnit {
-                name: name.to_owned(),
-                version,
-                writer: writer.to_owned(),
-            }),
+            _ => {
+                let device = Device::of_unit(name, version, body, writer).ok_or_else(|| {
+                    ImageError::UnknownUnit {
+                        name: name.to_owned(),
+                        version,
+                        writer: writer.to_owned(),
+                    }
+                })??;
+                if self.devices.len() >= device::MAX_DEVICES {
+                    return Err(structure("it has more devices than a domain can have"));
+                }
+                self.devices.push(device);
+                Ok(())
+            }
         }
     }
 
@@ -306,6 +388,7 @@ impl Parts {
         if !ids.eq(0..domain.vcpus) {
             return Err(structure("it does not have each of its vCPUs once"));
         }
+        device::check(&self.devices)?;
         Ok(State {
             domain,
             clock: self.clock.ok_or_else(|| missing(Clock::NAME))?,
@@ -313,15 +396,16 @@ impl Parts {
             console: self.console.ok_or_else(|| missing(Console::NAME))?,
             store: self.store,
             nodes: self.nodes,
+            devices: self.devices,
         })
     }
 }
 
-fn structure(text: &str) -> ImageError {
+pub(crate) fn structure(text: &str) -> ImageError {
     ImageError::Structure(text.to_owned())
 }
 
-fn parse<U: Unit>(body: &[u8], writer: &str) -> Result<U, ImageError> {
+pub(crate) fn parse<U: Unit>(body: &[u8], writer: &str) -> Result<U, ImageError> {
     serde_json::from_slice(body).map_err(|error| ImageError::Unit {
         name: U::NAME.to_owned(),
         writer: writer.to_owned(),

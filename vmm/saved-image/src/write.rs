@@ -6,7 +6,7 @@
 
 use crate::header::{self, Header};
 use crate::record::{checksum, Head, Kind};
-use crate::state::Unit;
+use crate::state::{State, Unit};
 use crate::{CHUNK, PAGE};
 use serde::{Deserialize, Serialize};
 use std::io::{self, Write};
@@ -20,7 +20,7 @@ pub(crate) const VERSION: u32 = 1;
 pub struct Totals {
     /// Units before it.
     pub units: u64,
-    /// Memory records before it.
+    /// Memory records before it, those of zeros among them.
     pub chunks: u64,
     /// Bytes of memory in them.
     pub memory: u64,
@@ -50,9 +50,47 @@ impl<W: Write> Writer<W> {
         self.record(Kind::Unit, U::VERSION, U::NAME, &[&body])
     }
 
+    /// Writes all parts of `state`, in the order of a file.
+    pub fn state(&mut self, state: &State) -> io::Result<()> {
+        self.unit(&state.domain)?;
+        self.state_but_domain(state)
+    }
+
+    /// The same without the first part.
+    pub fn state_but_domain(&mut self, state: &State) -> io::Result<()> {
+        self.unit(&state.clock)?;
+        state.vcpus.iter().try_for_each(|vcpu| self.unit(vcpu))?;
+        self.unit(&state.console)?;
+        state.store.iter().try_for_each(|store| self.unit(store))?;
+        state.nodes.iter().try_for_each(|nodes| self.unit(nodes))?;
+        state
+            .devices
+            .iter()
+            .try_for_each(|device| self.device(device))
+    }
+
     /// Writes the pages of `bytes`, which begin at `offset` of the memory called `space`, but for those that are zero.
     /// Offsets must rise; both are whole pages.
     pub fn memory(&mut self, space: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.pages(space, offset, bytes, false)
+    }
+
+    /// Writes pages that may have been written before, in a stream: those that are zero now, too.
+    pub fn memory_again(&mut self, space: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.pages(space, offset, bytes, true)
+    }
+
+    /// What was written so far.
+    pub fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    /// Has all that was written leave this process.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+
+    fn pages(&mut self, space: &str, offset: u64, bytes: &[u8], again: bool) -> io::Result<()> {
         let page = PAGE as usize;
         if !offset.is_multiple_of(PAGE) || !bytes.len().is_multiple_of(page) {
             return Err(io::Error::other("memory is saved by whole pages"));
@@ -67,7 +105,13 @@ impl<W: Write> Writer<W> {
             {
                 let length = run.len() * page;
                 let start = (at - offset) as usize;
-                if !run.first().is_some_and(|first| is_zero(first)) {
+                let zero = run.first().is_some_and(|first| is_zero(first));
+                if zero && again {
+                    self.totals.chunks += 1;
+                    let words = [at.to_le_bytes(), (length as u64).to_le_bytes()].concat();
+                    self.record(Kind::Zeros, VERSION, space, &[&words])?;
+                }
+                if !zero {
                     self.totals.chunks += 1;
                     self.totals.memory += length as u64;
                     let pages = &bytes[start..start + length];

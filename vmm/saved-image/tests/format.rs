@@ -3,10 +3,11 @@
 mod support;
 
 use noxen_saved_image::record::LENGTH;
-use noxen_saved_image::{ImageError, Reader, Record, State, Writer};
+use noxen_saved_image::state::{read_outline, Outline, Outlined};
+use noxen_saved_image::{Header, ImageError, Reader, Record, State, Writer};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
-use support::{header, image, pages, state, CONFIG};
+use support::{header, image, pages, state, with_devices, CONFIG};
 
 type Pages = BTreeMap<u64, Vec<u8>>;
 
@@ -23,7 +24,7 @@ fn read(bytes: &[u8]) -> Result<(State, Pages), ImageError> {
                     pages.insert(offset + n * 4096, page.to_vec());
                 }
             }
-            Record::Unit { name, .. } => panic!("unit {name} after memory"),
+            other => panic!("{other:?} after memory"),
         }
         record = reader.next()?;
     }
@@ -56,6 +57,25 @@ fn golden_file_of_format_1_is_read_and_written_again() {
         image(&state(), &pages()) == golden,
         "the format has changed: raise its version"
     );
+}
+
+/// The same of the devices' parts, which came later; images without them stay what they were.
+#[test]
+fn golden_file_with_devices_is_read_and_written_again() {
+    let golden = include_bytes!("golden/devices-1.img");
+    let (got, memory) = read(golden).unwrap();
+    assert_eq!((got, memory.len()), (with_devices(), 1));
+    assert!(
+        image(&with_devices(), &pages()) == golden,
+        "a device's part has changed: raise its version"
+    );
+}
+
+#[test]
+fn device_that_comes_twice_is_named() {
+    let mut twice = with_devices();
+    twice.devices.push(twice.devices[0].clone());
+    assert!(line(&image(&twice, &[])).contains("device vbd 51712 comes twice"));
 }
 
 #[test]
@@ -157,6 +177,66 @@ fn memory_out_of_order_is_refused() {
     let page = vec![1; 4096];
     let bytes = image(&state(), &[(8192, page.clone()), (8192, page)]);
     assert!(line(&bytes).contains("before the one before it"));
+}
+
+/// A stream's records, and what its memory is in the end.
+fn stream(bytes: &[u8]) -> Result<(State, Pages), ImageError> {
+    let mut reader = Reader::open(bytes)?;
+    let (domain, outline) = read_outline(&mut reader)?;
+    assert_eq!(outline.devices.len(), 1);
+    let mut pages = Pages::new();
+    let state = State::read_stream(&mut reader, domain, |record| {
+        match record {
+            Record::Memory { offset, bytes, .. } => {
+                for (n, page) in (0u64..).zip(bytes.chunks(4096)) {
+                    pages.insert(offset + n * 4096, page.to_vec());
+                }
+            }
+            Record::Zeros { offset, length, .. } => {
+                pages.retain(|at, _| !(offset..offset + length).contains(at));
+            }
+            Record::Unit { .. } => panic!("a unit"),
+        }
+        Ok(())
+    })?;
+    Ok((state, pages))
+}
+
+#[test]
+fn stream_has_memory_first_and_again_and_its_zeros_count() {
+    let header = Header::of_stream("w", 1, "token");
+    let mut writer = Writer::begin(Vec::new(), CONFIG, &header).unwrap();
+    let state = with_devices();
+    writer.unit(&state.domain).unwrap();
+    let outlined = Outlined {
+        class: "vbd".into(),
+        devid: 1,
+        mac: String::new(),
+    };
+    let outline = Outline {
+        devices: vec![outlined],
+    };
+    writer.unit(&outline).unwrap();
+    writer.memory("ram", 4096, &[1; 3 * 4096]).unwrap();
+    let mut again = vec![2; 2 * 4096];
+    again[4096..].fill(0);
+    writer.memory_again("ram", 0, &again).unwrap();
+    writer.state_but_domain(&state).unwrap();
+    let bytes = writer.end().unwrap().0;
+    let (got, pages) = stream(&bytes).unwrap();
+    assert_eq!(got, state);
+    let kept: Vec<(u64, u8)> = pages.iter().map(|(at, page)| (*at, page[0])).collect();
+    assert_eq!(kept, [(0, 2), (8192, 1), (12288, 1)]);
+    assert!(stream(&bytes[..bytes.len() - 1]).is_err());
+    // Its other end waits for an answer; a file is read to its end.
+    let longer = [&bytes[..], b"x"].concat();
+    assert!(stream(&longer).is_ok());
+    // As a file it makes no sense.
+    assert!(read(&bytes).is_err());
+    let mut file = Writer::begin(Vec::new(), CONFIG, &support::header()).unwrap();
+    file.memory_again("ram", 0, &[0; 4096]).unwrap();
+    let text = line(&file.end().unwrap().0);
+    assert!(text.contains("zeros"), "{text}");
 }
 
 #[test]

@@ -2,10 +2,10 @@
 
 use crate::devices::Devices;
 use crate::domain::calls::lock;
-use crate::save::{self, Extras, Parts};
+use crate::save::job::{self, Job};
+use crate::save::Parts;
 use noxen_control::fds::FdQueue;
 use noxen_control::{DeviceId, DeviceSpec, Event, Reply, Request};
-use noxen_saved_image::state::{Bytes, Node, Nodes};
 use std::fs::File;
 
 /// What the connection is to do besides sending the reply.
@@ -21,16 +21,51 @@ pub enum After {
 
 /// The domain behind the socket.
 pub trait Asked {
-    /// Carries out a request; `fds` came along with it or with a later one.
-    fn carry_out(&mut self, request: Request, fds: &mut FdQueue) -> (Reply, After);
+    /// Carries out a request of connection `asker`; `fds` came along with it or with a later one. No reply: it comes later,
+    /// by that number.
+    fn carry_out(
+        &mut self,
+        asker: u64,
+        request: Request,
+        fds: &mut FdQueue,
+    ) -> (Option<Reply>, After);
 
     /// The event to tell a new subscriber, if the domain is over.
     fn over_event(&self) -> Option<Event>;
 }
 
 impl Asked for Parts<'_> {
-    fn carry_out(&mut self, request: Request, fds: &mut FdQueue) -> (Reply, After) {
-        carry_out(self, request, fds)
+    fn carry_out(
+        &mut self,
+        asker: u64,
+        request: Request,
+        fds: &mut FdQueue,
+    ) -> (Option<Reply>, After) {
+        let error = |message| (Some(Reply::Error { message }), After::Nothing);
+        if self.job.is_some() && !may_while_saved(&request) {
+            return error("the domain is being saved; wait until that is over".into());
+        }
+        let later = |begun| match begun {
+            Ok(()) => (None, After::Nothing),
+            Err(message) => error(message),
+        };
+        match request {
+            Request::Save {
+                config,
+                directories,
+                fds: count,
+            } => later(
+                file(fds, count)
+                    .and_then(|file| job::begin(self, asker, config, directories, file)),
+            ),
+            Request::Move { how, fds: count } => {
+                later(file(fds, count).and_then(|stream| job::begin_move(self, asker, how, stream)))
+            }
+            request => {
+                let (reply, after) = carry_out(self, request, fds);
+                (Some(reply), after)
+            }
+        }
     }
 
     fn over_event(&self) -> Option<Event> {
@@ -38,36 +73,66 @@ impl Asked for Parts<'_> {
     }
 }
 
-/// Carries out one line; `fds` came along with it or with a later one.
-pub fn answer(domain: &mut dyn Asked, line: &[u8], fds: &mut FdQueue) -> (Reply, After) {
+/// Carries out one line of connection `asker`; `fds` came along with it or with a later one. No reply: it comes later.
+pub fn answer(
+    domain: &mut dyn Asked,
+    asker: u64,
+    line: &[u8],
+    fds: &mut FdQueue,
+) -> (Option<Reply>, After) {
     match serde_json::from_slice::<Request>(line) {
-        Ok(request) => domain.carry_out(request, fds),
+        Ok(request) => domain.carry_out(asker, request, fds),
         Err(error) => {
             let message = format!("not a control request: {error}");
-            (Reply::Error { message }, After::Nothing)
+            (Some(Reply::Error { message }), After::Nothing)
         }
     }
 }
 
+/// What touches nothing of a guest that stands still.
+fn may_while_saved(request: &Request) -> bool {
+    matches!(
+        request,
+        Request::Status
+            | Request::Counters
+            | Request::ConsoleLog
+            | Request::Subscribe
+            | Request::Devices
+            | Request::Screen { .. }
+            | Request::Pixels { .. }
+            | Request::Unpause
+            | Request::Hold
+            | Request::Destroy
+    )
+}
+
+fn unpause(parts: &mut Parts<'_>) -> Result<(), String> {
+    match parts.job.as_ref().map(Job::is_written) {
+        Some(false) => return Err("the domain is being saved; wait until that is over".into()),
+        Some(true) => job::end(parts),
+        None => {}
+    }
+    parts.machine.unpause()
+}
+
 fn carry_out(parts: &mut Parts<'_>, request: Request, queue: &mut FdQueue) -> (Reply, After) {
-    let request = match request {
-        Request::Save { config, nodes, fds } => {
-            let reply = match save(parts, config, nodes, fds, queue) {
-                Ok(bytes) => Reply::Saved { bytes },
-                Err(message) => Reply::Error { message },
-            };
-            return (reply, After::Nothing);
-        }
-        request => request,
-    };
+    match request {
+        Request::Unpause => return (done(unpause(parts)), After::Nothing),
+        Request::Hold => return (done(job::hold(parts)), After::Nothing),
+        _ => {}
+    }
     let (machine, devices) = (&mut *parts.machine, parts.devices);
     let reply = match request {
-        Request::Status => Reply::Status(Box::new(machine.status())),
+        Request::Status => {
+            let mut status = machine.status();
+            status.saving = parts.job.as_ref().map(Job::saving);
+            status.paused |= parts.job.as_ref().is_some_and(Job::is_still);
+            Reply::Status(Box::new(status))
+        }
         Request::Pause => {
             machine.pause();
             Reply::Ok
         }
-        Request::Unpause => done(machine.unpause()),
         Request::Counters => Reply::Counters {
             groups: machine.counters(),
         },
@@ -107,7 +172,20 @@ fn carry_out(parts: &mut Parts<'_>, request: Request, queue: &mut FdQueue) -> (R
         Request::Input { devid, events } => {
             done(devices.keys(devid).and_then(|keys| keys.push(&events)))
         }
-        Request::Destroy | Request::Save { .. } => return (Reply::Ok, After::End),
+        Request::Arrived => match parts.arrived.clone() {
+            Some(arrived) => Reply::Arrived {
+                nodes: arrived.nodes,
+                connected: arrived.connected,
+            },
+            None => Reply::Error {
+                message: "the domain did not come from another host".into(),
+            },
+        },
+        Request::Destroy
+        | Request::Unpause
+        | Request::Hold
+        | Request::Move { .. }
+        | Request::Save { .. } => return (Reply::Ok, After::End),
     };
     (reply, After::Nothing)
 }
@@ -122,29 +200,14 @@ fn hex(bytes: &[u8]) -> String {
         .collect()
 }
 
-fn save(
-    parts: &mut Parts<'_>,
-    config: String,
-    nodes: Vec<(String, Vec<u8>)>,
-    fds: u32,
-    queue: &mut FdQueue,
-) -> Result<u64, String> {
+/// The one file that came along.
+fn file(queue: &mut FdQueue, fds: u32) -> Result<File, String> {
     let file = match queue.take(fds) {
         Ok(mut fds) if fds.len() == 1 => fds.pop(),
         _ => None,
     };
     let file = file.ok_or("the file to save to did not come along")?;
-    let nodes = nodes.into_iter().map(|(path, value)| Node {
-        path,
-        value: Bytes(value),
-    });
-    let extras = Extras {
-        config,
-        nodes: Nodes {
-            nodes: nodes.collect(),
-        },
-    };
-    save::save(parts, &extras, File::from(file))
+    Ok(File::from(file))
 }
 
 fn attach(

@@ -4,7 +4,7 @@ use crate::control::answer::{answer, After, Asked};
 use noxen_control::client::MAX_LINE;
 use noxen_control::fds::{receive, FdQueue};
 use noxen_control::framing::LineBuffer;
-use noxen_control::Event;
+use noxen_control::{Event, Reply};
 use serde::Serialize;
 use std::io::{self, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -17,6 +17,8 @@ const MAX_UNREAD: usize = 4 << 20;
 /// One peer.
 #[derive(Debug)]
 pub struct Connection {
+    /// No other has or had it.
+    number: u64,
     stream: UnixStream,
     input: LineBuffer,
     fds: FdQueue,
@@ -31,6 +33,7 @@ pub struct Connection {
 pub struct Server {
     listener: UnixListener,
     connections: Vec<Connection>,
+    accepted: u64,
 }
 
 impl Server {
@@ -40,6 +43,7 @@ impl Server {
         Ok(Server {
             listener,
             connections: Vec::new(),
+            accepted: 0,
         })
     }
 
@@ -58,7 +62,9 @@ impl Server {
         while let Ok((stream, _)) = self.listener.accept() {
             // One too many is closed at once; its client sees end of file.
             if self.connections.len() < MAX_CONNECTIONS && stream.set_nonblocking(true).is_ok() {
-                self.connections.push(Connection::new(stream));
+                self.accepted += 1;
+                self.connections
+                    .push(Connection::new(self.accepted, stream));
             }
         }
     }
@@ -67,6 +73,21 @@ impl Server {
     pub fn serve(&mut self, index: usize, domain: &mut dyn Asked) {
         if let Some(connection) = self.connections.get_mut(index) {
             connection.serve(domain);
+        }
+    }
+
+    /// Is that connection still there?
+    pub fn has(&self, number: u64) -> bool {
+        let there = |c: &Connection| c.number == number && !c.dead;
+        self.connections.iter().any(there)
+    }
+
+    /// Sends the reply that a connection waits for.
+    pub fn reply(&mut self, number: u64, reply: &Reply) {
+        for connection in &mut self.connections {
+            if connection.number == number {
+                connection.send(reply);
+            }
         }
     }
 
@@ -93,8 +114,9 @@ impl Server {
 }
 
 impl Connection {
-    fn new(stream: UnixStream) -> Connection {
+    fn new(number: u64, stream: UnixStream) -> Connection {
         Connection {
+            number,
             stream,
             input: LineBuffer::new(MAX_LINE as usize),
             fds: FdQueue::default(),
@@ -128,8 +150,10 @@ impl Connection {
             Err(_) => self.dead = true,
         }
         while let Some(line) = self.input.next_line() {
-            let (reply, after) = answer(domain, &line, &mut self.fds);
-            self.send(&reply);
+            let (reply, after) = answer(domain, self.number, &line, &mut self.fds);
+            if let Some(reply) = reply {
+                self.send(&reply);
+            }
             match after {
                 After::Nothing => {}
                 After::Subscribe => {

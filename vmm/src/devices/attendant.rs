@@ -32,6 +32,7 @@ pub fn read(context: &Context, frontend: &mut Frontend<'_>) -> Result<Wire, Conn
             "page-ref is {frame:#x}, which is not the guest's RAM"
         ))
     })?;
+    context.writes_to(page);
     let port = frontend.needed("event-channel")?;
     Ok(Wire {
         page,

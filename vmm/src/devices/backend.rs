@@ -8,7 +8,9 @@ use crate::vstate::memory::GuestMemory;
 use crate::vstate::vm::Vm;
 use noxen_control::DeviceId;
 use noxen_devices::pv::grant::{GrantTable, PAGE_SIZE};
+use noxen_devices::pv::written::Written;
 use noxen_monitor_abi::layout::{HOLE_PAGES, HOLE_START_PFN};
+use noxen_saved_image::Device;
 use noxen_xenstore::client::{Client, ClientError, Nodes};
 use std::fmt::Display;
 use std::sync::Arc;
@@ -35,6 +37,14 @@ pub trait Backend: Send {
 
     /// Lets go of the rings: ends the threads after what they have begun, gives grants and channels back.
     fn disconnect(&mut self);
+
+    /// The same while the guest stands still, for a moment or for good: all that was taken is answered, the rest stays in
+    /// the rings, and the host's side stays up. Returns what a later [`Self::take_up`] needs; it is followed by
+    /// [`Self::connect`], here or in another process, or by the end.
+    fn freeze(&mut self) -> Device;
+
+    /// Goes on with `saved`, which is of this class, as soon as it is connected.
+    fn take_up(&mut self, saved: Device);
 }
 
 /// Why a front end could not be connected.
@@ -106,25 +116,34 @@ pub struct Context {
     vm: Arc<Vm>,
     doorbell: Doorbell,
     grants: GrantTable,
+    written: &'static Written,
 }
 
 impl Context {
     /// The domain around `shared`.
     pub fn new(shared: Arc<Shared>, vm: Arc<Vm>, doorbell: Doorbell) -> Context {
         let region = &shared.region;
+        let written = shared.written;
         let grants = GrantTable::new(
             GuestAddress(region.grants),
             crate::domain::region::GRANT_FRAMES,
             region.ram_end_mfn,
         )
         // A 32-bit domain with RAM above the hole has the monitor in it.
-        .without(HOLE_START_PFN..HOLE_START_PFN + HOLE_PAGES);
+        .without(HOLE_START_PFN..HOLE_START_PFN + HOLE_PAGES)
+        .noting(written);
         Context {
             shared,
             vm,
             doorbell,
             grants,
+            written,
         }
+    }
+
+    /// This page of the guest is written to at any time from now on, without a grant.
+    pub fn writes_to(&self, page: GuestAddress) {
+        self.written.stays(page.0 / PAGE_SIZE);
     }
 
     /// Guest-physical memory.

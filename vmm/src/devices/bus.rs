@@ -14,6 +14,8 @@ use crate::domain::calls::{lock, Report, Shared};
 use crate::log::Level;
 use noxen_control::{DeviceId, DeviceState, DeviceStatus};
 use noxen_devices::pv::xenbus::Input;
+use noxen_saved_image::Device;
+use noxen_xenstore::client::subtree;
 use rustix::event::{eventfd, poll, EventfdFlags, PollFd, PollFlags, Timespec};
 use std::collections::BTreeMap;
 use std::io;
@@ -34,6 +36,19 @@ pub enum Command {
         backend_path: String,
         /// Its behaviour.
         backend: Box<dyn Backend>,
+    },
+    /// Let go of the rings of all devices: the guest stands still. Their state is the answer, by class and number.
+    Freeze(Sender<Vec<Device>>),
+    /// Take them into use again, and answer once they are.
+    Thaw(Sender<()>),
+    /// Read the store below a domain's home.
+    Nodes {
+        /// The home.
+        home: String,
+        /// Directories below it.
+        directories: Vec<String>,
+        /// Path below the home and value, parents before children.
+        answer: Sender<Result<Vec<(String, String)>, String>>,
     },
     /// Let one go.
     Detach {
@@ -165,6 +180,32 @@ impl Bus {
                 } else if self.session.connected().is_some() {
                     self.with(id, |slot, session, log| slot.resume(session, log));
                 }
+            }
+            Command::Freeze(answer) => {
+                let states = self.slots.values_mut().map(Slot::freeze).collect();
+                // Whoever does not wait for it any more has no use for it.
+                let _ = answer.send(states);
+            }
+            Command::Thaw(answer) => {
+                let ids: Vec<DeviceId> = self.slots.keys().copied().collect();
+                for id in ids {
+                    self.with(id, |slot, session, log| slot.thaw(session, log));
+                }
+                let _ = answer.send(());
+            }
+            Command::Nodes {
+                home,
+                directories,
+                answer,
+            } => {
+                let read = self
+                    .session
+                    .with(|client| subtree(client, &home, &directories));
+                let nodes = match read {
+                    None => Err("xenstored does not answer; is it running?".into()),
+                    Some(nodes) => nodes.map_err(|error| format!("xenstored: {error}")),
+                };
+                let _ = answer.send(nodes);
             }
             Command::Detach { id, force } => self.with(id, |slot, session, log| {
                 slot.feed(Input::Detach { force }, session, log);

@@ -8,6 +8,7 @@ use crate::log::Log;
 use crate::private_store::{self, Vbd};
 use crate::vstate::memory::DomainMemory;
 use noxen_control::DeviceClass;
+use noxen_saved_image::device as state;
 use noxen_xenstore::client::{Client, Nodes};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
@@ -49,6 +50,16 @@ impl Backend for Counting {
     fn disconnect(&mut self) {
         lock(&self.0).connected = false;
     }
+
+    fn freeze(&mut self) -> Device {
+        let connected = std::mem::take(&mut lock(&self.0).connected);
+        Device::Vbd(state::Vbd {
+            devid: 51712,
+            connected,
+        })
+    }
+
+    fn take_up(&mut self, _saved: Device) {}
 }
 
 struct World {
@@ -185,6 +196,69 @@ fn device_connects_closes_and_connects_again() {
     world.backend_is(6);
     world.set("state", "1");
     world.connect();
+    world.end();
+}
+
+#[test]
+fn rings_are_let_go_while_the_guest_stands_still_and_taken_again_without_a_word_to_it() {
+    let mut world = world();
+    world.connect();
+    let stale = lock(&world.seen).reporter.take().unwrap();
+    let freeze = |world: &World| {
+        let (answer, answered) = channel();
+        world.commands.send(Command::Freeze(answer));
+        answered.recv_timeout(PATIENCE).unwrap()
+    };
+    let states = freeze(&world);
+    assert_eq!((states.len(), states[0].is_connected()), (1, true));
+    assert!(!lock(&world.seen).connected);
+    let (answer, answered) = channel();
+    world.commands.send(Command::Thaw(answer));
+    answered.recv_timeout(PATIENCE).unwrap();
+    assert!(lock(&world.seen).connected);
+    // Of the rings before: says nothing of these.
+    stale.broken("old news");
+    assert_eq!(
+        world
+            .guest
+            .read(&format!("{}/state", world.vbd.backend))
+            .unwrap(),
+        "4"
+    );
+    // One that nobody uses stays so.
+    world.set("state", "6");
+    world.backend_is(6);
+    assert!(!freeze(&world)[0].is_connected());
+    let (answer, answered) = channel();
+    world.commands.send(Command::Thaw(answer));
+    answered.recv_timeout(PATIENCE).unwrap();
+    assert!(!lock(&world.seen).connected);
+    world.end();
+}
+
+#[test]
+fn nodes_of_the_guest_are_read_for_whoever_asks() {
+    let mut world = world();
+    world.set("a/b", "c");
+    let (answer, answered) = channel();
+    let home = format!("/local/domain/{DOMID}");
+    let directories = vec!["device".to_owned(), "none".to_owned()];
+    world.commands.send(Command::Nodes {
+        home: home.clone(),
+        directories,
+        answer,
+    });
+    let nodes = answered.recv_timeout(PATIENCE).unwrap().unwrap();
+    let path = world
+        .vbd
+        .frontend
+        .strip_prefix(&format!("{home}/"))
+        .unwrap();
+    assert!(
+        nodes.contains(&(format!("{path}/a/b"), "c".into())),
+        "{nodes:?}"
+    );
+    assert_eq!(nodes[0].0, "device");
     world.end();
 }
 

@@ -9,10 +9,11 @@ use crate::devices::vkbd::Keys;
 use crate::domain::calls::lock;
 use noxen_control::device::MAX_DEVICES;
 use noxen_control::{DeviceClass, DeviceId, DeviceSpec, DeviceState, DeviceStatus};
+use noxen_saved_image::Device;
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{channel, Receiver};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -33,6 +34,8 @@ pub struct Devices {
     context: Context,
     listing: Arc<Listing>,
     commands: Commands,
+    /// State of devices that a saved domain had and that are still to be attached.
+    expected: Mutex<Vec<Device>>,
     /// Closed by the bus thread's end.
     ended: Receiver<()>,
 }
@@ -46,8 +49,51 @@ impl Devices {
             context,
             listing,
             commands,
+            expected: Mutex::new(Vec::new()),
             ended,
         })
+    }
+
+    /// The domain was saved with these: each goes on where it stood when it is attached.
+    pub fn expect(&self, devices: Vec<Device>) {
+        *lock(&self.expected) = devices;
+    }
+
+    /// Lets go of all rings while the guest stands still, and tells what to go on with; [`Self::thaw`] ends that.
+    pub fn freeze(&self) -> Result<Vec<Device>, String> {
+        let (answer, answered) = channel();
+        self.commands.send(Command::Freeze(answer));
+        match answered.recv_timeout(PATIENCE) {
+            Ok(devices) => Ok(devices),
+            Err(_) => Err(format!(
+                "the devices do not finish what they have begun within {} s; does a disk hang?",
+                PATIENCE.as_secs()
+            )),
+        }
+    }
+
+    /// Nodes of the store below `home`, in `directories` of it: path and value, parents before children.
+    pub fn nodes(
+        &self,
+        home: String,
+        directories: Vec<String>,
+    ) -> Result<Vec<(String, String)>, String> {
+        let (answer, answered) = channel();
+        self.commands.send(Command::Nodes {
+            home,
+            directories,
+            answer,
+        });
+        let nodes = answered.recv_timeout(PATIENCE);
+        nodes.map_err(|_| "xenstored does not answer; is it running?".to_owned())?
+    }
+
+    /// Takes the rings into use again.
+    pub fn thaw(&self) {
+        let (answer, answered) = channel();
+        self.commands.send(Command::Thaw(answer));
+        // One that takes longer comes back later; the guest waits for its answers, not for this.
+        let _ = answered.recv_timeout(PATIENCE);
     }
 
     /// Serves one more device with the descriptors that came along; an error line leaves nothing behind.
@@ -61,8 +107,13 @@ impl Devices {
         if devices.len() >= MAX_DEVICES {
             return Err(format!("{id}: a domain has at most {MAX_DEVICES} devices"));
         }
-        let Made { backend, head } =
+        let Made { mut backend, head } =
             registry::make(spec, fds, &self.context).map_err(|line| format!("{id}: {line}"))?;
+        let mut expected = lock(&self.expected);
+        if let Some(at) = expected.iter().position(|saved| is(saved, id)) {
+            backend.take_up(expected.remove(at));
+        }
+        drop(expected);
         let status = DeviceStatus {
             id,
             state: DeviceState::Waiting,
@@ -116,6 +167,12 @@ impl Devices {
     pub fn list(&self) -> Vec<DeviceStatus> {
         lock(&self.listing.devices).values().cloned().collect()
     }
+}
+
+/// Is `saved` the state of device `id`?
+fn is(saved: &Device, id: DeviceId) -> bool {
+    let (class, devid) = saved.id();
+    devid == id.devid && class == id.class.to_string()
 }
 
 impl Drop for Devices {

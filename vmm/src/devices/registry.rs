@@ -41,7 +41,10 @@ impl Made {
 pub fn make(spec: &DeviceSpec, fds: Vec<OwnedFd>, context: &Context) -> Result<Made, String> {
     match spec {
         DeviceSpec::Vbd { .. } => Ok(Made::alone(vbd::make(spec, fds, context)?)),
-        DeviceSpec::Vif { rate, .. } => Ok(Made::alone(vif::make(spec.id(), *rate, fds, context)?)),
+        DeviceSpec::Vif { rate, mac, .. } => {
+            let vif = vif::make(spec.id(), mac, *rate, fds, context)?;
+            Ok(Made::alone(vif))
+        }
         DeviceSpec::Vfb { videoram_mib, .. } => {
             let screen = vfb::make(spec.id(), *videoram_mib, context)?;
             Ok(Made {

@@ -7,6 +7,7 @@ use crate::log::{Level, Log};
 use noxen_control::{DeviceId, DeviceState};
 use noxen_devices::pv::xenbus::{Action, Input, Phase, Xenbus};
 use noxen_pv_abi::xenstore::XenbusState;
+use noxen_saved_image::Device;
 use noxen_xenstore::client::Nodes;
 use std::collections::VecDeque;
 
@@ -23,6 +24,8 @@ pub struct Slot {
     /// The store was lost in the middle of something: repeat it once it is back.
     unsaved: bool,
     unconnected: bool,
+    /// The rings were in use when the guest was stopped, and are to be again.
+    frozen: bool,
 }
 
 impl Slot {
@@ -45,6 +48,25 @@ impl Slot {
             commands,
             unsaved: false,
             unconnected: false,
+            frozen: false,
+        }
+    }
+
+    /// Lets go of the rings of a guest that stands still.
+    pub fn freeze(&mut self) -> Device {
+        self.generation += 1;
+        self.frozen = self.bus.has_rings();
+        self.backend.freeze()
+    }
+
+    /// Takes the rings into use again.
+    pub fn thaw(&mut self, session: &mut Session, log: &Log) {
+        if !std::mem::take(&mut self.frozen) {
+            return;
+        }
+        match self.connect(session, log) {
+            Some(Input::Connected(Ok(()))) | None => {}
+            Some(input) => self.feed(input, session, log),
         }
     }
 

@@ -14,6 +14,8 @@ use noxen_control::screen::{Part, Picture, MAX_PIXEL_BYTES};
 use noxen_control::DeviceId;
 use noxen_devices::pv::damage::Damage;
 use noxen_devices::pv::fb::{self, Change, FbError, Geometry, Rectangle, Screen, Width};
+use noxen_saved_image::device as state;
+use noxen_saved_image::Device;
 use std::sync::{Arc, Mutex};
 
 /// Least and most of a screen's memory, MiB. The guest's page cannot describe more than the latter.
@@ -140,6 +142,8 @@ pub struct Vfb {
     limit: u64,
     display: Arc<Display>,
     attendant: Option<Attendant>,
+    /// The form that the guest had chosen before it was stopped.
+    chosen: Option<Geometry>,
 }
 
 /// Makes the back end of screen `id`.
@@ -157,6 +161,7 @@ pub fn make(id: DeviceId, videoram_mib: u32, context: &Context) -> Result<Vfb, S
         limit: u64::from(videoram_mib) << 20,
         display: Arc::new(Display::new(context.memory().clone())),
         attendant: None,
+        chosen: None,
     })
 }
 
@@ -188,8 +193,11 @@ impl Backend for Vfb {
         };
         let wire = attendant::read(&self.context, frontend)?;
         let memory = self.context.memory();
-        let screen = Screen::new(memory, wire.page, width, self.context.ram_end(), self.limit)
+        let mut screen = Screen::new(memory, wire.page, width, self.context.ram_end(), self.limit)
             .map_err(ConnectError::refused)?;
+        if let Some(chosen) = self.chosen.take() {
+            screen.take_up(chosen).map_err(ConnectError::refused)?;
+        }
         self.display.connect(screen);
         let display = self.display.clone();
         let attendant = Attendant::start(
@@ -208,6 +216,39 @@ impl Backend for Vfb {
     fn disconnect(&mut self) {
         self.attendant = None;
         *lock(&self.display.state) = None;
+    }
+
+    fn freeze(&mut self) -> Device {
+        self.attendant = None;
+        let shown = lock(&self.display.state).take();
+        self.chosen = shown.map(|state| state.screen.geometry());
+        let geometry = self.chosen.map(|g| state::Geometry {
+            width: g.width,
+            height: g.height,
+            depth: g.depth,
+            stride: g.stride,
+            offset: g.offset,
+        });
+        Device::Vfb(state::Vfb {
+            devid: self.id.devid,
+            geometry,
+        })
+    }
+
+    fn take_up(&mut self, saved: Device) {
+        let Device::Vfb(state::Vfb {
+            geometry: Some(g), ..
+        }) = saved
+        else {
+            return;
+        };
+        self.chosen = Some(Geometry {
+            width: g.width,
+            height: g.height,
+            depth: g.depth,
+            stride: g.stride,
+            offset: g.offset,
+        });
     }
 }
 

@@ -14,6 +14,8 @@ use noxen_control::screen::{Input as Asked, MAX_INPUTS};
 use noxen_control::DeviceId;
 use noxen_devices::pv::events::EventError;
 use noxen_devices::pv::kbd::{self, Input, Keyboard};
+use noxen_saved_image::device as state;
+use noxen_saved_image::Device;
 use std::sync::{Arc, Mutex};
 
 /// A keyboard and pointer as those see it who feed it.
@@ -69,6 +71,24 @@ fn input(asked: Asked) -> Input {
     }
 }
 
+/// An input as an image has it.
+fn written(input: Input) -> state::Input {
+    match input {
+        Input::Key { code, pressed } => state::Input::Key { code, pressed },
+        Input::Motion { x, y, wheel } => state::Input::Motion { x, y, wheel },
+        Input::Position { x, y, wheel } => state::Input::Position { x, y, wheel },
+    }
+}
+
+/// The other way round.
+fn read(input: state::Input) -> Input {
+    match input {
+        state::Input::Key { code, pressed } => Input::Key { code, pressed },
+        state::Input::Motion { x, y, wheel } => Input::Motion { x, y, wheel },
+        state::Input::Position { x, y, wheel } => Input::Position { x, y, wheel },
+    }
+}
+
 /// One keyboard's back end.
 pub struct Vkbd {
     id: DeviceId,
@@ -76,6 +96,8 @@ pub struct Vkbd {
     size: (u32, u32),
     keys: Arc<Keys>,
     attendant: Option<Attendant>,
+    /// Where it stood when the guest was stopped: the last position, what was pending.
+    before: Option<(Option<(i32, i32)>, Vec<Input>)>,
 }
 
 /// Makes the back end of keyboard `id`, positions of which lie on a screen of `size`.
@@ -89,6 +111,7 @@ pub fn make(id: DeviceId, size: (u32, u32), context: &Context) -> Vkbd {
             state: Mutex::new(None),
         }),
         attendant: None,
+        before: None,
     }
 }
 
@@ -111,8 +134,11 @@ impl Backend for Vkbd {
     ) -> Result<Published, ConnectError> {
         let absolute = frontend.number("request-abs-pointer")? == Some(1);
         let wire = attendant::read(&self.context, frontend)?;
-        let keyboard = Keyboard::new(self.context.memory(), wire.page, absolute)
+        let mut keyboard = Keyboard::new(self.context.memory(), wire.page, absolute)
             .map_err(ConnectError::refused)?;
+        if let Some((last, pending)) = self.before.take() {
+            keyboard.take_up(last, &pending);
+        }
         *lock(&self.keys.state) = Some((keyboard, wire.channel.clone()));
         let keys = self.keys.clone();
         let attendant = Attendant::start(
@@ -131,5 +157,25 @@ impl Backend for Vkbd {
     fn disconnect(&mut self) {
         self.attendant = None;
         *lock(&self.keys.state) = None;
+    }
+
+    fn freeze(&mut self) -> Device {
+        self.attendant = None;
+        let state = lock(&self.keys.state).take();
+        self.before = state.map(|(keyboard, _)| keyboard.state());
+        let (last, pending) = self.before.clone().unwrap_or_default();
+        Device::Vkbd(state::Vkbd {
+            devid: self.id.devid,
+            connected: self.before.is_some(),
+            last,
+            pending: pending.into_iter().map(written).collect(),
+        })
+    }
+
+    fn take_up(&mut self, saved: Device) {
+        if let Device::Vkbd(saved) = saved {
+            let pending = saved.pending.into_iter().map(read).collect();
+            self.before = Some((saved.last, pending));
+        }
     }
 }

@@ -16,6 +16,7 @@ use crate::log::{Level, Log};
 use crate::vstate::exit::{Exit, Io, Nothing};
 use crate::vstate::memory::GuestMemory;
 use noxen_control::ShutdownReason;
+use noxen_devices::pv::written::Written;
 use noxen_monitor_abi::layout::PAGE_SIZE;
 use noxen_monitor_abi::pages::{call, Call, CALL_DATA};
 use std::fs::File;
@@ -36,6 +37,8 @@ const ENOSYS: i64 = -38;
 pub struct Shared {
     /// What every kind of domain has.
     pub hub: Arc<Hub>,
+    /// What this process writes of its memory.
+    pub written: &'static Written,
     /// File of guest RAM.
     pub ram_file: Arc<File>,
     /// Layout of the monitor region.
@@ -83,8 +86,15 @@ impl Shared {
         reports: Sender<Report>,
         wake: EventFd,
     ) -> Shared {
+        let end = (region.base + region.size) / PAGE_SIZE;
+        // A process has one domain, and its memory lives as long as the process.
+        let written: &'static Written = Box::leak(Box::new(Written::new(end)));
+        for gpa in region.written_by_vmm() {
+            written.stays(gpa / PAGE_SIZE);
+        }
         Shared {
             hub: Arc::new(Hub::new(log, memory, reports, wake)),
+            written,
             ram_file,
             region,
             max_pages,

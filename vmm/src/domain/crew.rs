@@ -93,7 +93,7 @@ impl Crew {
         Ok(())
     }
 
-    /// Stops all vCPUs for the moment; [`Self::go_on`] or [`Self::hold`] ends that.
+    /// Stops all vCPUs for the moment; [`Self::go_on`] ends that.
     pub fn stop(&self) {
         let (done, all_done) = channel();
         for vcpu in &self.vcpus {
@@ -109,11 +109,6 @@ impl Crew {
         if !self.paused && self.over.is_none() {
             self.run();
         }
-    }
-
-    /// Keeps a domain that was stopped for the moment paused.
-    pub fn hold(&mut self) {
-        self.paused = true;
     }
 
     fn run(&self) {

@@ -214,6 +214,7 @@ impl Machine {
             store_port: identity.store_port,
             console_mfn: identity.console_mfn,
             console_port: identity.console_port,
+            saving: None,
         }
     }
 

@@ -150,6 +150,16 @@ impl Region {
         Ok(first)
     }
 
+    /// The pages of it that noxen-vmm writes while the domain runs.
+    pub fn written_by_vmm(&self) -> Vec<u64> {
+        let grants = self.grants..self.grants + u64::from(GRANT_FRAMES) * PAGE_SIZE;
+        let pages = |range: std::ops::Range<u64>| range.step_by(PAGE_SIZE as usize);
+        let mut all = vec![self.doorbell, self.public];
+        all.extend(pages(self.call..self.counters));
+        all.extend(pages(grants));
+        all
+    }
+
     fn plan_at(base: u64, ram_end_mfn: u64, needs: Needs) -> Region {
         let vcpus = u64::from(needs.vcpus);
         let mut next = base;

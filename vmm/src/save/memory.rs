@@ -4,13 +4,16 @@
 //! ```text
 //!   file behind a piece --SEEK_DATA--> extents --pread--> Writer (leaves zero pages out)
 //!   Record::Memory --bounds--> pwrite; what no record says is zero, as a fresh file is
+//!   a guest that runs meanwhile: Frames that were written since --pread--> Writer, zeros as such --> Sink
 //! ```
 //! The files are read and written, not the mappings: a hole that is read through a mapping becomes a page.
 
+use crate::save::job::Progress;
 use crate::vstate::memory::GuestMemory;
 use noxen_saved_image::{ImageError, Reader, Record, Writer, CHUNK, PAGE};
 use rustix::fs::{seek, SeekFrom};
 use rustix::io::Errno;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::ops::Range;
@@ -27,6 +30,8 @@ struct Piece<'a> {
     space: &'static str,
     /// Where it begins in that memory.
     start: u64,
+    /// Where the guest has it.
+    gpa: u64,
     length: u64,
     file: &'a File,
     /// Where it begins in the file.
@@ -52,6 +57,7 @@ fn pieces(memory: &GuestMemory, region: u64) -> io::Result<Vec<Piece<'_>>> {
         pieces.push(Piece {
             space,
             start,
+            gpa: part.start_addr().0,
             length,
             file: file.file(),
             at: file.start(),
@@ -65,12 +71,16 @@ pub fn write<W: Write>(
     writer: &mut Writer<W>,
     memory: &GuestMemory,
     region: u64,
+    progress: &Progress,
 ) -> io::Result<()> {
     let mut buffer = vec![0; CHUNK];
-    for piece in pieces(memory, region)? {
+    let pieces = pieces(memory, region)?;
+    progress.begin(pieces.iter().map(|piece| piece.length).sum());
+    for piece in pieces {
         let end = piece.at + piece.length;
         let mut at = piece.at;
         while let Some(extent) = extent(piece.file, at, end)? {
+            progress.pass(extent.start - at)?;
             at = extent.start;
             while at < extent.end {
                 let length = (extent.end - at).min(CHUNK as u64) as usize;
@@ -78,7 +88,75 @@ pub fn write<W: Write>(
                 piece.file.read_exact_at(part, at)?;
                 writer.memory(piece.space, piece.start + (at - piece.at), part)?;
                 at += length as u64;
+                progress.pass(length as u64)?;
             }
+        }
+        progress.pass(end.saturating_sub(at))?;
+    }
+    Ok(())
+}
+
+/// Pages by their guest-physical frame numbers.
+#[derive(Debug, Default)]
+pub struct Frames {
+    frames: BTreeSet<u64>,
+}
+
+impl Frames {
+    /// Adds those of a bitmap that begins at `gpa`.
+    pub fn add_bits(&mut self, gpa: u64, words: &[u64]) {
+        for (index, word) in (0u64..).zip(words) {
+            let mut bits = *word;
+            while bits != 0 {
+                let bit = u64::from(bits.trailing_zeros());
+                self.frames.insert(gpa / PAGE + index * 64 + bit);
+                bits &= bits - 1;
+            }
+        }
+    }
+
+    /// Adds those.
+    pub fn add(&mut self, frames: impl IntoIterator<Item = u64>) {
+        self.frames.extend(frames);
+    }
+
+    /// Bytes in them.
+    pub fn bytes(&self) -> u64 {
+        self.frames.len() as u64 * PAGE
+    }
+
+    /// Runs of neighbours in `first..end`, no longer than a record.
+    fn runs(&self, first: u64, end: u64) -> Vec<Range<u64>> {
+        let most = CHUNK as u64 / PAGE;
+        let mut runs: Vec<Range<u64>> = Vec::new();
+        for frame in self.frames.range(first..end) {
+            match runs.last_mut() {
+                Some(run) if run.end == *frame && run.end - run.start < most => run.end += 1,
+                _ => runs.push(*frame..*frame + 1),
+            }
+        }
+        runs
+    }
+}
+
+/// Writes these pages, which may have been written before, into a stream. Frames that are no memory are left out.
+pub fn write_again<W: Write>(
+    writer: &mut Writer<W>,
+    memory: &GuestMemory,
+    region: u64,
+    frames: &Frames,
+    progress: &Progress,
+) -> io::Result<()> {
+    let mut buffer = vec![0; CHUNK];
+    for piece in pieces(memory, region)? {
+        let (first, end) = (piece.gpa / PAGE, (piece.gpa + piece.length) / PAGE);
+        for run in frames.runs(first, end) {
+            let offset = (run.start - first) * PAGE;
+            let length = (run.end - run.start) * PAGE;
+            let part = &mut buffer[..length as usize];
+            piece.file.read_exact_at(part, piece.at + offset)?;
+            writer.memory_again(piece.space, piece.start + offset, part)?;
+            progress.pass(length)?;
         }
     }
     Ok(())
@@ -113,20 +191,55 @@ pub fn read<R: Read>(
     let pieces = pieces(memory, region).map_err(ImageError::Io)?;
     let mut record = first;
     while let Some(now) = record {
-        let Record::Memory {
-            space,
-            offset,
-            bytes,
-        } = now
-        else {
-            return Err(ImageError::Structure(
-                "a part of the state comes after the memory".into(),
-            ));
-        };
-        put(&pieces, &space, offset, &bytes)?;
+        put_record(&pieces, now)?;
         record = reader.next()?;
     }
     Ok(())
+}
+
+/// Where the memory of a stream goes, record by record.
+pub struct Sink<'a> {
+    pieces: Vec<Piece<'a>>,
+}
+
+impl<'a> Sink<'a> {
+    /// Into `memory`.
+    pub fn new(memory: &'a GuestMemory, region: u64) -> Result<Sink<'a>, ImageError> {
+        let pieces = pieces(memory, region).map_err(ImageError::Io)?;
+        Ok(Sink { pieces })
+    }
+
+    /// Puts one there.
+    pub fn put(&self, record: Record) -> Result<(), ImageError> {
+        put_record(&self.pieces, record)
+    }
+}
+
+fn put_record(pieces: &[Piece<'_>], record: Record) -> Result<(), ImageError> {
+    match record {
+        Record::Memory {
+            space,
+            offset,
+            bytes,
+        } => put(pieces, &space, offset, &bytes),
+        Record::Zeros {
+            space,
+            offset,
+            length,
+        } => {
+            let zeros = vec![0; CHUNK];
+            let (mut at, mut left) = (offset, length);
+            while left > 0 {
+                let part = left.min(CHUNK as u64);
+                put(pieces, &space, at, &zeros[..part as usize])?;
+                (at, left) = (at + part, left - part);
+            }
+            Ok(())
+        }
+        Record::Unit { .. } => Err(ImageError::Structure(
+            "a part of the state comes after the memory".into(),
+        )),
+    }
 }
 
 fn put(pieces: &[Piece<'_>], space: &str, offset: u64, bytes: &[u8]) -> Result<(), ImageError> {

@@ -14,7 +14,8 @@ fn domain_memory() -> DomainMemory {
 fn image(of: &DomainMemory) -> Vec<u8> {
     let header = Header::new("test", 0);
     let mut writer = Writer::begin(Vec::new(), "(domain)", &header).unwrap();
-    write(&mut writer, &of.map, REGION).unwrap();
+    let progress = Progress::default();
+    write(&mut writer, &of.map, REGION, &progress).unwrap();
     writer.end().unwrap().0
 }
 

@@ -1,25 +1,28 @@
-//! A running domain into a file (docs/save-restore.md).
+//! A running domain into a file, or to another host (docs/save-restore.md).
 //!
 //! ```text
-//!   refuse what cannot be carried --> stop vCPUs --> store: no request open --(in a transaction)--> run on, again
-//!     --> units, memory, end --> stays stopped; whoever asked destroys it or lets it run on
-//!           \--any error--> runs on as before
+//!   refuse what cannot be carried --> halt: vCPUs stopped --> store: no request open --(in a transaction)--> run on, again
+//!     --> devices: what was taken is answered, rings let go --> state gathered
+//!     --> job.rs: a thread writes units, memory, end --> stands still until destroyed or unpaused, or nobody waits any more
+//!           \--any error, or the asker gone--> devices take their rings into use again, runs on as before
 //! ```
-//! The main loop does nothing else meanwhile: the guest stands still, and so do its back ends.
+//! send.rs has the other host's part. The main loop serves its control connections meanwhile, and touches nothing of the guest.
 
+pub mod job;
 pub mod memory;
 pub mod restore;
+pub mod send;
 
 use crate::devices::Devices;
 use crate::domain::machine::Machine;
-use crate::log::Level;
 use crate::store::{saved::Settled, Store};
 use crate::vstate::irq::Channel;
+use crate::vstate::vm::Vm;
+use noxen_control::{DeviceClass, DeviceId};
 use noxen_devices::pv::console::Console;
-use noxen_saved_image::state::{self, Bytes};
-use noxen_saved_image::{Header, Writer};
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use noxen_saved_image::state::{self, Bytes, Node, Nodes};
+use noxen_saved_image::{Device, State};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Who writes, for the header.
@@ -29,8 +32,6 @@ const ANSWER: Duration = Duration::from_secs(5);
 /// How long the guest may run on to end a transaction, and how often.
 const RUN_ON: Duration = Duration::from_millis(50);
 const ATTEMPTS: usize = 100;
-/// Bytes that are written at a time.
-const BUFFER: usize = 1 << 20;
 
 /// A domain's parts, as the control socket gets at them.
 #[derive(Debug)]
@@ -43,54 +44,69 @@ pub struct Parts<'a> {
     pub console: &'a mut Console,
     /// Store and its port.
     pub store: Option<(&'a mut Store, &'a Channel)>,
+    /// The VM.
+    pub vm: &'a Arc<Vm>,
+    /// What it brought along, if it came from another host.
+    pub arrived: &'a Option<Arrived>,
+    /// A save or a move under way.
+    pub job: &'a mut Option<job::Job>,
 }
 
-/// What the asker adds to the image.
-#[derive(Debug)]
-pub struct Extras {
-    /// The domain's configuration, an S-expression.
-    pub config: String,
-    /// The guest's own nodes in the store.
-    pub nodes: state::Nodes,
+/// What a domain that came from another host brought along for xend.
+#[derive(Debug, Clone)]
+pub struct Arrived {
+    /// Its nodes of the store, below its home.
+    pub nodes: Vec<(String, String)>,
+    /// Devices that a front end used.
+    pub connected: Vec<DeviceId>,
 }
 
-/// Writes the domain into `file`; returns how many bytes of memory that were. The domain stands still afterwards; after an
-/// error it does what it did before.
-pub fn save(parts: &mut Parts<'_>, extras: &Extras, file: File) -> Result<u64, String> {
-    refuse(parts)?;
-    let begun = Instant::now();
-    let written = stand_still(parts).and_then(|()| write(parts, extras, file));
-    let log = &parts.machine.shared().log;
-    match &written {
-        Ok(bytes) => log.line(
-            Level::Info,
-            format_args!("saved: {} MiB in {:?}", bytes >> 20, begun.elapsed()),
-        ),
-        Err(line) => log.line(Level::Error, format_args!("not saved: {line}")),
-    }
-    match written {
-        Ok(bytes) => {
-            parts.machine.hold();
-            Ok(bytes)
-        }
-        Err(line) => {
-            parts.machine.go_on();
-            Err(line)
+impl Arrived {
+    /// Out of its state.
+    pub fn of(state: &State) -> Arrived {
+        let nodes = state.nodes.iter().flat_map(|nodes| &nodes.nodes);
+        let text = |node: &Node| {
+            let value = String::from_utf8_lossy(&node.value.0).into_owned();
+            (node.path.clone(), value)
+        };
+        let used = state.devices.iter().filter(|device| device.is_connected());
+        Arrived {
+            nodes: nodes.map(text).collect(),
+            connected: used.map(id).collect(),
         }
     }
 }
 
-fn refuse(parts: &Parts<'_>) -> Result<(), String> {
+fn id(device: &Device) -> DeviceId {
+    let class = match device {
+        Device::Vbd(_) => DeviceClass::Vbd,
+        Device::Vif(_) => DeviceClass::Vif,
+        Device::Vfb(_) => DeviceClass::Vfb,
+        Device::Vkbd(_) => DeviceClass::Vkbd,
+    };
+    let devid = device.id().1;
+    DeviceId { class, devid }
+}
+
+/// Stops the domain at a moment at which it can be carried, and gathers all but its memory. `directories` of the store are
+/// the guest's own. After an error it does what it did before; [`run_on`] has it do so, too.
+pub fn halt(parts: &mut Parts<'_>, directories: &[String]) -> Result<State, String> {
     if parts.machine.over().is_some() {
         return Err("the domain has shut down; there is nothing to save".into());
     }
-    match parts.devices.list().first() {
-        Some(device) => Err(format!(
-            "device {} cannot be saved yet; detach it (xm block-detach, network-detach) or shut the domain down",
-            device.id
-        )),
-        None => Ok(()),
+    let halted = stand_still(parts)
+        .and_then(|()| parts.devices.freeze())
+        .and_then(|devices| gather(parts, directories, devices));
+    if halted.is_err() {
+        run_on(parts);
     }
+    halted
+}
+
+/// Lets a domain that was halted do what it did before.
+pub fn run_on(parts: &mut Parts<'_>) {
+    parts.devices.thaw();
+    parts.machine.go_on();
 }
 
 /// Stops the vCPUs at a moment at which the store can be carried.
@@ -132,33 +148,37 @@ fn stand_still(parts: &mut Parts<'_>) -> Result<(), String> {
     Err("the guest stays in a transaction of the store; try again".into())
 }
 
-fn write(parts: &mut Parts<'_>, extras: &Extras, file: File) -> Result<u64, String> {
-    let failed = |error: io::Error| error.to_string();
-    let now = SystemTime::now();
-    let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let (clock, vcpus) = parts.machine.saved_vcpus(now)?;
-    let header = Header::new(WRITER, now.as_secs());
-    let out = BufWriter::with_capacity(BUFFER, file);
-    let mut writer = Writer::begin(out, &extras.config, &header).map_err(failed)?;
-    writer
-        .unit(&parts.machine.constants().domain)
-        .map_err(failed)?;
-    writer.unit(&clock).map_err(failed)?;
-    for vcpu in &vcpus {
-        writer.unit(vcpu).map_err(failed)?;
+fn gather(
+    parts: &mut Parts<'_>,
+    directories: &[String],
+    devices: Vec<Device>,
+) -> Result<State, String> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let (clock, vcpus) = parts.machine.saved_vcpus(now.unwrap_or_default())?;
+    let domain = parts.machine.constants().domain.clone();
+    let (mut store, mut nodes) = (None, None);
+    if let Some((of_guest, _)) = &mut parts.store {
+        store = Some(of_guest.saved());
+        let home = format!("/local/domain/{}", domain.domid);
+        let read = parts.devices.nodes(home, directories.to_vec())?;
+        let read = read.into_iter().map(|(path, value)| Node {
+            path,
+            value: Bytes(value.into_bytes()),
+        });
+        nodes = Some(Nodes {
+            nodes: read.collect(),
+        });
     }
-    let console = state::Console {
-        output: Bytes(parts.console.output().to_vec()),
-        input: Bytes(parts.console.input().to_vec()),
-    };
-    writer.unit(&console).map_err(failed)?;
-    if let Some((store, _)) = &mut parts.store {
-        writer.unit(&store.saved()).map_err(failed)?;
-    }
-    writer.unit(&extras.nodes).map_err(failed)?;
-    let shared = parts.machine.shared();
-    memory::write(&mut writer, &shared.memory, shared.region.base).map_err(failed)?;
-    let (mut out, totals) = writer.end().map_err(failed)?;
-    out.flush().map_err(failed)?;
-    Ok(totals.memory)
+    Ok(State {
+        domain,
+        clock,
+        vcpus,
+        console: state::Console {
+            output: Bytes(parts.console.output().to_vec()),
+            input: Bytes(parts.console.input().to_vec()),
+        },
+        store,
+        nodes,
+        devices,
+    })
 }

@@ -4,7 +4,8 @@
 //!   image --State, checked--> region planned as then --> memory filled, to the image's end
 //!      --> VM --> vCPUs: CPUID, state, TSC moved on by the time that has passed --> Domain
 //! ```
-//! Nothing runs before the whole image was read and found good.
+//! Nothing runs before the whole image was read and found good. One that comes from another host has its memory before most of
+//! its state: there only the vCPUs' state is left to be set at the end.
 
 use crate::domain::assemble::{self, Assembly};
 use crate::domain::machine::Constants;
@@ -13,7 +14,7 @@ use crate::domain::region::{self, Needs, Region};
 use crate::domain::time::scale;
 use crate::log::{Level, Log};
 use crate::save::memory;
-use crate::vstate::cpuid::PvParameters;
+use crate::vstate::cpuid::{HostCpuid, PvParameters};
 use crate::vstate::features;
 use crate::vstate::memory::{DomainMemory, MemoryError};
 use crate::vstate::vcpu::{Vcpu, VcpuError};
@@ -23,7 +24,7 @@ use noxen_monitor_abi::layout::{mfn_of_pfn, pfn_of_mfn, ABI_VERSION, PAGE_SIZE};
 use noxen_saved_image::state::{self, Clock, State};
 use noxen_saved_image::{ImageError, Reader};
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{BufReader, Read};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -67,79 +68,140 @@ pub enum RestoreError {
     Vcpu(#[from] VcpuError),
 }
 
-/// Restores the domain in `image` as domain `domid`; also gives what its back ends go on with.
+/// Restores the domain in `image` as domain `domid`; also gives what its back ends go on with. Where it comes from another
+/// host, `image` is its beginning, and it goes on in `stream`.
 pub fn restore(
     kvm: &Kvm,
     image: File,
+    stream: Option<File>,
     ram: Option<File>,
     domid: u32,
     log: Log,
 ) -> Result<(Domain, State), RestoreError> {
     let begun = Instant::now();
-    let mut reader = Reader::open(BufReader::with_capacity(BUFFER, image))?;
-    let (state, first) = State::read(&mut reader)?;
-    let region = plan(&state.domain)?;
-    assemble::check(state.domain.vcpus, state.domain.boot_pages >> 8)?;
-    let pieces = region::ram_pieces(state.domain.max_pages);
-    let guest = DomainMemory::new(ram, &pieces, region.piece())?;
-    memory::read(&mut reader, first, &guest.map, region.base)?;
-
-    let host = assemble::host_cpuid(kvm)?;
-    let clock = scale(u64::from(state.clock.tsc_khz));
-    let parameters = PvParameters {
-        bits32: state.domain.bits32,
-        xen_version: XEN_VERSION,
-        tsc_khz: state.clock.tsc_khz,
-        tsc_mul: clock.mul,
-        tsc_shift: clock.shift,
+    let (made, state, totals) = match stream {
+        None => {
+            let mut reader = Reader::open(BufReader::with_capacity(BUFFER, image))?;
+            let (state, first) = State::read(&mut reader)?;
+            let made = Made::prepare(kvm, &state.domain, ram)?;
+            memory::read(&mut reader, first, &made.guest.map, made.region.base)?;
+            (made, state, reader.totals())
+        }
+        Some(stream) => {
+            let whole = image.chain(BufReader::with_capacity(BUFFER, stream));
+            let mut reader = Reader::open(whole)?;
+            let (domain, _) = state::read_outline(&mut reader)?;
+            let made = Made::prepare(kvm, &domain, ram)?;
+            let sink = memory::Sink::new(&made.guest.map, made.region.base)?;
+            let state = State::read_stream(&mut reader, domain, |record| sink.put(record))?;
+            drop(sink);
+            (made, state, reader.totals())
+        }
     };
-    if let Some(lacks) = features::missing(&state.domain.features, &host.pv_table(parameters)) {
-        return Err(RestoreError::Cpu {
-            leaf: lacks.leaf,
-            subleaf: lacks.subleaf,
-            register: lacks.register,
-            bits: lacks.bits,
-        });
-    }
-    let vm = Arc::new(Vm::create(kvm, &guest)?);
-    let fds = (0..state.domain.vcpus)
-        .map(|id| vm.create_vcpu(id))
-        .collect::<Result<Vec<_>, _>>()?;
-    hold_rate(&fds, state.clock.tsc_khz)?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    let tsc = tsc_at(&state.clock, now.unwrap_or_default());
-    let mut vcpus = Vec::new();
-    for (saved, fd) in state.vcpus.iter().zip(fds) {
-        let cpuid = assemble::vcpu_cpuid(&host, saved.id, parameters)?;
-        vcpus.push(Vcpu::restored(fd, &cpuid, saved, tsc)?);
-    }
     log.line(
         Level::Info,
         format_args!(
-            "restored from an image of {}: {} MiB in {:?}",
-            reader.header().writer,
-            reader.totals().memory >> 20,
+            "restored from an image: {} MiB in {:?}",
+            totals.memory >> 20,
             begun.elapsed()
         ),
     );
-    let constants = Constants {
-        domain: state::Domain {
-            domid,
-            ..state.domain.clone()
-        },
-        tsc_khz: state.clock.tsc_khz,
-        msrs: assemble::msrs(kvm)?,
-    };
-    let assembly = Assembly {
-        vm,
-        memory: &guest,
-        region,
-        vcpus,
-        constants,
-        log,
-        echo: None,
-    };
-    Ok((assembly.finish()?, state))
+    Ok((made.finish(kvm, &state, domid, log)?, state))
+}
+
+/// A machine whose vCPUs have no state yet.
+struct Made {
+    region: Region,
+    guest: DomainMemory,
+    host: HostCpuid,
+    vm: Arc<Vm>,
+    fds: Vec<VcpuFd>,
+}
+
+impl Made {
+    /// Makes it, if this host can run it; every number of `domain` is checked.
+    fn prepare(kvm: &Kvm, domain: &state::Domain, ram: Option<File>) -> Result<Made, RestoreError> {
+        let region = plan(domain)?;
+        assemble::check(domain.vcpus, domain.boot_pages >> 8)?;
+        let pieces = region::ram_pieces(domain.max_pages);
+        let guest = DomainMemory::new(ram, &pieces, region.piece())?;
+        let host = assemble::host_cpuid(kvm)?;
+        let vm = Arc::new(Vm::create(kvm, &guest)?);
+        let fds = (0..domain.vcpus)
+            .map(|id| vm.create_vcpu(id))
+            .collect::<Result<Vec<_>, _>>()?;
+        let made = Made {
+            region,
+            guest,
+            host,
+            vm,
+            fds,
+        };
+        // What a clock changes of CPUID is no feature.
+        made.check_cpu(domain, assemble::tsc_khz(&made.fds)?)?;
+        Ok(made)
+    }
+
+    fn check_cpu(&self, domain: &state::Domain, tsc_khz: u32) -> Result<(), RestoreError> {
+        let table = self.host.pv_table(parameters(domain, tsc_khz));
+        match features::missing(&domain.features, &table) {
+            None => Ok(()),
+            Some(lacks) => Err(RestoreError::Cpu {
+                leaf: lacks.leaf,
+                subleaf: lacks.subleaf,
+                register: lacks.register,
+                bits: lacks.bits,
+            }),
+        }
+    }
+
+    /// Gives the vCPUs their state, and the domain its devices' places.
+    fn finish(
+        self,
+        kvm: &Kvm,
+        state: &State,
+        domid: u32,
+        log: Log,
+    ) -> Result<Domain, RestoreError> {
+        hold_rate(&self.fds, state.clock.tsc_khz)?;
+        let parameters = parameters(&state.domain, state.clock.tsc_khz);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let tsc = tsc_at(&state.clock, now.unwrap_or_default());
+        let mut vcpus = Vec::new();
+        for (saved, fd) in state.vcpus.iter().zip(self.fds) {
+            let cpuid = assemble::vcpu_cpuid(&self.host, saved.id, parameters)?;
+            vcpus.push(Vcpu::restored(fd, &cpuid, saved, tsc)?);
+        }
+        let constants = Constants {
+            domain: state::Domain {
+                domid,
+                ..state.domain.clone()
+            },
+            tsc_khz: state.clock.tsc_khz,
+            msrs: assemble::msrs(kvm)?,
+        };
+        let assembly = Assembly {
+            vm: self.vm,
+            memory: &self.guest,
+            region: self.region,
+            vcpus,
+            constants,
+            log,
+            echo: None,
+        };
+        Ok(assembly.finish()?)
+    }
+}
+
+fn parameters(domain: &state::Domain, tsc_khz: u32) -> PvParameters {
+    let clock = scale(u64::from(tsc_khz));
+    PvParameters {
+        bits32: domain.bits32,
+        xen_version: XEN_VERSION,
+        tsc_khz,
+        tsc_mul: clock.mul,
+        tsc_shift: clock.shift,
+    }
 }
 
 /// Lays the region out as it was when the domain was built; every number of the image is checked here.

@@ -1,10 +1,10 @@
 //! The VM: memslots, interrupt controller, notification ports.
 
-use crate::vstate::memory::DomainMemory;
+use crate::vstate::memory::{DomainMemory, Piece, Slot};
 use kvm_bindings::{
     kvm_enable_cap, kvm_irq_routing_entry, kvm_irq_routing_entry__bindgen_ty_1,
     kvm_irq_routing_msi, kvm_userspace_memory_region, KvmIrqRouting, KVM_CAP_SPLIT_IRQCHIP,
-    KVM_IRQ_ROUTING_MSI,
+    KVM_IRQ_ROUTING_MSI, KVM_MEM_LOG_DIRTY_PAGES,
 };
 use kvm_ioctls::{Cap, IoEventAddress, Kvm, VcpuFd, VmFd};
 use noxen_monitor_abi::layout::vector;
@@ -35,6 +35,7 @@ fn refused(what: &'static str) -> impl Fn(kvm_ioctls::Error) -> VmError {
 #[derive(Debug)]
 pub struct Vm {
     fd: VmFd,
+    slots: Vec<Slot>,
 }
 
 impl Vm {
@@ -55,23 +56,46 @@ impl Vm {
             fd.create_irq_chip()
                 .map_err(refused("make an interrupt controller"))?;
         }
-        let vm = Vm { fd };
-        for (index, slot) in memory.slots.iter().enumerate() {
-            vm.add_memory(index as u32, slot.piece.gpa, slot.piece.len, slot.hva)?;
-        }
+        let slots = memory.slots.clone();
+        let vm = Vm { fd, slots };
+        vm.set_memory(0)?;
         Ok(vm)
     }
 
+    fn set_memory(&self, flags: u32) -> Result<(), VmError> {
+        for (index, slot) in (0..).zip(&self.slots) {
+            self.add_memory(index, slot, flags)?;
+        }
+        Ok(())
+    }
+
+    /// Has KVM note from now on which pages the guest writes, or no more.
+    pub fn log_writes(&self, on: bool) -> Result<(), VmError> {
+        self.set_memory(if on { KVM_MEM_LOG_DIRTY_PAGES } else { 0 })
+    }
+
+    /// The pages that the guest has written since the last call: for each piece of memory a bit a page.
+    pub fn written(&self) -> Result<Vec<(Piece, Vec<u64>)>, VmError> {
+        let slots = (0..).zip(&self.slots);
+        slots
+            .map(|(index, slot)| {
+                let bits = self.fd.get_dirty_log(index, slot.piece.len as usize);
+                let bits = bits.map_err(refused("tell which pages the guest has written"))?;
+                Ok((slot.piece, bits))
+            })
+            .collect()
+    }
+
     #[allow(unsafe_code)] // KVM_SET_USER_MEMORY_REGION gives the guest a range of this process.
-    fn add_memory(&self, slot: u32, gpa: u64, len: u64, hva: u64) -> Result<(), VmError> {
+    fn add_memory(&self, index: u32, slot: &Slot, flags: u32) -> Result<(), VmError> {
         let region = kvm_userspace_memory_region {
-            slot,
-            flags: 0,
-            guest_phys_addr: gpa,
-            memory_size: len,
-            userspace_addr: hva,
+            slot: index,
+            flags,
+            guest_phys_addr: slot.piece.gpa,
+            memory_size: slot.piece.len,
+            userspace_addr: slot.hva,
         };
-        // SAFETY: `DomainMemory` maps [hva, hva + len) for guest memory alone and never unmaps it, and
+        // SAFETY: `DomainMemory` maps [hva, hva + len) of each of its slots for guest memory alone and never unmaps it, and
         // all access from this process goes through vm-memory's volatile accessors. kvm-ioctls offers
         // no safe form.
         unsafe { self.fd.set_user_memory_region(region) }

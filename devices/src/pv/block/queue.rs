@@ -195,6 +195,26 @@ impl Queue {
         Ok(true)
     }
 
+    /// Goes on with a barrier that was taken and waits, and takes nothing new: what is running and what follows from it
+    /// ends, and all that was taken is answered then.
+    pub fn settle<M: GuestMemoryBackend>(
+        &mut self,
+        memory: &M,
+        jobs: &mut Vec<Job>,
+    ) -> Result<(), Broken> {
+        if self.running == 0 {
+            if let Some(request) = self.barrier.take() {
+                self.start(memory, request, jobs)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Is anything that was taken not answered?
+    pub fn is_open(&self) -> bool {
+        self.running > 0 || self.barrier.is_some()
+    }
+
     /// Takes the end of a job. The queue may be able to go on: call [`Self::service`] afterwards.
     pub fn complete<M: GuestMemoryBackend>(
         &mut self,

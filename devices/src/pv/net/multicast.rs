@@ -23,6 +23,11 @@ impl Filter {
         false
     }
 
+    /// The list.
+    pub fn addresses(&self) -> &[[u8; 6]] {
+        &self.addresses
+    }
+
     /// Takes an address off the list.
     pub fn remove(&mut self, address: [u8; 6]) {
         self.addresses.retain(|known| *known != address);

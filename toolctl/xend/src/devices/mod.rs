@@ -14,6 +14,7 @@ mod console;
 pub mod device;
 pub mod hotplug;
 mod image;
+pub mod kept;
 mod listing;
 mod mac;
 mod nbd;
@@ -125,24 +126,11 @@ pub fn attach(site: Site<'_>, config: DeviceConfig, origin: Origin) -> Result<u3
     check_backend(site.node, &config)?;
     let _gate = site.domain.devices();
     let class = class::of(config.class());
-    let record = site.domain.record();
-    let device = Device {
-        devid: class.number(&record, &config)?,
-        script: class.script(&site.node.options, &config),
-        uuid: random_uuid()?,
-        bootable: config.class() == DeviceClass::Vbd
-            && !record.devices.iter().any(|d| d.class() == DeviceClass::Vbd),
-        identity: None,
-        config,
-    };
-    site.node.save(site.domain, |record| {
-        if device.class() == DeviceClass::Vif {
-            record.next_vif = device.devid + 1;
-        }
-        record.devices.push(device.clone());
-    })?;
+    let device = record_new(site, config, None)?;
     let domid = site.domain.domid();
-    if let Err(fault) = connect(site, class, &device) {
+    let connected =
+        open(site, class, &device, &[]).and_then(|opened| hand_over(site, &device, opened));
+    if let Err(fault) = connected {
         info!(
             "domain {domid}: device {} could not be attached: {}",
             device.shown(),
@@ -163,16 +151,56 @@ pub fn attach(site: Site<'_>, config: DeviceConfig, origin: Origin) -> Result<u3
     Ok(device.devid)
 }
 
-fn connect(site: Site<'_>, class: &dyn class::Class, device: &Device) -> Result<(), Fault> {
+/// Puts a device that is to be into the domain's record; it gets the next number of its class, unless it has one.
+fn record_new(site: Site<'_>, config: DeviceConfig, devid: Option<u32>) -> Result<Device, Fault> {
+    let class = class::of(config.class());
+    let record = site.domain.record();
+    let device = Device {
+        devid: match devid {
+            Some(devid) => devid,
+            None => class.number(&record, &config)?,
+        },
+        script: class.script(&site.node.options, &config),
+        uuid: random_uuid()?,
+        bootable: config.class() == DeviceClass::Vbd
+            && !record.devices.iter().any(|d| d.class() == DeviceClass::Vbd),
+        identity: None,
+        config,
+    };
+    site.node.save(site.domain, |record| {
+        if device.class() == DeviceClass::Vif {
+            record.next_vif = record.next_vif.max(device.devid.saturating_add(1));
+        }
+        record.devices.push(device.clone());
+    })?;
+    Ok(device)
+}
+
+/// Makes a device's nodes and opens what it stands for. `before`: nodes below the home of a guest that had it before.
+fn open(
+    site: Site<'_>,
+    class: &dyn class::Class,
+    device: &Device,
+    before: &[(String, String)],
+) -> Result<class::Opened, Fault> {
     let record = site.domain.record();
     let mut ops = nodes::attach(&record, device, class.nodes(device));
+    let frontend = device.frontend(record.domid);
+    let kept = kept::nodes_of(device, before);
+    ops.extend(
+        kept.map(|(name, value)| StoreOp::Write(format!("{frontend}/{name}"), value.into())),
+    );
     if device.class() == DeviceClass::Vif {
         let home = crate::store_nodes::home(record.domid);
         let path = format!("{home}/device-misc/vif/nextDeviceID");
         ops.push(StoreOp::Write(path, record.next_vif.to_string()));
     }
     site.node.store.apply(&ops).map_err(internal)?;
-    let opened = class.open(site, device)?;
+    class.open(site, device)
+}
+
+/// Gives it to noxen-vmm.
+fn hand_over(site: Site<'_>, device: &Device, opened: class::Opened) -> Result<(), Fault> {
     let attached = site.domain.monitor().attach(opened.spec, &opened.fds);
     attached.map_err(|e| match e {
         MonitorError::Refused(why) => not_connected(device, &why.replace(char::is_control, " ")),

@@ -4,7 +4,8 @@
 //!   save: NAME.new beside the file --noxen-vmm writes--> synced --> renamed --> domain torn down (or runs on: -c)
 //!            \--any error--> NAME.new removed, the domain runs on
 //!   restore: the image's configuration and parts --> admit (name, UUID, memory; the old id if it is free)
-//!            --> noxen-vmm restores, paused --> store nodes as the guest left them --> unpaused
+//!            --> noxen-vmm restores, paused; meanwhile store nodes as the guest left them, devices opened
+//!            --> devices joined, as the guest left them --> unpaused
 //!            \--any error--> torn down; the file stays, also after success
 //! ```
 
@@ -12,13 +13,15 @@ mod file;
 mod nodes;
 
 use crate::create;
+use crate::devices::kept::{self, Kept};
 use crate::domain::Domain;
 use crate::managed;
 use crate::monitor::MonitorError;
 use crate::node::{internal, Node, Target};
 use crate::registry::Phase;
+use crate::store_nodes::GUEST_DIRECTORIES;
 use crate::watch::fresh_config;
-use crate::{info, requests, teardown, validate};
+use crate::{devices, info, requests, teardown, validate};
 use file::Replacing;
 use noxen_saved_image::{Reader, State};
 use noxen_xend_api::{DomainConfig, Fault};
@@ -53,17 +56,17 @@ fn save_guest(node: &Node, domain: &Domain, path: &Path, checkpoint: bool) -> Re
     };
     let config = fresh_config(&record.config, &record.name, &record.uuid);
     let config = managed::expression(&config).map_err(Fault::internal)?;
-    let nodes = nodes::of_guest(node, record.domid).map_err(internal)?;
     let was_paused = domain.monitor().status().map_err(internal)?.paused;
     let mut replacing = Replacing::begin(path).map_err(|e| cannot(&e))?;
-    let bytes = domain
+    let directories = GUEST_DIRECTORIES.map(str::to_owned).to_vec();
+    let standing = domain
         .monitor()
-        .save(config, nodes, replacing.file())
+        .save(config, directories, replacing.file())
         .map_err(|e| match e {
             MonitorError::Refused(line) => cannot(&line),
             other => internal(other),
         })?;
-    // From here the domain stands still, until it is gone or told to run on.
+    // From here the domain stands still, until it is gone or `standing` is.
     let written = replacing.finish();
     if (written.is_err() || checkpoint) && !was_paused {
         domain.monitor().unpause().map_err(internal)?;
@@ -74,11 +77,12 @@ fn save_guest(node: &Node, domain: &Domain, path: &Path, checkpoint: bool) -> Re
         record.name,
         record.domid,
         path.display(),
-        bytes >> 20
+        standing.bytes >> 20
     );
     if !checkpoint {
         teardown::teardown(node, domain, &mut life, false);
     }
+    drop(standing);
     Ok(())
 }
 
@@ -119,6 +123,8 @@ pub struct Image {
     pub vcpus: u32,
     /// Nodes of the store below its home.
     pub nodes: Vec<(String, String)>,
+    /// Devices.
+    pub devices: Vec<Kept>,
 }
 
 fn open(path: &Path) -> Result<Image, Fault> {
@@ -142,6 +148,8 @@ fn open(path: &Path) -> Result<Image, Fault> {
     let expression = expression.map_err(|e| parse(e.to_string()))?;
     let config = noxen_xm_config::from_sxp(&expression).map_err(|e| parse(e.to_string()))?;
     drop(reader);
+    let config = devices::complete(config)?;
+    let devices = kept::of_image(&config, &state.devices)?;
     (&file).rewind().map_err(internal)?;
     Ok(Image {
         file,
@@ -150,6 +158,7 @@ fn open(path: &Path) -> Result<Image, Fault> {
         memory_mib: state.domain.boot_pages >> 8,
         vcpus: state.domain.vcpus,
         nodes: nodes::of_image(state.nodes.unwrap_or_default()),
+        devices,
     })
 }
 
@@ -159,6 +168,18 @@ pub fn check(image: &Image, plan: &validate::Plan) -> Result<(), Fault> {
         return Err(Fault::generic(format!(
             "not a valid guest state file: {} vCPUs in its configuration, {} in its state",
             plan.vcpus, image.vcpus
+        )));
+    }
+    Ok(())
+}
+
+/// Can the guest go on as domain `domid`? Its front ends know their back ends by paths that have the id.
+pub fn check_id(image: &Image, domid: u32) -> Result<(), Fault> {
+    let uses_any = image.devices.iter().any(|device| device.connected);
+    if uses_any && domid != image.domid {
+        return Err(Fault::generic(format!(
+            "the domain has devices and was domain {}; another domain has that id now: shut it down first",
+            image.domid
         )));
     }
     Ok(())

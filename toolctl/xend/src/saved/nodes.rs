@@ -1,38 +1,14 @@
 //! A guest's own nodes in the store, which leave with it and come back with it.
 //!
 //! ```text
-//!   /local/domain/N/{control,data,...}/** --of_guest--> image --of_image--> written again below the new home
+//!   /local/domain/N/{control,data,...}/** --noxen-vmm--> image --of_image--> written again below the new home
 //! ```
 
-use crate::node::Node;
-use crate::store::StoreError;
-use crate::store_nodes::{home, GUEST_DIRECTORIES};
+use crate::store_nodes::GUEST_DIRECTORIES;
 use noxen_saved_image::state::Nodes;
 
-/// Most nodes that are taken along; xenstored's own quota for a guest is lower.
-const MOST: usize = 8192;
 /// Longest path below the home, bytes (XENSTORE_REL_PATH_MAX).
 const LONGEST: usize = 2048;
-
-/// All nodes of guest `domid`, parents before children, below its home.
-pub fn of_guest(node: &Node, domid: u32) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-    let home = home(domid);
-    let mut open: Vec<String> = GUEST_DIRECTORIES.iter().rev().map(|&d| d.into()).collect();
-    let mut found = Vec::new();
-    while let Some(path) = open.pop() {
-        if found.len() >= MOST {
-            break;
-        }
-        let full = format!("{home}/{path}");
-        let Some(value) = node.store.read(&full)? else {
-            continue;
-        };
-        let children = node.store.directory(&full)?;
-        open.extend(children.iter().rev().map(|name| format!("{path}/{name}")));
-        found.push((path, value.into_bytes()));
-    }
-    Ok(found)
-}
 
 /// Those of an image that are below the guest's own directories; others are none of its business.
 pub fn of_image(nodes: Nodes) -> Vec<(String, String)> {

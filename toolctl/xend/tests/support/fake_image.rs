@@ -2,7 +2,7 @@
 
 use noxen_control::DomainSpec;
 use noxen_saved_image::state::{Bytes, Clock, Console, Domain, Node, Nodes, Vcpu};
-use noxen_saved_image::{Header, Reader, State, Writer};
+use noxen_saved_image::{Device, Header, Reader, State, Writer};
 use std::fs::File;
 use std::io;
 
@@ -10,11 +10,12 @@ pub fn write(
     file: File,
     spec: &DomainSpec,
     config: &str,
-    nodes: Vec<(String, Vec<u8>)>,
+    nodes: Vec<(String, String)>,
+    devices: Vec<Device>,
 ) -> io::Result<()> {
     if nodes
         .iter()
-        .any(|(path, value)| path == "data/fault" && value == b"save")
+        .any(|(path, value)| path == "data/fault" && value == "save")
     {
         return Err(io::Error::from_raw_os_error(28)); // ENOSPC
     }
@@ -56,11 +57,14 @@ pub fn write(
     writer.unit(&Console::default())?;
     let nodes = nodes.into_iter().map(|(path, value)| Node {
         path,
-        value: Bytes(value),
+        value: Bytes(value.into_bytes()),
     });
     writer.unit(&Nodes {
         nodes: nodes.collect(),
     })?;
+    for device in &devices {
+        writer.device(device)?;
+    }
     writer.memory("ram", 0, &[b'o'; 4096])?;
     writer.end().map(drop)
 }

@@ -19,7 +19,9 @@ use noxen_control::fds::{receive, FdQueue};
 use noxen_control::framing::LineBuffer;
 use noxen_control::message::VcpuStatus;
 use noxen_control::{DomainSpec, Event, Reply, Request, ShutdownReason, Status};
-use noxen_xenstore::client::{Client, Nodes};
+use noxen_saved_image::device as state;
+use noxen_saved_image::Device;
+use noxen_xenstore::client::{subtree, Client, Nodes};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -298,11 +300,14 @@ fn answer(machine: &Machine, stream: &UnixStream, line: &[u8], fds: &mut FdQueue
             }
             Request::Save {
                 config,
-                nodes,
+                directories,
                 fds: count,
             } => {
                 let file = File::from(fds.take(count).unwrap().remove(0));
-                let reply = match saved::write(file, &machine.spec, &config, nodes) {
+                let home = format!("/local/domain/{}", machine.spec.domid);
+                let nodes = subtree(&mut host_store(), &home, &directories).unwrap();
+                let devices = guest.devices.iter().map(saved_device).collect();
+                let reply = match saved::write(file, &machine.spec, &config, nodes, devices) {
                     Ok(()) => {
                         guest.paused = true;
                         Reply::Saved { bytes: 4096 }
@@ -335,7 +340,10 @@ fn answer(machine: &Machine, stream: &UnixStream, line: &[u8], fds: &mut FdQueue
                 let devices = devices.collect();
                 tell(stream, &Reply::Devices { devices });
             }
-            Request::Counters
+            Request::Move { .. }
+            | Request::Hold
+            | Request::Arrived
+            | Request::Counters
             | Request::Registers
             | Request::Screen { .. }
             | Request::Pixels { .. }
@@ -355,9 +363,10 @@ fn host_store() -> Client {
 fn attach(machine: &Machine, guest: &mut Guest, spec: DeviceSpec, fds: Vec<OwnedFd>) -> Reply {
     let (frontend, backend) = spec.paths();
     let mut store = host_store();
-    for end in [frontend, backend] {
-        assert_eq!(store.read(&format!("{end}/state")).unwrap(), "1");
-    }
+    let state = store.read(&format!("{frontend}/state")).unwrap();
+    let used = machine.spec.restore_fd.is_some() && state == "4";
+    assert!(used || state == "1", "{state}");
+    assert_eq!(store.read(&format!("{backend}/state")).unwrap(), "1");
     let mut log = &machine.log;
     if let DeviceSpec::Vbd { image, .. } = &spec {
         let mut text = String::new();
@@ -371,13 +380,56 @@ fn attach(machine: &Machine, guest: &mut Guest, spec: DeviceSpec, fds: Vec<Owned
         writeln!(log, "image {} begins with {text:?}", image.path).unwrap();
     }
     writeln!(log, "attached {}", serde_json::to_string(&spec).unwrap()).unwrap();
-    store.write(&format!("{backend}/state"), "2").unwrap();
+    let (word, state) = match used {
+        true => ("4", DeviceState::Connected),
+        false => ("2", DeviceState::Waiting),
+    };
+    store.write(&format!("{backend}/state"), word).unwrap();
+    let id = spec.id();
     guest.devices.push(Attached {
         spec,
-        state: DeviceState::Waiting,
+        state,
         _fds: fds,
     });
+    let event = Event::DeviceState {
+        class: id.class,
+        devid: id.devid,
+        state,
+        reason: None,
+    };
+    for subscriber in &guest.subscribers {
+        tell(subscriber, &event);
+    }
     Reply::Ok
+}
+
+/// A device as an image has it; what its front end says decides whether it is in use.
+fn saved_device(attached: &Attached) -> Device {
+    let (frontend, _) = attached.spec.paths();
+    let state = host_store().read(&format!("{frontend}/state")).unwrap();
+    let connected = state == "4";
+    match &attached.spec {
+        DeviceSpec::Vbd { devid, .. } => Device::Vbd(state::Vbd {
+            devid: *devid,
+            connected,
+        }),
+        DeviceSpec::Vif { devid, mac, .. } => Device::Vif(state::Vif {
+            devid: *devid,
+            connected,
+            mac: mac.clone(),
+            multicast: Vec::new(),
+        }),
+        DeviceSpec::Vfb { devid, .. } => Device::Vfb(state::Vfb {
+            devid: *devid,
+            geometry: None,
+        }),
+        DeviceSpec::Vkbd { devid, .. } => Device::Vkbd(state::Vkbd {
+            devid: *devid,
+            connected,
+            last: None,
+            pending: Vec::new(),
+        }),
+    }
 }
 
 fn detach(machine: &Machine, guest: &mut Guest, id: DeviceId, force: bool) {
@@ -427,5 +479,6 @@ fn status(machine: &Machine, guest: &Guest) -> Status {
         store_port: 1,
         console_mfn: 12,
         console_port: 2,
+        saving: None,
     }
 }

@@ -27,7 +27,7 @@ use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use thiserror::Error;
 
 pub use attach::resume_domain;
-pub use nodes::Nodes;
+pub use nodes::{subtree, Nodes};
 pub use watcher::Watcher;
 
 use crate::wire::{self, append_message, Decoder, Op, PAYLOAD_MAX};

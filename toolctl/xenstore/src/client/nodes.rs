@@ -88,6 +88,33 @@ pub trait Nodes {
     }
 }
 
+/// Most nodes that [`subtree`] reads; xenstored's own quota for a guest is lower.
+const MOST: usize = 8192;
+
+/// The nodes of some `directories` below `home`: path below it and value, parents before children. What is not there, or
+/// goes meanwhile, is left out.
+pub fn subtree(
+    nodes: &mut impl Nodes,
+    home: &str,
+    directories: &[String],
+) -> Result<Vec<(String, String)>, ClientError> {
+    let mut open: Vec<String> = directories.iter().rev().cloned().collect();
+    let mut found = Vec::new();
+    while let Some(path) = open.pop() {
+        if found.len() >= MOST {
+            break;
+        }
+        let full = format!("{home}/{path}");
+        let Some(value) = nodes.read_if_present(&full)? else {
+            continue;
+        };
+        let children = nodes.directory_if_present(&full)?.unwrap_or_default();
+        open.extend(children.iter().rev().map(|name| format!("{path}/{name}")));
+        found.push((path, value));
+    }
+    Ok(found)
+}
+
 fn absent_is_none<T>(result: Result<T, ClientError>) -> Result<Option<T>, ClientError> {
     match result {
         Ok(value) => Ok(Some(value)),

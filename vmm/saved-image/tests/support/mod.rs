@@ -1,5 +1,6 @@
 //! An image to write, and one that a version of before has written.
 
+use noxen_saved_image::device::{Device, Geometry, Input, Vbd, Vfb, Vif, Vkbd};
 use noxen_saved_image::state::{Bytes, Clock, Console, Domain, Feature, State, Store, Vcpu, Watch};
 use noxen_saved_image::{Header, Writer};
 
@@ -11,6 +12,7 @@ pub fn header() -> Header {
         reader: 1,
         writer: "noxen-vmm 0.1.0".into(),
         created: 1_700_000_000,
+        moving: None,
     }
 }
 
@@ -66,21 +68,64 @@ pub fn state() -> State {
             from_guest: Bytes(vec![1, 0]),
         }),
         nodes: None,
+        devices: Vec::new(),
+    }
+}
+
+/// The same with a device of each class.
+pub fn with_devices() -> State {
+    State {
+        devices: vec![
+            Device::Vbd(Vbd {
+                devid: 51712,
+                connected: true,
+            }),
+            Device::Vif(Vif {
+                devid: 1,
+                connected: true,
+                mac: "00:16:3e:00:00:01".into(),
+                multicast: vec![Bytes(vec![1, 0, 0x5e, 0, 0, 1])],
+            }),
+            Device::Vfb(Vfb {
+                devid: 0,
+                geometry: Some(Geometry {
+                    width: 800,
+                    height: 600,
+                    depth: 32,
+                    stride: 3200,
+                    offset: 0,
+                }),
+            }),
+            Device::Vkbd(Vkbd {
+                devid: 0,
+                connected: true,
+                last: Some((4, -5)),
+                pending: vec![
+                    Input::Key {
+                        code: 30,
+                        pressed: true,
+                    },
+                    Input::Position {
+                        x: 1,
+                        y: 2,
+                        wheel: -1,
+                    },
+                    Input::Motion {
+                        x: 1,
+                        y: -2,
+                        wheel: 0,
+                    },
+                ],
+            }),
+        ],
+        ..state()
     }
 }
 
 /// The state and pages as the writer writes them.
 pub fn image(state: &State, pages: &[(u64, Vec<u8>)]) -> Vec<u8> {
     let mut writer = Writer::begin(Vec::new(), CONFIG, &header()).unwrap();
-    writer.unit(&state.domain).unwrap();
-    writer.unit(&state.clock).unwrap();
-    for vcpu in &state.vcpus {
-        writer.unit(vcpu).unwrap();
-    }
-    writer.unit(&state.console).unwrap();
-    if let Some(store) = &state.store {
-        writer.unit(store).unwrap();
-    }
+    writer.state(state).unwrap();
     for (offset, bytes) in pages {
         writer.memory("ram", *offset, bytes).unwrap();
     }

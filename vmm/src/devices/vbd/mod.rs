@@ -31,6 +31,8 @@ use image::{Image, Wanted};
 use noxen_control::device::{DeviceId, DeviceSpec, DiskImage};
 use noxen_devices::pv::block::{Disk, Queue, MAX_INDIRECT_SEGMENTS};
 use noxen_pv_abi::blkif::{VDISK_CDROM, VDISK_READONLY};
+use noxen_saved_image::device as state;
+use noxen_saved_image::Device;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use thread::QueueThread;
@@ -222,5 +224,20 @@ impl Backend for Vbd {
     fn disconnect(&mut self) {
         // Each ends what it has begun when it is dropped.
         self.threads.clear();
+    }
+
+    fn freeze(&mut self) -> Device {
+        let connected = !self.threads.is_empty();
+        // All at once, then each is waited for.
+        self.threads.iter().for_each(QueueThread::stop_still);
+        self.threads.clear();
+        Device::Vbd(state::Vbd {
+            devid: self.config.id.devid,
+            connected,
+        })
+    }
+
+    fn take_up(&mut self, _saved: Device) {
+        // All of it is in the rings.
     }
 }

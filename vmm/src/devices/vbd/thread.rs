@@ -4,6 +4,7 @@
 //!   poll {event channel, engine, stop} -> service ring -> engine -> responses -> doorbell
 //!   stop: what is under way is ended and answered, and whatever an answer sets free in the guest;
 //!         then the grants are given back
+//!   stop of a guest that stands still: what was taken is ended and answered; what is in the ring stays there
 //! ```
 //! A front end that closes in the middle of its work (Linux, when a disk is detached) stops its queue at once, and its
 //! next interrupt starts it again: requests may follow that only our last answers had room for. Nobody would ever
@@ -18,6 +19,7 @@ use noxen_devices::pv::block::{Broken, Job, Outcome, Queue};
 use rustix::event::{eventfd, poll, EventfdFlags, PollFd, PollFlags, Timespec};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -58,6 +60,8 @@ pub struct Work<P> {
 #[derive(Debug)]
 pub struct QueueThread {
     stop: Arc<OwnedFd>,
+    /// The guest stands still: nothing follows from an answer.
+    still: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -65,15 +69,24 @@ impl QueueThread {
     /// Starts it.
     pub fn start<P: Port + Send + 'static>(work: Work<P>) -> io::Result<QueueThread> {
         let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
-        let told = stop.clone();
+        let still = Arc::new(AtomicBool::new(false));
+        let (told, silent) = (stop.clone(), still.clone());
         let thread = std::thread::Builder::new()
             .name(work.name.clone())
             .stack_size(256 << 10)
-            .spawn(move || run(work, &told))?;
+            .spawn(move || run(work, &told, &silent))?;
         Ok(QueueThread {
             stop,
+            still,
             thread: Some(thread),
         })
+    }
+
+    /// Has it stop soon, for a guest that stands still: what was taken is answered, and what is in the ring stays there.
+    /// Dropping it waits for that.
+    pub fn stop_still(&self) {
+        self.still.store(true, Ordering::Release);
+        let _ = rustix::io::write(&self.stop, &1u64.to_ne_bytes());
     }
 }
 
@@ -95,7 +108,7 @@ struct Ready {
     engine: bool,
 }
 
-fn run<P: Port>(mut work: Work<P>, stop: &OwnedFd) {
+fn run<P: Port>(mut work: Work<P>, stop: &OwnedFd, still: &AtomicBool) {
     let mut broken = false;
     let (mut gathering, mut gathers) = (Gathering::default(), false);
     // The first turn is not waited for: what came before the channel was bound was not notified.
@@ -126,7 +139,7 @@ fn run<P: Port>(mut work: Work<P>, stop: &OwnedFd) {
         gathers = gathering.prepare();
         ready = wait(&work, Some(stop), broken, None);
     }
-    finish(work, broken);
+    finish(work, broken, still.load(Ordering::Acquire));
 }
 
 /// One look at everything, at new requests if `taking`; true: there may be more at once.
@@ -145,10 +158,14 @@ fn turn<P: Port>(
     }
     let mut more = false;
     for _ in 0..ROUNDS {
+        more = false;
         for (token, outcome) in ended.drain(..) {
             work.queue.complete(&work.memory, token, outcome, jobs)?;
         }
-        more = taking && work.queue.service(&work.memory, jobs)?;
+        match taking {
+            true => more = work.queue.service(&work.memory, jobs)?,
+            false => work.queue.settle(&work.memory, jobs)?,
+        }
         work.engine.begin(jobs, ended);
         if work.queue.publish(&work.memory)? {
             work.channel.kick();
@@ -186,10 +203,14 @@ fn wait<P: Port>(
 }
 
 /// Ends what is under way and gives everything back.
-fn finish<P: Port>(mut work: Work<P>, broken: bool) {
+fn finish<P: Port>(mut work: Work<P>, broken: bool, still: bool) {
     if !broken {
+        let over = match still {
+            true => Instant::now(),
+            false => Instant::now() + LAST_CALL,
+        };
         // Nobody is told any more that it is broken.
-        let _ = last_call(&mut work);
+        let _ = last_call(&mut work, over);
     }
     // Waits for what a broken ring left in it.
     drop(work.engine);
@@ -198,9 +219,8 @@ fn finish<P: Port>(mut work: Work<P>, broken: bool) {
     drop(work.pages);
 }
 
-/// Answers what is under way, and what follows from the answers until the guest falls silent.
-fn last_call<P: Port>(work: &mut Work<P>) -> Result<(), Broken> {
-    let over = Instant::now() + LAST_CALL;
+/// Answers what is under way, and what follows from the answers until the guest falls silent or `over` has come.
+fn last_call<P: Port>(work: &mut Work<P>, over: Instant) -> Result<(), Broken> {
     let (mut jobs, mut ended) = (Vec::new(), Vec::new());
     let mut ready = Ready::default();
     let mut active = work.queue.running() > 0;
@@ -209,7 +229,7 @@ fn last_call<P: Port>(work: &mut Work<P>) -> Result<(), Broken> {
         let taking = Instant::now() < over;
         let more = turn(work, ready, taking, &mut jobs, &mut ended)?;
         active |= work.queue.taken() != taken;
-        let running = work.queue.running() > 0;
+        let running = work.queue.is_open();
         let expecting = active && taking;
         if !running && !expecting {
             return Ok(());

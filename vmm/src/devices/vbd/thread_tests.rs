@@ -96,8 +96,8 @@ fn vmm_sys_fd(port: &TestPort) -> BorrowedFd<'_> {
     unsafe { BorrowedFd::borrow_raw(port.to_guest.as_raw_fd()) }
 }
 
-/// A thread with two requests that its engine holds, told to stop; then the engine lets go.
-fn stopped_at_work() -> (Guest, QueueThread) {
+/// A thread with two requests that its engine holds until the descriptor is written to.
+fn at_work() -> (Guest, QueueThread, Arc<OwnedFd>) {
     let memory = GuestMemory::from_ranges(&[(GuestAddress(0), 0x4000)]).unwrap();
     memory
         .write_obj(1u32, GuestAddress(RING + RSP_EVENT))
@@ -132,9 +132,28 @@ fn stopped_at_work() -> (Guest, QueueThread) {
         pages: None,
     })
     .unwrap();
+    (guest, thread, event)
+}
+
+/// The same, told to stop; then the engine lets go.
+fn stopped_at_work() -> (Guest, QueueThread) {
+    let (guest, thread, event) = at_work();
     rustix::io::write(&thread.stop, &1u64.to_ne_bytes()).unwrap();
     rustix::io::write(&event, &1u64.to_ne_bytes()).unwrap();
     (guest, thread)
+}
+
+#[test]
+fn ring_of_a_guest_that_stands_still_is_left_with_all_that_was_taken_answered() {
+    let (mut guest, thread, event) = at_work();
+    thread.stop_still();
+    rustix::io::write(&event, &1u64.to_ne_bytes()).unwrap();
+    drop(thread);
+    assert_eq!(guest.answered(), 2);
+    // What comes now is for whoever goes on with the ring.
+    guest.send();
+    let ring = BackRing::new(&guest.memory, vec![GuestAddress(RING)], 112).unwrap();
+    assert_eq!(ring.unconsumed(&guest.memory), Ok(1));
 }
 
 #[test]

@@ -18,15 +18,19 @@ use noxen_control::device::VifRate;
 use noxen_control::tap::{adopt, set_carrier, set_offloads, set_queue_enabled, Offloads};
 use noxen_control::DeviceId;
 use noxen_devices::pv::grant::{Access, Grant};
+use noxen_devices::pv::net::frame::VNET_HEADER;
 use noxen_devices::pv::net::front::{offered, Features, Front, Ports, QueueNodes, MAX_QUEUES};
 use noxen_devices::pv::net::rate::Credit;
 use noxen_devices::pv::net::receive::Receive;
 use noxen_devices::pv::net::transmit::Transmit;
 use noxen_devices::pv::net::Shared;
+use noxen_saved_image::device as state;
+use noxen_saved_image::state::Bytes;
+use noxen_saved_image::Device;
 use queue::Queue;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tap::TapQueue;
@@ -38,8 +42,13 @@ pub struct Vif {
     context: Context,
     queues: Vec<Arc<OwnedFd>>,
     interface: String,
+    mac: String,
     rate: Option<VifRate>,
     running: Option<Running>,
+    /// Groups that the guest wanted to hear before it was stopped.
+    heard: Vec<[u8; 6]>,
+    /// The guest comes from elsewhere, and the network is to hear where it is now.
+    arrives: bool,
 }
 
 /// What is in use while a front end is connected.
@@ -53,6 +62,7 @@ struct Running {
 /// Makes the back end of interface `id` on the queues of a tap.
 pub fn make(
     id: DeviceId,
+    mac: &str,
     rate: Option<VifRate>,
     fds: Vec<OwnedFd>,
     context: &Context,
@@ -79,8 +89,11 @@ pub fn make(
         context: context.clone(),
         queues: fds.into_iter().map(Arc::new).collect(),
         interface,
+        mac: mac.to_owned(),
         rate,
         running: None,
+        heard: Vec::new(),
+        arrives: false,
     })
 }
 
@@ -173,6 +186,15 @@ impl Vif {
         set_carrier(&self.queues[0], true).map_err(|error| self.host(error))
     }
 
+    /// Tells switches where the guest's address is now.
+    fn announce(&self) {
+        let Some(frame) = announcement(&self.mac) else {
+            return;
+        };
+        // A frame that is lost is missed by nobody once the guest sends one of its own.
+        let _ = rustix::io::write(&self.queues[0], &frame);
+    }
+
     /// Ends what runs, and gives back what it used.
     fn end(&self, running: Running) {
         // Only a counter at its limit refuses, and then it is readable.
@@ -210,6 +232,11 @@ impl Backend for Vif {
         let front = front.map_err(ConnectError::refused)?;
         let grants = *self.context.grants();
         let shared = Arc::new(Shared::new(grants, front.features, self.credit()));
+        let mut filter = shared.filter.lock().unwrap_or_else(PoisonError::into_inner);
+        for address in self.heard.drain(..) {
+            filter.add(address);
+        }
+        drop(filter);
         let stop = EventFd::new(EFD_NONBLOCK).map_err(ConnectError::refused)?;
         let mut running = Running {
             stop: Arc::new(stop),
@@ -222,6 +249,9 @@ impl Backend for Vif {
             return Err(error);
         }
         self.running = Some(running);
+        if std::mem::take(&mut self.arrives) {
+            self.announce();
+        }
         Ok(Published::new())
     }
 
@@ -250,10 +280,78 @@ impl Backend for Vif {
             ),
         );
     }
+
+    fn freeze(&mut self) -> Device {
+        let mut heard = Vec::new();
+        let running = self.running.take();
+        let connected = running.is_some();
+        // The carrier stays: frames wait in the tap until somebody goes on.
+        if let Some(running) = running {
+            let shared = running.shared.clone();
+            self.end(running);
+            let filter = shared.filter.lock().unwrap_or_else(PoisonError::into_inner);
+            heard.extend_from_slice(filter.addresses());
+        }
+        self.heard.clone_from(&heard);
+        Device::Vif(state::Vif {
+            devid: self.id.devid,
+            connected,
+            mac: self.mac.clone(),
+            multicast: heard.iter().map(|group| Bytes(group.to_vec())).collect(),
+        })
+    }
+
+    fn take_up(&mut self, saved: Device) {
+        if let Device::Vif(saved) = saved {
+            let group = |bytes: Bytes| bytes.0.try_into().ok();
+            self.heard = saved.multicast.into_iter().filter_map(group).collect();
+            self.arrives = true;
+        }
+    }
+}
+
+/// A reverse ARP request of `mac` for itself, behind an empty virtio-net header: a broadcast that every switch learns
+/// from and nobody answers (RFC 903; QEMU announces its guests by the same).
+fn announcement(mac: &str) -> Option<Vec<u8>> {
+    let parts = mac.split(':').map(|part| u8::from_str_radix(part, 16).ok());
+    let mac: [u8; 6] = parts.collect::<Option<Vec<u8>>>()?.try_into().ok()?;
+    let mut frame = vec![0; VNET_HEADER];
+    frame.extend_from_slice(&[0xff; 6]);
+    frame.extend_from_slice(&mac);
+    // EtherType RARP; Ethernet, IPv4, 6 and 4 bytes of address, "request reverse".
+    frame.extend_from_slice(&[0x80, 0x35, 0, 1, 8, 0, 6, 4, 0, 3]);
+    for _ in 0..2 {
+        frame.extend_from_slice(&mac);
+        frame.extend_from_slice(&[0; 4]);
+    }
+    frame.resize(VNET_HEADER + 60, 0);
+    Some(frame)
 }
 
 impl Drop for Vif {
     fn drop(&mut self) {
         self.disconnect();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn announcement_is_a_broadcast_from_the_guests_address() {
+        let frame = announcement("00:16:3e:00:00:01").unwrap();
+        let frame = &frame[VNET_HEADER..];
+        assert_eq!(frame.len(), 60);
+        assert_eq!(frame[..6], [0xff; 6]);
+        assert_eq!(frame[6..12], [0, 0x16, 0x3e, 0, 0, 1]);
+        assert_eq!(frame[12..14], [0x80, 0x35]);
+        assert_eq!(
+            (&frame[22..28], &frame[32..38]),
+            (&frame[6..12], &frame[6..12])
+        );
+        for nonsense in ["", "00:16:3e:00:00", "00:16:3e:00:00:100", "x"] {
+            assert_eq!(announcement(nonsense), None, "{nonsense}");
+        }
     }
 }

@@ -1,0 +1,326 @@
+//! A save or a move under way, as the main loop sees it.
+//!
+//! ```text
+//!   save: halted --> a thread writes --done--> answered; stands still --Unpause, Destroy--> over
+//!   move: a thread sends rounds while the guest runs --wants it to stand still--> halted --> sends the rest --done--> as above
+//!      \--error--> answered, runs on            \--the asker's connection ends--> runs on, unless told to Hold
+//! ```
+
+use crate::domain::calls::Shared;
+use crate::log::Level;
+use crate::save::send::{self, Course, Ledger};
+use crate::save::{self, memory, Parts};
+use noxen_control::message::{Move, Saving};
+use noxen_control::Reply;
+use noxen_saved_image::{Header, State, Writer};
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{channel, Receiver, Sender, TryRecvError};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Bytes that are written at a time.
+pub const BUFFER: usize = 1 << 20;
+
+/// How far it is; shared with the thread that writes.
+#[derive(Debug, Default)]
+pub struct Progress {
+    done: AtomicU64,
+    total: AtomicU64,
+    cancelled: AtomicBool,
+}
+
+impl Progress {
+    /// There is so much to do, from now on.
+    pub fn begin(&self, total: u64) {
+        self.done.store(0, Ordering::Relaxed);
+        self.total.store(total, Ordering::Relaxed);
+    }
+
+    /// So much more is done; an error if nobody waits for it any more.
+    pub fn pass(&self, bytes: u64) -> io::Result<()> {
+        self.done.fetch_add(bytes, Ordering::Relaxed);
+        match self.cancelled.load(Ordering::Relaxed) {
+            true => Err(io::Error::other("whoever asked for it is gone")),
+            false => Ok(()),
+        }
+    }
+}
+
+/// What the thread says.
+#[derive(Debug)]
+pub enum News {
+    /// The guest is to stand still now; its state is the answer.
+    Halt(Sender<Result<State, String>>),
+    /// All is written.
+    Done(Result<Ledger, String>),
+}
+
+/// The thread's way to the main loop.
+#[derive(Debug, Clone)]
+pub struct Mailbox {
+    sender: Sender<News>,
+    shared: Arc<Shared>,
+}
+
+impl Mailbox {
+    /// Says `news`.
+    pub fn send(&self, news: News) {
+        // The main loop is gone with its process, not before.
+        let _ = self.sender.send(news);
+        let _ = self.shared.wake.write(1);
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// The guest runs, and its memory is sent meanwhile.
+    Rounds,
+    /// It stands still, and is being written.
+    Still,
+    /// All is written and answered.
+    Written {
+        /// Nobody's going away lets it run on.
+        held: bool,
+    },
+}
+
+/// One save or move.
+#[derive(Debug)]
+pub struct Job {
+    /// Number of the connection that asked.
+    asker: u64,
+    directories: Vec<String>,
+    progress: Arc<Progress>,
+    news: Receiver<News>,
+    phase: Phase,
+    /// KVM notes what the guest writes.
+    logging: bool,
+}
+
+impl Job {
+    /// Number of the connection that asked.
+    pub fn asker(&self) -> u64 {
+        self.asker
+    }
+
+    /// All is written, and the domain stands still.
+    pub fn is_written(&self) -> bool {
+        matches!(self.phase, Phase::Written { .. })
+    }
+
+    /// The guest stands still.
+    pub fn is_still(&self) -> bool {
+        self.phase != Phase::Rounds
+    }
+
+    /// For the status.
+    pub fn saving(&self) -> Saving {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Saving {
+            done: read(&self.progress.done),
+            total: read(&self.progress.total),
+        }
+    }
+}
+
+/// Halts the domain and begins to write it into `file`, for connection `asker`. An error line: it runs on.
+pub fn begin(
+    parts: &mut Parts<'_>,
+    asker: u64,
+    config: String,
+    directories: Vec<String>,
+    file: File,
+) -> Result<(), String> {
+    let shared = parts.machine.shared().clone();
+    let state = save::halt(parts, &directories).inspect_err(|line| {
+        shared
+            .log
+            .line(Level::Error, format_args!("not saved: {line}"));
+    })?;
+    let writes = move |_: &Mailbox, progress: &Progress| {
+        let written = write(&shared, &config, &state, file, progress);
+        written.map_err(|error| error.to_string())
+    };
+    start(parts, asker, directories, Phase::Still, writes).inspect_err(|_| save::run_on(parts))
+}
+
+/// Begins to send the domain over `stream`, for connection `asker`. An error line: it runs on.
+pub fn begin_move(
+    parts: &mut Parts<'_>,
+    asker: u64,
+    wanted: Move,
+    stream: File,
+) -> Result<(), String> {
+    if parts.machine.over().is_some() {
+        return Err("the domain has shut down; there is nothing to move".into());
+    }
+    let shared = parts.machine.shared().clone();
+    let vm = parts.vm.clone();
+    if wanted.live {
+        vm.log_writes(true).map_err(|error| error.to_string())?;
+        shared.written.watch(true);
+    }
+    let (live, directories) = (wanted.live, wanted.directories.clone());
+    let domain = parts.machine.constants().domain.clone();
+    let sends = move |mailbox: &Mailbox, progress: &Progress| {
+        let course = Course {
+            shared: &shared,
+            vm: &vm,
+            domain,
+            wanted: &wanted,
+            progress,
+            mailbox,
+        };
+        course.run(stream)
+    };
+    let started = start(parts, asker, directories, Phase::Rounds, sends);
+    match &mut *parts.job {
+        Some(job) => job.logging = live,
+        None => stop_logging(parts),
+    }
+    started
+}
+
+fn start(
+    parts: &mut Parts<'_>,
+    asker: u64,
+    directories: Vec<String>,
+    phase: Phase,
+    work: impl FnOnce(&Mailbox, &Progress) -> Result<Ledger, String> + Send + 'static,
+) -> Result<(), String> {
+    let progress = Arc::new(Progress::default());
+    let (sender, news) = channel();
+    let mailbox = Mailbox {
+        sender,
+        shared: parts.machine.shared().clone(),
+    };
+    let shown = progress.clone();
+    std::thread::Builder::new()
+        .name("save".into())
+        .spawn(move || {
+            let done = work(&mailbox, &shown);
+            mailbox.send(News::Done(done));
+        })
+        .map_err(|error| format!("no thread to save it: {error}"))?;
+    *parts.job = Some(Job {
+        asker,
+        directories,
+        progress,
+        news,
+        phase,
+        logging: false,
+    });
+    Ok(())
+}
+
+/// Takes what the thread says: the reply for the connection that asked, once there is one. After an error the domain
+/// runs on.
+pub fn take_news(parts: &mut Parts<'_>) -> Option<(u64, Reply)> {
+    loop {
+        let job = parts.job.as_mut().filter(|job| !job.is_written())?;
+        let asker = job.asker;
+        let done = match job.news.try_recv() {
+            Ok(News::Halt(answer)) => {
+                let directories = job.directories.clone();
+                let halted = save::halt(parts, &directories);
+                if let (Some(job), true) = (parts.job.as_mut(), halted.is_ok()) {
+                    job.phase = Phase::Still;
+                }
+                let _ = answer.send(halted);
+                continue;
+            }
+            Ok(News::Done(done)) => done,
+            Err(TryRecvError::Empty) => return None,
+            Err(TryRecvError::Disconnected) => Err("the thread that wrote it has failed".into()),
+        };
+        return match done {
+            Ok(ledger) => {
+                job.phase = Phase::Written { held: false };
+                Some((asker, ledger.reply()))
+            }
+            Err(message) => {
+                let log = &parts.machine.shared().log;
+                log.line(Level::Error, format_args!("not saved: {message}"));
+                end(parts);
+                Some((asker, Reply::Error { message }))
+            }
+        };
+    }
+}
+
+/// Keeps a domain that is written still, whoever goes.
+pub fn hold(parts: &mut Parts<'_>) -> Result<(), String> {
+    match parts.job.as_mut() {
+        Some(job) if job.is_written() => {
+            job.phase = Phase::Written { held: true };
+            Ok(())
+        }
+        _ => Err("the domain is not saved; there is nothing to hold".into()),
+    }
+}
+
+/// Nobody waits for it any more: one that is written is given up at once, another as soon as its thread notices.
+pub fn abandon(parts: &mut Parts<'_>) {
+    let Some(job) = parts.job.as_ref() else {
+        return;
+    };
+    match job.phase {
+        Phase::Written { held: true } => {}
+        Phase::Written { held: false } => {
+            let log = &parts.machine.shared().log;
+            log.line(Level::Warning, "nobody takes the saved domain; it runs on");
+            end(parts);
+        }
+        Phase::Rounds | Phase::Still => job.progress.cancelled.store(true, Ordering::Relaxed),
+    }
+}
+
+/// Ends it: the domain does what it did before.
+pub fn end(parts: &mut Parts<'_>) {
+    let Some(job) = parts.job.take() else {
+        return;
+    };
+    if job.logging {
+        stop_logging(parts);
+    }
+    if job.is_still() {
+        save::run_on(parts);
+    }
+}
+
+fn stop_logging(parts: &Parts<'_>) {
+    let shared = parts.machine.shared();
+    shared.written.watch(false);
+    if let Err(error) = parts.vm.log_writes(false) {
+        // The guest runs on, slower.
+        shared.log.line(Level::Warning, error);
+    }
+}
+
+fn write(
+    shared: &Shared,
+    config: &str,
+    state: &State,
+    file: File,
+    progress: &Progress,
+) -> io::Result<Ledger> {
+    let begun = Instant::now();
+    let header = Header::new(save::WRITER, send::seconds(state));
+    let out = BufWriter::with_capacity(BUFFER, file);
+    let mut writer = Writer::begin(out, config, &header)?;
+    writer.state(state)?;
+    memory::write(&mut writer, &shared.memory, shared.region.base, progress)?;
+    let (mut out, totals) = writer.end()?;
+    out.flush()?;
+    shared.log.line(
+        Level::Info,
+        format_args!(
+            "saved: {} MiB in {:?}",
+            totals.memory >> 20,
+            begun.elapsed()
+        ),
+    );
+    Ok(Ledger::of_file(totals.memory))
+}

@@ -1,0 +1,243 @@
+//! A running domain over a stream to another host: memory in rounds while it runs, then the rest.
+//!
+//! ```text
+//!   header, domain, outline --> all memory --(live)--> what was written meanwhile --> ... until the rest is sent fast enough
+//!      --> Halt: the guest stands still, its state --> what was written since, and what noxen-vmm writes at any time
+//!      --> the rest of the state, end: whoever asked says what becomes of the domain
+//! ```
+//! A round ends the rounds when what is left would be sent within the downtime that was asked for, at the rate that the
+//! last one had; after [`MOST_ROUNDS`], or when more than [`MOST_TIMES`] the memory has been sent, it is over
+//! all the same. Not live, the guest stands still from the beginning.
+
+use crate::domain::calls::Shared;
+use crate::log::Level;
+use crate::save::job::{Mailbox, News, Progress, BUFFER};
+use crate::save::memory::{self, Frames};
+use crate::save::WRITER;
+use crate::vstate::vm::Vm;
+use noxen_control::message::{Move, Moved, Round};
+use noxen_control::Reply;
+use noxen_saved_image::state::{Domain, Outline, Outlined};
+use noxen_saved_image::{Header, State, Writer, PAGE};
+use std::fs::File;
+use std::io::{self, BufWriter};
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Rounds after which the guest is stopped whatever is left (Xen's number).
+const MOST_ROUNDS: usize = 29;
+/// How many times its memory is sent before the same (Xen's number).
+const MOST_TIMES: u64 = 3;
+
+/// What it came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ledger {
+    /// Into a file: bytes of memory.
+    File(u64),
+    /// To another host.
+    Moved(Moved),
+}
+
+impl Ledger {
+    /// Of a save.
+    pub fn of_file(bytes: u64) -> Ledger {
+        Ledger::File(bytes)
+    }
+
+    /// As whoever asked gets it.
+    pub fn reply(self) -> Reply {
+        match self {
+            Ledger::File(bytes) => Reply::Saved { bytes },
+            Ledger::Moved(ledger) => Reply::Moved { ledger },
+        }
+    }
+}
+
+/// Seconds since the epoch at which `state` was taken.
+pub fn seconds(state: &State) -> u64 {
+    state.clock.host_ns / 1_000_000_000
+}
+
+/// One move.
+pub struct Course<'a> {
+    /// The domain.
+    pub shared: &'a Shared,
+    /// Its VM.
+    pub vm: &'a Vm,
+    /// What it is.
+    pub domain: Domain,
+    /// How it is to be moved.
+    pub wanted: &'a Move,
+    /// How far it is.
+    pub progress: &'a Progress,
+    /// The way to the main loop.
+    pub mailbox: &'a Mailbox,
+}
+
+type Out = Writer<BufWriter<File>>;
+
+impl Course<'_> {
+    /// Sends everything; an error line says what went wrong, and the domain is to run on.
+    pub fn run(self, stream: File) -> Result<Ledger, String> {
+        let ledger = self.send(stream)?;
+        let log = &self.shared.log;
+        log.line(
+            Level::Info,
+            format_args!(
+                "sent: {} rounds, {} MiB; stopped for {} us so far",
+                ledger.rounds.len(),
+                ledger.bytes >> 20,
+                ledger.stop_us + ledger.last_us + ledger.state_us
+            ),
+        );
+        Ok(Ledger::Moved(ledger))
+    }
+
+    fn send(&self, stream: File) -> Result<Moved, String> {
+        let failed = |error: io::Error| format!("the connection failed: {error}");
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let created = now.unwrap_or_default().as_secs();
+        let header = Header::of_stream(WRITER, created, &self.wanted.token);
+        let out = BufWriter::with_capacity(BUFFER, stream);
+        let mut writer = Writer::begin(out, &self.wanted.config, &header).map_err(failed)?;
+        writer.unit(&self.domain).map_err(failed)?;
+        writer.unit(&self.outline()).map_err(failed)?;
+        writer.flush().map_err(failed)?;
+        let mut ledger = Moved::default();
+        // Not live: the guest stands still before its memory is looked at.
+        let early = match self.wanted.live {
+            true => None,
+            false => Some(self.halt()?),
+        };
+        let began = Instant::now();
+        self.all(&mut writer, &mut ledger).map_err(failed)?;
+        let (state, left) = match early {
+            Some((state, took)) => {
+                ledger.stop_us = micros(took);
+                (state, Frames::default())
+            }
+            None => {
+                let mut left = self.rounds(&mut writer, &mut ledger)?;
+                let (state, took) = self.halt()?;
+                ledger.stop_us = micros(took);
+                self.add_written(&mut left)?;
+                left.add(self.shared.written.staying());
+                (state, left)
+            }
+        };
+        let began = match self.wanted.live {
+            true => Instant::now(),
+            false => began,
+        };
+        self.progress.begin(left.bytes());
+        memory::write_again(
+            &mut writer,
+            &self.shared.memory,
+            self.shared.region.base,
+            &left,
+            self.progress,
+        )
+        .map_err(failed)?;
+        ledger.last_us = micros(began.elapsed());
+        let began = Instant::now();
+        writer.state_but_domain(&state).map_err(failed)?;
+        let (_, totals) = writer.end().map_err(failed)?;
+        ledger.state_us = micros(began.elapsed());
+        ledger.bytes = totals.memory;
+        Ok(ledger)
+    }
+
+    fn outline(&self) -> Outline {
+        let device = |(class, devid, mac): &(String, u32, String)| Outlined {
+            class: class.clone(),
+            devid: *devid,
+            mac: mac.clone(),
+        };
+        Outline {
+            devices: self.wanted.devices.iter().map(device).collect(),
+        }
+    }
+
+    /// Has the guest stand still; its state, and how long that took.
+    fn halt(&self) -> Result<(State, Duration), String> {
+        let began = Instant::now();
+        let (answer, answered) = channel();
+        self.mailbox.send(News::Halt(answer));
+        let state = answered
+            .recv()
+            .map_err(|_| "noxen-vmm is ending".to_owned())??;
+        Ok((state, began.elapsed()))
+    }
+
+    /// The first round: everything.
+    fn all(&self, writer: &mut Out, ledger: &mut Moved) -> io::Result<()> {
+        let began = Instant::now();
+        memory::write(
+            writer,
+            &self.shared.memory,
+            self.shared.region.base,
+            self.progress,
+        )?;
+        writer.flush()?;
+        ledger.rounds.push(Round {
+            bytes: writer.totals().memory,
+            micros: micros(began.elapsed()),
+            written: 0,
+        });
+        Ok(())
+    }
+
+    /// Rounds until little enough is left; what is left.
+    fn rounds(&self, writer: &mut Out, ledger: &mut Moved) -> Result<Frames, String> {
+        let failed = |error: io::Error| format!("the connection failed: {error}");
+        let whole = self.domain.max_pages * PAGE;
+        let target = u128::from(self.wanted.downtime_ms) * 1000;
+        loop {
+            let mut left = Frames::default();
+            self.add_written(&mut left)?;
+            let Some(last) = ledger.rounds.last_mut() else {
+                return Ok(left);
+            };
+            last.written = left.bytes();
+            let rate =
+                u128::from(last.bytes.max(PAGE)) * 1_000_000 / u128::from(last.micros.max(1));
+            let needed = u128::from(left.bytes()) * 1_000_000 / rate.max(1);
+            let sent = writer.totals().memory;
+            if needed <= target
+                || ledger.rounds.len() >= MOST_ROUNDS
+                || sent > whole.saturating_mul(MOST_TIMES)
+            {
+                return Ok(left);
+            }
+            let began = Instant::now();
+            self.progress.begin(left.bytes());
+            memory::write_again(
+                writer,
+                &self.shared.memory,
+                self.shared.region.base,
+                &left,
+                self.progress,
+            )
+            .map_err(failed)?;
+            writer.flush().map_err(failed)?;
+            ledger.rounds.push(Round {
+                bytes: left.bytes(),
+                micros: micros(began.elapsed()),
+                written: 0,
+            });
+        }
+    }
+
+    /// What guest and back ends have written since the last time.
+    fn add_written(&self, frames: &mut Frames) -> Result<(), String> {
+        for (piece, bits) in self.vm.written().map_err(|error| error.to_string())? {
+            frames.add_bits(piece.gpa, &bits);
+        }
+        frames.add(self.shared.written.take());
+        Ok(())
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
