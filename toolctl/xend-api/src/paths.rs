@@ -92,6 +92,11 @@ impl Paths {
         self.at("var/lib/xend/web-token")
     }
 
+    /// Users of the Xen-API who need a token.
+    pub fn api_tokens(&self) -> PathBuf {
+        self.at("var/lib/xend/api-tokens")
+    }
+
     /// xend's settings.
     pub fn xend_config(&self) -> PathBuf {
         self.at("etc/xen/xend-config.sxp")

@@ -11,7 +11,7 @@ use crate::daemon::{self, Announce, Setup};
 use crate::node::Options;
 use crate::scope::Scopes;
 use crate::settings::{self, Settings};
-use crate::{atomic, clock, create, lifecycle};
+use crate::{api_tokens, atomic, clock, create, lifecycle};
 use noxen_xend_api::client::sibling_program;
 use noxen_xend_api::paths::Paths;
 use noxen_xend_api::{Client, Request};
@@ -88,6 +88,18 @@ pub fn parse(args: &[String]) -> Result<Option<Invocation>, String> {
 
 /// Runs the command line.
 pub fn main(args: &[String]) -> ExitCode {
+    if let Some((_, words)) = args.split_first().filter(|(first, _)| *first == "token") {
+        return match api_tokens::command(&Paths::from_env(), words) {
+            Ok(text) => {
+                print!("{text}");
+                ExitCode::SUCCESS
+            }
+            Err(line) => {
+                eprintln!("{line}");
+                ExitCode::from(1)
+            }
+        };
+    }
     let invocation = match parse(args) {
         Ok(Some(invocation)) => invocation,
         Ok(None) => {

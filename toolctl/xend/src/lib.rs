@@ -13,6 +13,7 @@
 //! xend holds nothing that a domain needs: it can be killed at any moment, and the next one takes up what runs.
 
 pub mod adopt;
+pub mod api_tokens;
 pub mod atomic;
 pub mod bootloader;
 pub mod cgroup;

@@ -7,9 +7,11 @@
 //!   xen-api-server           ((unix))     the Xen-API on /var/run/xend/xen-api.sock, and on TCP where listed
 //!   xend-http-server, xend-unix-server    no   the web page, and SXP over HTTP
 //! ```
-//! Unix sockets are for root. On TCP the web server lets everybody look and whoever has the token change something; the other two ask
-//! nobody who he is, as it was with xend. So nothing listens there unless it is written, and what asks for PAM, which is not built, keeps xend from starting instead of listening without.
+//! Unix sockets are for root. On TCP the web server lets everybody look and whoever has the token change something; the Xen-API asks for
+//! a user's token where `token` is written; what is left asks nobody who he is, as it was with xend. So nothing listens there unless it is
+//! written, and what asks for PAM, which is not built, keeps xend from starting instead of listening without.
 
+use crate::api_tokens::Tokens;
 use crate::node::Node;
 use crate::settings::Settings;
 use crate::{info, requests, server, web_token};
@@ -19,7 +21,7 @@ use noxen_xend_api::{Fault, Request, Response};
 use noxen_xend_http::allow::Allow;
 use noxen_xend_http::tls::Tls;
 use noxen_xend_http::web::{self, Access, Consoles, Site};
-use noxen_xend_http::xenapi::XenApi;
+use noxen_xend_http::xenapi::{Door, XenApi};
 use noxen_xend_http::{legacy, serve_tcp, serve_unix, Ask, Handler};
 use noxen_xm_config::sxp::{parse, Node as Sxp};
 use noxen_xm_config::Limits;
@@ -50,13 +52,23 @@ struct Tcp {
     address: String,
     port: u16,
     allow: Allow,
+    /// Does it ask for a user's token?
+    door: Guard,
     /// Files of key and certificate; None: no TLS.
     tls: Option<(PathBuf, PathBuf)>,
 }
 
+/// Whom a listener asks who he is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Guard {
+    #[default]
+    Nobody,
+    Token,
+}
+
 enum Listener {
     Unix(UnixListener, PathBuf),
-    Tcp(TcpListener, String, Allow, Option<Tls>),
+    Tcp(TcpListener, String, Allow, Option<Tls>, Guard),
 }
 
 /// Sockets that are bound and not served yet.
@@ -97,11 +109,21 @@ impl Servers {
             let (ask, api) = (ask.clone(), api.clone());
             let handler: Arc<Handler> = match service {
                 Service::Legacy => Arc::new(move |request| legacy::handle(&*ask, request)),
-                Service::XenApi => Arc::new(move |request| api.handle(&*ask, request)),
+                Service::XenApi => {
+                    let door = match &listener {
+                        Listener::Tcp(.., Guard::Token) => {
+                            Door::Guarded(Arc::new(Tokens::of(&node.options.paths)))
+                        }
+                        _ => Door::Open,
+                    };
+                    Arc::new(move |request| api.handle(&*ask, &door, request))
+                }
                 Service::Pages => {
                     let access = match &listener {
                         Listener::Unix(..) => Access::Open,
-                        Listener::Tcp(..) => web_token::access(&node.options.paths.web_token())?,
+                        Listener::Tcp(_, _, _, tls, _) => {
+                            web_token::access(&node.options.paths.web_token(), tls.is_some())?
+                        }
                     };
                     let consoles = Consoles::new(sibling_program("toolctl"));
                     let site = Site { access, consoles };
@@ -114,10 +136,13 @@ impl Servers {
                     files.push(path);
                     Box::new(move || serve_unix(&listener, handler))
                 }
-                Listener::Tcp(listener, place, allow, tls) => {
+                Listener::Tcp(listener, place, allow, tls, guard) => {
                     let who = match service {
                         Service::Pages => {
                             "to look at by whoever can connect, to change with the token"
+                        }
+                        Service::Legacy | Service::XenApi if guard == Guard::Token => {
+                            "for users with a token"
                         }
                         Service::Legacy | Service::XenApi => "from whoever can connect",
                     };
@@ -148,7 +173,8 @@ fn tcp(wanted: &Tcp) -> Result<Listener, String> {
     let failed = |e: std::io::Error| format!("cannot listen on {place}: {e}");
     let addresses: Vec<_> = (host, port).to_socket_addrs().map_err(failed)?.collect();
     let listener = TcpListener::bind(addresses.as_slice()).map_err(failed)?;
-    Ok(Listener::Tcp(listener, place, wanted.allow.clone(), tls))
+    let allow = wanted.allow.clone();
+    Ok(Listener::Tcp(listener, place, allow, tls, wanted.door))
 }
 
 fn wanted(settings: &Settings, paths: &Paths) -> Result<Vec<(Service, Place)>, String> {
@@ -162,19 +188,7 @@ fn wanted(settings: &Settings, paths: &Paths) -> Result<Vec<(Service, Place)>, S
         all.push((Service::Legacy, Place::Unix(paths.xmlrpc_socket())));
     }
     if settings.bool("xend-tcp-xmlrpc-server") {
-        let files = ["key", "cert"]
-            .map(|which| settings.text(&format!("xend-tcp-xmlrpc-server-ssl-{which}-file")));
-        let tls = match files {
-            ["", ""] => None,
-            [key, cert] if !key.is_empty() && !cert.is_empty() => Some((key.into(), cert.into())),
-            _ => {
-                return Err(
-                    "invalid xend config: only one of xend-tcp-xmlrpc-server-ssl-key-file and -cert-file is set; \
-                     TLS needs both"
-                        .into(),
-                )
-            }
-        };
+        let tls = files(settings, "xend-tcp-xmlrpc-server-ssl")?;
         let place = Place::Tcp(Tcp {
             address: settings.text("xend-tcp-xmlrpc-server-address").to_owned(),
             port: port("xend-tcp-xmlrpc-server-port")?,
@@ -197,6 +211,7 @@ fn wanted(settings: &Settings, paths: &Paths) -> Result<Vec<(Service, Place)>, S
             Place::Tcp(Tcp {
                 address,
                 port: port("xend-port")?,
+                tls: files(settings, "xend-http-server-ssl")?,
                 ..Tcp::default()
             }),
         ));
@@ -207,7 +222,18 @@ fn wanted(settings: &Settings, paths: &Paths) -> Result<Vec<(Service, Place)>, S
     Ok(all)
 }
 
-/// `((unix [none|pam]) (PORT|ADDRESS:PORT [none|pam] [HOSTS] [KEY CERT])..)`
+/// The files of key and certificate that `PREFIX-key-file` and `PREFIX-cert-file` name; None for no TLS.
+fn files(settings: &Settings, prefix: &str) -> Result<Option<(PathBuf, PathBuf)>, String> {
+    match ["key", "cert"].map(|which| settings.text(&format!("{prefix}-{which}-file"))) {
+        ["", ""] => Ok(None),
+        [key, cert] if !key.is_empty() && !cert.is_empty() => Ok(Some((key.into(), cert.into()))),
+        _ => Err(format!(
+            "invalid xend config: only one of {prefix}-key-file and {prefix}-cert-file is set; TLS needs both"
+        )),
+    }
+}
+
+/// `((unix [none|pam]) (PORT|ADDRESS:PORT none|token|pam [HOSTS] [KEY CERT])..)`; `token` is our own word.
 fn xen_api(text: &str, paths: &Paths) -> Result<Vec<Place>, String> {
     let wrong = |what: String| format!("invalid xend config xen-api-server: {what}");
     let list = parse(text, &Limits::default()).map_err(|e| wrong(e.to_string()))?;
@@ -224,8 +250,8 @@ fn xen_api(text: &str, paths: &Paths) -> Result<Vec<Place>, String> {
             };
             match words.as_slice() {
                 // Root alone can open it, which is more than a password would show.
-                ["unix"] | ["unix", "none" | "pam"] => Ok(Place::Unix(paths.xen_api_socket())),
-                [place, "none", rest @ ..] if matches!(rest.len(), 0 | 1 | 3) => {
+                ["unix"] | ["unix", "none" | "pam" | "token"] => Ok(Place::Unix(paths.xen_api_socket())),
+                [place, word @ ("none" | "token"), rest @ ..] if matches!(rest.len(), 0 | 1 | 3) => {
                     let (address, port) = place.rsplit_once(':').unwrap_or(("", place));
                     let port = port.parse().map_err(|_| wrong(format!("{place} is no port")))?;
                     let allow = Allow::parse(rest.first().unwrap_or(&"")).map_err(wrong)?;
@@ -233,14 +259,19 @@ fn xen_api(text: &str, paths: &Paths) -> Result<Vec<Place>, String> {
                         [_, key, cert] => Some((PathBuf::from(key), PathBuf::from(cert))),
                         _ => None,
                     };
-                    Ok(Place::Tcp(Tcp { address: address.to_owned(), port, allow, tls }))
+                    let door = match *word {
+                        "token" => Guard::Token,
+                        _ => Guard::Nobody,
+                    };
+                    let address = address.to_owned();
+                    Ok(Place::Tcp(Tcp { address, port, allow, door, tls }))
                 }
                 [place] | [place, "pam"] => Err(wrong(format!(
-                    "({place} pam) needs PAM, which is not built yet; write ({place} none) where everybody who can connect \
-                     may rule the host, or remove it"
+                    "({place} pam) needs PAM, which is not built; write ({place} token) and make tokens with `xend token add USER`, or \
+                     ({place} none) where everybody who can connect may rule the host"
                 ))),
                 [place, _, ..] => Err(wrong(format!(
-                    "({place} ..) asks for PAM, which is not built yet, or is not of the form (PLACE none [HOSTS [KEY CERT]])"
+                    "({place} ..) asks for PAM, which is not built, or is not of the form (PLACE none|token [HOSTS [KEY CERT]])"
                 ))),
                 [] => Err(wrong("an empty entry".into())),
             }
@@ -308,13 +339,39 @@ mod tests {
     }
 
     #[test]
+    fn token_is_asked_for_where_it_is_written() {
+        let all = places(
+            "(xend-unix-xmlrpc-server no)(xen-api-server ((9363 token '^localhost$' /k /c)))(xend-http-server yes)\
+             (xend-http-server-ssl-key-file /k)(xend-http-server-ssl-cert-file /c)",
+        )
+        .unwrap();
+        let tls = Some(("/k".into(), "/c".into()));
+        let places: Vec<_> = all
+            .iter()
+            .map(|(service, place)| match place {
+                Place::Tcp(tcp) => (*service, tcp.door, &tcp.tls),
+                Place::Unix(_) => panic!("{place:?}"),
+            })
+            .collect();
+        let wanted = [
+            (Service::Pages, Guard::Nobody, &tls),
+            (Service::XenApi, Guard::Token, &tls),
+        ];
+        assert_eq!(places, wanted);
+    }
+
+    #[test]
     fn what_would_be_less_than_asked_for_is_refused() {
         for (text, word) in [
             (
                 "(xend-tcp-xmlrpc-server yes)(xend-tcp-xmlrpc-server-ssl-key-file /k)",
                 "only one",
             ),
-            ("(xen-api-server ((9363)))", "PAM"),
+            (
+                "(xend-http-server yes)(xend-http-server-ssl-cert-file /c)",
+                "only one",
+            ),
+            ("(xen-api-server ((9363)))", "xend token add"),
             ("(xen-api-server ((9363 pam)))", "PAM"),
             ("(xen-api-server ((9363 none '^a$' /k)))", "KEY CERT"),
             ("(xen-api-server ((9363 pam '^a$' /k /c)))", "PAM"),

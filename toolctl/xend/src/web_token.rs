@@ -8,8 +8,8 @@ use std::path::Path;
 /// Shorter ones can be guessed; whoever writes the file himself is told.
 const SHORTEST: usize = 16;
 
-/// What the file at `path` asks for; the file is made when it is not there.
-pub fn access(path: &Path) -> Result<Access, String> {
+/// What the file at `path` asks for; the file is made when it is not there. With `tls` browsers keep the cookie to TLS.
+pub fn access(path: &Path, tls: bool) -> Result<Access, String> {
     let failed = |what: &str, e: io::Error| format!("cannot {what} {}: {e}", path.display());
     let token = match std::fs::read_to_string(path) {
         Ok(text) => text.trim().to_owned(),
@@ -33,6 +33,7 @@ pub fn access(path: &Path) -> Result<Access, String> {
     Ok(Access::Token {
         token,
         file: path.display().to_string(),
+        tls,
     })
 }
 
@@ -46,7 +47,7 @@ mod tests {
     fn token_is_made_once_for_root_alone_and_short_ones_are_refused() {
         let dir = TempDir::new("web-token");
         let path = dir.path().join("a/web-token");
-        let token = || match access(&path).unwrap() {
+        let token = || match access(&path, false).unwrap() {
             Access::Token { token, .. } => token,
             Access::Open => panic!("open"),
         };
@@ -56,6 +57,8 @@ mod tests {
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         std::fs::write(&path, "short\n").unwrap();
-        assert!(access(&path).unwrap_err().contains("shorter than 16"));
+        assert!(access(&path, false)
+            .unwrap_err()
+            .contains("shorter than 16"));
     }
 }

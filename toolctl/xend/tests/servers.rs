@@ -246,34 +246,47 @@ fn tls_serves_both_interfaces_where_a_key_is_named_and_nothing_in_the_clear() {
     let lab = Lab::new();
     lab.stop();
     let (key, cert) = certificate(lab.root());
-    let (legacy, api) = (free_port(), free_port());
+    let (legacy, api, web) = (free_port(), free_port(), free_port());
     let (key, cert) = (key.display(), cert.display());
     lab.settings(&format!(
         "(xend-tcp-xmlrpc-server yes)(xend-tcp-xmlrpc-server-address 127.0.0.1)(xend-tcp-xmlrpc-server-port {legacy})\n\
          (xend-tcp-xmlrpc-server-ssl-key-file {key})(xend-tcp-xmlrpc-server-ssl-cert-file {cert})\n\
-         (xen-api-server ((127.0.0.1:{api} none '^localhost$' {key} {cert})))\n"
+         (xend-http-server yes)(xend-address 127.0.0.1)(xend-port {web})\n\
+         (xend-http-server-ssl-key-file {key})(xend-http-server-ssl-cert-file {cert})\n\
+         (xen-api-server ((127.0.0.1:{api} token '^localhost$' {key} {cert})))\n"
     ));
     lab.start();
+    let made = lab.xend(&["token", "add", "admin"]);
+    assert!(made.status.success(), "{made:?}");
+    let token = said(&made);
     let program = format!(
         r#"
-import ssl, xmlrpc.client
+import ssl, urllib.request, xmlrpc.client
 trusted = ssl.create_default_context(cafile="{cert}")
 def proxy(address):
     context = trusted if address.startswith("https") else None
     return xmlrpc.client.ServerProxy(address + "/RPC2", context=context)
 print(proxy("https://localhost:{legacy}").xend.domains(0))
-print(proxy("https://localhost:{api}").session.login_with_password("root", "")["Status"])
+login = lambda word: proxy("https://localhost:{api}").session.login_with_password("admin", word)
+print(login("{token}")["Status"], login("")["ErrorDescription"])
+page = urllib.request.Request("https://localhost:{web}/web/login", data=b"token={web_token}")
+print("; Secure" in urllib.request.urlopen(page, context=trusted).headers["Set-Cookie"])
 try:
-    proxy("http://localhost:{api}").session.login_with_password("root", "")
+    proxy("http://localhost:{api}").session.login_with_password("admin", "{token}")
 except Exception:
     print("refused")
-"#
+"#,
+        token = token.trim(),
+        web_token = std::fs::read_to_string(lab.paths().web_token())
+            .unwrap()
+            .trim(),
     );
     let out = Command::new("python3")
         .args(["-c", &program])
         .output()
         .unwrap();
-    assert_eq!(said(&out), "['Domain-0']\nSuccess\nrefused\n");
+    let wanted = "['Domain-0']\nSuccess ['SESSION_AUTHENTICATION_FAILED']\nTrue\nrefused\n";
+    assert_eq!(said(&out), wanted);
     lab.stop();
     lab.settings(&format!(
         "(xen-api-server ((127.0.0.1:{api} none '^localhost$' {cert} {cert})))"

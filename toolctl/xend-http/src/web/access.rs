@@ -22,6 +22,8 @@ pub enum Access {
         token: String,
         /// Where an administrator reads it.
         file: String,
+        /// Does this listener speak TLS? Then the cookie goes nowhere else.
+        tls: bool,
     },
 }
 
@@ -61,28 +63,32 @@ impl Access {
             Access::Token { token, .. } if !same(shown.trim(), token) => {
                 Response::text(403, "this is not the token of this host")
             }
-            Access::Token { token, .. } => cookie_set(token, "done"),
+            Access::Token { token, .. } => self.cookie_set(token, "done"),
             Access::Open => Response::text(200, "done"),
         }
     }
 
+    fn cookie_set(&self, value: &str, line: &str) -> Response {
+        let secure = match self {
+            Access::Token { tls: true, .. } => "; Secure",
+            _ => "",
+        };
+        let mut response = Response::text(200, line);
+        response.headers.push((
+            "Set-Cookie",
+            format!("{COOKIE}={value}; Path=/; HttpOnly; SameSite=Strict{secure}"),
+        ));
+        response
+    }
+
     /// Takes the cookie away.
     pub fn forget(&self) -> Response {
-        let mut response = cookie_set("", "done");
+        let mut response = self.cookie_set("", "done");
         for (_, value) in &mut response.headers {
             value.push_str("; Max-Age=0");
         }
         response
     }
-}
-
-fn cookie_set(value: &str, line: &str) -> Response {
-    let mut response = Response::text(200, line);
-    response.headers.push((
-        "Set-Cookie",
-        format!("{COOKIE}={value}; Path=/; HttpOnly; SameSite=Strict"),
-    ));
-    response
 }
 
 fn bearer(request: &Request) -> Option<&str> {

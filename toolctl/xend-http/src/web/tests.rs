@@ -12,6 +12,7 @@ fn token() -> Site {
     site(Access::Token {
         token: "secret-token".into(),
         file: "/var/lib/xend/web-token".into(),
+        tls: false,
     })
 }
 

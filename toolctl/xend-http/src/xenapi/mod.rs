@@ -9,6 +9,7 @@
 //! MESSAGE_METHOD_UNKNOWN. `Async.C.m` gives a task.
 
 mod devices;
+mod door;
 mod events;
 mod failure;
 mod hardware;
@@ -20,6 +21,8 @@ mod session;
 mod tasks;
 mod vm;
 mod vm_config;
+
+pub use door::{Door, Logins};
 
 use crate::http::{Request, Response};
 use crate::{rpc, Ask};
@@ -45,14 +48,16 @@ pub struct XenApi {
 
 impl XenApi {
     /// Answers a POST.
-    pub fn handle(&self, ask: &dyn Ask, request: &Request) -> Response {
-        rpc::handle(request, |name, params| Ok(self.answer(ask, name, params)))
+    pub fn handle(&self, ask: &dyn Ask, door: &Door, request: &Request) -> Response {
+        rpc::handle(request, |name, params| {
+            Ok(self.answer(ask, door, name, params))
+        })
     }
 
-    fn answer(&self, ask: &dyn Ask, name: &str, params: Vec<Value>) -> Value {
+    fn answer(&self, ask: &dyn Ask, door: &Door, name: &str, params: Vec<Value>) -> Value {
         let pair = |key: &str, value: Value| (key.to_owned(), value);
         let status = |word: &str| pair("Status", Value::String(word.into()));
-        Value::Struct(match self.call(ask, name, params) {
+        Value::Struct(match self.call(ask, door, name, params) {
             Ok(value) => BTreeMap::from([status("Success"), pair("Value", value)]),
             Err(failure) => {
                 let words = failure.words().into_iter().map(Value::String).collect();
@@ -64,21 +69,33 @@ impl XenApi {
         })
     }
 
-    fn call(&self, ask: &dyn Ask, name: &str, params: Vec<Value>) -> Result<Value, Failure> {
+    fn call(
+        &self,
+        ask: &dyn Ask,
+        door: &Door,
+        name: &str,
+        params: Vec<Value>,
+    ) -> Result<Value, Failure> {
         let Some(inner) = name.strip_prefix("Async.") else {
-            return self.call_now(ask, name, params);
+            return self.call_now(ask, door, name, params);
         };
         // A session that is none gets no task to ask about.
         let session = match params.first() {
             Some(Value::String(session)) => session.clone(),
-            _ => return self.call_now(ask, inner, params),
+            _ => return self.call_now(ask, door, inner, params),
         };
         self.sessions.check(&session)?;
-        let outcome = self.call_now(ask, inner, params);
+        let outcome = self.call_now(ask, door, inner, params);
         self.tasks.note(&session, inner, outcome)
     }
 
-    fn call_now(&self, ask: &dyn Ask, name: &str, params: Vec<Value>) -> Result<Value, Failure> {
+    fn call_now(
+        &self,
+        ask: &dyn Ask,
+        door: &Door,
+        name: &str,
+        params: Vec<Value>,
+    ) -> Result<Value, Failure> {
         let mut call = Call {
             ask,
             images: &self.images,
@@ -90,7 +107,10 @@ impl XenApi {
             let user = call.text(2)?;
             let password = call.text(2)?;
             call.end()?;
-            return self.sessions.login(&user, &password).map(Value::String);
+            if !door.admits(&user, &password) {
+                return Err(Failure::Authentication);
+            }
+            return self.sessions.login(&user).map(Value::String);
         }
         let session = call.text(1)?;
         self.sessions.check(&session)?;

@@ -17,6 +17,7 @@ impl Client {
         let (api, ask) = (XenApi::default(), StandIn::default());
         let session = api.call(
             &ask,
+            &Door::Open,
             "session.login_with_password",
             vec![text("root"), text("")],
         );
@@ -30,7 +31,7 @@ impl Client {
     fn call(&self, name: &str, rest: &[Value]) -> Result<Value, Failure> {
         let mut params = vec![self.session.clone()];
         params.extend_from_slice(rest);
-        self.api.call(&self.ask, name, params)
+        self.api.call(&self.ask, &Door::Open, name, params)
     }
 
     fn failure(&self, name: &str, rest: &[Value]) -> Vec<String> {
@@ -41,16 +42,37 @@ impl Client {
 #[test]
 fn every_answer_has_a_status() {
     let client = Client::new();
-    let answer = |name: &str, params| match client.api.answer(&client.ask, name, params) {
-        Value::Struct(members) => members["Status"].clone(),
-        other => panic!("{other:?}"),
-    };
+    let answer =
+        |name: &str, params| match client.api.answer(&client.ask, &Door::Open, name, params) {
+            Value::Struct(members) => members["Status"].clone(),
+            other => panic!("{other:?}"),
+        };
     assert_eq!(
         answer("VM.get_all", vec![client.session.clone()]),
         text("Success")
     );
     assert_eq!(answer("VM.get_all", vec![text("x")]), text("Failure"));
     assert_eq!(answer("", vec![]), text("Failure"));
+}
+
+#[test]
+fn guarded_door_opens_to_its_users() {
+    struct One;
+    impl Logins for One {
+        fn admits(&self, user: &str, secret: &str) -> bool {
+            (user, secret) == ("a", "b")
+        }
+    }
+    let client = Client::new();
+    let door = Door::Guarded(std::sync::Arc::new(One));
+    let login = |user: &str, secret: &str| {
+        let words = vec![text(user), text(secret)];
+        let name = "session.login_with_password";
+        client.api.call(&client.ask, &door, name, words)
+    };
+    assert_eq!(login("a", "x"), Err(Failure::Authentication));
+    assert_eq!(login("root", ""), Err(Failure::Authentication));
+    assert!(login("a", "b").is_ok());
 }
 
 #[test]
@@ -221,7 +243,9 @@ fn image_is_named_then_used_and_what_nothing_is_behind_says_so() {
         ("mode", "RO"),
     ]);
     client.call("VBD.create", &[disk]).unwrap();
-    client.call("VDI.destroy", std::slice::from_ref(&vdi)).unwrap();
+    client
+        .call("VDI.destroy", std::slice::from_ref(&vdi))
+        .unwrap();
     let kept = client.failure("VDI.destroy", &[vdi]);
     assert_eq!(kept[0], "VALUE_NOT_SUPPORTED");
     assert!(matches!(
@@ -350,6 +374,7 @@ fn sessions_are_bounded_and_the_silent_go_first() {
             .api
             .call(
                 &client.ask,
+                &Door::Open,
                 "session.login_with_password",
                 vec![text("a"), text("b")],
             )
@@ -545,19 +570,25 @@ fn asynchronous_call_is_a_task_that_has_ended() {
         .api
         .call(
             &client.ask,
+            &Door::Open,
             "session.login_with_password",
             vec![text("b"), text("")],
         )
         .unwrap();
     let seen = client
         .api
-        .call(&client.ask, "task.get_all", vec![other])
+        .call(&client.ask, &Door::Open, "task.get_all", vec![other])
         .unwrap();
     assert_eq!(list(seen), []);
     assert_eq!(
         client
             .api
-            .call(&client.ask, "Async.VM.get_all", vec![text("x")])
+            .call(
+                &client.ask,
+                &Door::Open,
+                "Async.VM.get_all",
+                vec![text("x")]
+            )
             .unwrap_err()
             .words()[0],
         "SESSION_INVALID"

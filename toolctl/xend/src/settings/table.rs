@@ -75,6 +75,8 @@ pub const KEYS: &[Key] = &[
     key("xend-unix-path", Path, "/var/lib/xend/xend-socket", Used),
     key("xend-port", Int, "8000", Used),
     key("xend-address", Text, "", Used),
+    key("xend-http-server-ssl-key-file", Text, "", Used),
+    key("xend-http-server-ssl-cert-file", Text, "", Used),
     key("xend-tcp-xmlrpc-server", Bool, "no", Used),
     key("xend-tcp-xmlrpc-server-address", Text, "localhost", Used),
     key("xend-tcp-xmlrpc-server-port", Int, "8006", Used),
