@@ -21,6 +21,7 @@ pub mod fw_cfg;
 pub mod ide;
 pub mod isa_dma;
 pub mod medium;
+pub mod net;
 pub mod pci;
 pub mod rtc;
 pub mod serial;

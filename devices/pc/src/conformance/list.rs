@@ -47,5 +47,6 @@ conformance! {
     power => || crate::chipset::Power::new(),
     serial => || crate::serial::Serial::new(0, Box::new(crate::serial::Unplugged)),
     ide => crate::ide::subject::Shelves::new(),
+    rtl8139 => crate::net::lan::Lan::default(),
     rtc => || crate::rtc::Rtc::new(crate::rtc::Settings::default()),
 }
