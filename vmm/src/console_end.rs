@@ -26,6 +26,13 @@ impl ConsoleEnd {
         }
     }
 
+    /// Nothing more will be typed: a stream has ended, a pseudo-terminal never does.
+    pub fn end_input(&mut self) {
+        if let ConsoleEnd::Stream { input, .. } = self {
+            *input = None;
+        }
+    }
+
     /// What takes the guest's text.
     pub fn output(&self) -> &File {
         match self {

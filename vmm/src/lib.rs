@@ -7,6 +7,7 @@
 //!               |
 //!        service.rs    main loop: console, store, control socket        vCPU threads: domain/runner.rs
 //!               |                                                             |
+//!        hvm/          the same of an HVM domain: a PC of noxen-pc's devices
 //!        control/  domain/machine.rs (pause, status, ...)  <--channels-->  dispatch.rs, domain/calls.rs
 //!               |
 //!        save/         a domain into a file, and out of one
@@ -23,6 +24,7 @@ pub mod crash;
 pub mod devices;
 pub mod dispatch;
 pub mod domain;
+pub mod hvm;
 pub mod log;
 pub mod private_store;
 pub mod run;

@@ -39,6 +39,7 @@ pub struct Log {
     sink: Option<File>,
     prefix: String,
     guest: Mutex<RateLimit>,
+    firmware: Mutex<RateLimit>,
 }
 
 impl Log {
@@ -48,6 +49,7 @@ impl Log {
             sink,
             prefix: format!("noxen-vmm[{}] {name}({domid})", std::process::id()),
             guest: Mutex::new(RateLimit::new(20, Duration::from_secs(10))),
+            firmware: Mutex::new(RateLimit::new(500, Duration::from_secs(10))),
         }
     }
 
@@ -67,7 +69,20 @@ impl Log {
 
     /// Writes a line that a guest can cause: at most 20 in ten seconds, then a count of those dropped.
     pub fn guest_line(&self, level: Level, text: impl Display) {
-        let verdict = match self.guest.lock() {
+        self.limited(&self.guest, level, text);
+    }
+
+    /// Writes a line of the guest's firmware: at most 500 in ten seconds, then a count of those dropped.
+    pub fn firmware_line(&self, text: impl Display) {
+        self.limited(
+            &self.firmware,
+            Level::Info,
+            format_args!("firmware: {text}"),
+        );
+    }
+
+    fn limited(&self, limit: &Mutex<RateLimit>, level: Level, text: impl Display) {
+        let verdict = match limit.lock() {
             Ok(mut limit) => limit.ask(Instant::now()),
             Err(_) => return,
         };

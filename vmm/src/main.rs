@@ -10,7 +10,8 @@ noxen-vmm: runs one domain on KVM
   noxen-vmm --version
 
 Options of run:
-  --kernel FILE     kernel image (required)       --ramdisk FILE    ramdisk
+  --kernel FILE     kernel image of a PV domain   --ramdisk FILE    ramdisk
+  --bios FILE       BIOS image of an HVM domain   --boot LETTERS    its boot order, of acdn [cd]
   --memory MIB      memory [256]                  --vcpus N         virtual CPUs [1]
   --cmdline TEXT    kernel command line           --domid N         domain id [1]
   --monitor FILE    another monitor image         --control PATH    make a control socket there

@@ -6,16 +6,20 @@
 //! console_io text goes to standard output too; log, crash records and counters to standard error.
 
 use crate::control::server::Server;
+use crate::counters::Groups;
 use crate::devices::Door;
 use crate::domain::pv::{self, Config, Files};
+use crate::hvm::{self, service::HvmService};
 use crate::log::Log;
 use crate::private_store::{self, Vbd, Vif};
 use crate::service::{ConsoleEnd, Service, Until};
 use crate::store::Connection;
 use anyhow::{bail, Context, Result};
+use kvm_ioctls::Kvm;
 use noxen_control::device::{DiskImage, Engine, ImageFormat};
 use noxen_control::kvm::{self, HostCpu};
 use noxen_control::ram::huge_page_file_if_possible;
+use noxen_control::spec::{Hvm, SerialPort};
 use noxen_control::tap;
 use noxen_control::{DeviceSpec, ShutdownReason};
 use std::fs::File;
@@ -31,8 +35,12 @@ const TAP_QUEUES: u32 = 4;
 /// Options of `noxen-vmm run`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
-    /// Kernel image.
+    /// Kernel image of a PV domain.
     pub kernel: PathBuf,
+    /// BIOS image of an HVM domain.
+    pub bios: Option<PathBuf>,
+    /// Its boot order.
+    pub boot: String,
     /// Ramdisk.
     pub ramdisk: Option<PathBuf>,
     /// Memory, MiB.
@@ -69,6 +77,8 @@ impl Default for Options {
     fn default() -> Options {
         Options {
             kernel: PathBuf::new(),
+            bios: None,
+            boot: "cd".into(),
             ramdisk: None,
             memory: 256,
             vcpus: 1,
@@ -91,6 +101,9 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let node = kvm::open(Path::new("/dev/kvm"))?;
     kvm::check(&node, HostCpu::read())?;
     let kvm = kvm_from(node);
+    if let Some(bios) = &options.bios {
+        return run_hvm(options, bios, &kvm);
+    }
     let monitor_file = match &options.monitor {
         Some(path) => Some(std::fs::read(path).with_context(|| path.display().to_string())?),
         None => None,
@@ -166,17 +179,68 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         .map_err(|line| anyhow::anyhow!(line))?;
     let over = service.run(Until::Over)?;
     if options.counters {
-        print_counters(&mut service);
+        print_counters(service.machine().counters());
     }
     if let Some(path) = &options.control {
         let _ = std::fs::remove_file(path);
     }
-    Ok(ExitCode::from(match over {
+    Ok(exit_code(over))
+}
+
+/// The same of an HVM domain: COM1 is standard input and output.
+fn run_hvm(options: &Options, bios: &Path, kvm: &Kvm) -> Result<ExitCode> {
+    let config = hvm::build::Config {
+        domid: options.domid,
+        name: "run".into(),
+        uuid: [0x4e; 16],
+        memory_mib: options.memory,
+        vcpus: options.vcpus,
+        hvm: Hvm {
+            bios_path: bios.display().to_string(),
+            bios_fd: -1,
+            boot: options.boot.clone(),
+            acpi: true,
+            apic: true,
+            pae: true,
+            clock_offset_s: 0,
+            serial: SerialPort::Pty,
+        },
+    };
+    let files = hvm::build::Files {
+        kvm,
+        ram: huge_page_file_if_possible(),
+        bios: File::open(bios).with_context(|| format!("cannot open {}", bios.display()))?,
+    };
+    let stderr = File::from(std::io::stderr().as_fd().try_clone_to_owned()?);
+    let log = Log::new(Some(stderr), config.domid, "run");
+    let domain = hvm::build::build(&config, files, log)?;
+    let console = ConsoleEnd::Stream {
+        output: File::from(std::io::stdout().as_fd().try_clone_to_owned()?),
+        input: Some(File::from(std::io::stdin().as_fd().try_clone_to_owned()?)),
+    };
+    let control = options.control.as_deref().map(listen).transpose()?;
+    let mut service = HvmService::new(domain, console, None, control);
+    service
+        .machine()
+        .unpause()
+        .map_err(|line| anyhow::anyhow!(line))?;
+    let over = service.run(Until::Over)?;
+    if options.counters {
+        print_counters(service.machine().counters());
+    }
+    if let Some(path) = &options.control {
+        let _ = std::fs::remove_file(path);
+    }
+    Ok(exit_code(over))
+}
+
+fn exit_code(over: Option<ShutdownReason>) -> ExitCode {
+    ExitCode::from(match over {
         Some(ShutdownReason::Poweroff) => 0,
         Some(ShutdownReason::Crash) => 1,
         Some(ShutdownReason::Reboot) => 3,
         _ => 4,
-    }))
+    })
 }
 
 fn vif_spec(vif: &Vif) -> DeviceSpec {
@@ -250,8 +314,8 @@ fn listen(path: &Path) -> Result<Server> {
     Ok(Server::new(listener)?)
 }
 
-fn print_counters(service: &mut Service) {
-    for (group, kinds) in service.machine().counters() {
+fn print_counters(groups: Groups) {
+    for (group, kinds) in groups {
         for (kind, count) in kinds {
             eprintln!("counter {group} {kind} {count}");
         }
@@ -289,6 +353,8 @@ pub fn parse(arguments: &[String]) -> Result<Options> {
         };
         match name.as_str() {
             "--kernel" => options.kernel = value.into(),
+            "--bios" => options.bios = Some(value.into()),
+            "--boot" => options.boot.clone_from(value),
             "--ramdisk" => options.ramdisk = Some(value.into()),
             "--memory" => options.memory = number()?,
             "--vcpus" => options.vcpus = u32::try_from(number()?).unwrap_or(u32::MAX),
@@ -301,8 +367,10 @@ pub fn parse(arguments: &[String]) -> Result<Options> {
             other => bail!("{other} is not an option of run; see noxen-vmm --help"),
         }
     }
-    if options.kernel.as_os_str().is_empty() {
-        bail!("run needs --kernel FILE");
+    match (options.kernel.as_os_str().is_empty(), &options.bios) {
+        (true, None) => bail!("run needs --kernel FILE or --bios FILE"),
+        (false, Some(_)) => bail!("run takes one of --kernel and --bios"),
+        _ => {}
     }
     if options.memory == 0 {
         bail!("--memory 0: a domain needs memory");
@@ -338,6 +406,7 @@ mod tests {
             "--kernel k --frob 1",
             "--kernel k --memory x",
             "--kernel k --memory 0",
+            "--kernel k --bios b",
         ] {
             assert!(parse(&words(text)).is_err(), "{text}");
         }

@@ -448,11 +448,7 @@ impl Service {
             return;
         };
         match input.read(&mut buffer[..room]) {
-            Ok(0) => {
-                if let ConsoleEnd::Stream { input, .. } = &mut self.console_end {
-                    *input = None;
-                }
-            }
+            Ok(0) => self.console_end.end_input(),
             Ok(n) => {
                 self.console.push_input(&buffer[..n]);
                 self.serve_console();

@@ -8,6 +8,7 @@
 use crate::control::server::Server;
 use crate::devices::Door;
 use crate::domain::pv::{self, Config, Domain, Files};
+use crate::hvm::{self, service::HvmService};
 use crate::log::{Level, Log};
 use crate::run::kvm_from;
 use crate::save::restore::restore;
@@ -16,7 +17,7 @@ use crate::store::Connection;
 use anyhow::{bail, Context, Result};
 use kvm_ioctls::Kvm;
 use noxen_control::kvm::{self, HostCpu};
-use noxen_control::spec::SPEC_VERSION;
+use noxen_control::spec::{Hvm, Kind, SPEC_VERSION};
 use noxen_control::DomainSpec;
 use noxen_devices::pv::pty::Pty;
 use rustix::fs::fcntl_getfl;
@@ -69,7 +70,7 @@ pub fn serve(fd: RawFd) -> Result<()> {
     let spec: DomainSpec = serde_json::from_str(&text).context("the spec is not valid")?;
     let mut ready = File::from(descriptors.take("ready_fd", spec.ready_fd)?);
     let service = prepare(&spec, &mut descriptors);
-    let mut service = match service {
+    let service = match service {
         Ok(service) => service,
         Err(error) => {
             let _ = writeln!(ready, "error: {}", crate::one_line(&error));
@@ -78,11 +79,20 @@ pub fn serve(fd: RawFd) -> Result<()> {
     };
     writeln!(ready, "ready").context("cannot tell that the domain is ready")?;
     drop(ready);
-    service.run(Until::Destroyed)?;
+    match service {
+        Served::Pv(mut service) => service.run(Until::Destroyed)?,
+        Served::Hvm(mut service) => service.run(Until::Destroyed)?,
+    };
     Ok(())
 }
 
-fn prepare(spec: &DomainSpec, descriptors: &mut Descriptors) -> Result<Service> {
+/// A domain with its back ends, of either kind.
+enum Served {
+    Pv(Box<Service>),
+    Hvm(Box<HvmService>),
+}
+
+fn prepare(spec: &DomainSpec, descriptors: &mut Descriptors) -> Result<Served> {
     if spec.version != SPEC_VERSION {
         bail!(
             "the spec has version {}, this noxen-vmm knows {SPEC_VERSION}: use xend and noxen-vmm of one build",
@@ -103,6 +113,14 @@ fn prepare(spec: &DomainSpec, descriptors: &mut Descriptors) -> Result<Service> 
     kvm::check(&node, HostCpu::read())?;
     let kvm = kvm_from(node);
     let ram = descriptors.take_if("ram_fd", spec.ram_fd)?.map(File::from);
+    let console = || Pty::open().context("cannot open a pseudo-terminal for the console");
+    let control = Server::new(control).context("control_fd")?;
+    if let Kind::Hvm(hvm) = &spec.kind {
+        let domain = build_hvm(spec, hvm, descriptors, &kvm, ram, log)?;
+        let end = ConsoleEnd::Pty(console()?);
+        let service = HvmService::new(domain, end, store, Some(control));
+        return Ok(Served::Hvm(Box::new(service)));
+    }
     let (domain, state) = match descriptors.take_if("restore_fd", spec.restore_fd)? {
         Some(image) => {
             config(spec)?;
@@ -114,11 +132,9 @@ fn prepare(spec: &DomainSpec, descriptors: &mut Descriptors) -> Result<Service> 
         }
         None => (build(spec, descriptors, &kvm, ram, log)?, None),
     };
-    let pty = Pty::open().context("cannot open a pseudo-terminal for the console")?;
-    let control = Server::new(control).context("control_fd")?;
     let mut service = Service::new(
         domain,
-        ConsoleEnd::Pty(pty),
+        ConsoleEnd::Pty(console()?),
         store,
         Door::Socket(noxen_xenstore::locations::socket()),
         Some(control),
@@ -126,7 +142,42 @@ fn prepare(spec: &DomainSpec, descriptors: &mut Descriptors) -> Result<Service> 
     if let Some(state) = &state {
         service.take_up(state);
     }
-    Ok(service)
+    Ok(Served::Pv(Box::new(service)))
+}
+
+fn build_hvm(
+    spec: &DomainSpec,
+    hvm: &Hvm,
+    descriptors: &mut Descriptors,
+    kvm: &Kvm,
+    ram: Option<File>,
+    log: Log,
+) -> Result<hvm::build::Domain> {
+    let checked = config(spec)?;
+    if spec.restore_fd.is_some() {
+        bail!("an HVM domain cannot be restored yet");
+    }
+    let config = hvm::build::Config {
+        domid: checked.domid,
+        name: spec.name.clone(),
+        uuid: checked.uuid,
+        memory_mib: checked.memory_mib,
+        vcpus: checked.vcpus,
+        hvm: hvm.clone(),
+    };
+    let files = hvm::build::Files {
+        kvm,
+        ram,
+        bios: File::from(descriptors.take("bios_fd", hvm.bios_fd)?),
+    };
+    log.line(
+        Level::Info,
+        format_args!(
+            "building: HVM, {} MiB, {} vcpus, firmware {}",
+            spec.memory_mib, spec.vcpus, hvm.bios_path
+        ),
+    );
+    Ok(hvm::build::build(&config, files, log)?)
 }
 
 fn build(
@@ -212,6 +263,7 @@ mod tests {
         DomainSpec {
             version: SPEC_VERSION,
             domid: 1,
+            kind: Kind::Pv,
             name: "d".into(),
             uuid: "00112233-4455-6677-8899-aabbccddeeff".into(),
             memory_mib: 64,

@@ -19,7 +19,7 @@ use crate::resources::{self, Resources, Source};
 use crate::saved::{self, Image};
 use crate::validate::{self, Plan};
 use crate::{atomic, clock, host, info, pinning, share, store_nodes, teardown, warning, watch};
-use noxen_control::spec::SPEC_VERSION;
+use noxen_control::spec::{Kind, SPEC_VERSION};
 use noxen_control::{DomainSpec, Status};
 use noxen_xend_api::{DomainConfig, Fault};
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
@@ -219,6 +219,7 @@ fn build(
     let spec = DomainSpec {
         version: SPEC_VERSION,
         domid,
+        kind: Kind::Pv,
         name: record.name.clone(),
         uuid: record.uuid.clone(),
         memory_mib: plan.memory_mib,

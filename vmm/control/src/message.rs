@@ -33,6 +33,11 @@ pub enum Request {
         /// Index.
         vcpu: u32,
     },
+    /// Press a button on an HVM domain's case.
+    Press {
+        /// Which.
+        button: CaseButton,
+    },
     /// From now on this connection also carries [`Event`] lines.
     Subscribe,
     /// Serve one more device, in a paused or a running domain. Answered once its back end is set up and
@@ -142,6 +147,16 @@ pub struct Round {
     pub micros: u64,
     /// Bytes of memory that were written meanwhile.
     pub written: u64,
+}
+
+/// A button on a PC's case.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum CaseButton {
+    /// Power.
+    Power,
+    /// Sleep.
+    Sleep,
 }
 
 /// Why a guest stopped (public/sched.h SHUTDOWN_*).

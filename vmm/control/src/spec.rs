@@ -5,7 +5,51 @@ use serde::{Deserialize, Serialize};
 /// Version of the spec; noxen-vmm refuses another one.
 pub const SPEC_VERSION: u32 = 2;
 
-/// Everything noxen-vmm needs to build and run one PV domain. Unknown fields are an error.
+/// What kind of domain.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// Paravirtual: a kernel for Xen.
+    #[default]
+    Pv,
+    /// A whole PC; what of the spec is about a kernel is empty.
+    Hvm(Box<Hvm>),
+}
+
+/// The PC of an HVM domain.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Hvm {
+    /// Firmware as given by the administrator (messages only).
+    pub bios_path: String,
+    /// Inherited fd of the BIOS image.
+    pub bios_fd: i32,
+    /// Boot order: letters of `acdn`.
+    pub boot: String,
+    /// ACPI tables.
+    pub acpi: bool,
+    /// I/O APIC and local APICs are told of.
+    pub apic: bool,
+    /// The processors have PAE (and with it long mode).
+    pub pae: bool,
+    /// What the guest's clock shows at the start less the host's UTC, seconds.
+    pub clock_offset_s: i64,
+    /// What is plugged into the first serial port.
+    pub serial: SerialPort,
+}
+
+/// Where a serial port of an HVM domain goes.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum SerialPort {
+    /// There is none.
+    #[default]
+    None,
+    /// To the domain's console.
+    Pty,
+}
+
+/// Everything noxen-vmm needs to build and run one domain. Unknown fields are an error.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct DomainSpec {
@@ -13,7 +57,10 @@ pub struct DomainSpec {
     pub version: u32,
     /// Domain id (1..=0x7fef).
     pub domid: u32,
-    /// Domain name (log lines only).
+    /// What kind of domain.
+    #[serde(default)]
+    pub kind: Kind,
+    /// Domain name (log lines only; an HVM guest may see it).
     pub name: String,
     /// UUID as 8-4-4-4-12 hex.
     pub uuid: String,

@@ -33,6 +33,10 @@ const ECX1_OSXSAVE: u32 = 1 << 27;
 const ECX1_HYPERVISOR: u32 = 1 << 31;
 /// What is of no use to 32-bit kernels: SYSENTER and SYSCALL, which are closed to them, and what exists for long mode.
 const EDX1_SEP: u32 = 1 << 11;
+const EDX1_PAE: u32 = 1 << 6;
+const EDX1_APIC: u32 = 1 << 9;
+const EDX1_HTT: u32 = 1 << 28;
+const EDX_E1_NX: u32 = 1 << 20;
 const ECX1_CX16: u32 = 1 << 13;
 const EDX_E1_SYSCALL: u32 = 1 << 11;
 const EDX_E1_LM: u32 = 1 << 29;
@@ -166,6 +170,38 @@ impl HostCpuid {
                 _ => {}
             }
         }
+        CpuId::from_entries(&entries).ok()
+    }
+
+    /// The set of an HVM domain's vCPU `id`: all that KVM can do, with its own leaves for guests that know them. Each vCPU is a
+    /// processor with one core. Fails (`None`) only when there are too many entries.
+    pub fn for_hvm(&self, id: u32, pae: bool, apic: bool) -> Option<CpuId> {
+        let mut entries = self.supported.clone();
+        entries.retain(|entry| !matches!(entry.function, 0xb | 0x1f));
+        for entry in &mut entries {
+            match entry.function {
+                1 => {
+                    entry.ecx |= ECX1_X2APIC | ECX1_TSC_DEADLINE | ECX1_HYPERVISOR;
+                    // One logical processor here; not one of several.
+                    entry.ebx = entry.ebx & 0xff00 | 1 << 16 | id << 24;
+                    entry.edx &= !EDX1_HTT;
+                    if !pae {
+                        entry.edx &= !EDX1_PAE;
+                    }
+                    if !apic {
+                        entry.edx &= !EDX1_APIC;
+                        entry.ecx &= !(ECX1_X2APIC | ECX1_TSC_DEADLINE);
+                    }
+                }
+                4 => entry.eax &= 0x3fff,
+                0x8000_0001 if !pae => entry.edx &= !(EDX_E1_LM | EDX_E1_NX),
+                0x8000_0008 => entry.ecx = 0,
+                0x8000_001d => entry.eax &= 0x3fff,
+                0x8000_001e => (entry.eax, entry.ebx, entry.ecx) = (id, id, 0),
+                _ => {}
+            }
+        }
+        entries.extend(flat_topology(id).iter().map(kvm_entry));
         CpuId::from_entries(&entries).ok()
     }
 
@@ -330,6 +366,20 @@ fn topology() -> [CpuidEntry; 3] {
         edx: 0,
     };
     [level(0, 1, 1, 1), level(1, 7, 1, 2), level(2, 0, 0, 0)]
+}
+
+/// Leaf 0xb of a processor with one core and one thread.
+fn flat_topology(id: u32) -> [CpuidEntry; 3] {
+    let level = |subleaf, kind: u32| CpuidEntry {
+        leaf: 0xb,
+        subleaf,
+        indexed: 1,
+        eax: 0,
+        ebx: u32::from(kind != 0),
+        ecx: kind << 8 | subleaf,
+        edx: id,
+    };
+    [level(0, 1), level(1, 2), level(2, 0)]
 }
 
 /// Xen's leaves.

@@ -124,6 +124,16 @@ impl Vcpu {
         Vcpu::whole(id, fd)
     }
 
+    /// Gives `fd` its CPUID; it stays as a processor is after reset, vCPUs beyond the first waiting for INIT and SIPI.
+    pub fn reset(fd: VcpuFd, id: u32, cpuid: &CpuId) -> Result<Vcpu, VcpuError> {
+        fd.set_cpuid2(cpuid).map_err(|source| VcpuError::Kvm {
+            what: "set the CPUID",
+            id,
+            source,
+        })?;
+        Vcpu::whole(id, fd)
+    }
+
     /// Gives `fd` its CPUID and the state that was saved, with the TSC at `tsc`.
     pub fn restored(
         fd: VcpuFd,

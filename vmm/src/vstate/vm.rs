@@ -3,8 +3,10 @@
 use crate::vstate::memory::{DomainMemory, Piece, Slot};
 use kvm_bindings::{
     kvm_enable_cap, kvm_irq_routing_entry, kvm_irq_routing_entry__bindgen_ty_1,
-    kvm_irq_routing_msi, kvm_userspace_memory_region, KvmIrqRouting, KVM_CAP_SPLIT_IRQCHIP,
-    KVM_IRQ_ROUTING_MSI, KVM_MEM_LOG_DIRTY_PAGES,
+    kvm_irq_routing_irqchip, kvm_irq_routing_msi, kvm_pit_config, kvm_userspace_memory_region,
+    KvmIrqRouting, KVM_CAP_SPLIT_IRQCHIP, KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER,
+    KVM_IRQCHIP_PIC_SLAVE, KVM_IRQ_ROUTING_IRQCHIP, KVM_IRQ_ROUTING_MSI, KVM_MEM_LOG_DIRTY_PAGES,
+    KVM_MEM_READONLY, KVM_PIT_SPEAKER_DUMMY,
 };
 use kvm_ioctls::{Cap, IoEventAddress, Kvm, VcpuFd, VmFd};
 use noxen_monitor_abi::layout::vector;
@@ -16,6 +18,12 @@ const DOORBELL_GSI: u32 = 0;
 const MSI_ADDRESS: u32 = 0xfee0_0000;
 /// Three pages that KVM on Intel CPUs without unrestricted guest wants; in the hole below 4 GiB.
 const TSS_ADDRESS: usize = 0xfffb_d000;
+
+/// The same of a PC, and the page of page tables that such CPUs want besides: below a BIOS of at most 2 MiB and above the APICs.
+const PC_TSS_ADDRESS: usize = 0xfeff_d000;
+const PC_IDENTITY_MAP: u64 = 0xfeff_c000;
+/// Inputs of the I/O APIC.
+const IO_APIC_PINS: u32 = 24;
 
 /// What KVM refused.
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +94,46 @@ impl Vm {
             .collect()
     }
 
+    /// Creates a VM that sees `slots` (some can only be read), with the interrupt controllers and the timer of a PC.
+    pub fn create_pc(kvm: &Kvm, slots: &[(Slot, bool)]) -> Result<Vm, VmError> {
+        let fd = kvm.create_vm().map_err(refused("create a VM"))?;
+        fd.set_tss_address(PC_TSS_ADDRESS)
+            .map_err(refused("place its TSS pages"))?;
+        fd.set_identity_map_address(PC_IDENTITY_MAP)
+            .map_err(refused("place its identity map"))?;
+        fd.create_irq_chip()
+            .map_err(refused("make interrupt controllers"))?;
+        // Port 0x61, the speaker's, is the timer's too.
+        let pit = kvm_pit_config {
+            flags: KVM_PIT_SPEAKER_DUMMY,
+            ..Default::default()
+        };
+        fd.create_pit2(pit).map_err(refused("make a timer"))?;
+        let what = "route interrupts";
+        let routing = KvmIrqRouting::from_entries(&pc_routes())
+            .map_err(|_| refused(what)(kvm_ioctls::Error::new(libc::ENOMEM)))?;
+        fd.set_gsi_routing(&routing).map_err(refused(what))?;
+        // What can be written comes first; only that is ever set anew.
+        let writable = slots.iter().filter(|(_, read_only)| !read_only);
+        let vm = Vm {
+            fd,
+            slots: writable.map(|(slot, _)| *slot).collect(),
+        };
+        vm.set_memory(0)?;
+        let read_only = slots.iter().filter(|(_, read_only)| *read_only);
+        for (index, (slot, _)) in (vm.slots.len() as u32..).zip(read_only) {
+            vm.add_memory(index, slot, KVM_MEM_READONLY)?;
+        }
+        Ok(vm)
+    }
+
+    /// Gives an input of a PC's interrupt controllers a level.
+    pub fn set_line(&self, line: u8, up: bool) -> Result<(), VmError> {
+        self.fd
+            .set_irq_line(u32::from(line), up)
+            .map_err(refused("set an interrupt line"))
+    }
+
     #[allow(unsafe_code)] // KVM_SET_USER_MEMORY_REGION gives the guest a range of this process.
     fn add_memory(&self, index: u32, slot: &Slot, flags: u32) -> Result<(), VmError> {
         let region = kvm_userspace_memory_region {
@@ -146,4 +194,29 @@ impl Vm {
             .create_vcpu(u64::from(id))
             .map_err(refused("create a vCPU"))
     }
+}
+
+/// ISA line n is input n of the 8259s and of the I/O APIC, but for the timer's, which is pin 2 there, where the second 8259 has
+/// its place on the first.
+fn pc_routes() -> Vec<kvm_irq_routing_entry> {
+    let entry = |gsi, irqchip, pin| kvm_irq_routing_entry {
+        gsi,
+        type_: KVM_IRQ_ROUTING_IRQCHIP,
+        u: kvm_irq_routing_entry__bindgen_ty_1 {
+            irqchip: kvm_irq_routing_irqchip { irqchip, pin },
+        },
+        ..Default::default()
+    };
+    let mut routes = Vec::new();
+    for line in 0..IO_APIC_PINS {
+        match line {
+            2 => continue,
+            0..8 => routes.push(entry(line, KVM_IRQCHIP_PIC_MASTER, line)),
+            8..16 => routes.push(entry(line, KVM_IRQCHIP_PIC_SLAVE, line - 8)),
+            _ => {}
+        }
+        let pin = if line == 0 { 2 } else { line };
+        routes.push(entry(line, KVM_IRQCHIP_IOAPIC, pin));
+    }
+    routes
 }

@@ -12,4 +12,4 @@ mod power;
 
 pub use i440fx::HostBridge;
 pub use piix3::IsaBridge;
-pub use power::{Power, DEFAULT_BASE, SCI};
+pub use power::{Power, SCI};

@@ -16,8 +16,6 @@ use serde_json::Value;
 
 /// The ISA line of the system control interrupt.
 pub const SCI: u8 = 9;
-/// Where firmware puts the registers.
-pub const DEFAULT_BASE: u16 = 0xb000;
 
 const VERSION: u64 = 1;
 /// Ports behind PMBA.

@@ -283,6 +283,10 @@ fn answer(machine: &Machine, stream: &UnixStream, line: &[u8], fds: &mut FdQueue
                 let message = format!("no NMI for vCPU {vcpu}");
                 tell(stream, &Reply::Error { message });
             }
+            Request::Press { button } => {
+                println!("press {button:?}");
+                tell(stream, &Reply::Ok);
+            }
             Request::Destroy => {
                 tell(stream, &Reply::Ok);
                 std::process::exit(0);

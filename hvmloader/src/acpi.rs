@@ -1,0 +1,244 @@
+//! ACPI tables (ACPI 6.4, chapter 5) of the PC of devices/pc, at their place in memory.
+//!
+//! ```text
+//!   RSDP (F segment) --> RSDT, XSDT --> FADT --> FACS, DSDT (dsdt.rs)
+//!                                   --> MADT
+//! ```
+
+mod dsdt;
+
+use crate::{checksum, Machine, Placed};
+use acpi_tables::sdt::Sdt;
+use acpi_tables::Aml;
+
+/// Room for all tables at the end of low RAM, bytes.
+pub const ROOM: u64 = 64 << 10;
+/// Ports of the power management registers, where SeaBIOS puts them (PIIX4: PMBA).
+pub const PM_BASE: u16 = 0x600;
+/// The system control interrupt.
+pub const SCI: u8 = 9;
+/// ISA interrupts that are level-triggered: SCI and those that PCI lines are routed to.
+const LEVEL: [u8; 4] = [5, SCI, 10, 11];
+
+const OEM: [u8; 6] = *b"Noxen\0";
+const OEM_TABLE: [u8; 8] = *b"HVM\0\0\0\0\0";
+const LOCAL_APIC: u32 = 0xfee0_0000;
+/// Last address of the hole for PCI; the I/O APIC is behind it.
+const HOLE_END: u32 = IO_APIC - 1;
+const IO_APIC: u32 = 0xfec0_0000;
+const ACPI_ENABLE: u8 = 0xf1;
+const ACPI_DISABLE: u8 = 0xf0;
+const APM_CONTROL: u32 = 0xb2;
+
+/// The tables and what points to them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tables {
+    /// All tables, for [`ROOM`] bytes at the end of low RAM.
+    pub tables: Placed,
+    /// Root pointer.
+    pub rsdp: Vec<u8>,
+}
+
+/// Tables one after the other.
+struct Pile {
+    address: u64,
+    bytes: Vec<u8>,
+}
+
+impl Pile {
+    /// Adds a table, on 64 bytes; returns its address.
+    fn add(&mut self, table: &[u8]) -> u64 {
+        let at = self.bytes.len().next_multiple_of(64);
+        self.bytes.resize(at, 0);
+        self.bytes.extend(table);
+        self.address + at as u64
+    }
+}
+
+fn header(signature: &[u8; 4], length: u32, revision: u8) -> Sdt {
+    Sdt::new(*signature, length, revision, OEM, OEM_TABLE, 1)
+}
+
+/// The tables of `machine`.
+pub fn tables(machine: &Machine) -> Tables {
+    let mut pile = Pile {
+        address: machine.low - ROOM,
+        bytes: Vec::new(),
+    };
+    let facs = pile.add(&facs());
+    let dsdt = pile.add(&sealed(&dsdt::dsdt(machine)));
+    let mut found = vec![pile.add(&sealed(&fadt(facs, dsdt)))];
+    if machine.apic {
+        found.push(pile.add(&sealed(&madt(machine.vcpus))));
+    }
+    let mut rsdt = header(b"RSDT", 36, 1);
+    let mut xsdt = header(b"XSDT", 36, 1);
+    for address in &found {
+        rsdt.append_slice(&(*address as u32).to_le_bytes());
+        xsdt.append_slice(&address.to_le_bytes());
+    }
+    let (rsdt, xsdt) = (pile.add(&sealed(&rsdt)), pile.add(&sealed(&xsdt)));
+    Tables {
+        rsdp: rsdp(rsdt, xsdt),
+        tables: Placed {
+            address: pile.address,
+            bytes: pile.bytes,
+        },
+    }
+}
+
+fn sealed(table: &Sdt) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    table.to_aml_bytes(&mut bytes);
+    bytes[9] = 0;
+    bytes[9] = checksum(&bytes);
+    bytes
+}
+
+fn rsdp(rsdt: u64, xsdt: u64) -> Vec<u8> {
+    let mut bytes = b"RSD PTR \0".to_vec();
+    bytes.extend(OEM);
+    bytes.push(2);
+    bytes.extend((rsdt as u32).to_le_bytes());
+    bytes.extend(36u32.to_le_bytes());
+    bytes.extend(xsdt.to_le_bytes());
+    bytes.extend([0; 4]);
+    bytes[8] = checksum(&bytes[..20]);
+    bytes[32] = checksum(&bytes);
+    bytes
+}
+
+fn facs() -> Vec<u8> {
+    let mut bytes = b"FACS".to_vec();
+    bytes.extend(64u32.to_le_bytes());
+    bytes.resize(64, 0);
+    bytes
+}
+
+/// Fixed ACPI description table, revision 3 (table 5.9).
+fn fadt(facs: u64, dsdt: u64) -> Sdt {
+    let mut fadt = header(b"FACP", 244, 3);
+    fadt.write_u32(36, facs as u32);
+    fadt.write_u32(40, dsdt as u32);
+    fadt.write_u16(46, SCI.into());
+    fadt.write_u32(48, APM_CONTROL);
+    fadt.write_u8(52, ACPI_ENABLE);
+    fadt.write_u8(53, ACPI_DISABLE);
+    // PM1a event, PM1a control, timer, GPE0: port, length, and as generic addresses.
+    for (old, new, length_at, offset, length) in [
+        (56, 148, 88, 0, 4u8),
+        (64, 172, 89, 4, 2),
+        (76, 208, 91, 8, 4),
+        (80, 220, 92, 12, 4),
+    ] {
+        let port = PM_BASE + offset;
+        fadt.write_u32(old, port.into());
+        fadt.write_u8(length_at, length);
+        generic(&mut fadt, new, length * 8, port);
+    }
+    // No C2, no C3.
+    fadt.write_u16(96, 0xffff);
+    fadt.write_u16(98, 0xffff);
+    // RTC: day alarm none, month alarm none, century at 0x32.
+    fadt.write_u8(108, 0x32);
+    // Legacy devices, an 8042.
+    fadt.write_u16(109, 3);
+    // WBINVD, C1 on all processors, no sleep button, reset register.
+    fadt.write_u32(112, 1 | 1 << 2 | 1 << 5 | 1 << 10);
+    generic(&mut fadt, 116, 8, 0xcf9);
+    fadt.write_u8(128, 6);
+    fadt.write_u64(132, facs);
+    fadt.write_u64(140, dsdt);
+    fadt
+}
+
+/// A generic address of I/O ports (table 5.1).
+fn generic(table: &mut Sdt, at: usize, bits: u8, port: u16) {
+    table.write_bytes(at, &[1, bits, 0, 0]);
+    table.write_u64(at + 4, port.into());
+}
+
+/// Multiple APIC description table (table 5.19).
+fn madt(vcpus: u32) -> Sdt {
+    let mut madt = header(b"APIC", 36, 3);
+    madt.append_slice(&LOCAL_APIC.to_le_bytes());
+    // There are 8259s, too.
+    madt.append_slice(&1u32.to_le_bytes());
+    for cpu in 0..vcpus.min(0xfe) as u8 {
+        madt.append_slice(&[0, 8, cpu, cpu, 1, 0, 0, 0]);
+    }
+    madt.append_slice(&[1, 12, 0, 0]);
+    madt.append_slice(&IO_APIC.to_le_bytes());
+    madt.append_slice(&0u32.to_le_bytes());
+    // The PIT's interrupt is pin 2; those of PCI and the SCI are high and level-triggered.
+    let mut also = |irq: u8, pin: u32, flags: u16| {
+        madt.append_slice(&[2, 10, 0, irq]);
+        madt.append_slice(&pin.to_le_bytes());
+        madt.append_slice(&flags.to_le_bytes());
+    };
+    also(0, 2, 0);
+    for irq in LEVEL {
+        also(irq, irq.into(), 0xd);
+    }
+    // NMI is LINT1 of all.
+    madt.append_slice(&[4, 6, 0xff, 0, 0, 1]);
+    madt
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine;
+
+    fn at(tables: &Placed, address: u64) -> &[u8] {
+        let offset = (address - tables.address) as usize;
+        let length = u32::from_le_bytes(tables.bytes[offset + 4..offset + 8].try_into().unwrap());
+        &tables.bytes[offset..offset + length as usize]
+    }
+
+    fn word(bytes: &[u8], offset: usize) -> u64 {
+        u64::from_le_bytes(bytes[offset..offset + 8].try_into().unwrap())
+    }
+
+    #[test]
+    fn root_leads_to_every_table_and_all_sums_are_zero() {
+        let tables = tables(&machine());
+        assert_eq!(checksum(&tables.rsdp[..20]), 0);
+        assert_eq!(checksum(&tables.rsdp), 0);
+        assert!(tables.tables.bytes.len() as u64 <= ROOM);
+        let xsdt = at(&tables.tables, word(&tables.rsdp, 24));
+        assert_eq!(&xsdt[..4], b"XSDT");
+        let fadt = at(&tables.tables, word(xsdt, 36));
+        let madt = at(&tables.tables, word(xsdt, 44));
+        let dsdt = at(&tables.tables, word(fadt, 140));
+        for (table, name) in [
+            (xsdt, b"XSDT"),
+            (fadt, b"FACP"),
+            (madt, b"APIC"),
+            (dsdt, b"DSDT"),
+        ] {
+            assert_eq!(&table[..4], name);
+            assert_eq!(checksum(table), 0, "{name:?}");
+        }
+        let facs = at(&tables.tables, word(fadt, 132));
+        assert_eq!((&facs[..4], facs.len()), (&b"FACS"[..], 64));
+        assert_eq!(word(fadt, 132) % 64, 0);
+    }
+
+    #[test]
+    fn madt_has_each_cpu_and_can_be_left_out() {
+        let bytes = sealed(&madt(3));
+        let mut kinds = Vec::new();
+        let mut at = 44;
+        while at < bytes.len() {
+            kinds.push(bytes[at]);
+            at += usize::from(bytes[at + 1]);
+        }
+        assert_eq!(at, bytes.len());
+        assert_eq!(kinds, [0, 0, 0, 1, 2, 2, 2, 2, 2, 4]);
+        let mut machine = machine();
+        machine.apic = false;
+        let tables = tables(&machine);
+        assert!(!tables.tables.bytes.windows(4).any(|four| four == b"APIC"));
+    }
+}

@@ -1,0 +1,290 @@
+//! Builds an HVM domain: from a config and open files to a PC that stands before its first instruction.
+//!
+//! ```text
+//!   memory:  0 .. 0xa0000 RAM, .. 0xc0000 display, .. low RAM .. 3.5 GiB | hole | BIOS (read-only) .. 4 GiB | high RAM
+//!   KVM:     8259s, I/O APIC, 8254, local APICs; vCPU 0 at the reset vector, the others wait for INIT and SIPI
+//! ```
+
+use crate::domain::assemble;
+use crate::domain::crew::Crew;
+use crate::domain::hub::Hub;
+use crate::domain::pv::PvError;
+use crate::domain::{region, runner};
+use crate::hvm::machine::HvmMachine;
+use crate::hvm::pc::Pc;
+use crate::hvm::registry::{self, Parts};
+use crate::hvm::wire::Line;
+use crate::log::{Level, Log};
+use crate::vstate::memory::{DomainMemory, GuestMemory, MemoryError, Piece, Slot};
+use crate::vstate::vcpu::{install_kick_handler, Vcpu, VcpuError};
+use crate::vstate::vm::{Vm, VmError};
+use kvm_ioctls::Kvm;
+use noxen_control::spec::{Hvm, SerialPort};
+use noxen_hvmloader::bios::{self, BiosError};
+use noxen_hvmloader::{files, Machine, Placed, HIGH};
+use noxen_pc::rtc::Boot;
+use std::fs::File;
+use std::io::{self, Read};
+use std::sync::mpsc::channel;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+use vm_memory::{Bytes, GuestAddress};
+use vmm_sys_util::eventfd::{EventFd, EFD_NONBLOCK};
+
+/// Where the display's memory is; no RAM shows there.
+const DISPLAY: std::ops::Range<u64> = 0xa_0000..0xc_0000;
+/// Least memory, MiB: the BIOS, its tables and a boot loader.
+const LEAST_MIB: u64 = 8;
+
+/// What the administrator decided.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Domain id.
+    pub domid: u32,
+    /// Name.
+    pub name: String,
+    /// 128-bit id.
+    pub uuid: [u8; 16],
+    /// Memory, MiB.
+    pub memory_mib: u64,
+    /// vCPUs.
+    pub vcpus: u32,
+    /// The machine.
+    pub hvm: Hvm,
+}
+
+/// Open files that the domain is built from.
+#[derive(Debug)]
+pub struct Files<'a> {
+    /// /dev/kvm.
+    pub kvm: &'a Kvm,
+    /// Empty file with huge pages, if there is one.
+    pub ram: Option<File>,
+    /// BIOS image.
+    pub bios: File,
+}
+
+/// Why an HVM domain could not be built.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // The messages say it.
+pub enum HvmError {
+    #[error("memory = {0}: an HVM domain needs at least {LEAST_MIB} MiB")]
+    Least(u64),
+    #[error("boot = '{0}': its letters are a (floppy), c (disk), d (CD) and n (network)")]
+    Boot(String),
+    #[error("firmware {path}: {source}")]
+    Bios { path: String, source: BiosError },
+    #[error("firmware {path} cannot be read: {source}")]
+    BiosFile { path: String, source: io::Error },
+    #[error("{what:#x} + {length:#x} is not in guest memory; this is a fault of noxen-vmm")]
+    Outside { what: u64, length: usize },
+    #[error(transparent)]
+    Pv(#[from] PvError),
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    #[error(transparent)]
+    Vm(#[from] VmError),
+    #[error(transparent)]
+    Vcpu(#[from] VcpuError),
+    #[error("cannot {what}: {source}")]
+    Os {
+        what: &'static str,
+        source: io::Error,
+    },
+}
+
+/// A built domain.
+#[derive(Debug)]
+pub struct Domain {
+    /// The machine, paused.
+    pub machine: HvmMachine,
+    /// The host's end of COM1, if there is one.
+    pub serial: Option<Arc<Line>>,
+}
+
+/// Builds the domain; nothing is left behind on failure but this process' own memory.
+pub fn build(config: &Config, files: Files<'_>, log: Log) -> Result<Domain, HvmError> {
+    assemble::check(config.vcpus, config.memory_mib)?;
+    if config.memory_mib < LEAST_MIB {
+        return Err(HvmError::Least(config.memory_mib));
+    }
+    let boot = boot_order(&config.hvm.boot)?;
+    let image = read_bios(&files.bios, &config.hvm.bios_path)?;
+    let pages = config.memory_mib << 8;
+    let ram = region::ram_pieces(pages);
+    let size = |first: u64| {
+        let piece = ram.iter().find(|piece| piece.gpa == first);
+        piece.map_or(0, |piece| piece.len)
+    };
+    let machine = Machine {
+        low: size(0),
+        high: size(HIGH),
+        vcpus: config.vcpus,
+        acpi: config.hvm.acpi,
+        apic: config.hvm.apic,
+        uuid: config.uuid,
+        name: config.name.clone(),
+    };
+    let [rom, copy] = bios::place(&image).map_err(|source| HvmError::Bios {
+        path: config.hvm.bios_path.clone(),
+        source,
+    })?;
+    let rom_piece = Piece {
+        gpa: rom.address,
+        len: rom.bytes.len() as u64,
+    };
+    let memory = DomainMemory::new(files.ram, &ram, rom_piece)?;
+    let firmware = files::files(&machine);
+    for placed in firmware.placed.iter().chain([&rom, &copy]) {
+        write(&memory.map, placed)?;
+    }
+    let vm = Arc::new(Vm::create_pc(files.kvm, &slots(&memory.slots, rom_piece))?);
+    let host = assemble::host_cpuid(files.kvm)?;
+    install_kick_handler().map_err(|source| HvmError::Os {
+        what: "install the handler of the kick signal",
+        source,
+    })?;
+    let mut vcpus = Vec::new();
+    for id in 0..config.vcpus {
+        let cpuid = host
+            .for_hvm(id, config.hvm.pae, config.hvm.apic)
+            .ok_or(PvError::Kvm {
+                what: "take so many CPUID leaves",
+                source: kvm_ioctls::Error::new(libc::E2BIG),
+            })?;
+        vcpus.push(Vcpu::reset(vm.create_vcpu(id)?, id, &cpuid)?);
+    }
+    let serial = match config.hvm.serial {
+        SerialPort::None => None,
+        SerialPort::Pty => Some(Line::new().map_err(|source| HvmError::Os {
+            what: "make an eventfd",
+            source,
+        })?),
+    };
+    let (bus, known) = registry::devices(Parts {
+        machine: &machine,
+        files: firmware.files,
+        boot,
+        seconds: now_seconds().saturating_add(config.hvm.clock_offset_s),
+        serial: serial
+            .as_ref()
+            .map(|line| Box::new(line.plug()) as Box<dyn noxen_pc::serial::Wire>),
+    });
+    let (sender, reports) = channel();
+    let wake = EventFd::new(EFD_NONBLOCK).map_err(|source| HvmError::Os {
+        what: "make an eventfd",
+        source,
+    })?;
+    let hub = Arc::new(Hub::new(log, memory.map.clone(), sender, wake));
+    let pc = Arc::new(Pc::new(hub.clone(), vm, bus));
+    let threads = |source| HvmError::Os {
+        what: "start a thread",
+        source,
+    };
+    pc.start_alarm().map_err(threads)?;
+    let handles = vcpus
+        .into_iter()
+        .map(|vcpu| runner::spawn(vcpu, pc.clone()))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(threads)?;
+    hub.log.line(
+        Level::Info,
+        format_args!(
+            "built: firmware {}, {} bytes",
+            config.hvm.bios_path,
+            image.len()
+        ),
+    );
+    let crew = Crew::new(config.domid, handles, hub, reports);
+    Ok(Domain {
+        machine: HvmMachine::new(config.domid, config.memory_mib << 10, crew, pc, known),
+        serial,
+    })
+}
+
+fn boot_order(text: &str) -> Result<Vec<Boot>, HvmError> {
+    let letters = text.chars().map(Boot::of);
+    letters
+        .collect::<Option<Vec<Boot>>>()
+        .ok_or_else(|| HvmError::Boot(text.into()))
+}
+
+fn read_bios(file: &File, path: &str) -> Result<Vec<u8>, HvmError> {
+    let mut image = Vec::new();
+    // One byte more than there may be, so that a longer file is not taken for a whole one.
+    let most = *bios::SIZES.end() as u64 + 1;
+    file.take(most)
+        .read_to_end(&mut image)
+        .map_err(|source| HvmError::BiosFile {
+            path: path.into(),
+            source,
+        })?;
+    Ok(image)
+}
+
+fn now_seconds() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |now| i64::try_from(now.as_secs()).unwrap_or(i64::MAX))
+}
+
+fn write(memory: &GuestMemory, placed: &Placed) -> Result<(), HvmError> {
+    memory
+        .write_slice(&placed.bytes, GuestAddress(placed.address))
+        .map_err(|_| HvmError::Outside {
+            what: placed.address,
+            length: placed.bytes.len(),
+        })
+}
+
+/// What KVM is told: RAM without the display's window, and the BIOS, which can only be read.
+fn slots(all: &[Slot], rom: Piece) -> Vec<(Slot, bool)> {
+    let part = |slot: &Slot, first: u64, end: u64| Slot {
+        piece: Piece {
+            gpa: first,
+            len: end - first,
+        },
+        hva: slot.hva + (first - slot.piece.gpa),
+    };
+    let mut told = Vec::new();
+    for slot in all {
+        let end = slot.piece.gpa + slot.piece.len;
+        if slot.piece.gpa == 0 && end > DISPLAY.end {
+            told.push((part(slot, 0, DISPLAY.start), false));
+            told.push((part(slot, DISPLAY.end, end), false));
+        } else {
+            told.push((*slot, slot.piece == rom));
+        }
+    }
+    told
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn display_is_cut_out_and_the_bios_is_read_only() {
+        let slot = |gpa, len, hva| Slot {
+            piece: Piece { gpa, len },
+            hva,
+        };
+        let rom = slot(0xfffc_0000, 0x4_0000, 0x7000_0000);
+        let told = slots(&[slot(0, 0x100_0000, 0x1000_0000), rom], rom.piece);
+        assert_eq!(
+            told,
+            [
+                (slot(0, 0xa_0000, 0x1000_0000), false),
+                (slot(0xc_0000, 0xf4_0000, 0x100c_0000), false),
+                (rom, true),
+            ]
+        );
+    }
+
+    #[test]
+    fn boot_order_takes_its_four_letters() {
+        let order = boot_order("dca").unwrap();
+        assert_eq!(order, [Boot::Cd, Boot::Disk, Boot::Floppy]);
+        let error = boot_order("cx").unwrap_err().to_string();
+        assert!(error.contains("'cx'"), "{error}");
+    }
+}

@@ -1,0 +1,115 @@
+//! Interrupt lines: who holds which up, and what that makes of the sixteen inputs of the interrupt controllers.
+//!
+//! ```text
+//!   device --Line(n, level)--> ISA line n  \
+//!   device --Pin(level)--> PCI line A..D --routes--> ISA line m    --> up while anybody holds it up
+//! ```
+
+use noxen_pc::bus::Place;
+use std::collections::BTreeSet;
+
+/// Changes of inputs: which, level.
+pub type Changes = Vec<(u8, bool)>;
+
+/// All lines of a PC.
+#[derive(Debug, Default)]
+pub struct Lines {
+    /// (device, ISA line) that are held up.
+    isa: BTreeSet<(usize, u8)>,
+    /// (device, PCI line).
+    pci: BTreeSet<(usize, u8)>,
+    routes: [Option<u8>; 4],
+    /// What the controllers were told last, a bit each.
+    told: u16,
+}
+
+/// The PCI line of a function's interrupt pin (1 to 4), as the boards of the 440FX wire them: the first slot behind the
+/// bridge has A on A.
+pub fn pci_line(place: Place, pin: u8) -> Option<u8> {
+    let pin = pin.checked_sub(1).filter(|pin| *pin < 4)?;
+    Some((pin + place.slot + 3) % 4)
+}
+
+impl Lines {
+    /// A device gives an ISA line this level.
+    pub fn isa(&mut self, device: usize, line: u8, up: bool) -> Changes {
+        if line < 16 {
+            hold(&mut self.isa, (device, line), up);
+        }
+        self.changes()
+    }
+
+    /// A device gives a PCI line this level.
+    pub fn pci(&mut self, device: usize, line: u8, up: bool) -> Changes {
+        hold(&mut self.pci, (device, line), up);
+        self.changes()
+    }
+
+    /// PCI lines are routed anew.
+    pub fn route(&mut self, routes: [Option<u8>; 4]) -> Changes {
+        self.routes = routes.map(|route| route.filter(|line| *line < 16));
+        self.changes()
+    }
+
+    fn changes(&mut self) -> Changes {
+        let mut now = 0u16;
+        for (_, line) in &self.isa {
+            now |= 1 << line;
+        }
+        for (_, line) in &self.pci {
+            if let Some(Some(line)) = self.routes.get(usize::from(*line)) {
+                now |= 1 << line;
+            }
+        }
+        let changed = now ^ std::mem::replace(&mut self.told, now);
+        (0..16)
+            .filter(|line| changed >> line & 1 == 1)
+            .map(|line| (line, now >> line & 1 == 1))
+            .collect()
+    }
+}
+
+fn hold<T: Ord>(set: &mut BTreeSet<T>, who: T, up: bool) {
+    if up {
+        set.insert(who);
+    } else {
+        set.remove(&who);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shared_line_is_up_until_the_last_lets_go() {
+        let mut lines = Lines::default();
+        assert_eq!(lines.isa(1, 9, true), [(9, true)]);
+        assert!(lines.isa(2, 9, true).is_empty());
+        assert!(lines.isa(1, 9, false).is_empty());
+        assert_eq!(lines.isa(2, 9, false), [(9, false)]);
+        assert!(lines.isa(2, 99, true).is_empty());
+    }
+
+    #[test]
+    fn pci_line_follows_its_route() {
+        let mut lines = Lines::default();
+        assert!(lines.pci(3, 1, true).is_empty());
+        assert_eq!(lines.route([Some(5), Some(10), None, None]), [(10, true)]);
+        assert_eq!(
+            lines.route([None, Some(11), None, Some(99)]),
+            [(10, false), (11, true)]
+        );
+        assert_eq!(lines.pci(3, 1, false), [(11, false)]);
+    }
+
+    #[test]
+    fn pins_turn_from_slot_to_slot() {
+        let at = |slot| Place { slot, function: 0 };
+        assert_eq!(pci_line(at(1), 1), Some(0));
+        assert_eq!(pci_line(at(2), 1), Some(1));
+        assert_eq!(pci_line(at(4), 4), Some(2));
+        assert_eq!(pci_line(at(4), 0), None);
+        assert_eq!(pci_line(at(4), 5), None);
+    }
+}

@@ -1,0 +1,209 @@
+//! The running HVM domain: what the control socket can do with it, beyond what its crew of vCPUs does in any domain.
+
+use crate::control::answer::{done, After, Asked};
+use crate::counters::{self, Groups};
+use crate::domain::crew::Crew;
+use crate::domain::hub::lock;
+use crate::hvm::pc::Pc;
+use crate::hvm::registry::Known;
+use noxen_control::fds::FdQueue;
+use noxen_control::message::{CaseButton, VcpuStatus};
+use noxen_control::{Event, Reply, Request, Status};
+use noxen_pc::Button;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+
+/// An HVM domain with its threads.
+#[derive(Debug)]
+pub struct HvmMachine {
+    domid: u32,
+    memory_kib: u64,
+    crew: Crew,
+    pc: Arc<Pc>,
+    known: Known,
+    console_tty: String,
+}
+
+impl Deref for HvmMachine {
+    type Target = Crew;
+
+    fn deref(&self) -> &Crew {
+        &self.crew
+    }
+}
+
+impl DerefMut for HvmMachine {
+    fn deref_mut(&mut self) -> &mut Crew {
+        &mut self.crew
+    }
+}
+
+impl HvmMachine {
+    /// A machine whose threads have been started, paused.
+    pub fn new(domid: u32, memory_kib: u64, crew: Crew, pc: Arc<Pc>, known: Known) -> HvmMachine {
+        HvmMachine {
+            domid,
+            memory_kib,
+            crew,
+            pc,
+            known,
+            console_tty: String::new(),
+        }
+    }
+
+    /// The PC itself.
+    pub fn pc(&self) -> &Arc<Pc> {
+        &self.pc
+    }
+
+    /// Names the console's terminal in [`Self::status`].
+    pub fn set_console_tty(&mut self, path: &str) {
+        self.console_tty = path.into();
+    }
+
+    /// Has COM1 look at what was typed.
+    pub fn attend_serial(&self) {
+        if let Some(number) = self.known.serial {
+            self.pc.attend(number);
+        }
+    }
+
+    /// Stops the vCPUs and the guest's time.
+    pub fn pause(&mut self) {
+        self.crew.pause();
+        self.pc.set_running(false);
+    }
+
+    /// Lets them go on.
+    pub fn unpause(&mut self) -> Result<(), String> {
+        if self.crew.over().is_none() {
+            self.pc.set_running(true);
+        }
+        self.crew.unpause()
+    }
+
+    /// Takes the threads' news.
+    pub fn take_reports(&mut self) -> Vec<Event> {
+        let events = self.crew.take_reports();
+        if self.crew.over().is_some() {
+            self.pc.set_running(false);
+        }
+        events
+    }
+
+    /// Counters of all groups.
+    pub fn counters(&self) -> Groups {
+        let mut groups = self.crew.counters();
+        let other = groups.entry("other".into()).or_default();
+        counters::add(other, "stray-access", self.pc.strays());
+        groups
+    }
+
+    /// What the domain is doing.
+    pub fn status(&self) -> Status {
+        let vcpus: Vec<VcpuStatus> = self
+            .vcpus()
+            .iter()
+            .map(|vcpu| VcpuStatus {
+                online: true,
+                blocked: false,
+                cpu_ns: vcpu.cpu_time_ns(),
+                cpu: vcpu.last_cpu(),
+            })
+            .collect();
+        Status {
+            domid: self.domid,
+            pid: std::process::id(),
+            paused: self.is_paused(),
+            shutdown: self.over(),
+            crash_reason: self.crash_reason(),
+            cpu_ns: vcpus.iter().map(|vcpu| vcpu.cpu_ns).sum(),
+            vcpus,
+            memory_kib: self.memory_kib,
+            uptime_s: self.age().as_secs(),
+            console_tty: self.console_tty.clone(),
+            store_mfn: 0,
+            store_port: 0,
+            console_mfn: 0,
+            console_port: 0,
+            saving: None,
+        }
+    }
+
+    fn press(&self, button: CaseButton) -> Result<(), String> {
+        if self.over().is_some() {
+            return Err("the domain has shut down".into());
+        }
+        let button = match button {
+            CaseButton::Power => Button::Power,
+            CaseButton::Sleep => Button::Sleep,
+        };
+        match self.pc.press(button) {
+            true => Ok(()),
+            false => Err("the machine has no such button".into()),
+        }
+    }
+}
+
+/// What an HVM domain does not do yet.
+fn not_yet(what: &str) -> Reply {
+    Reply::Error {
+        message: format!("{what} of an HVM domain is not built yet"),
+    }
+}
+
+impl Asked for HvmMachine {
+    fn carry_out(
+        &mut self,
+        _asker: u64,
+        request: Request,
+        fds: &mut FdQueue,
+    ) -> (Option<Reply>, After) {
+        let reply = match request {
+            Request::Status => Reply::Status(Box::new(self.status())),
+            Request::Pause => {
+                self.pause();
+                Reply::Ok
+            }
+            Request::Unpause => done(self.unpause()),
+            Request::Counters => Reply::Counters {
+                groups: self.counters(),
+            },
+            Request::ConsoleLog => Reply::Text {
+                text: lock(&self.pc.hub().messages).text(),
+            },
+            Request::Registers => Reply::Text {
+                text: self.registers(),
+            },
+            Request::Press { button } => done(self.press(button)),
+            Request::Subscribe => return (Some(Reply::Ok), After::Subscribe),
+            Request::Destroy => return (Some(Reply::Ok), After::End),
+            Request::Devices => Reply::Devices {
+                devices: Vec::new(),
+            },
+            Request::SetMaxMemory { .. } => not_yet("changing the memory"),
+            Request::Nmi { .. } => not_yet("a non-maskable interrupt"),
+            Request::AttachDevice { device, fds: count } => {
+                // Those that came along are closed.
+                let _ = fds.take(count);
+                not_yet(&format!("device {}", device.id()))
+            }
+            Request::DetachDevice { class, devid, .. } => {
+                not_yet(&format!("detaching device {class} {devid}"))
+            }
+            Request::Screen { .. } | Request::Pixels { .. } | Request::Input { .. } => {
+                not_yet("the screen")
+            }
+            Request::Save { fds: count, .. } | Request::Move { fds: count, .. } => {
+                let _ = fds.take(count);
+                not_yet("saving or moving")
+            }
+            Request::Hold | Request::Arrived => not_yet("saving or moving"),
+        };
+        (Some(reply), After::Nothing)
+    }
+
+    fn over_event(&self) -> Option<Event> {
+        self.crew.over_event()
+    }
+}

@@ -1,0 +1,21 @@
+//! An HVM domain: a whole PC.
+//!
+//! ```text
+//!   spec --> build.rs: memory, firmware (noxen-hvmloader), VM, vCPUs    registry.rs: its devices (noxen-pc) on one bus
+//!                                   |
+//!   vCPU threads --exit--> pc.rs: Io ------> bus --effects--> lines.rs --> KVM's interrupt controllers
+//!                          exits.rs: what follows                    \--> reset, power off --> Report::Over
+//!   alarm thread --tick--> pc.rs                 clock.rs: the guest's time
+//!   main loop: service.rs <--- wire.rs ---> serial port       machine.rs: what the control socket asks for
+//! ```
+//! Local APICs, I/O APIC, 8259s and 8254 are KVM's.
+
+pub mod build;
+pub mod clock;
+pub mod exits;
+pub mod lines;
+pub mod machine;
+pub mod pc;
+pub mod registry;
+pub mod service;
+pub mod wire;

@@ -1,0 +1,317 @@
+//! The PC while it runs: answers the vCPUs' accesses, gives devices their ticks, does what they want done.
+//!
+//! ```text
+//!   vCPU: access --> Board (one lock) --> bus --> device --> effects --> lines, log, Report::Over
+//!                        |  a device wants its tick earlier than the alarm thread thinks
+//!                        v
+//!   alarm thread: waits for the first tick that is due --> Board --> bus.tick
+//! ```
+
+use crate::domain::hub::{lock, Hub, Report};
+use crate::domain::runner::{Guest, Next};
+use crate::hvm::clock::Clock;
+use crate::hvm::exits::{decide, Verdict};
+use crate::hvm::lines::{pci_line, Changes, Lines};
+use crate::log::Level;
+use crate::vstate::exit::{Exit, Io};
+use crate::vstate::memory::GuestMemory;
+use crate::vstate::vm::Vm;
+use noxen_control::ShutdownReason;
+use noxen_pc::bus::Happened;
+use noxen_pc::{Bus, Button, Effect, Memory, Outside, Width};
+use std::io;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use vm_memory::{Bytes, GuestAddress};
+
+/// Stack of the alarm thread.
+const STACK: usize = 256 << 10;
+
+/// The guest's RAM, for devices.
+#[derive(Debug)]
+struct Ram(GuestMemory);
+
+impl Memory for Ram {
+    fn read(&self, address: u64, into: &mut [u8]) -> Result<(), Outside> {
+        self.0
+            .read_slice(into, GuestAddress(address))
+            .map_err(|_| Outside {
+                address,
+                length: into.len(),
+            })
+    }
+
+    fn write(&self, address: u64, from: &[u8]) -> Result<(), Outside> {
+        self.0
+            .write_slice(from, GuestAddress(address))
+            .map_err(|_| Outside {
+                address,
+                length: from.len(),
+            })
+    }
+}
+
+/// What is changed under one lock.
+#[derive(Debug)]
+struct Board {
+    bus: Bus,
+    lines: Lines,
+    clock: Clock,
+    /// When the alarm thread wakes, in guest time.
+    planned: u64,
+}
+
+/// The PC.
+#[derive(Debug)]
+pub struct Pc {
+    hub: Arc<Hub>,
+    vm: Arc<Vm>,
+    ram: Ram,
+    board: Mutex<Board>,
+    alarm: Condvar,
+    /// How the machine ended, if it has: index into [`ENDINGS`], counted from 1.
+    ended: AtomicU8,
+}
+
+const ENDINGS: [ShutdownReason; 2] = [ShutdownReason::Poweroff, ShutdownReason::Reboot];
+
+impl Pc {
+    /// A PC with its devices, stopped.
+    pub fn new(hub: Arc<Hub>, vm: Arc<Vm>, bus: Bus) -> Pc {
+        Pc {
+            ram: Ram(hub.memory.clone()),
+            hub,
+            vm,
+            board: Mutex::new(Board {
+                bus,
+                lines: Lines::default(),
+                clock: Clock::default(),
+                planned: u64::MAX,
+            }),
+            alarm: Condvar::new(),
+            ended: AtomicU8::new(0),
+        }
+    }
+
+    /// What its threads share.
+    pub fn hub(&self) -> &Arc<Hub> {
+        &self.hub
+    }
+
+    /// Lets the guest's time pass, or not.
+    pub fn set_running(&self, running: bool) {
+        let mut board = lock(&self.board);
+        match running {
+            true => board.clock.start(Instant::now()),
+            false => board.clock.stop(Instant::now()),
+        }
+        self.alarm.notify_one();
+    }
+
+    /// Puts one more device into the machine, whose firmware has not run yet; returns its number.
+    pub fn add(&self, make: impl FnOnce(&mut Bus) -> usize) -> usize {
+        make(&mut lock(&self.board).bus)
+    }
+
+    /// Has a device look at what lies behind it.
+    pub fn attend(&self, number: usize) {
+        self.act(|bus, now, ram| bus.call(number, now, ram, |device, turn| device.attend(turn)));
+    }
+
+    /// Presses a button; false if the machine has none.
+    pub fn press(&self, button: Button) -> bool {
+        self.act(|bus, now, ram| bus.press(button, now, ram))
+    }
+
+    /// Accesses that no device answered.
+    pub fn strays(&self) -> u64 {
+        lock(&self.board).bus.strays()
+    }
+
+    /// Does something on the bus, and what comes of it.
+    fn act<T>(&self, action: impl FnOnce(&mut Bus, u64, &dyn Memory) -> (T, Happened)) -> T {
+        let mut board = lock(&self.board);
+        let now = board.clock.now(Instant::now());
+        let (value, happened) = action(&mut board.bus, now, &self.ram);
+        self.follow(&mut board, happened);
+        if board.bus.next().is_some_and(|at| at < board.planned) {
+            self.alarm.notify_one();
+        }
+        value
+    }
+
+    fn follow(&self, board: &mut Board, happened: Happened) {
+        for (device, effect) in happened {
+            match effect {
+                Effect::Line(line, up) => self.drive(board.lines.isa(device, line, up)),
+                Effect::Pin(up) => {
+                    let place = board.bus.place(device);
+                    let pin = board
+                        .bus
+                        .device(device)
+                        .and_then(|device| device.pci())
+                        .map(|pci| pci.function().identity().pin);
+                    let line = place.zip(pin).and_then(|(place, pin)| pci_line(place, pin));
+                    if let Some(line) = line {
+                        self.drive(board.lines.pci(device, line, up));
+                    }
+                }
+                Effect::Routes(routes) => self.drive(board.lines.route(routes)),
+                Effect::Reset => self.end(ShutdownReason::Reboot),
+                Effect::PowerOff => self.end(ShutdownReason::Poweroff),
+                Effect::Sleep => self.hub.log.guest_line(
+                    Level::Warning,
+                    "the guest wants to sleep (ACPI S3), which is not built yet; it goes on",
+                ),
+                Effect::Log(line) => {
+                    lock(&self.hub.messages).push(format!("{line}\n").as_bytes());
+                    self.hub.log.firmware_line(line);
+                }
+                // Kept by xend one day, as xm keeps it in rtc/timeoffset; until then the next start forgets it.
+                Effect::ClockMoved(seconds) => self.hub.log.guest_line(
+                    Level::Info,
+                    format_args!(
+                        "the guest set its clock; it is {seconds} s from where it started"
+                    ),
+                ),
+                // Addresses have more than 20 bits whatever the gate says, as on every PC since; the bus did Remap itself.
+                Effect::A20(_) | Effect::Remap => {}
+            }
+        }
+    }
+
+    fn drive(&self, changes: Changes) {
+        for (line, up) in changes {
+            if let Err(error) = self.vm.set_line(line, up) {
+                self.hub.log.guest_line(Level::Error, error);
+            }
+        }
+    }
+
+    fn end(&self, reason: ShutdownReason) {
+        let number = ENDINGS.iter().position(|ending| *ending == reason);
+        let number = number.map_or(0, |index| index as u8 + 1);
+        let first = self
+            .ended
+            .compare_exchange(0, number, Ordering::SeqCst, Ordering::SeqCst);
+        if first.is_ok() {
+            self.hub.report(Report::Over {
+                reason,
+                detail: None,
+                record: String::new(),
+            });
+        }
+    }
+
+    fn ended(&self) -> Option<ShutdownReason> {
+        let number = usize::from(self.ended.load(Ordering::SeqCst));
+        ENDINGS.get(number.checked_sub(1)?).copied()
+    }
+
+    /// Starts the thread that gives devices their ticks; it ends with the process.
+    pub fn start_alarm(self: &Arc<Pc>) -> io::Result<()> {
+        let pc = self.clone();
+        std::thread::Builder::new()
+            .name("alarm".into())
+            .stack_size(STACK)
+            .spawn(move || pc.watch_alarm())
+            .map(drop)
+    }
+
+    fn watch_alarm(&self) {
+        let mut board = lock(&self.board);
+        loop {
+            let now = board.clock.now(Instant::now());
+            let next = board.bus.next().filter(|_| board.clock.runs());
+            board = match next {
+                Some(at) if at <= now => {
+                    let happened = board.bus.tick(now, &self.ram);
+                    self.follow(&mut board, happened);
+                    board
+                }
+                Some(at) => {
+                    board.planned = at;
+                    let wait = Duration::from_nanos(at - now);
+                    let woken = self.alarm.wait_timeout(board, wait);
+                    woken.unwrap_or_else(PoisonError::into_inner).0
+                }
+                None => {
+                    board.planned = u64::MAX;
+                    let woken = self.alarm.wait(board);
+                    woken.unwrap_or_else(PoisonError::into_inner)
+                }
+            };
+        }
+    }
+}
+
+/// Pieces of `width` bytes, where that is a width of ports.
+fn port_width(width: usize, data: &[u8]) -> Option<Width> {
+    Width::of(width).filter(|width| data.len().is_multiple_of(width.bytes()))
+}
+
+impl Io for Pc {
+    fn port_in(&self, port: u16, width: usize, data: &mut [u8]) {
+        let Some(width) = port_width(width, data) else {
+            data.fill(0xff);
+            return;
+        };
+        for piece in data.chunks_exact_mut(width.bytes()) {
+            let value = self.act(|bus, now, ram| bus.read_port(port, width, now, ram));
+            piece.copy_from_slice(&value.to_le_bytes()[..width.bytes()]);
+        }
+    }
+
+    fn port_out(&self, port: u16, width: usize, data: &[u8]) {
+        let Some(width) = port_width(width, data) else {
+            return;
+        };
+        for piece in data.chunks_exact(width.bytes()) {
+            let mut bytes = [0; 4];
+            bytes[..piece.len()].copy_from_slice(piece);
+            let value = u32::from_le_bytes(bytes);
+            self.act(|bus, now, ram| ((), bus.write_port(port, width, value, now, ram)));
+        }
+    }
+
+    fn memory_read(&self, address: u64, data: &mut [u8]) {
+        self.act(|bus, now, ram| ((), bus.read_memory(address, data, now, ram)));
+    }
+
+    fn memory_write(&self, address: u64, data: &[u8]) {
+        self.act(|bus, now, ram| ((), bus.write_memory(address, data, now, ram)));
+    }
+}
+
+impl Guest for Pc {
+    fn hub(&self) -> &Hub {
+        &self.hub
+    }
+
+    fn io(&self) -> &dyn Io {
+        self
+    }
+
+    fn after(&self, exit: Exit, vcpu: u32) -> Next {
+        let stop = |reason, detail| Next::Stop {
+            reason,
+            detail,
+            record: String::new(),
+        };
+        match decide(exit) {
+            Verdict::Resume => match self.ended() {
+                Some(reason) => stop(reason, None),
+                None => Next::Resume,
+            },
+            Verdict::Reset(why) => {
+                self.hub.log.line(
+                    Level::Warning,
+                    format_args!("vCPU {vcpu} resets the machine: {why}"),
+                );
+                stop(ShutdownReason::Reboot, Some(why.into()))
+            }
+            Verdict::Crash(line) => stop(ShutdownReason::Crash, Some(line)),
+        }
+    }
+}

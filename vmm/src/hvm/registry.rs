@@ -1,0 +1,70 @@
+//! The devices of the PC, one line each: where each sits and what it is made from.
+
+use noxen_hvmloader::Machine;
+use noxen_pc::bus::Place;
+use noxen_pc::chipset::{HostBridge, IsaBridge, Power};
+use noxen_pc::debug::Debug;
+use noxen_pc::fw_cfg::FwCfg;
+use noxen_pc::rtc::{Boot, Firmware, Rtc, Settings};
+use noxen_pc::serial::{Serial, Wire};
+use noxen_pc::{Bus, Device};
+
+/// What the devices are made from.
+#[derive(Debug)]
+pub struct Parts<'a> {
+    /// The machine as firmware knows it.
+    pub machine: &'a Machine,
+    /// What firmware reads through fw_cfg.
+    pub files: Vec<(String, Vec<u8>)>,
+    /// Where to boot from.
+    pub boot: Vec<Boot>,
+    /// What the clock shows at the start, seconds since 1970.
+    pub seconds: i64,
+    /// What is plugged into COM1, if that is there.
+    pub serial: Option<Box<dyn Wire>>,
+}
+
+/// Devices that others than the guest know, by their numbers on the bus.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Known {
+    /// COM1.
+    pub serial: Option<usize>,
+}
+
+const fn at(slot: u8, function: u8) -> Option<Place> {
+    Some(Place { slot, function })
+}
+
+/// All devices of a PC, on their bus. Slots: 0 host bridge, 1 ISA bridge with its functions (1 IDE, 2 USB, 3 power), 2 display,
+/// 3 Xen's platform device, 4 and up network interfaces.
+pub fn devices(parts: Parts<'_>) -> (Bus, Known) {
+    let mut bus = Bus::new();
+    let mut known = Known::default();
+    let machine = parts.machine;
+    let firmware = Firmware {
+        low: machine.low,
+        high: machine.high,
+        cpus: u8::try_from(machine.vcpus).unwrap_or(u8::MAX),
+        boot: parts.boot,
+        floppies: 0,
+    };
+    let clock = Settings {
+        seconds: parts.seconds,
+        firmware,
+    };
+    let mut add = |device: Box<dyn Device>, place| bus.add(device, place);
+
+    add(Box::new(HostBridge::new()), at(0, 0));
+    add(Box::new(IsaBridge::new()), at(1, 0));
+    add(Box::new(Power::new()), at(1, 3));
+    add(Box::new(Rtc::new(clock)), None);
+    add(Box::new(Debug::new()), None);
+    add(
+        Box::new(FwCfg::new(machine.vcpus as u16, parts.files)),
+        None,
+    );
+    known.serial = parts
+        .serial
+        .map(|wire| add(Box::new(Serial::new(0, wire)), None));
+    (bus, known)
+}

@@ -1,0 +1,214 @@
+//! The main loop of an HVM domain: one thread that waits for everything but the vCPUs and the devices' ticks.
+//!
+//! ```text
+//!   threads --wake-->      \
+//!   COM1 --ready-->         > poll, serve, again --> console's end, control connections
+//!   console's end, control /
+//! ```
+
+use crate::console_end::ConsoleEnd;
+use crate::control::server::Server;
+use crate::domain::hub::lock;
+use crate::hvm::build::Domain;
+use crate::hvm::machine::HvmMachine;
+use crate::hvm::wire::Line;
+use crate::log::Level;
+use crate::service::Until;
+use crate::store::Connection;
+use crate::vstate::irq::event_fd;
+use noxen_control::ShutdownReason;
+use rustix::event::{poll, PollFd, PollFlags};
+use rustix::io::Errno;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+
+/// What a descriptor in the poll set stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Wake,
+    Serial,
+    ConsoleInput,
+    ConsoleOutput,
+    Listener,
+    Connection(usize),
+}
+
+/// A domain and what serves it.
+pub struct HvmService {
+    machine: HvmMachine,
+    serial: Option<Arc<Line>>,
+    console_end: ConsoleEnd,
+    /// Output of COM1 that the console's end has not taken.
+    output: Vec<u8>,
+    control: Option<Server>,
+    /// The domain's session with xenstored: the store knows the domain as long as it is open.
+    _store: Option<Connection>,
+}
+
+impl HvmService {
+    /// Around `domain`.
+    pub fn new(
+        domain: Domain,
+        console_end: ConsoleEnd,
+        store: Option<Connection>,
+        control: Option<Server>,
+    ) -> HvmService {
+        let mut machine = domain.machine;
+        if let ConsoleEnd::Pty(pty) = &console_end {
+            machine.set_console_tty(&pty.path);
+        }
+        HvmService {
+            machine,
+            serial: domain.serial,
+            console_end,
+            output: Vec::new(),
+            control,
+            _store: store,
+        }
+    }
+
+    /// The machine.
+    pub fn machine(&mut self) -> &mut HvmMachine {
+        &mut self.machine
+    }
+
+    /// Serves until the domain is to end; returns how the guest ended, if it has.
+    pub fn run(&mut self, until: Until) -> io::Result<Option<ShutdownReason>> {
+        loop {
+            if self.control.as_mut().is_some_and(Server::flush) {
+                return Ok(self.machine.over());
+            }
+            for (source, flags) in self.wait()? {
+                self.serve(source, flags);
+            }
+            if until == Until::Over && self.machine.over().is_some() {
+                self.take_serial();
+                return Ok(self.machine.over());
+            }
+        }
+    }
+
+    fn wait(&self) -> io::Result<Vec<(Source, PollFlags)>> {
+        let mut sources = Vec::new();
+        let mut fds = Vec::new();
+        for (source, fd, flags) in self.interests() {
+            sources.push(source);
+            fds.push(PollFd::from_borrowed_fd(fd, flags));
+        }
+        match poll(&mut fds, None) {
+            Ok(_) => {}
+            Err(Errno::INTR) => return Ok(Vec::new()),
+            Err(errno) => return Err(errno.into()),
+        }
+        Ok(sources
+            .into_iter()
+            .zip(fds.iter().map(PollFd::revents))
+            .filter(|(_, flags)| !flags.is_empty())
+            .collect())
+    }
+
+    fn interests(&self) -> Vec<(Source, BorrowedFd<'_>, PollFlags)> {
+        let wake = event_fd(&self.machine.pc().hub().wake);
+        let mut set = vec![(Source::Wake, wake, PollFlags::IN)];
+        if let Some(line) = &self.serial {
+            // While the console's end takes nothing, output waits in the line, which loses what is too much.
+            if self.output.is_empty() {
+                set.push((Source::Serial, event_fd(line.ready()), PollFlags::IN));
+            } else {
+                let output = self.console_end.output().as_fd();
+                set.push((Source::ConsoleOutput, output, PollFlags::OUT));
+            }
+            let input = self.console_end.input().filter(|_| line.input_room() > 0);
+            if let Some(input) = input {
+                set.push((Source::ConsoleInput, input.as_fd(), PollFlags::IN));
+            }
+        }
+        if let Some(control) = &self.control {
+            set.push((Source::Listener, control.listener().as_fd(), PollFlags::IN));
+            for (index, connection) in control.connections().iter().enumerate() {
+                let mut flags = PollFlags::IN;
+                flags.set(PollFlags::OUT, connection.wants_write());
+                let stream = connection.stream().as_fd();
+                set.push((Source::Connection(index), stream, flags));
+            }
+        }
+        set
+    }
+
+    fn serve(&mut self, source: Source, flags: PollFlags) {
+        match source {
+            Source::Wake => {
+                // The last lines of a guest that died belong into its crash record.
+                self.take_serial();
+                for event in self.machine.take_reports() {
+                    if let Some(control) = &mut self.control {
+                        control.broadcast(&event);
+                    }
+                }
+            }
+            Source::Serial => self.take_serial(),
+            Source::ConsoleOutput => self.write_console(),
+            Source::ConsoleInput => self.read_console(),
+            Source::Listener => {
+                if let Some(control) = &mut self.control {
+                    control.accept();
+                }
+            }
+            Source::Connection(index) => {
+                let readable = flags.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR);
+                if let Some(control) = self.control.as_mut().filter(|_| readable) {
+                    control.serve(index, &mut self.machine);
+                }
+            }
+        }
+    }
+
+    fn take_serial(&mut self) {
+        let Some(line) = self.serial.as_ref().filter(|_| self.output.is_empty()) else {
+            return;
+        };
+        let (output, lost) = line.take_output();
+        let hub = self.machine.pc().hub();
+        if lost > 0 {
+            let text = format_args!("serial output lost, {lost} bytes: nobody reads the console");
+            hub.log.guest_line(Level::Warning, text);
+        }
+        lock(&hub.console_tail).push(&output);
+        self.output = output;
+        self.write_console();
+    }
+
+    fn write_console(&mut self) {
+        while !self.output.is_empty() {
+            match self.console_end.output().write(&self.output) {
+                Ok(n) => drop(self.output.drain(..n)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    let lost = std::mem::take(&mut self.output).len();
+                    self.machine.pc().hub().log.guest_line(
+                        Level::Warning,
+                        format_args!("serial output lost, {lost} bytes: {error}"),
+                    );
+                }
+            }
+        }
+    }
+
+    fn read_console(&mut self) {
+        let Some((line, mut input)) = self.serial.as_ref().zip(self.console_end.input()) else {
+            return;
+        };
+        let mut buffer = [0u8; 1024];
+        let room = line.input_room().min(buffer.len());
+        match input.read(&mut buffer[..room]) {
+            Ok(0) => self.console_end.end_input(),
+            Ok(n) => {
+                line.type_in(&buffer[..n]);
+                self.machine.attend_serial();
+            }
+            Err(_) => {}
+        }
+    }
+}
