@@ -6,6 +6,8 @@
 //!   grub-x86_64-xen.bin  grub-i386-xen.bin                      package grub-xen-bin
 //!   gnumach-amd64.gz  gnumach-i386.gz                           package gnumach-image-1.8-xen-486
 //!   pygrub/pygrub                                               packages xen-utils-4.17, libxenmisc4.17
+//!   debian/{root.img,vmlinuz,initrd.img}                        a system made by mmdebstrap (xtask: assets/debian.rs)
+//!   xen-tools/{tools.cfg,domains/tools/disk.img}                a guest that xen-create-image made of it
 //!   clients/                                                    ganeti-3.0, resource-agents, xen-tools, .. (xtask: assets/clients.rs)
 //!   busybox                                                     package busybox-static
 //!   xen-stores/usr/{lib/xen-4.17/bin/{xenstored,oxenstored},lib/..}  packages xen-utils-4.17 and its libraries; bench store only
@@ -113,6 +115,20 @@ pub fn gnumach_amd64() -> Result<PathBuf, MissingAsset> {
 /// The 32-bit PAE PV gnumach (gzipped ELF).
 pub fn gnumach_i386() -> Result<PathBuf, MissingAsset> {
     existing("gnumach-i386.gz")
+}
+
+/// A whole Debian system: the raw ext4 image of its root, its kernel, its initrd. root's password is "noxen".
+pub fn debian() -> Result<[PathBuf; 3], MissingAsset> {
+    Ok([
+        existing("debian/root.img")?,
+        existing("debian/vmlinuz")?,
+        existing("debian/initrd.img")?,
+    ])
+}
+
+/// The config of the guest that xen-create-image made, as it wrote it. root's password is "noxen".
+pub fn xen_tools_config() -> Result<PathBuf, MissingAsset> {
+    existing("xen-tools/tools.cfg")
 }
 
 /// Debian's pygrub, ready to run.

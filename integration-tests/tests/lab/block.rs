@@ -1,5 +1,6 @@
 //! Disks: a stock kernel's xen-blkfront on images of the host.
 
+use crate::support::{load_modules, run};
 use crate::{in_lab, LIMIT};
 use noxen_integration_tests::assets::{self, Flavour};
 use noxen_integration_tests::console::{command, Console};
@@ -11,16 +12,8 @@ use rustix::process::Signal;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 const MIB: u64 = 1 << 20;
-
-fn run(program: &str, args: &[&str]) -> (i32, String) {
-    let out = Command::new(program).args(args).output().unwrap();
-    let text = String::from_utf8_lossy(&out.stdout).into_owned();
-    let errors = String::from_utf8_lossy(&out.stderr).into_owned();
-    (out.status.code().unwrap_or(-1), text + &errors)
-}
 
 fn md5(path: &Path) -> String {
     let (status, text) = run("md5sum", &[path.to_str().unwrap()]);
@@ -150,13 +143,7 @@ impl Volume {
     const NAME: &'static str = "noxen-volume";
 
     fn new(file: &Path, sectors: u64) -> Volume {
-        let modules = assets::modules(Flavour::Generic).unwrap();
-        let busybox = assets::busybox().unwrap().display().to_string();
-        for module in ["drivers/block/loop.ko", "drivers/md/dm-mod.ko"] {
-            let path = modules.join("kernel").join(module).display().to_string();
-            // A host that has it built in, or loaded, says so in vain: what follows tells.
-            run(&busybox, &["insmod", &path]);
-        }
+        load_modules(&["drivers/block/loop.ko", "drivers/md/dm-mod.ko"]);
         let file = file.to_str().unwrap();
         let (status, text) = run("losetup", &["-f", "--show", file]);
         assert_eq!(status, 0, "{text}");

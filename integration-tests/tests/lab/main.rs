@@ -18,6 +18,7 @@ mod saved;
 mod screen;
 mod smp;
 mod store;
+mod support;
 mod survival;
 
 use std::time::Duration;

@@ -5,54 +5,19 @@
 //! ```
 //! The bridge script is ours, at its place below the node's root.
 
+use crate::support::{node_with_scripts, Bridge};
 use crate::{in_lab, LIMIT};
 use noxen_integration_tests::assets::Flavour;
 use noxen_integration_tests::console::Console;
 use noxen_integration_tests::guest::Domain;
-use noxen_integration_tests::layout;
 use noxen_integration_tests::node::Node;
 use noxen_integration_tests::wait::try_until;
 use std::fs::File;
 use std::io::{self, Read};
 use std::net::{TcpListener, TcpStream};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::mpsc::channel;
 use std::thread::JoinHandle;
-
-/// A node with our scripts.
-pub fn node_with_scripts() -> Node {
-    let node = Node::new().unwrap();
-    let etc = node.root().join("etc/xen");
-    std::fs::create_dir_all(&etc).unwrap();
-    let scripts = layout::repo_root().join("configs/scripts");
-    std::os::unix::fs::symlink(scripts, etc.join("scripts")).unwrap();
-    node
-}
-
-/// A bridge of this host, gone with this value.
-pub struct Bridge {
-    name: &'static str,
-}
-
-impl Bridge {
-    #[track_caller]
-    pub fn new(name: &'static str, address: &str) -> Bridge {
-        let script = format!(
-            "ip link add {name} type bridge forward_delay 0 && ip addr add {address} dev {name} && ip link set {name} up"
-        );
-        let mut command = Command::new("sh");
-        command.args(["-c", &script]).stdin(Stdio::null());
-        let out = command.output().unwrap();
-        assert!(out.status.success(), "{script}: {out:?}");
-        Bridge { name }
-    }
-}
-
-impl Drop for Bridge {
-    fn drop(&mut self) {
-        let _ = Command::new("ip").args(["link", "del", self.name]).status();
-    }
-}
 
 /// Brings an interface of the guest up with an address, once it is there.
 pub fn configure(console: &mut Console, interface: &str, address: &str) {

@@ -1,6 +1,7 @@
 //! `save` and `restore` of a guest that notices nothing, and what is left of a save that fails: a guest that runs.
 
-use crate::network::{self, configure, node_with_scripts, ping, serve, Bridge};
+use crate::network::{self, configure, ping, serve};
+use crate::support::{node_with_scripts, Bridge};
 use crate::{in_lab, LIMIT};
 use noxen_integration_tests::assets::{self, Flavour};
 use noxen_integration_tests::console::Console;

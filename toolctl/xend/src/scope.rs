@@ -18,6 +18,9 @@ use std::process::{Command, Stdio};
 pub const RUN_ENV: &str = "NOXEN_SYSTEMD_RUN";
 /// All domains are below it: `systemctl status noxen.slice`.
 const SLICE: &str = "noxen.slice";
+/// What saves domains or shuts them down before the host goes down. systemd stops in the reverse order of starting, so what is
+/// started before this is stopped after it; else a domain's process would be killed while its guest still runs.
+const AUTOSTART: &str = "xendomains.service";
 /// Xen's weight that is systemd's default of 100.
 const XEN_WEIGHT: i64 = 256;
 
@@ -60,6 +63,7 @@ impl Scopes {
                 name.replace(char::is_control, " ")
             ),
         ];
+        out.push(format!("--property=Before={AUTOSTART}"));
         for property in properties(weight, cap) {
             out.push(format!("--property={property}"));
         }
@@ -128,6 +132,7 @@ mod tests {
                 "--unit=noxen-5.scope",
                 "--slice=noxen.slice",
                 "--description=Domain web 1",
+                "--property=Before=xendomains.service",
                 "--property=CPUWeight=200",
                 "--property=CPUQuota=150%",
                 "--",

@@ -265,7 +265,7 @@ fn domain_is_started_in_a_scope_of_its_own_where_systemd_runs() {
     assert!(
         lines[0].starts_with(
             "systemd-run --scope --quiet --collect --unit=noxen-1.scope --slice=noxen.slice \
-             --description=Domain tenant --property=CPUWeight=200 --property=CPUQuota= -- /"
+             --description=Domain tenant --property=Before=xendomains.service --property=CPUWeight=200 --property=CPUQuota= -- /"
         ) && lines[0].contains("xend-fake-monitor --spec-fd "),
         "{said}"
     );

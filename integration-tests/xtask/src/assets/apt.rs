@@ -42,6 +42,11 @@ const NEEDED: &[&str] = &[
     "qemu-utils",
     "dmsetup",
     "e2fsprogs",
+    "lvm2",
+    // a whole Debian guest, and who gives it its address
+    "mmdebstrap",
+    "xen-tools",
+    "dnsmasq-base",
     // hotplug scripts
     "nftables",
     // the web page, looked at
@@ -148,23 +153,15 @@ pub fn fetch(package: &str, scratch: &Path) -> Result<PathBuf> {
 
 /// The same from another architecture's archive, by package lists of its own (the machine's stay as they are).
 pub fn fetch_foreign(package: &str, architecture: &str, scratch: &Path) -> Result<PathBuf> {
-    let state = scratch.join("apt-state");
-    let cache = scratch.join("apt-cache");
-    std::fs::create_dir_all(state.join("lists/partial"))?;
-    std::fs::create_dir_all(cache.join("archives/partial"))?;
-    std::fs::write(state.join("status"), "")?;
-    let options: Vec<String> = [
-        format!("APT::Architecture={architecture}"),
-        format!("APT::Architectures={architecture}"),
-        "APT::Sandbox::User=root".to_owned(),
-        "Acquire::Languages=none".to_owned(),
-        format!("Dir::State={}", state.display()),
-        format!("Dir::State::status={}", state.join("status").display()),
-        format!("Dir::Cache={}", cache.display()),
-    ]
-    .iter()
-    .flat_map(|option| ["-o".to_owned(), option.clone()])
-    .collect();
+    let mut options = private_lists(scratch, None)?;
+    options.extend(
+        [
+            format!("APT::Architecture={architecture}"),
+            format!("APT::Architectures={architecture}"),
+        ]
+        .into_iter()
+        .flat_map(|option| ["-o".to_owned(), option]),
+    );
     let borrowed: Vec<&str> = options.iter().map(String::as_str).collect();
     // A source without that architecture makes apt-get complain; the download decides.
     let listed = Command::new("apt-get")
@@ -177,6 +174,30 @@ pub fn fetch_foreign(package: &str, architecture: &str, scratch: &Path) -> Resul
     listed.context("apt-get does not run")?;
     fetch_with(package, scratch, &borrowed)?;
     unpack(package, scratch)
+}
+
+/// Options that give apt-get lists and a cache of its own below `dir`, and sources from `list` alone if there is one.
+pub fn private_lists(dir: &Path, list: Option<&Path>) -> Result<Vec<String>> {
+    let state = dir.join("apt-state");
+    let cache = dir.join("apt-cache");
+    std::fs::create_dir_all(state.join("lists/partial"))?;
+    std::fs::create_dir_all(cache.join("archives/partial"))?;
+    std::fs::write(state.join("status"), "")?;
+    let mut options = vec![
+        "APT::Sandbox::User=root".to_owned(),
+        "Acquire::Languages=none".to_owned(),
+        format!("Dir::State={}", state.display()),
+        format!("Dir::State::status={}", state.join("status").display()),
+        format!("Dir::Cache={}", cache.display()),
+    ];
+    if let Some(list) = list {
+        options.push(format!("Dir::Etc::SourceList={}", list.display()));
+        options.push("Dir::Etc::SourceParts=/dev/null".to_owned());
+    }
+    Ok(options
+        .into_iter()
+        .flat_map(|option| ["-o".to_owned(), option])
+        .collect())
 }
 
 fn fetch_with(package: &str, scratch: &Path, options: &[&str]) -> Result<()> {

@@ -9,6 +9,7 @@
 mod apt;
 mod clients;
 mod costs;
+mod debian;
 mod guest;
 mod io;
 pub mod kernel;
@@ -76,6 +77,12 @@ pub fn ensure_all() -> Result<()> {
     cache.grub()?;
     cache.xen_scripts()?;
     cache.pygrub()?;
+    cache.stamped("debian", &debian::fingerprint(), |new| {
+        debian::lay_out(cache.scratch()?, new)
+    })?;
+    cache.in_place("xen-tools", &debian::fingerprint(), |to| {
+        debian::xen_create_image(cache.scratch()?, &cache.dir.join("debian/root.img"), to)
+    })?;
     cache.once("clients", |new| clients::lay_out(cache.scratch()?, new))?;
     cache.gnumach()
 }
@@ -210,12 +217,36 @@ impl Cache {
     ) -> Result<()> {
         let stamp = self.dir.join(format!(".{name}-stamp"));
         let path = self.dir.join(name);
-        if fs::read_to_string(&stamp).ok().as_deref() != Some(fingerprint) && path.exists() {
-            fs::remove_file(path)?;
+        if fs::read_to_string(&stamp).ok().as_deref() != Some(fingerprint) {
+            if path.is_dir() {
+                fs::remove_dir_all(path)?;
+            } else if path.exists() {
+                fs::remove_file(path)?;
+            }
         }
         self.once(name, make)?;
         fs::write(stamp, fingerprint)?;
         Ok(())
+    }
+
+    /// The same for what cannot be moved once it is made: its stamp says that it is whole.
+    fn in_place(
+        &self,
+        name: &str,
+        fingerprint: &str,
+        make: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<()> {
+        let stamp = self.dir.join(format!(".{name}-stamp"));
+        let path = self.dir.join(name);
+        if fs::read_to_string(&stamp).ok().as_deref() == Some(fingerprint) && path.exists() {
+            return Ok(());
+        }
+        eprintln!("xtask: making {}", path.display());
+        if path.exists() {
+            fs::remove_dir_all(&path)?;
+        }
+        make(&path).with_context(|| format!("asset {name}"))?;
+        Ok(fs::write(stamp, fingerprint)?)
     }
 
     fn costs(&self) -> Result<()> {

@@ -19,7 +19,7 @@ pub struct Lab {
 }
 
 /// The xenstored program, built if need be.
-fn xenstored() -> &'static Path {
+pub fn xenstored() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| build("noxen-xenstored", "xenstored"))
 }

@@ -1,0 +1,63 @@
+//! What several lab tests set up: a node with our hotplug scripts, a bridge, modules of the lab's kernel.
+
+use noxen_integration_tests::assets::{self, Flavour};
+use noxen_integration_tests::layout;
+use noxen_integration_tests::node::Node;
+use std::process::{Command, Stdio};
+
+/// Runs a program to its end: its status, and both of its outputs.
+pub fn run(program: &str, args: &[&str]) -> (i32, String) {
+    let out = Command::new(program).args(args).output().unwrap();
+    let text = String::from_utf8_lossy(&out.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&out.stderr).into_owned();
+    (out.status.code().unwrap_or(-1), text + &errors)
+}
+
+/// Loads modules of the lab's kernel, by their paths below `kernel/`, dependencies first.
+pub fn load_modules(modules: &[&str]) {
+    let kernel = assets::modules(Flavour::Generic).unwrap().join("kernel");
+    let busybox = assets::busybox().unwrap().display().to_string();
+    for module in modules {
+        // A host that has it built in, or loaded, says so in vain: what follows tells.
+        run(
+            &busybox,
+            &["insmod", &kernel.join(module).display().to_string()],
+        );
+    }
+}
+
+/// A node with our scripts.
+pub fn node_with_scripts() -> Node {
+    let node = Node::new().unwrap();
+    let etc = node.root().join("etc/xen");
+    std::fs::create_dir_all(&etc).unwrap();
+    let scripts = layout::repo_root().join("configs/scripts");
+    std::os::unix::fs::symlink(scripts, etc.join("scripts")).unwrap();
+    node
+}
+
+/// A bridge of this host, gone with this value.
+pub struct Bridge {
+    name: &'static str,
+}
+
+impl Bridge {
+    #[track_caller]
+    /// Makes it, with that address and up.
+    pub fn new(name: &'static str, address: &str) -> Bridge {
+        let script = format!(
+            "ip link add {name} type bridge forward_delay 0 && ip addr add {address} dev {name} && ip link set {name} up"
+        );
+        let mut command = Command::new("sh");
+        command.args(["-c", &script]).stdin(Stdio::null());
+        let out = command.output().unwrap();
+        assert!(out.status.success(), "{script}: {out:?}");
+        Bridge { name }
+    }
+}
+
+impl Drop for Bridge {
+    fn drop(&mut self) {
+        let _ = Command::new("ip").args(["link", "del", self.name]).status();
+    }
+}
