@@ -32,6 +32,7 @@ pub mod save;
 pub mod service;
 pub mod spec;
 pub mod store;
+pub mod viewers;
 pub mod vstate;
 
 /// The monitor that this build carries.

@@ -6,8 +6,11 @@
 //!                                        v                      update: asked, output drained, something changed
 //!                                      Ended
 //! ```
-//! Bounds: input is at most one message (4 KiB); output at most one update of [`PIXELS`] beyond [`LOW`] bytes, because the
-//! next is made when the one before has gone out. A viewer that does not read costs nothing more.
+//! An update is one message, whatever its size, because viewers wait for the whole of what they asked for. Its rectangles are
+//! chosen when it begins; each is encoded when what was before it has gone out, and what else is to be said waits behind it.
+//!
+//! Bounds: input is at most one message (4 KiB); output at most a rectangle of [`PIXELS`] beyond [`LOW`] bytes, and
+//! [`MOST_OUTPUT`] of answers. A viewer that does not read costs nothing more.
 
 use crate::auth::{self, CHALLENGE};
 use crate::encode::{self, Encoder, Encoding, MAX_WIDTH};
@@ -17,17 +20,20 @@ use crate::pixel::{Format, Writer};
 use crate::pointer::Pointer;
 use crate::surface::{Changes, Size, Surface};
 use noxen_control::screen::{Input, Part};
+use std::collections::VecDeque;
 
-/// Most pixels of one update.
-pub const PIXELS: u32 = 256 << 10;
-/// No update is made while more bytes than that wait.
+/// Most pixels of a rectangle.
+pub const PIXELS: u32 = 64 << 10;
+/// Nothing is encoded while more bytes than that wait.
 pub const LOW: usize = 16 << 10;
-/// Most rectangles that are looked for, for one update.
-const RECTANGLES: usize = 64;
-/// Most bytes that a viewer may send ahead of what it is answered.
-const MOST_OUTPUT: usize = 4 << 20;
-/// Tight does better with pieces that have few colours.
+/// Most rectangles that are looked for, for one update; large ones are sent in pieces.
+const RECTANGLES: usize = 2048;
+/// Most bytes of answers that wait for a viewer that asks and does not read.
+pub const MOST_OUTPUT: usize = 4 << 20;
+/// Pieces: tight does better with such that have few colours.
 const TIGHT_PIECE: (u32, u32) = (256, 128);
+/// See [`TIGHT_PIECE`].
+const PIECE: (u32, u32) = (MAX_WIDTH, PIXELS / MAX_WIDTH);
 
 const DESKTOP_SIZE: i32 = -223;
 const POINTER_KIND: i32 = -257;
@@ -116,7 +122,13 @@ pub struct Session {
     /// Encodings to come.
     encodings: u16,
     output: Vec<u8>,
+    /// Rectangles of the update that was begun.
+    sending: VecDeque<Part>,
+    /// Answers that wait for its end.
+    later: Vec<u8>,
     writer: Writer,
+    /// The format of the next update, if it is another.
+    format: Option<Format>,
     encoder: Encoder,
     encoding: Option<Encoding>,
     /// Extensions that the viewer knows, of [`KNOWN`].
@@ -144,6 +156,9 @@ impl Session {
             skip: 0,
             encodings: 0,
             output: b"RFB 003.008\n".to_vec(),
+            sending: VecDeque::new(),
+            later: Vec::new(),
+            format: None,
             writer: Writer::new(Format::OURS),
             encoder: Encoder::new(),
             encoding: None,
@@ -174,7 +189,16 @@ impl Session {
     pub fn wants_update(&self) -> bool {
         self.is_running()
             && self.output.len() <= LOW
-            && (self.asked.is_some() || self.continuous.is_some())
+            && (!self.sending.is_empty() || self.asked.is_some() || self.continuous.is_some())
+    }
+
+    /// Where an answer goes: behind the update that was begun.
+    fn answers(&mut self) -> &mut Vec<u8> {
+        if self.sending.is_empty() {
+            &mut self.output
+        } else {
+            &mut self.later
+        }
     }
 
     fn knows(&self, extension: i32) -> bool {
@@ -228,7 +252,7 @@ impl Session {
 
     /// Takes one thing from the input, which starts at `at`; how many bytes it was, 0 while it is not whole.
     fn step(&mut self, at: usize, inputs: &mut Vec<Input>) -> Result<usize, Ended> {
-        if self.output.len() > MOST_OUTPUT {
+        if self.output.len() + self.later.len() > MOST_OUTPUT {
             return Err(broken("more questions than answers are read"));
         }
         let rest = &self.input[at..];
@@ -391,8 +415,8 @@ impl Session {
             POINTER_KIND => self.notice(Notice::Pointer),
             EXTENDED_KEYS | LONG_BUTTONS => self.notice(Notice::Granted(number)),
             // That one may be used is told by using it (fence), or by ending what has not begun.
-            FENCE => fence(FENCE_REQUEST, &[], &mut self.output),
-            CONTINUOUS => self.output.push(150),
+            FENCE => fence(FENCE_REQUEST, &[], self.answers()),
+            CONTINUOUS => self.answers().push(150),
             _ => {}
         }
     }
@@ -402,13 +426,13 @@ impl Session {
             Message::Format(bytes) => {
                 let format = Format::parse(&bytes).map_err(broken)?;
                 if let Some(palette) = format.palette() {
-                    self.output.extend_from_slice(&[1, 0, 0, 0]);
-                    self.output
-                        .extend_from_slice(&(palette.len() as u16).to_be_bytes());
+                    let out = self.answers();
+                    out.extend_from_slice(&[1, 0, 0, 0]);
+                    out.extend_from_slice(&(palette.len() as u16).to_be_bytes());
                     let values = palette.into_iter().flatten();
-                    self.output.extend(values.flat_map(u16::to_be_bytes));
+                    out.extend(values.flat_map(u16::to_be_bytes));
                 }
-                self.writer = Writer::new(format);
+                self.format = Some(format);
             }
             Message::Encodings(count) => {
                 self.encodings = count;
@@ -446,14 +470,14 @@ impl Session {
                     return Err(broken("continuous updates, which it does not know"));
                 }
                 if !on {
-                    self.output.push(150);
+                    self.answers().push(150);
                 }
                 self.continuous = on.then_some(part);
             }
             Message::Fence { flags, payload } => {
                 // Ours come back without this bit, and mean nothing to us.
                 if flags & FENCE_REQUEST != 0 {
-                    fence(flags & FENCE_FLAGS, &payload, &mut self.output);
+                    fence(flags & FENCE_FLAGS, &payload, self.answers());
                 }
             }
             Message::SetSize => self.notice(Notice::SizeRefused),
@@ -462,16 +486,37 @@ impl Session {
         Ok(())
     }
 
-    /// Makes the next update, if the viewer wants one and there is something to tell.
-    pub fn update(&mut self, surface: &dyn Surface) {
-        if !self.wants_update() {
-            return;
+    /// Goes on with the update that was begun, or begins the next if the viewer wants one and there is something to tell.
+    /// True if something was added to the output; there may be more to tell then, which the next call finds out.
+    pub fn update(&mut self, surface: &dyn Surface) -> bool {
+        if !self.wants_update() || (self.sending.is_empty() && !self.begin_update(surface.size())) {
+            return false;
         }
-        let size = surface.size();
+        let encoding = self.encoding.unwrap_or(Encoding::Raw);
+        let mut pixels = Vec::new();
+        while self.output.len() <= LOW {
+            let Some(part) = self.sending.pop_front() else {
+                break;
+            };
+            pixels.clear();
+            surface.read(part, &mut pixels);
+            pixels.resize((part.width * part.height) as usize, 0);
+            self.writer.convert(&mut pixels);
+            self.encoder
+                .rectangle(encoding, part, &pixels, &self.writer, &mut self.output);
+        }
+        if self.sending.is_empty() {
+            self.output.append(&mut self.later);
+        }
+        true
+    }
+
+    /// Chooses the rectangles of the next update and writes its head; false if there is nothing to tell.
+    fn begin_update(&mut self, size: Size) -> bool {
         let mut within = match (self.asked, self.continuous) {
             (Some(asked), Some(continuous)) => around(asked, continuous),
             (Some(part), None) | (None, Some(part)) => part,
-            (None, None) => return,
+            (None, None) => return false,
         };
         if size != self.told && (self.knows(EXTENDED_SIZE) || self.knows(DESKTOP_SIZE)) {
             self.told = size;
@@ -481,39 +526,33 @@ impl Session {
             // It asked for a part of what was.
             within = size.whole();
         }
-        let parts = self.changes.take(within, PIXELS, RECTANGLES);
         // What a viewer believes in that knows no other size may be larger than the screen is; nothing is there to be seen.
         let visible = size.common(self.told);
         let piece = match self.encoding {
             Some(Encoding::Tight) => TIGHT_PIECE,
-            _ => (MAX_WIDTH, u32::MAX),
+            _ => PIECE,
         };
-        let parts: Vec<Part> = parts
+        let parts = self.changes.take(within, u32::MAX, RECTANGLES);
+        self.sending = parts
             .into_iter()
             .filter_map(|part| clip(part, visible))
             .flat_map(|part| pieces(part, piece))
             .collect();
-        if parts.is_empty() && self.notices.is_empty() {
-            return;
+        if self.sending.is_empty() && self.notices.is_empty() {
+            return false;
         }
         let notices = std::mem::take(&mut self.notices);
         self.asked = None;
-        let count = (parts.len() + notices.len()) as u16;
+        if let Some(format) = self.format.take() {
+            self.writer = Writer::new(format);
+        }
+        let count = (self.sending.len() + notices.len()) as u16;
         self.output.extend_from_slice(&[0, 0]);
         self.output.extend_from_slice(&count.to_be_bytes());
         for notice in notices {
             self.tell(notice);
         }
-        let encoding = self.encoding.unwrap_or(Encoding::Raw);
-        let mut pixels = Vec::new();
-        for part in parts {
-            pixels.clear();
-            surface.read(part, &mut pixels);
-            pixels.resize((part.width * part.height) as usize, 0);
-            self.writer.convert(&mut pixels);
-            self.encoder
-                .rectangle(encoding, part, &pixels, &self.writer, &mut self.output);
-        }
+        true
     }
 
     /// A rectangle that is no pixels.

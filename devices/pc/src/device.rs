@@ -84,6 +84,45 @@ pub enum Button {
     Sleep,
 }
 
+/// Something that a person did with a keyboard or a pointer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Touch {
+    /// A key or a button, by its Linux input code (linux/input-event-codes.h).
+    Key {
+        /// Code.
+        code: u16,
+        /// Down.
+        pressed: bool,
+    },
+    /// The pointer moved: to the right, down; `wheel` in clicks, towards the person.
+    Motion {
+        /// To the right.
+        x: i32,
+        /// Down.
+        y: i32,
+        /// Clicks.
+        wheel: i32,
+    },
+    /// The pointer is there, in pixels of the screen.
+    Position {
+        /// From the left.
+        x: i32,
+        /// From the top.
+        y: i32,
+        /// Clicks.
+        wheel: i32,
+    },
+}
+
+/// What a device makes of a pointer, if anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pointing {
+    /// Movements.
+    Relative,
+    /// Places.
+    Absolute,
+}
+
 /// Something that a device wants done; the machine does it after the access.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
@@ -179,6 +218,16 @@ pub trait Device: Send + Debug {
 
     /// Somebody presses a button; true if it is this device that has it.
     fn press(&mut self, _button: Button, _turn: &mut Turn) -> bool {
+        false
+    }
+
+    /// What it makes of a pointer now.
+    fn pointing(&self) -> Option<Pointing> {
+        None
+    }
+
+    /// A person did something; true if it is this device that takes it.
+    fn touch(&mut self, _touch: Touch, _turn: &mut Turn) -> bool {
         false
     }
 

@@ -18,6 +18,7 @@ pub mod debug;
 pub mod device;
 pub mod floppy;
 pub mod fw_cfg;
+pub mod i8042;
 pub mod ide;
 pub mod isa_dma;
 pub mod medium;
@@ -33,6 +34,8 @@ mod bus_tests;
 mod pci_tests;
 
 pub use bus::Bus;
-pub use device::{Button, Device, Effect, Memory, Outside, Ports, Region, Turn, Width, Window};
+pub use device::{
+    Button, Device, Effect, Memory, Outside, Pointing, Ports, Region, Touch, Turn, Width, Window,
+};
 pub use pci::{Bar, BarKind, Function, Identity, Pci};
 pub use state::StateError;

@@ -276,8 +276,25 @@ impl Screen {
         line: &mut [u8],
     ) -> Result<(), FbError> {
         let wanted = self.geometry.line_bytes().min(line.len());
+        self.read_span(memory, 0, y, &mut line[..wanted])
+    }
+
+    /// Copies bytes of line `y` from byte `from` on; what would go beyond the line's end is left as it is.
+    pub fn read_span<M: GuestMemoryBackend>(
+        &self,
+        memory: &M,
+        from: usize,
+        y: u32,
+        into: &mut [u8],
+    ) -> Result<(), FbError> {
+        let wanted = self
+            .geometry
+            .line_bytes()
+            .saturating_sub(from)
+            .min(into.len());
         let y = u64::from(y.min(self.geometry.height - 1));
-        let mut at = u64::from(self.geometry.offset) + y * u64::from(self.geometry.stride);
+        let mut at =
+            u64::from(self.geometry.offset) + y * u64::from(self.geometry.stride) + from as u64;
         let mut done = 0;
         while done < wanted {
             let inside = at % PAGE;
@@ -285,7 +302,7 @@ impl Screen {
             // The geometry lies within the memory, and that within the frames.
             let frame = self.frames[(at / PAGE) as usize];
             memory
-                .read_slice(&mut line[done..done + part], GuestAddress(frame.0 + inside))
+                .read_slice(&mut into[done..done + part], GuestAddress(frame.0 + inside))
                 .map_err(|_| FbError::Frame(frame.0 / PAGE))?;
             done += part;
             at += part as u64;

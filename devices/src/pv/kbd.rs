@@ -100,6 +100,11 @@ impl Keyboard {
         self.pending = pending.iter().copied().take(PENDING).collect();
     }
 
+    /// The front end takes positions as they are.
+    pub fn is_absolute(&self) -> bool {
+        self.absolute
+    }
+
     /// Takes an input; false: too much is pending, it is lost.
     pub fn push(&mut self, input: Input) -> bool {
         let input = self.fit(input);

@@ -5,10 +5,10 @@
 //! ```
 
 use noxen_control::screen::Part;
-use noxen_display::session::{Session, Settings, LOW, PIXELS};
+use noxen_display::session::{Session, Settings, LOW, MOST_OUTPUT, PIXELS};
 use noxen_display::{Layout, Size, Surface};
 
-/// Larger than one update.
+/// Larger than one rectangle.
 const SIZES: [(u32, u32); 3] = [(600, 500), (33, 1), (2100, 3)];
 
 struct Pattern(Size);
@@ -53,7 +53,7 @@ pub fn vnc(data: &[u8]) {
         }
         session.changed(screen.0.whole());
         session.update(&screen);
-        assert!(session.output().len() < LOW + 8 * PIXELS as usize + (4 << 20));
+        assert!(session.output().len() < LOW + 8 * PIXELS as usize + 2 * MOST_OUTPUT);
         if turn % 3 == 0 {
             session.output().clear();
         }

@@ -3,8 +3,10 @@
 //! ```text
 //!   guest: /dev/fb0 ── xen-fbfront ── vfb 0 ── control socket: Screen, Pixels
 //!   control socket: Input ── vkbd 0 ── xen-kbdfront ── /dev/input/event*
+//!   VNC viewer: keys ── vkbd 0 ── tty1 ── fbcon ── vfb 0 ── picture
 //! ```
 
+use crate::store::xenstore;
 use crate::{in_lab, LIMIT};
 use noxen_control::client::Client;
 use noxen_control::screen::{Input, Part, Picture};
@@ -13,6 +15,8 @@ use noxen_integration_tests::assets::Flavour;
 use noxen_integration_tests::guest::Domain;
 use noxen_integration_tests::node::Node;
 use noxen_integration_tests::wait;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 
 /// The line that the guest paints, and how many pixels of it; the kernel's own text is far above.
 const LINE: u32 = 500;
@@ -51,13 +55,91 @@ impl Screen {
     }
 }
 
+/// A viewer that takes raw pictures.
+struct Viewer {
+    stream: TcpStream,
+    size: (usize, usize),
+    picture: Vec<u8>,
+}
+
+impl Viewer {
+    /// 3.3, where the server tells the security type: none.
+    fn connect(port: u16) -> Viewer {
+        let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        let mut viewer = Viewer {
+            stream,
+            size: (0, 0),
+            picture: Vec::new(),
+        };
+        assert_eq!(viewer.read(12), b"RFB 003.008\n");
+        viewer.stream.write_all(b"RFB 003.003\n\x01").unwrap();
+        assert_eq!(viewer.read(4), [0, 0, 0, 1]);
+        let init = viewer.read(24);
+        let side = |at: usize| usize::from(u16::from_be_bytes([init[at], init[at + 1]]));
+        viewer.size = (side(0), side(2));
+        viewer.picture = vec![0; viewer.size.0 * viewer.size.1 * 4];
+        viewer.read(usize::from(init[23]));
+        viewer
+    }
+
+    fn read(&mut self, count: usize) -> Vec<u8> {
+        let mut bytes = vec![0; count];
+        self.stream.read_exact(&mut bytes).unwrap();
+        bytes
+    }
+
+    /// Waits for the next update and paints it.
+    fn update(&mut self, incremental: bool) {
+        let [wide, high] = [self.size.0 as u16, self.size.1 as u16].map(u16::to_be_bytes);
+        let mut request = vec![3, incremental.into(), 0, 0, 0, 0];
+        request.extend(wide.into_iter().chain(high));
+        self.stream.write_all(&request).unwrap();
+        let head = self.read(4);
+        assert_eq!(head[0], 0);
+        for _ in 0..u16::from_be_bytes([head[2], head[3]]) {
+            let part = self.read(12);
+            let [x, y, width, height] =
+                [0, 2, 4, 6].map(|at| usize::from(u16::from_be_bytes([part[at], part[at + 1]])));
+            assert_eq!(part[8..], [0; 4]);
+            for line in y..y + height {
+                let at = (line * self.size.0 + x) * 4;
+                let pixels = self.read(width * 4);
+                self.picture[at..at + width * 4].copy_from_slice(&pixels);
+            }
+        }
+    }
+
+    /// Updates until `wanted` holds of the lines from `top` on.
+    fn wait(&mut self, top: usize, lines: usize, wanted: impl Fn(&[u8]) -> bool) {
+        let line = self.size.0 * 4;
+        while !wanted(&self.picture[top * line..(top + lines) * line]) {
+            self.update(true);
+        }
+    }
+
+    fn type_text(&mut self, text: &str) {
+        for character in text.chars() {
+            let keysym = match character {
+                '\n' => 0xff0d,
+                other => u32::from(other),
+            };
+            for pressed in [1, 0] {
+                let mut key = vec![4, pressed, 0, 0];
+                key.extend(keysym.to_be_bytes());
+                self.stream.write_all(&key).unwrap();
+            }
+        }
+    }
+}
+
 #[test]
 fn stock_front_ends_show_what_the_guest_draws_and_hand_it_keys() {
     in_lab();
     let node = Node::new().unwrap();
     let domain = Domain::debian("screen", Flavour::Generic)
         .unwrap()
-        .line("vfb = [ 'videoram=8' ]");
+        .line("vfb = [ 'vnc=1,vncdisplay=40,videoram=8' ]");
     let mut console = node.create_on_console(&domain).unwrap();
     console.login(LIMIT).unwrap();
     let socket = node.control_socket().unwrap();
@@ -105,5 +187,33 @@ fn stock_front_ends_show_what_the_guest_draws_and_hand_it_keys() {
     assert_eq!(&keys[32..48], "01001e0001000000", "{keys}");
     assert_eq!(&keys[80..96], "0000000000000000", "{keys}");
     assert_eq!(&keys[128..144], "01001e0000000000", "{keys}");
+
+    // A person at a viewer: types a line, sees it, and the guest has read it.
+    let port = xenstore(
+        &node,
+        &["xenstore-read", "/local/domain/1/console/vnc-port"],
+    );
+    let mut viewer = Viewer::connect(port.trim().parse().unwrap());
+    assert_eq!(viewer.size, (800, 600));
+    console
+        .run(
+            "chvt 1 2>/dev/null; printf '\\033[2J\\033[H' >/dev/tty1; (head -n 1 </dev/tty1 >/tmp/typed; touch /tmp/read) & sleep 1",
+            LIMIT,
+        )
+        .unwrap();
+    let is_black = |lines: &[u8]| lines.chunks(4).all(|pixel| pixel[..3] == [0; 3]);
+    viewer.update(false);
+    viewer.wait(100, 100, is_black);
+    viewer.type_text("Hello, VNC!\n");
+    let is_drawn =
+        |lines: &[u8]| lines.chunks(4).filter(|pixel| pixel[..3] != [0; 3]).count() > 100;
+    viewer.wait(0, 16, is_drawn);
+    let typed = console
+        .run(
+            "n=0; while [ ! -e /tmp/read ] && [ $n -lt 600 ]; do n=$((n+1)); sleep 0.1; done; cat /tmp/typed",
+            LIMIT,
+        )
+        .unwrap();
+    assert_eq!(typed.trim(), "Hello, VNC!");
     node.toolctl(&["destroy", "screen"]).ok();
 }

@@ -6,6 +6,7 @@ use crate::commands::{
     domname, domstate, gen, help, image, info, list, log, mem_max, mem_set, new, no_devices, pause,
     planned, reboot, rename, reset, restore, save, sched_credit, sched_sedf, serve, shell,
     shutdown, start, sysrq, top, trigger, unpause, uptime, vcpu_list, vcpu_pin, vcpu_set,
+    vncviewer,
 };
 
 /// A command, built or planned.
@@ -17,7 +18,7 @@ use Entry::{Built, Planned};
 
 const ENTRIES: &[Entry] = &[
     Built(&console::COMMAND),
-    Planned("vncviewer"),
+    Built(&vncviewer::COMMAND),
     Built(&create::COMMAND),
     Built(&new::COMMAND),
     Built(&delete::COMMAND),

@@ -46,6 +46,7 @@ pub mod uptime;
 pub mod vcpu_list;
 pub mod vcpu_pin;
 pub mod vcpu_set;
+pub mod vncviewer;
 
 #[cfg(test)]
 pub(crate) mod fake;

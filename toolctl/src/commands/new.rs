@@ -17,7 +17,7 @@ pub const COMMAND: Command = Command {
     options: create::OPTIONS,
     more_help: Some(create::help::variables),
     usage_after_fault: false,
-    standing: Standing::Partly("without --xmldryrun and the viewer options"),
+    standing: Standing::Partly("without --xmldryrun"),
     run: Some(run),
     ..Command::DEFAULT
 };

@@ -30,7 +30,6 @@ pub const COMMAND: Command = Command {
 };
 
 fn run(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
-    create::refuse_unbuilt(&COMMAND, parsed)?;
     let [domain] = parsed.words.as_slice() else {
         return Err(Failure::usage("Expects 1 argument"));
     };
@@ -42,8 +41,13 @@ fn run(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
         other => return Err(unexpected(other)),
     };
     match create::start(context, parsed, &started) {
-        Ok(Some(console)) => console::attach(context, console),
-        Ok(None) => Ok(0),
+        Ok(console) => {
+            create::view(context, parsed, &started);
+            match console {
+                Some(console) => console::attach(context, console),
+                None => Ok(0),
+            }
+        }
         Err(failure) => {
             // The first failure is the one to report; the domain is halted again, and still managed.
             let _ = context.ask_ok(&Request::Destroy {

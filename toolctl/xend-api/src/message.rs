@@ -210,6 +210,11 @@ pub enum Request {
         /// Which.
         domain: String,
     },
+    /// Where the domain's screen is shown by VNC: [`Response::Vnc`].
+    Vnc {
+        /// Which.
+        domain: String,
+    },
     /// Exit, hypercall and trap counters of a domain: [`Response::Counters`].
     Counters {
         /// Which.
@@ -317,6 +322,15 @@ pub enum Response {
         domid: u32,
         /// Path of the pseudo-terminal.
         tty: String,
+    },
+    /// Where a viewer has to go.
+    Vnc {
+        /// Address or name.
+        host: String,
+        /// TCP port.
+        port: u16,
+        /// What it will be asked for; nothing if it is let in without.
+        password: Option<String>,
     },
     /// Counters: group -> kind -> count.
     Counters {

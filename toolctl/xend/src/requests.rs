@@ -4,6 +4,7 @@ use crate::create::{self, Heritage};
 use crate::devices::requests as devices;
 use crate::domain::Domain;
 use crate::monitor::MonitorError;
+use crate::devices::Site;
 use crate::node::{internal, Node, Target};
 use crate::registry::Phase;
 use crate::store::StoreOp;
@@ -142,6 +143,7 @@ pub fn handle(node: &Arc<Node>, request: Request) -> Result<Response, Fault> {
                 .to_string(),
         }),
         Request::Console { domain } => console(node, &domain),
+        Request::Vnc { domain } => vnc(node, &domain),
         Request::Counters { domain } => {
             let domain = node.find_guest(&domain, "count")?;
             let groups = domain.monitor().counters().map_err(refused)?;
@@ -304,6 +306,15 @@ fn dmesg(node: &Node, clear: bool) -> Response {
     Response::Text {
         text: dmesg.read(&live, clear),
     }
+}
+
+fn vnc(node: &Node, domain: &str) -> Result<Response, Fault> {
+    let found = node.find_guest(domain, "show the screen of")?;
+    let site = Site {
+        node,
+        domain: &found,
+    };
+    crate::devices::vnc::find(site, domain)
 }
 
 fn console(node: &Node, domain: &str) -> Result<Response, Fault> {

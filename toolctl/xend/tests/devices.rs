@@ -137,11 +137,44 @@ fn screen_and_its_keyboard_have_their_nodes_and_no_password_in_them() {
 }
 
 #[test]
+fn screen_is_shown_on_the_first_free_display_and_viewers_learn_which() {
+    let lab = Lab::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let config = |vnc: &str| DomainConfig {
+        vfb: vec![format!("{vnc},vncdisplay={}", port - 5900)],
+        ..lab.config("a")
+    };
+    let fault = lab.create(config("vnc=1,vncunused=0")).unwrap_err();
+    assert!(fault.message.contains("vncunused=1"), "{}", fault.message);
+    let domain = lab.create(config("vnc=1,vncpasswd=secret")).unwrap();
+    let home = format!("/local/domain/{}", domain.domid.unwrap());
+    let shown = lab
+        .store()
+        .read(&format!("{home}/console/vnc-port"))
+        .unwrap();
+    assert!(shown.parse::<u16>().unwrap() > port, "{shown}");
+    let ask = Request::Vnc { domain: "a".into() };
+    let expected = Response::Vnc {
+        host: "127.0.0.1".into(),
+        port: shown.parse().unwrap(),
+        password: Some("secret".into()),
+    };
+    assert_eq!(lab.ask(&ask).unwrap(), expected);
+    lab.destroy("a");
+    lab.create(lab.config("b")).unwrap();
+    let fault = lab.ask(&Request::Vnc { domain: "b".into() }).unwrap_err();
+    assert!(fault.message.contains("vfb=['vnc=1']"), "{}", fault.message);
+    lab.destroy("b");
+}
+
+#[test]
 fn screen_that_cannot_be_is_named() {
     let lab = Lab::new();
     for (text, words) in [
         ("vncc=1", "configuration option vncc unknown to vfbs"),
         ("videoram=0", "videoram=0 of a vfb"),
+        ("vncdisplay=x", "vncdisplay=x"),
     ] {
         let config = DomainConfig {
             vfb: vec![text.to_owned()],

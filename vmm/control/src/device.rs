@@ -152,7 +152,7 @@ pub enum DeviceSpec {
         #[serde(default)]
         rate: Option<VifRate>,
     },
-    /// A screen. No descriptors.
+    /// A screen. Descriptors: a listening TCP socket if `vnc` is there, else none.
     Vfb {
         /// Index.
         devid: u32,
@@ -162,6 +162,9 @@ pub enum DeviceSpec {
         backend: String,
         /// Most memory that the guest may show, MiB.
         videoram_mib: u32,
+        /// Show it by VNC; input goes to the vkbd of the same number.
+        #[serde(default)]
+        vnc: Option<VncSpec>,
     },
     /// Keyboard and pointer. No descriptors.
     Vkbd {
@@ -176,6 +179,31 @@ pub enum DeviceSpec {
         /// Lines.
         height: u32,
     },
+}
+
+/// How a screen is shown by VNC.
+#[derive(Clone, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct VncSpec {
+    /// Title of viewers' windows.
+    pub title: String,
+    /// What viewers have to know; nothing: everybody who can connect is let in.
+    #[serde(default)]
+    pub password: Option<String>,
+    /// Layout of the guest's keyboard, as `keymap=` names it; nothing: `en-us`.
+    #[serde(default)]
+    pub keymap: Option<String>,
+}
+
+/// Logs get no passwords.
+impl fmt::Debug for VncSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VncSpec")
+            .field("title", &self.title)
+            .field("password", &self.password.as_ref().map(|_| "(set)"))
+            .field("keymap", &self.keymap)
+            .finish()
+    }
 }
 
 /// netback's credit scheduler: so many bytes per so many microseconds.
@@ -234,7 +262,14 @@ impl DeviceSpec {
                 image.path.len() > MAX_STRING || image.export.len() > MAX_STRING
             }
             DeviceSpec::Vif { mac, .. } => mac.len() > MAX_STRING,
-            DeviceSpec::Vfb { .. } | DeviceSpec::Vkbd { .. } => false,
+            DeviceSpec::Vfb { vnc: Some(vnc), .. } => {
+                let texts = [Some(&vnc.title), vnc.password.as_ref(), vnc.keymap.as_ref()];
+                texts
+                    .into_iter()
+                    .flatten()
+                    .any(|text| text.len() > MAX_STRING)
+            }
+            DeviceSpec::Vfb { vnc: None, .. } | DeviceSpec::Vkbd { .. } => false,
         };
         if long || frontend.len() > MAX_STRING || backend.len() > MAX_STRING {
             return Err(format!(

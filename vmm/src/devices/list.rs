@@ -7,8 +7,11 @@ use crate::devices::session::Door;
 use crate::devices::vfb::Display;
 use crate::devices::vkbd::Keys;
 use crate::domain::calls::lock;
+use crate::viewers::Touch;
 use noxen_control::device::MAX_DEVICES;
+use noxen_control::screen::Input;
 use noxen_control::{DeviceClass, DeviceId, DeviceSpec, DeviceState, DeviceStatus};
+use noxen_display::Size;
 use noxen_saved_image::Device;
 use std::collections::BTreeMap;
 use std::io;
@@ -26,6 +29,41 @@ pub struct Listing {
     pub(super) devices: Mutex<BTreeMap<DeviceId, DeviceStatus>>,
     /// Other sides of those that have one.
     pub(super) heads: Mutex<BTreeMap<DeviceId, Head>>,
+}
+
+impl Listing {
+    fn head(&self, class: DeviceClass, devid: u32) -> Head {
+        let id = DeviceId { class, devid };
+        let heads = lock(&self.heads);
+        heads.get(&id).cloned().unwrap_or(Head::None)
+    }
+}
+
+/// What the viewers of a screen do.
+struct Fingers {
+    listing: Arc<Listing>,
+    devid: u32,
+}
+
+impl Fingers {
+    fn keys(&self) -> Option<Arc<Keys>> {
+        match self.listing.head(DeviceClass::Vkbd, self.devid) {
+            Head::Keyboard(keys) => Some(keys),
+            _ => None,
+        }
+    }
+}
+
+impl Touch for Fingers {
+    fn push(&self, inputs: &[Input], size: Size) {
+        if let Some(keys) = self.keys().filter(|_| !inputs.is_empty()) {
+            keys.push_scaled(inputs, size);
+        }
+    }
+
+    fn is_absolute(&self) -> bool {
+        self.keys().is_none_or(|keys| keys.is_absolute())
+    }
 }
 
 /// All PV devices of a domain.
@@ -108,7 +146,8 @@ impl Devices {
             return Err(format!("{id}: a domain has at most {MAX_DEVICES} devices"));
         }
         let Made { mut backend, head } =
-            registry::make(spec, fds, &self.context).map_err(|line| format!("{id}: {line}"))?;
+            registry::make(spec, fds, &self.context, |devid| self.touch(devid))
+                .map_err(|line| format!("{id}: {line}"))?;
         let mut expected = lock(&self.expected);
         if let Some(at) = expected.iter().position(|saved| is(saved, id)) {
             backend.take_up(expected.remove(at));
@@ -142,9 +181,15 @@ impl Devices {
     }
 
     fn head(&self, class: DeviceClass, devid: u32) -> Head {
-        let id = DeviceId { class, devid };
-        let heads = lock(&self.listing.heads);
-        heads.get(&id).cloned().unwrap_or(Head::None)
+        self.listing.head(class, devid)
+    }
+
+    /// The way of a screen's viewers to the keyboard of the same number, whenever that is attached.
+    fn touch(&self, devid: u32) -> Box<dyn Touch> {
+        Box::new(Fingers {
+            listing: self.listing.clone(),
+            devid,
+        })
     }
 
     /// A screen by its number.

@@ -5,6 +5,7 @@ use crate::devices::vbd;
 use crate::devices::vfb::{self, Display};
 use crate::devices::vif;
 use crate::devices::vkbd::{self, Keys};
+use crate::viewers::Touch;
 use noxen_control::DeviceSpec;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -37,16 +38,30 @@ impl Made {
     }
 }
 
-/// Makes the back end of `spec`; an error line names what is wrong with it.
-pub fn make(spec: &DeviceSpec, fds: Vec<OwnedFd>, context: &Context) -> Result<Made, String> {
+/// Makes the back end of `spec`; an error line names what is wrong with it. `touch` makes what takes the input of a
+/// screen's viewers.
+pub fn make(
+    spec: &DeviceSpec,
+    fds: Vec<OwnedFd>,
+    context: &Context,
+    touch: impl FnOnce(u32) -> Box<dyn Touch>,
+) -> Result<Made, String> {
     match spec {
         DeviceSpec::Vbd { .. } => Ok(Made::alone(vbd::make(spec, fds, context)?)),
         DeviceSpec::Vif { rate, mac, .. } => {
             let vif = vif::make(spec.id(), mac, *rate, fds, context)?;
             Ok(Made::alone(vif))
         }
-        DeviceSpec::Vfb { videoram_mib, .. } => {
-            let screen = vfb::make(spec.id(), *videoram_mib, context)?;
+        DeviceSpec::Vfb {
+            videoram_mib,
+            vnc,
+            devid,
+            ..
+        } => {
+            let mut screen = vfb::make(spec.id(), *videoram_mib, context)?;
+            if let Some(vnc) = vnc {
+                screen.serve(vnc, fds, touch(*devid))?;
+            }
             Ok(Made {
                 head: Head::Screen(screen.display()),
                 backend: Box::new(screen),

@@ -14,6 +14,7 @@ use noxen_control::screen::{Input as Asked, MAX_INPUTS};
 use noxen_control::DeviceId;
 use noxen_devices::pv::events::EventError;
 use noxen_devices::pv::kbd::{self, Input, Keyboard};
+use noxen_display::Size;
 use noxen_saved_image::device as state;
 use noxen_saved_image::Device;
 use std::sync::{Arc, Mutex};
@@ -22,6 +23,7 @@ use std::sync::{Arc, Mutex};
 #[derive(Debug)]
 pub struct Keys {
     memory: GuestMemory,
+    size: (u32, u32),
     state: Mutex<Option<(Keyboard, Arc<Channel>)>>,
 }
 
@@ -50,6 +52,35 @@ impl Keys {
             0 => Ok(()),
             lost => Err(format!("{lost} events were lost: the guest reads none")),
         }
+    }
+
+    /// Hands the guest what a viewer did; positions are on a screen of `screen`. What the guest does not take is lost.
+    pub fn push_scaled(&self, inputs: &[Asked], screen: Size) {
+        let scale = |at: i32, from: u16, to: u32| {
+            let scaled = i64::from(at) * i64::from(to) / i64::from(from.max(1));
+            scaled.clamp(0, i64::from(to.saturating_sub(1))) as i32
+        };
+        let fit = |input: &Asked| match *input {
+            Asked::Position { x, y, wheel } => Asked::Position {
+                x: scale(x, screen.width, self.size.0),
+                y: scale(y, screen.height, self.size.1),
+                wheel,
+            },
+            other => other,
+        };
+        let inputs: Vec<Asked> = inputs.iter().map(fit).collect();
+        for some in inputs.chunks(MAX_INPUTS) {
+            // A guest that takes nothing has lost it; its viewer sees as much.
+            let _ = self.push(some);
+        }
+    }
+
+    /// The front end takes positions; so does one that is not there yet.
+    pub fn is_absolute(&self) -> bool {
+        let state = lock(&self.state);
+        state
+            .as_ref()
+            .is_none_or(|(keyboard, _)| keyboard.is_absolute())
     }
 
     /// Goes on with what is pending.
@@ -108,6 +139,7 @@ pub fn make(id: DeviceId, size: (u32, u32), context: &Context) -> Vkbd {
         size,
         keys: Arc::new(Keys {
             memory: context.memory().clone(),
+            size,
             state: Mutex::new(None),
         }),
         attendant: None,

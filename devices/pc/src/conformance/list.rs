@@ -46,6 +46,7 @@ conformance! {
     isa_dma => || crate::isa_dma::IsaDma::new(),
     power => || crate::chipset::Power::new(),
     serial => || crate::serial::Serial::new(0, Box::new(crate::serial::Unplugged)),
+    i8042 => crate::i8042::subject::Somebody,
     ide => crate::ide::subject::Shelves::new(),
     rtl8139 => crate::net::lan::Lan::default(),
     rtc => || crate::rtc::Rtc::new(crate::rtc::Settings::default()),

@@ -5,14 +5,14 @@
 //!                          |
 //!                          v xend
 //!     Create (built, paused) -> WaitForDevices -> [-c: lock and open the console] -> [no -p: Unpause] -> "Started domain"
-//!                                    | any of these fails: Destroy, nothing is left               [-c: attach]
+//!                                    | any of these fails: Destroy, nothing is left     [--vncviewer: start it] [-c: attach]
 //! ```
 //! The console is opened while the domain is still paused, so that its first line is seen.
 
 pub(crate) mod help;
 pub(crate) mod source;
 
-use super::console;
+use super::{console, vncviewer};
 use crate::cli::command::{Command, Opt, Standing};
 use crate::cli::context::{unexpected, Context};
 use crate::cli::failure::Failure;
@@ -50,7 +50,7 @@ pub const COMMAND: Command = Command {
     options: OPTIONS,
     more_help: Some(help::variables),
     usage_after_fault: false,
-    standing: Standing::Partly("without --xmldryrun and the viewer options"),
+    standing: Standing::Partly("without --xmldryrun"),
     run: Some(run),
     ..Command::DEFAULT
 };
@@ -73,7 +73,7 @@ fn run(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
 
 /// Options that are known and that nothing stands behind yet.
 pub(super) fn refuse_unbuilt(command: &Command, parsed: &Parsed) -> Result<(), Failure> {
-    for option in ["xmldryrun", "vncviewer", "vncviewer-autopass"] {
+    for option in ["xmldryrun"] {
         if parsed.has(option) {
             return Err(Failure::message(format!(
                 "'xm {} --{option}' is not built yet",
@@ -119,6 +119,7 @@ fn create(context: &mut Context, parsed: &Parsed, config: DomainConfig) -> Resul
             if !quiet {
                 context.line(format!("Started domain {}{}", domain.name, id(&domain)))?;
             }
+            view(context, parsed, &domain);
             match console {
                 Some(console) => console::attach(context, console),
                 None => Ok(0),
@@ -131,6 +132,21 @@ fn create(context: &mut Context, parsed: &Parsed, config: DomainConfig) -> Resul
             });
             Err(failure)
         }
+    }
+}
+
+/// Opens a viewer on the screen of a domain that runs, if that is asked for. Without one it runs as well, so what is wrong
+/// is said and nothing more.
+pub(super) fn view(context: &mut Context, parsed: &Parsed, domain: &DomainInfo) {
+    let autopass = parsed.has("vncviewer-autopass");
+    if !autopass && !parsed.has("vncviewer") {
+        return;
+    }
+    let started =
+        vncviewer::find(context, &address(domain), autopass).and_then(|mut viewer| viewer.start());
+    if let Err(failure) = started {
+        let text = failure.text(rustix::process::geteuid().is_root());
+        context.note(format!("Warning: {}", text.unwrap_or_default()));
     }
 }
 

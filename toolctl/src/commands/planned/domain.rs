@@ -1,4 +1,4 @@
-//! `migrate`, `dump-core`, `vncviewer`: their words.
+//! `migrate`, `dump-core`: their words.
 
 use super::{number, planned, running_guest, word};
 use crate::cli::command::{Arity, Command, Group::Domain, Opt};
@@ -9,15 +9,6 @@ use std::path::Path;
 
 #[rustfmt::skip]
 pub(super) const PLANNED: &[Command] = &[
-    Command {
-        options: &[
-            Opt::long_flag("autopass", "Give the viewer the password of the display."),
-            Opt::long_flag("vncviewer-autopass", "The same."),
-        ],
-        run: Some(vncviewer),
-        ..planned(Domain, "vncviewer", "[--[vncviewer-]autopass] <Domain>", "Open a VNC viewer on a domain's screen.", Arity::Any,
-            "domains have no screen; xm console has their text")
-    },
     Command {
         options: &[
             Opt::flag('L', "live", "Dump the core without pausing the domain."),
@@ -44,15 +35,6 @@ pub(super) const PLANNED: &[Command] = &[
             "a domain cannot leave its host; shut it down here and create it there")
     },
 ];
-
-fn vncviewer(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
-    if parsed.words.len() != 1 {
-        return Err(Failure::usage(
-            "No domain given (or several parameters specified)",
-        ));
-    }
-    super::check_domain(context, parsed)
-}
 
 fn dump_core(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
     if parsed.has("crash") && parsed.has("reset") {

@@ -107,6 +107,7 @@ impl Session {
             | Request::Config { .. }
             | Request::Configure { .. }
             | Request::Counters { .. }
+            | Request::Vnc { .. }
             | Request::Registers { .. } => Err(Error::NotSupported(None)),
         }
     }

@@ -40,6 +40,9 @@ pub enum DeviceError {
     /// Unknown key.
     #[error("configuration option {0} unknown to vfbs")]
     VfbOption(String),
+    /// Not a display.
+    #[error("vncdisplay={0}: from 0 to {1} are possible")]
+    Display(String, u16),
     /// Not that much memory.
     #[error("videoram={0} of a vfb: from 1 to {1} MiB are possible")]
     Videoram(String, u32),

@@ -19,6 +19,10 @@ const KEYS: &[&str] = &[
     "keymap",
     "videoram",
 ];
+/// The one key whose empty value says something.
+const PASSWORD: &str = "vncpasswd";
+/// The first display's TCP port.
+const FIRST_PORT: u16 = 5900;
 /// MiB of a screen's memory unless `videoram` says otherwise: 32 bits for 1600x1200 and less.
 const VIDEORAM_MIB: u32 = 8;
 /// Most of it, MiB.
@@ -43,6 +47,7 @@ impl Vfb {
             vfb.set(key, value)?;
         }
         vfb.videoram_mib()?;
+        vfb.vnc_port()?;
         Ok(vfb)
     }
 
@@ -54,7 +59,8 @@ impl Vfb {
         if value.contains(char::is_control) {
             return Err(DeviceError::Control(known));
         }
-        if !value.is_empty() {
+        // An empty password is none; no password is xend's.
+        if !value.is_empty() || key == PASSWORD {
             self.pairs.insert(key.to_owned(), value.to_owned());
         }
         Ok(())
@@ -91,10 +97,33 @@ impl Vfb {
         }
     }
 
-    /// Whether somebody is to show it by VNC or SDL.
-    pub fn wants_a_viewer(&self) -> bool {
-        let on = |key| self.get(key).is_some_and(|value| value != "0");
-        on("vnc") || on("sdl") || self.get("type").is_some()
+    fn is_on(&self, key: &str) -> bool {
+        self.get(key).is_some_and(|value| value != "0")
+    }
+
+    /// Whether it is to be shown by VNC. VNC wins over SDL where both are asked for.
+    pub fn wants_vnc(&self) -> bool {
+        self.is_on("vnc") || self.get("type") == Some("vnc")
+    }
+
+    /// Whether it is to be shown by SDL.
+    pub fn wants_sdl(&self) -> bool {
+        !self.wants_vnc() && (self.is_on("sdl") || self.get("type") == Some("sdl"))
+    }
+
+    /// The port that VNC is served on, or the first to be tried.
+    pub fn vnc_port(&self) -> Result<u16, DeviceError> {
+        let Some(text) = self.get("vncdisplay") else {
+            return Ok(FIRST_PORT);
+        };
+        let display = text.parse::<u16>().ok();
+        let port = display.and_then(|display| display.checked_add(FIRST_PORT));
+        port.ok_or_else(|| DeviceError::Display(text.to_owned(), u16::MAX - FIRST_PORT))
+    }
+
+    /// Whether the next free display may be taken.
+    pub fn may_take_another_display(&self) -> bool {
+        self.get("vncunused").is_none_or(|value| value != "0")
     }
 }
 
@@ -110,10 +139,24 @@ mod tests {
         assert_eq!(pairs, expected);
         assert_eq!(Vfb::parse(&vfb.text()), Ok(vfb.clone()));
         assert_eq!(vfb.videoram_mib(), Ok(16));
-        assert!(vfb.wants_a_viewer());
+        assert!(vfb.wants_vnc() && !vfb.wants_sdl());
         let bare = Vfb::parse("").unwrap();
         assert_eq!(bare.videoram_mib(), Ok(VIDEORAM_MIB));
-        assert!(!bare.wants_a_viewer());
+        assert!(!bare.wants_vnc() && !bare.wants_sdl());
+    }
+
+    #[test]
+    fn display_is_a_port_and_an_empty_password_is_kept() {
+        let vfb = Vfb::parse("type=vnc,vncdisplay=7,vncunused=0,vncpasswd=").unwrap();
+        assert!(vfb.wants_vnc() && !vfb.may_take_another_display());
+        assert_eq!((vfb.vnc_port(), vfb.get("vncpasswd")), (Ok(5907), Some("")));
+        assert_eq!(Vfb::parse(&vfb.text()), Ok(vfb));
+        assert!(Vfb::parse("sdl=1").unwrap().wants_sdl());
+        assert_eq!(Vfb::parse("vnc=1").unwrap().vnc_port(), Ok(5900));
+        for wrong in ["vncdisplay=-1", "vncdisplay=59636", "vncdisplay=:1"] {
+            let line = Vfb::parse(wrong).unwrap_err().to_string();
+            assert!(line.contains("59635"), "{line}");
+        }
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! Screens, classes `vfb` and `vkbd`: one of each for every item of `vfb=`.
 //!
 //! ```text
-//!   vfb = ['vnc=1,..'] --> vkbd 0, vfb 0 --> nodes --> noxen-vmm, which needs nothing of the host for them
+//!   vfb = ['vnc=1,..'] --> vkbd 0, vfb 0 --> nodes --> noxen-vmm, with the socket of vnc.rs if it is to be shown
 //! ```
 //! The store has what was asked for, but no password: a guest may read its back end's nodes.
 
 use super::class::{Class, Opened, Site};
 use super::device::Device;
 use super::nodes::ClassNodes;
+use super::vnc;
 use crate::node::Options;
 use crate::registry::Record;
 use noxen_control::device::DeviceSpec;
@@ -59,20 +60,25 @@ impl Class for Screen {
         };
         let videoram_mib = vfb.videoram_mib();
         let domid = site.domain.domid();
-        if vfb.wants_a_viewer() {
+        if vfb.wants_sdl() {
             crate::warning!(
-                "domain {domid}: screen {} is kept, but nothing shows it: a VNC or SDL server is not built yet",
+                "domain {domid}: screen {} is kept, but nothing shows it: SDL is not built yet, vnc=1 is",
                 device.devid
             );
         }
+        let (vnc, socket) = match vfb.wants_vnc() {
+            true => Some(vnc::open(site, device, vfb)?).unzip(),
+            false => (None, None),
+        };
         Ok(Opened {
             spec: DeviceSpec::Vfb {
                 devid: device.devid,
                 frontend: device.frontend(domid),
                 backend: device.backend(domid),
                 videoram_mib: videoram_mib.map_err(|e| Fault::generic(e.to_string()))?,
+                vnc,
             },
-            fds: Vec::new(),
+            fds: socket.into_iter().collect(),
         })
     }
 

@@ -25,6 +25,7 @@ mod sharing;
 mod tap;
 mod vbd;
 mod vif;
+pub(crate) mod vnc;
 
 pub use class::Site;
 pub use device::Device;

@@ -52,7 +52,7 @@ use Effect::{Fixed, Missing, Used};
 use Kind::{Bool, Int, Path, Text, Word};
 
 const NO_RELOCATION: Effect = Missing("this version does not migrate domains");
-const NO_DISPLAY: Effect = Missing("this version has no displays");
+const NO_TLS: Effect = Missing("this version shows screens without TLS");
 const ONE_PLACE: Effect = Fixed("this version keeps its files in the usual place only");
 const LEVELS: &[&str] = &["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"];
 
@@ -95,12 +95,12 @@ pub const KEYS: &[Key] = &[
     key("xend-relocation-hosts-allow", Text, "", NO_RELOCATION),
     key("external-migration-tool", Text, "", NO_RELOCATION),
     key("xend-udev-event-server", Bool, "no", Missing("this version takes no udev events")),
-    key("vnc-listen", Text, "127.0.0.1", NO_DISPLAY),
-    key("vncpasswd", Text, "", NO_DISPLAY),
-    key("vnc-tls", Bool, "no", NO_DISPLAY),
-    key("vnc-x509-cert-dir", Text, "/etc/xen/vnc", NO_DISPLAY),
-    key("vnc-x509-verify", Bool, "no", NO_DISPLAY),
-    key("keymap", Text, "", NO_DISPLAY),
+    key("vnc-listen", Text, "127.0.0.1", Used),
+    key("vncpasswd", Text, "", Used),
+    key("vnc-tls", Bool, "no", NO_TLS),
+    key("vnc-x509-cert-dir", Text, "/etc/xen/vnc", NO_TLS),
+    key("vnc-x509-verify", Bool, "no", NO_TLS),
+    key("keymap", Text, "", Used),
     key("xsm_module_name", Word(&["dummy", "acm", "flask"]), "dummy", Missing("this version has no access control")),
     key("resource-label-change-script", Text, "", Missing("this version has no access control")),
     key("qemu-dm-logrotate-count", Int, "10", Missing("there is no qemu-dm; a domain's log keeps one old file")),

@@ -1,0 +1,45 @@
+//! People who look at a screen over the network: a thread per screen that serves their sockets.
+//!
+//! ```text
+//!   xend: listening socket --SCM_RIGHTS--> server.rs: poll {stop, wake, listener, clients}
+//!                                            |   client.rs: socket <--> noxen_display::Session (RFB)
+//!   Picture: changed parts, pixels ----------'         '--> Touch: keys, pointer --> the guest
+//!   guard.rs: who guesses passwords waits
+//! ```
+//! What shows a picture and what takes input are traits, so that a PV frame buffer and an emulated display adapter are
+//! served alike. Nothing here runs on a vCPU's thread.
+
+mod client;
+mod guard;
+mod server;
+
+pub use server::{Report, Server};
+
+use noxen_control::screen::{Input, Part};
+use noxen_display::{Size, Surface};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A picture that people look at.
+pub trait Picture: Surface + Send + Sync {
+    /// What has changed since this was called last.
+    fn take_changes(&self) -> Vec<Part>;
+
+    /// An eventfd to be written when something changes.
+    fn tell(&self, wake: Arc<OwnedFd>);
+
+    /// How often to look while somebody wants to see, where nobody tells of changes.
+    fn period(&self) -> Option<Duration> {
+        None
+    }
+}
+
+/// What takes what people do.
+pub trait Touch: Send {
+    /// Hands the guest `inputs`; positions are on a screen of `size`. What the guest does not take is lost.
+    fn push(&self, inputs: &[Input], size: Size);
+
+    /// The guest takes positions; otherwise movements.
+    fn is_absolute(&self) -> bool;
+}
