@@ -1,9 +1,12 @@
 //! What every device of the PC is to its bus, and the bus to it.
 
+use crate::backing::Backing;
 use crate::pci::Pci;
 use crate::state::StateError;
+use crate::vga::View;
 use serde_json::Value;
 use std::fmt::Debug;
+use std::sync::Arc;
 
 /// Bytes of one access to a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -219,6 +222,16 @@ pub trait Device: Send + Debug {
     /// Somebody presses a button; true if it is this device that has it.
     fn press(&mut self, _button: Button, _turn: &mut Turn) -> bool {
         false
+    }
+
+    /// Its memory that the machine may map where a BAR lies, with the BAR's number (0 to 5).
+    fn backing(&self) -> Option<(usize, Arc<dyn Backing>)> {
+        None
+    }
+
+    /// What it shows, if it is a display; the picture is made from that without the device.
+    fn view(&self, _now: u64) -> Option<View> {
+        None
     }
 
     /// What it makes of a pointer now.

@@ -10,6 +10,7 @@
 //! A device is one module. It gets time and guest memory in a [`Turn`] and leaves what it wants done there as [`Effect`]s;
 //! it never waits, never sleeps and knows no file descriptor of KVM.
 
+pub mod backing;
 pub mod bus;
 pub mod chipset;
 #[cfg(any(test, feature = "conformance"))]
@@ -27,6 +28,7 @@ pub mod pci;
 pub mod rtc;
 pub mod serial;
 pub mod state;
+pub mod vga;
 
 #[cfg(test)]
 mod bus_tests;

@@ -49,5 +49,6 @@ conformance! {
     i8042 => crate::i8042::subject::Somebody,
     ide => crate::ide::subject::Shelves::new(),
     rtl8139 => crate::net::lan::Lan::default(),
+    vga => crate::vga::subject::Display::new(),
     rtc => || crate::rtc::Rtc::new(crate::rtc::Settings::default()),
 }
