@@ -21,6 +21,7 @@ fn disk() -> DeviceInfo {
         nodes: nodes.map(|(k, v)| (k.into(), v.into())).into(),
         state: Some("connected".into()),
         reason: None,
+        disk: None,
     }
 }
 

@@ -94,6 +94,7 @@ fn a_host(request: &Request) -> Answer {
                 nodes: [("state".to_owned(), "4".to_owned())].into(),
                 state: Some("connected".into()),
                 reason: None,
+                disk: None,
             }],
         }),
         _ => generic("nothing of this kind is to be asked"),

@@ -72,6 +72,7 @@ pub fn device(text: &str, nodes: &[(&str, &str)]) -> noxen_xend_api::DeviceInfo 
             .collect(),
         state: Some("connected".into()),
         reason: None,
+        disk: None,
         config: noxen_xend_api::DeviceConfig::Disk(disk),
     }
 }

@@ -24,4 +24,4 @@ pub use config::{random_uuid, Cpus, DomainConfig};
 pub use device::{DeviceClass, DeviceConfig, DeviceInfo, Disk, Vfb, Vif};
 pub use info::{DomainInfo, DomainState, DomainVcpus, NodeInfo, StateFilter, VcpuInfo};
 pub use message::{Answer, Fault, Request, Response, ShutdownKind};
-pub use traffic::Traffic;
+pub use traffic::{DiskTraffic, Traffic};

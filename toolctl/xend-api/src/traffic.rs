@@ -1,4 +1,20 @@
-//! What a network interface has carried: the host's own counters of its end.
+//! What devices have carried: network interfaces by the host's own counters of their ends, disks by what their back ends count.
+
+use serde::{Deserialize, Serialize};
+
+/// What a disk has carried since it was attached.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(default)]
+pub struct DiskTraffic {
+    /// Requests that read.
+    pub reads: u64,
+    /// Bytes that they asked for.
+    pub read_bytes: u64,
+    /// Requests that wrote.
+    pub writes: u64,
+    /// Bytes that they brought.
+    pub written_bytes: u64,
+}
 
 /// Bytes, as the guest sees the directions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

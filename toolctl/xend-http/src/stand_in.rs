@@ -35,6 +35,7 @@ impl StandIn {
             nodes: [("state".to_owned(), "4".to_owned())].into(),
             state: None,
             reason: None,
+            disk: None,
         };
         let disk = Disk::parse("file:/images/a,xvda,w").unwrap();
         let vif = Vif::parse("mac=00:16:3e:00:00:01,bridge=xenbr0").unwrap();

@@ -307,6 +307,22 @@ pub struct DeviceStatus {
     pub state: DeviceState,
     /// Why it is broken.
     pub reason: Option<String>,
+    /// Of a disk: what it has carried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<DiskCounts>,
+}
+
+/// What a disk has carried since it was attached.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+pub struct DiskCounts {
+    /// Requests that read.
+    pub reads: u64,
+    /// Bytes that they asked for.
+    pub read_bytes: u64,
+    /// Requests that wrote.
+    pub writes: u64,
+    /// Bytes that they brought.
+    pub written_bytes: u64,
 }
 
 #[cfg(test)]

@@ -22,6 +22,6 @@ pub mod screen;
 pub mod spec;
 pub mod tap;
 
-pub use device::{DeviceClass, DeviceId, DeviceSpec, DeviceState, DeviceStatus};
+pub use device::{DeviceClass, DeviceId, DeviceSpec, DeviceState, DeviceStatus, DiskCounts};
 pub use message::{Event, Reply, Request, ShutdownReason, Status};
 pub use spec::DomainSpec;

@@ -266,7 +266,13 @@ impl Bus {
             slot.forget(&mut self.session);
             self.slots.remove(&id);
         }
-        self.tell(DeviceStatus { id, state, reason }, closed);
+        let status = DeviceStatus {
+            id,
+            state,
+            reason,
+            disk: None,
+        };
+        self.tell(status, closed);
     }
 
     fn tell(&self, status: DeviceStatus, closed: bool) {

@@ -157,6 +157,7 @@ impl Devices {
             id,
             state: DeviceState::Waiting,
             reason: None,
+            disk: None,
         };
         devices.insert(id, status);
         lock(&self.listing.heads).insert(id, head);
@@ -210,7 +211,14 @@ impl Devices {
 
     /// What is attached.
     pub fn list(&self) -> Vec<DeviceStatus> {
-        lock(&self.listing.devices).values().cloned().collect()
+        let mut all: Vec<_> = lock(&self.listing.devices).values().cloned().collect();
+        let heads = lock(&self.listing.heads);
+        for status in &mut all {
+            if let Some(Head::Disk(counts)) = heads.get(&status.id) {
+                status.disk = Some(counts.told());
+            }
+        }
+        all
     }
 }
 

@@ -1,7 +1,7 @@
 //! The device classes, one line each.
 
 use crate::devices::backend::{Backend, Context};
-use crate::devices::vbd;
+use crate::devices::vbd::{self, Counts};
 use crate::devices::vfb::{self, Display};
 use crate::devices::vif;
 use crate::devices::vkbd::{self, Keys};
@@ -19,6 +19,8 @@ pub enum Head {
     Screen(Arc<Display>),
     /// Fed.
     Keyboard(Arc<Keys>),
+    /// Counted.
+    Disk(Arc<Counts>),
 }
 
 /// A device made.
@@ -47,7 +49,13 @@ pub fn make(
     touch: impl FnOnce(u32) -> Box<dyn Touch>,
 ) -> Result<Made, String> {
     match spec {
-        DeviceSpec::Vbd { .. } => Ok(Made::alone(vbd::make(spec, fds, context)?)),
+        DeviceSpec::Vbd { .. } => {
+            let disk = vbd::make(spec, fds, context)?;
+            Ok(Made {
+                head: Head::Disk(disk.counts()),
+                backend: Box::new(disk),
+            })
+        }
         DeviceSpec::Vif { rate, mac, .. } => {
             let vif = vif::make(spec.id(), mac, *rate, fds, context)?;
             Ok(Made::alone(vif))

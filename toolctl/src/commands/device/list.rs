@@ -67,6 +67,7 @@ fn as_json(device: &DeviceInfo) -> serde_json::Value {
         "state": device.number("state"),
         "monitor": device.state,
         "reason": device.reason,
+        "traffic": device.disk,
         "frontend": device.nodes,
         "config": device.config,
     })

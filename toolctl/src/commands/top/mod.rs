@@ -9,7 +9,7 @@ mod sample;
 mod screen;
 mod table;
 
-use crate::cli::command::{Arity, Command, Opt, Standing};
+use crate::cli::command::{Arity, Command, Opt};
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 use crate::cli::getopt::Parsed;
@@ -22,11 +22,12 @@ use table::View;
 pub const COMMAND: Command = Command {
     name: "top",
     summary: "Monitor a host and the domains in real time.",
-    details: "The keys are those of xentop: D sets the delay, N shows networks, V vCPUs, R repeats the heading, S changes the column \
+    details: "The keys are those of xentop: D sets the delay, N shows networks, B disks, V vCPUs, R repeats the heading, S changes the column \
               that is sorted by, Q or Escape ends.",
     options: &[
         Opt::value('d', "delay", "SECONDS", "Seconds between updates (default 3)."),
         Opt::flag('n', "networks", "Output vif network data."),
+        Opt::flag('x', "vbds", "Output vbd block device data."),
         Opt::flag('r', "repeat-header", "Repeat table header before each domain."),
         Opt::flag('v', "vcpus", "Output VCPU data."),
         Opt::flag('f', "full-name", "Output the full domain name (not truncated)."),
@@ -34,7 +35,6 @@ pub const COMMAND: Command = Command {
         Opt::value('i', "iterations", "N", "Number of iterations before exiting."),
     ],
     arity: Arity::Exact(0),
-    standing: Standing::Partly("the columns on disks show -"),
     run: Some(run),
     ..Command::DEFAULT
 };
@@ -44,6 +44,7 @@ fn run(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
     context.not_by_xen_api()?;
     let view = View {
         networks: parsed.has("networks"),
+        disks: parsed.has("vbds"),
         vcpus: parsed.has("vcpus"),
         repeat_header: parsed.has("repeat-header"),
         full_name: parsed.has("full-name"),

@@ -3,7 +3,8 @@
 use crate::cli::context::{unexpected, Context};
 use crate::cli::failure::Failure;
 use noxen_xend_api::{
-    DeviceClass, DomainInfo, DomainVcpus, NodeInfo, Request, Response, StateFilter, Traffic,
+    DeviceClass, DeviceInfo, DiskTraffic, DomainInfo, DomainVcpus, NodeInfo, Request, Response,
+    StateFilter, Traffic,
 };
 use std::time::Instant;
 
@@ -15,12 +16,20 @@ pub(super) struct Network {
     pub received: u64,
 }
 
+/// One disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Disk {
+    pub devid: u32,
+    /// Nothing when its monitor does not answer.
+    pub carried: Option<DiskTraffic>,
+}
+
 /// One domain.
 #[derive(Clone, Debug)]
 pub(super) struct Row {
     pub info: DomainInfo,
     pub networks: Vec<Network>,
-    pub disks: usize,
+    pub disks: Vec<Disk>,
     pub vcpus: Option<DomainVcpus>,
 }
 
@@ -54,11 +63,17 @@ impl Sample {
         for info in domains {
             let networks = devices(context, &info, DeviceClass::Vif)
                 .into_iter()
-                .map(|devid| network(info.domid.unwrap_or(0), devid))
+                .map(|device| network(info.domid.unwrap_or(0), device.devid))
                 .collect();
             rows.push(Row {
                 networks,
-                disks: devices(context, &info, DeviceClass::Vbd).len(),
+                disks: devices(context, &info, DeviceClass::Vbd)
+                    .into_iter()
+                    .map(|device| Disk {
+                        devid: device.devid,
+                        carried: device.disk,
+                    })
+                    .collect(),
                 vcpus: vcpus.iter().find(|v| v.domid == info.domid).cloned(),
                 info,
             });
@@ -67,8 +82,8 @@ impl Sample {
     }
 }
 
-/// Numbers of a domain's devices. One that ends just now has none.
-fn devices(context: &mut Context, info: &DomainInfo, class: DeviceClass) -> Vec<u32> {
+/// A domain's devices. One that ends just now has none.
+fn devices(context: &mut Context, info: &DomainInfo, class: DeviceClass) -> Vec<DeviceInfo> {
     if info.domid == Some(0) {
         return Vec::new();
     }
@@ -77,7 +92,7 @@ fn devices(context: &mut Context, info: &DomainInfo, class: DeviceClass) -> Vec<
         class,
     };
     match context.ask(&request) {
-        Ok(Response::Devices { devices }) => devices.iter().map(|d| d.devid).collect(),
+        Ok(Response::Devices { devices }) => devices,
         _ => Vec::new(),
     }
 }

@@ -142,6 +142,7 @@ fn press(byte: u8, of: usize, view: &mut View) -> Key {
         // Alone it is the key; with others behind it the beginning of a cursor key.
         0x1b if of == 1 => return Key::Quit,
         b'n' => view.networks = !view.networks,
+        b'b' => view.disks = !view.disks,
         b'v' => view.vcpus = !view.vcpus,
         b'r' => view.repeat_header = !view.repeat_header,
         b's' => view.sort = view.sort.next(),

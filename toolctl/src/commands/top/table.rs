@@ -1,13 +1,14 @@
 //! Two samples as lines of text, in xentop's columns.
 
-use super::sample::{Row, Sample};
-use noxen_xend_api::DomainState;
+use super::sample::{Disk, Row, Sample};
+use noxen_xend_api::{DiskTraffic, DomainState};
 use std::cmp::Ordering;
 
 /// What is shown.
 #[derive(Clone, Debug, Default)]
 pub(super) struct View {
     pub networks: bool,
+    pub disks: bool,
     pub vcpus: bool,
     pub repeat_header: bool,
     pub full_name: bool,
@@ -40,6 +41,8 @@ impl Sort {
     }
 }
 
+/// Bytes of the unit that disks are counted in.
+const SECTOR: u64 = 512;
 const HEADER: &str =
     "      NAME  STATE   CPU(sec) CPU(%)     MEM(k) MEM(%)  MAXMEM(k) MAXMEM(%) VCPUS NETS \
                       NETTX(k) NETRX(k) VBDS   VBD_OO   VBD_RD   VBD_WR  VBD_RSECT  VBD_WSECT SSID";
@@ -98,8 +101,29 @@ pub(super) fn table(now: &Sample, before: Option<&Sample>, view: &View) -> Vec<S
                 )
             }));
         }
+        if view.disks {
+            lines.extend(row.disks.iter().map(disk));
+        }
     }
     lines
+}
+
+/// One disk in a line of its own.
+fn disk(disk: &Disk) -> String {
+    let (major, minor) = (disk.devid >> 8 & 0xffff, disk.devid & 0xff);
+    let DiskTraffic {
+        reads,
+        read_bytes,
+        writes,
+        written_bytes,
+    } = disk.carried.unwrap_or_default();
+    format!(
+        "VBD BlkBack {} [{major:>2x}:{minor:>2x}]  OO: {:>8}   RD: {reads:>8}   WR: {writes:>8}  RSECT: {:>10}  WSECT: {:>10}",
+        disk.devid,
+        0,
+        read_bytes / SECTOR,
+        written_bytes / SECTOR
+    )
 }
 
 fn order(a: &(&Row, f64), b: &(&Row, f64), sort: Sort) -> Ordering {
@@ -150,11 +174,18 @@ fn line(row: &Row, cpu: f64, now: &Sample, view: &View) -> String {
     let kib = |bytes: fn(&super::sample::Network) -> u64| {
         row.networks.iter().map(bytes).sum::<u64>() / 1024
     };
-    // The disks' back ends count nothing that could be shown here yet; a zero would look like idle disks.
-    let uncounted = if row.disks == 0 { "0" } else { "-" };
+    let disks = |count: fn(&DiskTraffic) -> u64| {
+        let all: Option<Vec<u64>> = row
+            .disks
+            .iter()
+            .map(|disk| disk.carried.as_ref().map(count))
+            .collect();
+        // A zero would look like idle disks.
+        all.map_or_else(|| "-".to_owned(), |all| all.iter().sum::<u64>().to_string())
+    };
     format!(
         "{name:>10} {} {:>10.0} {cpu:>6.1} {:>10} {:>6} {maximum:>10} {of_total:>9} {:>5} {:>4} {:>8} {:>8} {:>4} \
-         {uncounted:>8} {uncounted:>8} {uncounted:>8} {uncounted:>10} {uncounted:>10} {:>4}",
+         {:>8} {:>8} {:>8} {:>10} {:>10} {:>4}",
         letters(&info.state),
         info.cpu_time_s(),
         info.memory_mib * 1024,
@@ -163,7 +194,13 @@ fn line(row: &Row, cpu: f64, now: &Sample, view: &View) -> String {
         row.networks.len(),
         kib(|network| network.sent),
         kib(|network| network.received),
-        row.disks,
+        row.disks.len(),
+        // A back end has a place for each request that fits into its rings, so none ever waits for one.
+        disks(|_| 0),
+        disks(|disk| disk.reads),
+        disks(|disk| disk.writes),
+        disks(|disk| disk.read_bytes / SECTOR),
+        disks(|disk| disk.written_bytes / SECTOR),
         0,
     )
 }
@@ -211,7 +248,7 @@ fn vcpus(row: &Row) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::sample::Network;
+    use super::super::sample::{Disk, Network};
     use super::*;
     use crate::commands::fake;
     use noxen_xend_api::NodeInfo;
@@ -239,7 +276,7 @@ mod tests {
                             sent: 4096,
                             received: 2048,
                         }],
-                        disks: 0,
+                        disks: Vec::new(),
                         vcpus: Some(fake::vcpus(name, *domid)),
                     }
                 })
@@ -261,6 +298,25 @@ mod tests {
         );
         let first = table(&now, None, &View::default());
         assert!(first[1].contains(" 0.0 "), "nothing to measure against");
+        let mut busy = now.clone();
+        let carried = |reads| DiskTraffic {
+            reads,
+            read_bytes: reads * 4096,
+            writes: 1,
+            written_bytes: 512,
+        };
+        let disk = |devid, carried| Disk { devid, carried };
+        busy.rows[0].disks = vec![disk(51712, Some(carried(5))), disk(51728, Some(carried(2)))];
+        let line = &table(&busy, None, &View::default())[1];
+        assert_eq!(line.len(), lines[0].len());
+        let cells: Vec<&str> = line.split_whitespace().collect();
+        assert_eq!(cells[12..], ["2", "0", "7", "2", "56", "2", "0"]);
+        busy.rows[0].disks[1].carried = None;
+        let line = &table(&busy, None, &View::default())[1];
+        assert!(
+            line.ends_with("2        -        -        -          -          -    0"),
+            "{line}"
+        );
     }
 
     #[test]

@@ -35,6 +35,7 @@ impl Session {
                     nodes,
                     state: None,
                     reason: None,
+                    disk: None,
                 };
                 all.push((reference, info));
             }

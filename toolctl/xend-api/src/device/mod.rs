@@ -19,6 +19,7 @@ pub use rate::Rate;
 pub use vfb::Vfb;
 pub use vif::Vif;
 
+use crate::traffic::DiskTraffic;
 use serde::{Deserialize, Serialize};
 
 /// A device of any class.
@@ -120,6 +121,9 @@ pub struct DeviceInfo {
     pub state: Option<String>,
     /// Why it is broken.
     pub reason: Option<String>,
+    /// What it has carried, if it is a disk in use.
+    #[serde(default)]
+    pub disk: Option<DiskTraffic>,
 }
 
 impl DeviceInfo {

@@ -3,7 +3,7 @@
 use crate::http::Response;
 use crate::{tree, Ask};
 use noxen_xend_api::{
-    DeviceClass, DomainInfo, Fault, Request, Response as Told, StateFilter, Traffic,
+    DeviceClass, DeviceInfo, DomainInfo, Fault, Request, Response as Told, StateFilter, Traffic,
 };
 use serde_json::{json, Value};
 
@@ -39,9 +39,10 @@ fn domain(ask: &dyn Ask, info: &DomainInfo) -> Value {
     let networks = guest.map_or_else(Vec::new, |domid| {
         devices(ask, info, DeviceClass::Vif)
             .into_iter()
-            .map(|devid| (devid, Traffic::of(domid, devid)))
+            .map(|device| (device.devid, Traffic::of(domid, device.devid)))
             .collect()
     });
+    let disks = guest.map_or_else(Vec::new, |_| devices(ask, info, DeviceClass::Vbd));
     json!({
         "name": info.name,
         "uuid": info.uuid,
@@ -52,18 +53,22 @@ fn domain(ask: &dyn Ask, info: &DomainInfo) -> Value {
         "maxmem_mib": info.maxmem_mib,
         "cpu_time_s": info.cpu_time_s(),
         "uptime_s": info.uptime_s,
-        "disks": guest.map_or(0, |_| devices(ask, info, DeviceClass::Vbd).len()),
+        "suspended": info.suspended,
+        "disks": disks.iter().map(|device| {
+            let carried = device.disk.unwrap_or_default();
+            json!({"devid": device.devid, "read": carried.read_bytes, "written": carried.written_bytes})
+        }).collect::<Vec<Value>>(),
         "networks": networks.iter().map(|(devid, traffic)| json!({
             "devid": devid, "sent": traffic.sent, "received": traffic.received,
         })).collect::<Vec<Value>>(),
     })
 }
 
-/// Numbers of a domain's devices. One that ends just now has none.
-fn devices(ask: &dyn Ask, info: &DomainInfo, class: DeviceClass) -> Vec<u32> {
+/// A domain's devices. One that ends just now has none.
+fn devices(ask: &dyn Ask, info: &DomainInfo, class: DeviceClass) -> Vec<DeviceInfo> {
     let domain = info.uuid.clone();
     match ask.ask(Request::Devices { domain, class }) {
-        Ok(Told::Devices { devices }) => devices.iter().map(|device| device.devid).collect(),
+        Ok(Told::Devices { devices }) => devices,
         _ => Vec::new(),
     }
 }

@@ -5,7 +5,7 @@ use super::device::Device;
 use super::monitor_class;
 use crate::node::internal;
 use noxen_control::device::{DeviceState, DeviceStatus};
-use noxen_xend_api::{DeviceClass, DeviceConfig, DeviceInfo, Fault};
+use noxen_xend_api::{DeviceClass, DeviceConfig, DeviceInfo, DiskTraffic, Fault};
 use noxen_xm_config::sxp::Node as Sxp;
 use noxen_xm_config::{disk_node, vfb_node, vif_node};
 use std::collections::BTreeMap;
@@ -76,6 +76,14 @@ fn info(
         nodes,
         state: status.map(|status| state_word(status.state).to_owned()),
         reason: status.and_then(|status| status.reason.clone()),
+        disk: status
+            .and_then(|status| status.disk)
+            .map(|counts| DiskTraffic {
+                reads: counts.reads,
+                read_bytes: counts.read_bytes,
+                writes: counts.writes,
+                written_bytes: counts.written_bytes,
+            }),
     })
 }
 

@@ -92,6 +92,7 @@ pub fn list(config: &DomainConfig, class: DeviceClass) -> Response {
             nodes: BTreeMap::new(),
             state: None,
             reason: None,
+            disk: None,
         })
         .collect();
     Response::Devices { devices }

@@ -13,6 +13,7 @@
 //! `feature-persistent` is offered only where the device asks for it: it spares a hypervisor's mapping of
 //! each page, which costs nothing here, and has the front end copy all data, which does.
 
+mod counts;
 mod engine;
 mod format;
 mod gathering;
@@ -25,6 +26,8 @@ mod thread;
 mod vectors;
 mod vhd;
 mod vhdx;
+
+pub use counts::Counts;
 
 use crate::devices::backend::{Backend, ConnectError, Context, Frontend, Published, Reporter};
 use image::{Image, Wanted};
@@ -67,6 +70,7 @@ pub struct Vbd {
     config: Config,
     context: Context,
     image: Arc<Image>,
+    counts: Arc<Counts>,
     disk: Disk,
     physical: u32,
     threads: Vec<QueueThread>,
@@ -130,10 +134,16 @@ impl Vbd {
             config,
             context: context.clone(),
             image: Arc::new(opened.image),
+            counts: Arc::default(),
             disk,
             physical: opened.physical_sector_size,
             threads: Vec::new(),
         })
+    }
+
+    /// What it has carried.
+    pub fn counts(&self) -> Arc<Counts> {
+        self.counts.clone()
     }
 
     /// Bits of the node `info` (VDISK_*).
@@ -206,6 +216,7 @@ impl Backend for Vbd {
                     queue,
                     channel,
                     engine,
+                    counts: self.counts.clone(),
                     report: Box::new(move |why| reporter.broken(why)),
                     pages: Some(pages),
                 })

@@ -11,6 +11,7 @@
 //! answer them later, and the guest's thread for all its devices would wait for them.
 
 use crate::devices::port::Port;
+use crate::devices::vbd::counts::Counts;
 use crate::devices::vbd::engine::Engine;
 use crate::devices::vbd::gathering::Gathering;
 use crate::devices::vbd::rings::RingPages;
@@ -50,6 +51,8 @@ pub struct Work<P> {
     pub channel: P,
     /// Does the jobs.
     pub engine: Box<dyn Engine>,
+    /// Of the disk.
+    pub counts: Arc<Counts>,
     /// Told that the ring is broken.
     pub report: Box<dyn Fn(&Broken) + Send>,
     /// The ring's pages, given back at the end; a test has none.
@@ -166,6 +169,7 @@ fn turn<P: Port>(
             true => more = work.queue.service(&work.memory, jobs)?,
             false => work.queue.settle(&work.memory, jobs)?,
         }
+        work.counts.add(jobs);
         work.engine.begin(jobs, ended);
         if work.queue.publish(&work.memory)? {
             work.channel.kick();

@@ -128,6 +128,7 @@ fn at_work() -> (Guest, QueueThread, Arc<OwnedFd>) {
             open: false,
             held: Vec::new(),
         }),
+        counts: Arc::default(),
         report: Box::new(|why| panic!("{why}")),
         pages: None,
     })
