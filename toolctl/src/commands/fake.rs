@@ -24,6 +24,7 @@ pub(crate) fn domain(name: &str, domid: u32) -> DomainInfo {
         pid: Some(1),
         console_tty: None,
         suspended: false,
+        managed: false,
     }
 }
 

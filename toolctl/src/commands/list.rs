@@ -151,6 +151,7 @@ fn as_json(domain: &DomainInfo) -> serde_json::Value {
         "start_time": domain.start_time,
         "uptime_s": domain.uptime_s,
         "restart_count": domain.restart_count,
+        "managed": domain.managed,
         "suspended": domain.suspended,
         "shutdown_reason": domain.shutdown_reason,
         "console_tty": domain.console_tty,

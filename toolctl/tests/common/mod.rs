@@ -151,6 +151,7 @@ pub fn domain(name: &str, domid: u32) -> DomainInfo {
         pid: Some(42),
         console_tty: None,
         suspended: false,
+        managed: false,
     }
 }
 

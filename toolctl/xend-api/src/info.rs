@@ -151,6 +151,9 @@ pub struct DomainInfo {
     /// A managed domain that does not run, with its state on disk.
     #[serde(default)]
     pub suspended: bool,
+    /// xend keeps its configuration when it does not run.
+    #[serde(default)]
+    pub managed: bool,
 }
 
 impl DomainInfo {
@@ -396,6 +399,7 @@ mod tests {
             pid: None,
             console_tty: None,
             suspended: false,
+            managed: false,
         };
         let nothing = DomainState::default();
         assert!(StateFilter::Running.takes(&domain(Some(1), nothing)));

@@ -88,6 +88,7 @@ fn info(name: &str, domid: u32) -> DomainInfo {
         pid: None,
         console_tty: None,
         suspended: false,
+        managed: false,
     }
 }
 

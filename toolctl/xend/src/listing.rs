@@ -70,6 +70,7 @@ pub fn guest(domain: &Domain) -> DomainInfo {
         pid: record.pid,
         console_tty: s.map(|s| s.console_tty.clone()).filter(|t| !t.is_empty()),
         suspended: false,
+        managed: false,
         name: record.name,
         uuid: record.uuid,
     }
@@ -95,6 +96,7 @@ pub fn dormant(config: &DomainConfig, suspended: bool) -> DomainInfo {
         pid: None,
         console_tty: None,
         suspended,
+        managed: true,
     }
 }
 
@@ -158,6 +160,7 @@ pub fn domain_0(node: &Node) -> DomainInfo {
         pid: None,
         console_tty: None,
         suspended: false,
+        managed: false,
     }
 }
 

@@ -248,7 +248,11 @@ fn selected(node: &Node, names: &[String]) -> Result<Vec<Target>, Fault> {
 fn info_of(node: &Node, target: &Target) -> noxen_xend_api::DomainInfo {
     match target {
         Target::Host => listing::domain_0(node),
-        Target::Guest(guest) => listing::guest(guest),
+        Target::Guest(guest) => {
+            let mut info = listing::guest(guest);
+            info.managed = node.managed.by_uuid(&info.uuid).is_some();
+            info
+        }
         Target::Managed(config) => listing::dormant(config, saved::is_suspended(node, config)),
     }
 }

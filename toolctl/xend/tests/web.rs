@@ -136,7 +136,10 @@ fn visitor_sees_charts_and_whoever_has_the_token_pauses_creates_and_destroys() {
     assert!(lab.guests().is_empty());
 
     // A managed domain is started; signed out, the buttons go.
-    let config = Box::new(lab.config("kept"));
+    let mut config = Box::new(lab.config("kept"));
+    lab.script("block", "say hotplug-status connected");
+    let disk = format!("file:{},xvda,w", lab.image("disk.img", "data"));
+    config.disk = vec![noxen_xend_api::Disk::parse(&disk).unwrap()];
     lab.ask(&Request::New { config }).unwrap();
     press(&mut browser, "kept", "start");
     eventually("kept runs", || {
@@ -144,6 +147,35 @@ fn visitor_sees_charts_and_whoever_has_the_token_pauses_creates_and_destroys() {
             .filter(|guest| guest.domid.is_some())
             .map(|_| ())
     });
+    // Suspended, resumed, saved, restored; it cannot move.
+    press(&mut browser, "kept", "suspend");
+    press(&mut browser, "kept", "resume");
+    let file = lab.root().join("kept.img");
+    browser.value(&format!("window.prompt = () => '{}'", file.display()));
+    press(&mut browser, "kept", "migrate");
+    until(
+        &mut browser,
+        "document.getElementById('problem').textContent.includes('cannot leave its host')",
+    );
+    press(&mut browser, "kept", "save");
+    press(&mut browser, "kept", "delete");
+    until(&mut browser, &format!("!{names}.includes('kept')"));
+    browser.value(&format!(
+        "document.getElementById('file').value = '{}'; document.getElementById('restore-button').click()",
+        file.display()
+    ));
+    let disks = "[...document.querySelectorAll('article')].find((a) => a.querySelector('h2').textContent === 'kept')\
+         ?.querySelectorAll('figcaption')[3].textContent === 'Disks0 B/s out, 0 B/s in'";
+    until(&mut browser, disks);
+    press(&mut browser, "kept", "pause");
+    if let Some(directory) = std::env::var_os("NOXEN_SCREENSHOTS") {
+        browser.picture(&std::path::Path::new(&directory).join("web-telephone.png"));
+        browser.size(1280, 800);
+        browser.picture(&std::path::Path::new(&directory).join("web-wide.png"));
+        browser.size(360, 640);
+    }
+    let width = browser.value("document.documentElement.scrollWidth");
+    assert_eq!(width, json!(360), "the page is wider than a telephone");
     browser.value("document.getElementById('sign-out-button').click()");
     until(&mut browser, "!document.getElementById('sign-in').hidden");
     assert!(buttons(&mut browser, "kept").is_empty());

@@ -170,6 +170,8 @@ impl Vm {
             pid: None,
             console_tty: None,
             suspended: power == "Suspended",
+            // As every VM but the host is.
+            managed: domid != Some(0),
         }
     }
 

@@ -6,7 +6,8 @@
 //!   POST /web/login            token ──> cookie      /web/logout ──> none
 //!   POST /web/create           config=TEXT, a program as `xm create` takes it
 //!   GET, POST /web/console/UUID    its console, for whoever has the token
-//!   POST /web/domain/UUID      op=start|pause|unpause|shutdown|reboot|destroy
+//!   POST /web/restore          file=PATH
+//!   POST /web/domain/UUID      op=start|pause|unpause|shutdown|reboot|destroy|suspend|resume|delete, op=save&file=PATH, op=migrate
 //!   everything else            ──> pages; its POSTs need the token as well
 //! ```
 //! Reading is free for whoever can connect, as with xend; changing anything needs the token over TCP (access). Nothing is loaded
@@ -23,7 +24,7 @@ pub use console::Consoles;
 use crate::http::form::Form;
 use crate::http::{Request, Response};
 use crate::{pages, tree, Ask};
-use noxen_xend_api::{Fault, Request as Asked, ShutdownKind};
+use noxen_xend_api::{Fault, Request as Asked, Response as Told, ShutdownKind};
 
 const PAGE: &str = include_str!("files/page.html");
 const STYLE: &str = include_str!("files/page.css");
@@ -65,13 +66,12 @@ pub fn handle(site: &Site, ask: &dyn Ask, request: &Request) -> Response {
         ("POST", "/web/logout") => access.forget(),
         ("POST", _) if !access.may_change(request) => Response::text(403, access.refusal()),
         ("POST", "/web/create") => with_form(request, |form| create::create(ask, form)),
+        ("POST", "/web/restore") => with_form(request, |form| restore(ask, form)),
         ("POST", _) if path.starts_with(CONSOLE) => {
             with_form(request, |form| site.consoles.write(of_console(path), form))
         }
         ("POST", _) => match path.strip_prefix("/web/domain/") {
-            Some(domain) => with_form(request, |form| {
-                operate(ask, domain, form.get("op").unwrap_or_default())
-            }),
+            Some(domain) => with_form(request, |form| operate(ask, domain, form)),
             None => pages::handle(ask, request),
         },
         _ => pages::handle(ask, request),
@@ -125,7 +125,30 @@ fn login(access: &Access, request: &Request) -> Response {
     }
 }
 
-fn operate(ask: &dyn Ask, domain: &str, op: &str) -> Result<(), Fault> {
+fn restore(ask: &dyn Ask, form: &Form) -> Result<(), Fault> {
+    let file = file_of(form)?;
+    match ask.ask(Asked::Restore {
+        file,
+        paused: false,
+    })? {
+        Told::Domain { .. } => Ok(()),
+        other => Err(tree::unexpected(other)),
+    }
+}
+
+/// A file of the host's.
+fn file_of(form: &Form) -> Result<String, Fault> {
+    let file = form.get("file").unwrap_or_default();
+    match file.starts_with('/') {
+        true => Ok(file.to_owned()),
+        false => Err(Fault::generic(format!(
+            "'{file}' is no file of this host: give an absolute path"
+        ))),
+    }
+}
+
+fn operate(ask: &dyn Ask, domain: &str, form: &Form) -> Result<(), Fault> {
+    let op = form.get("op").unwrap_or_default();
     let domain = domain.to_owned();
     let stop = |domain, kind| Asked::Shutdown { domain, kind };
     let request = match op {
@@ -135,6 +158,22 @@ fn operate(ask: &dyn Ask, domain: &str, op: &str) -> Result<(), Fault> {
         "shutdown" => stop(domain, ShutdownKind::Poweroff),
         "reboot" => stop(domain, ShutdownKind::Reboot),
         "destroy" => Asked::Destroy { domain },
+        "suspend" => Asked::Suspend { domain },
+        "resume" => Asked::Resume {
+            domain,
+            paused: false,
+        },
+        "save" => Asked::Save {
+            domain,
+            file: file_of(form)?,
+            checkpoint: false,
+        },
+        "delete" => Asked::Delete { domain },
+        "migrate" => {
+            return Err(Fault::generic(
+                "a domain cannot leave its host yet; save it here, and restore it there from a file that both see",
+            ))
+        }
         other => {
             return Err(Fault::generic(format!(
                 "'{other}' is nothing that the page does"

@@ -54,6 +54,7 @@ fn domain(ask: &dyn Ask, info: &DomainInfo) -> Value {
         "cpu_time_s": info.cpu_time_s(),
         "uptime_s": info.uptime_s,
         "suspended": info.suspended,
+        "managed": info.managed,
         "disks": disks.iter().map(|device| {
             let carried = device.disk.unwrap_or_default();
             json!({"devid": device.devid, "read": carried.read_bytes, "written": carried.written_bytes})

@@ -94,6 +94,26 @@ impl Browser {
         self.ask("Emulation.setDeviceMetricsOverride", size);
     }
 
+    /// What the page looks like, all of it, as a PNG file: for whoever changes it.
+    pub fn picture(&mut self, path: &Path) {
+        let wanted = json!({"format": "png", "captureBeyondViewport": true});
+        let told = self.ask("Page.captureScreenshot", wanted);
+        let data = told["data"].as_str().unwrap().to_owned();
+        let mut decoder = Command::new("base64")
+            .arg("-d")
+            .stdin(Stdio::piped())
+            .stdout(std::fs::File::create(path).unwrap())
+            .spawn()
+            .unwrap();
+        decoder
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(data.as_bytes())
+            .unwrap();
+        assert!(decoder.wait().unwrap().success());
+    }
+
     /// The value of a JavaScript expression in the page; promises are waited for.
     pub fn value(&mut self, expression: &str) -> Value {
         let wanted = json!({"expression": expression, "returnByValue": true, "awaitPromise": true});
