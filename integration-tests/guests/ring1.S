@@ -1,7 +1,7 @@
 # A 32-bit PV kernel of one page of work: every way between its two rings once, then the ways that must not work.
 #
 #   start --> traps, callbacks, stack --> ud2 in ring 1 --> event to itself --> iret to ring 3
-#         --> int 0x80, plain iret back --> cli in ring 3 (#GP) --> read of a kernel page in ring 3 (#PF)
+#         --> int 0x80, plain iret back --> SYSCALL or SYSENTER, as CPUID says --> cli in ring 3 (#GP) --> read of a kernel page in ring 3 (#PF)
 #         --> iret to a selector that does not exist --> failsafe callback --> power off
 #   first letter of the command line: S unmapped stack, I iret frame that is not there, F failsafe that cannot be entered
 #
@@ -67,6 +67,17 @@ start:
     jne 1f
     mov edx, BAD_CS
 1:  hypercall 4
+    # callback_op: register
+    xor ebx, ebx
+    mov ecx, offset syscall_callback
+    hypercall 30
+    test eax, eax
+    jnz broken
+    xor ebx, ebx
+    mov ecx, offset sysenter_callback
+    hypercall 30
+    test eax, eax
+    jnz broken
     mov ebx, KERNEL_DS
     mov ecx, offset kernel_stack
     hypercall 3
@@ -184,6 +195,33 @@ on_int80:
     mov eax, 0x4321
     iret
 
+on_syscall:
+    cmp eax, 0x1235
+    jne broken
+    cmp word ptr [esp + 4], USER_CS
+    jne broken
+    cmp dword ptr [esp + 12], offset user_stack_page + 4096
+    jne broken
+    cmp word ptr [esp + 16], USER_DS
+    jne broken
+    jmp fast
+
+    # Nothing is known of where it comes from: there is one place.
+on_sysenter:
+    cmp eax, 0x1236
+    jne broken
+    cmp dword ptr [esp], 0
+    jne broken
+    cmp word ptr [esp + 4], 3
+    jne broken
+    mov dword ptr [esp], offset after_fast
+    mov dword ptr [esp + 4], USER_CS
+    mov dword ptr [esp + 12], offset user_stack_page + 4096
+fast:
+    say "ring 3 made a fast system call"
+    mov eax, 0x5321
+    iret
+
 on_gp:
     # Error code, then EIP: CLI is one byte.
     cmp dword ptr [esp], 0
@@ -230,6 +268,13 @@ start_info:
     .long 0
 bind_ipi:
     .long 0, 0
+    # type, flags, CS, EIP
+syscall_callback:
+    .word 7, 0
+    .long KERNEL_CS, on_syscall
+sysenter_callback:
+    .word 5, 0
+    .long KERNEL_CS, on_sysenter
     # vector, flags (DPL, mask), CS, EIP
 traps:
     .byte 6, 0
@@ -263,6 +308,19 @@ user:
     mov eax, 0x1234
     int 0x80
     cmp eax, 0x4321
+    jne 2f
+    # CPUID with Xen's prefix.
+    mov eax, 0x80000001
+    .byte 0x0f, 0x0b, 0x78, 0x65, 0x6e, 0x0f, 0xa2
+    test edx, 1 << 11
+    jz 1f
+    mov eax, 0x1235
+    syscall
+    jmp after_fast
+1:  mov eax, 0x1236
+    sysenter
+after_fast:
+    cmp eax, 0x5321
     jne 2f
     cli
     mov eax, [start]

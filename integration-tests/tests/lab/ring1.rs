@@ -67,6 +67,7 @@ fn rings_of_a_32_bit_kernel_reach_each_other_in_every_way() {
         "ring 1 came back from its trap\n",
         "an event came and went\n",
         "ring 3 made a system call\n",
+        "ring 3 made a fast system call\n",
         "ring 3 may not disable interrupts\n",
         "ring 3 may not read the kernel\n",
         "a return that cannot be was told of\n",

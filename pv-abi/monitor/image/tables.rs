@@ -1,7 +1,7 @@
 //! The processor's tables: GDT page 14, TSS, IDT, SYSCALL stubs of one vCPU.
 
 use crate::entry;
-use crate::hw::{rdmsr, window_entry, wrmsr, MSR_EFER};
+use crate::hw::{window_entry, wrmsr};
 use crate::{domain, my_window};
 use core::arch::asm;
 use noxen_monitor::pagetable::pte;
@@ -21,7 +21,6 @@ const XEN_PAT: u64 = 0x0000_0501_0007_0406;
 const SFMASK: u64 = 0x4_7700 | 1 << 16;
 
 /// EFER.SCE: SYSCALL exists.
-const EFER_SCE: u64 = 1;
 
 /// Last page of the state area: page 14 of the GDT.
 const GDT_PAGE: u64 = window::STATE + window::STATE_SIZE - 4096;
@@ -55,9 +54,7 @@ pub fn load(id: u32) {
         asm!("lldt {0:x}", in(reg) null, options(nostack));
         entry::wrmsr_safe(MSR_PAT, XEN_PAT);
     }
-    if domain().shape.bits32 {
-        return close_fast_system_calls();
-    }
+    // A 32-bit guest comes by CSTAR or SYSENTER alone: it has no segment for 64-bit code.
     wrmsr(MSR_STAR, u64::from(selector::USER_CS32) << 48 | u64::from(selector::MON_CS) << 32);
     wrmsr(MSR_LSTAR, base + window::STUBS);
     wrmsr(MSR_CSTAR, base + window::STUBS + 64);
@@ -69,14 +66,6 @@ pub fn load(id: u32) {
         entry::wrmsr_safe(MSR_SYSENTER_ESP, stack_top);
         entry::wrmsr_safe(MSR_SYSENTER_EIP, entry::sysenter_common as *const () as u64);
     }
-}
-
-/// 32-bit guests have no SYSCALL (an invalid opcode) and no SYSENTER (a #GP): they enter by `int` alone, which tells
-/// the monitor the ring that they come from.
-fn close_fast_system_calls() {
-    wrmsr(MSR_EFER, rdmsr(MSR_EFER) & !EFER_SCE);
-    // SAFETY: an MSR write with a fix-up for processors that refuse.
-    unsafe { entry::wrmsr_safe(MSR_SYSENTER_CS, 0) };
 }
 
 #[repr(C, packed)]

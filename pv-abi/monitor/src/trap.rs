@@ -180,11 +180,13 @@ impl<M: Machine> Cpu<'_, M> {
             self.trap(regs, 6, 0, 0);
             return;
         }
-        regs.cs = u64::from(if compat {
-            selector::USER_CS32
-        } else {
-            selector::GUEST_CS
-        });
+        if !self.dom.shape.bits32 {
+            regs.cs = u64::from(if compat {
+                selector::USER_CS32
+            } else {
+                selector::GUEST_CS
+            });
+        }
         regs.rflags &= !flags::DF;
         let entry = Entry {
             address: callback.address,

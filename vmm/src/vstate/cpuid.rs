@@ -31,7 +31,8 @@ const ECX1_TSC_DEADLINE: u32 = 1 << 24;
 const ECX1_XSAVE: u32 = 1 << 26;
 const ECX1_OSXSAVE: u32 = 1 << 27;
 const ECX1_HYPERVISOR: u32 = 1 << 31;
-/// What is of no use to 32-bit kernels: SYSENTER and SYSCALL, which are closed to them, and what exists for long mode.
+/// What is of no use to 32-bit kernels: what exists for long mode, and that of SYSENTER and SYSCALL which the vendor's
+/// processors do not know in compatibility mode.
 const EDX1_SEP: u32 = 1 << 11;
 const EDX1_PAE: u32 = 1 << 6;
 const EDX1_APIC: u32 = 1 << 9;
@@ -41,6 +42,8 @@ const ECX1_CX16: u32 = 1 << 13;
 const EDX_E1_SYSCALL: u32 = 1 << 11;
 const EDX_E1_LM: u32 = 1 << 29;
 const ECX_E1_LAHF: u32 = 1 << 0;
+/// Vendors of AMD's kind: the first four letters, leaf 0 EBX.
+const AMD_AND_HYGON: [[u8; 4]; 2] = [*b"Auth", *b"Hygo"];
 /// CR4 bits.
 const CR4_PAE: u64 = 1 << 5;
 const CR4_PGE: u64 = 1 << 7;
@@ -97,7 +100,7 @@ pub struct HostCpuid {
 /// What the PV table takes from elsewhere.
 #[derive(Debug, Clone, Copy)]
 pub struct PvParameters {
-    /// The guest is a 32-bit one: no long mode, no fast system calls.
+    /// The guest is a 32-bit one: no long mode.
     pub bits32: bool,
     /// (major << 16) | minor of the Xen that is reported.
     pub xen_version: u32,
@@ -207,11 +210,19 @@ impl HostCpuid {
 
     /// The table for the monitor, at most [`MAX_CPUID`] rows.
     pub fn pv_table(&self, parameters: PvParameters) -> Vec<CpuidEntry> {
+        let vendor = self.supported.iter().find(|entry| entry.function == 0);
+        let amd = vendor.is_some_and(|entry| AMD_AND_HYGON.contains(&entry.ebx.to_le_bytes()));
         let mut table: Vec<CpuidEntry> = self
             .supported
             .iter()
             .filter_map(|entry| self.pv_row(entry))
-            .map(|row| if parameters.bits32 { narrow(row) } else { row })
+            .map(|row| {
+                if parameters.bits32 {
+                    narrow(row, amd)
+                } else {
+                    row
+                }
+            })
             .collect();
         table.extend(topology());
         table.extend(xen_leaves(parameters));
@@ -321,14 +332,20 @@ impl HostCpuid {
 }
 
 /// A row without what a 32-bit kernel cannot use.
-fn narrow(mut row: CpuidEntry) -> CpuidEntry {
+fn narrow(mut row: CpuidEntry, amd: bool) -> CpuidEntry {
     match row.leaf {
         1 => {
-            row.edx &= !EDX1_SEP;
+            // Below a 64-bit monitor AMD's have SYSCALL alone, the others SYSENTER.
+            if amd {
+                row.edx &= !EDX1_SEP;
+            }
             row.ecx &= !ECX1_CX16;
         }
         0x8000_0001 => {
-            row.edx &= !(EDX_E1_SYSCALL | EDX_E1_LM);
+            row.edx &= !EDX_E1_LM;
+            if !amd {
+                row.edx &= !EDX_E1_SYSCALL;
+            }
             row.ecx &= !ECX_E1_LAHF;
         }
         _ => {}

@@ -74,11 +74,9 @@ impl<M: Machine> Cpu<'_, M> {
         match kind {
             // A guest cannot live without these two.
             CallbackType::EVENT | CallbackType::FAILSAFE if unregister => Err(Errno::EINVAL),
-            CallbackType::EVENT | CallbackType::FAILSAFE | CallbackType::NMI => {
-                self.set_callback(kind, callback)
-            }
-            // Fast system calls are not offered; kernels take this answer for "use int 0x80".
-            _ => Err(Errno::ENOSYS),
+            // Of 64-bit programs, which there are none of.
+            CallbackType::SYSCALL => Err(Errno::ENOSYS),
+            kind => self.set_callback(kind, callback),
         }
     }
 

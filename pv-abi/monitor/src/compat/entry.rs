@@ -3,6 +3,7 @@
 //! ```text
 //!   handler's stack, lowest address first:     [error] | eip | cs, saved_mask << 16 | eflags [ | esp | ss ]
 //!   failsafe callback:              ds | es | fs | gs | eip | cs, saved_mask << 16 | eflags [ | esp | ss ]
+//!   SYSENTER's callback:                          eip = 0, cs = 3, esp = 0: the kernel knows where its stub returns to
 //!   iret hypercall, at ESP:                       eax | eip | cs | eflags [ | esp | ss ]
 //!                                                     ESP and SS only across rings (from or to ring 3)
 //! ```
@@ -11,9 +12,9 @@
 use crate::bounce::{BadStack, Entry};
 use crate::cpu::Cpu;
 use crate::machine::Machine;
-use crate::regs::{flags, Regs};
+use crate::regs::{entry, flags, Regs};
 use noxen_monitor_abi::counters::other;
-use noxen_monitor_abi::layout::compat::HYPERCALL_VECTOR;
+use noxen_monitor_abi::layout::compat::{HYPERCALL_VECTOR, USER_CS, USER_DS};
 
 use super::segment::fix_selector;
 
@@ -54,6 +55,12 @@ impl<M: Machine> Cpu<'_, M> {
     /// What is special about an entry from a 32-bit guest; true when that was all there was to do.
     pub(crate) fn enter32(&mut self, regs: &mut Regs, cr2: u64) -> bool {
         truncate(regs);
+        // The processor has kept no selectors: a program's are told, or that nothing is known (SYSENTER).
+        match regs.vector {
+            entry::SYSCALL32 => (regs.cs, regs.ss) = (u64::from(USER_CS), u64::from(USER_DS)),
+            entry::SYSENTER => (regs.cs, regs.ss) = (3, u64::from(USER_DS)),
+            _ => {}
+        }
         self.v.kernel_mode = regs.cs & 3 == 1;
         match regs.vector {
             vector if vector == u64::from(HYPERCALL_VECTOR) => {

@@ -13,7 +13,8 @@
 //!
 //! Ring 1 is a supervisor to paging: no user-bit rules, no second page table. The monitor is out of its reach because
 //! 32-bit segments end at 4 GiB; the M2P window, read-only, is the only thing of ours below.
-//! Fast system calls (SYSCALL, SYSENTER) are not offered: kernels fall back to `int 0x80`, which needs no help.
+//! SYSCALL (AMD) and SYSENTER (Intel) of programs go to the callbacks registered for them. Neither says which ring it comes
+//! from, so a kernel that makes one itself is taken for its program, as by Xen.
 
 mod boot;
 mod callback;

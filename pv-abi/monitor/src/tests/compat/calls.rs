@@ -67,17 +67,19 @@ fn callbacks_are_code_selector_and_offset() {
     assert_eq!(seat.hypercall32(Hypercall::CALLBACK_OP, &[0, ARGS32]), 0);
     let event = seat.v.callbacks.event;
     assert_eq!((event.address, event.cs), (0xc000_6000, KERNEL_CS));
-    // Fast system calls are not offered, and the two that a guest needs stay.
-    for kind in [
-        CallbackType::SYSCALL,
-        CallbackType::SYSENTER,
-        CallbackType::SYSCALL32,
+    // There is no 64-bit program, and the two that a guest needs stay.
+    for (kind, answer) in [
+        (CallbackType::SYSCALL, ENOSYS),
+        (CallbackType::SYSENTER, 0),
+        (CallbackType::SYSCALL32, 0),
     ] {
-        world.put32(ARGS32, &[u32::from(kind.0), 0x61, 0xc000_7000]);
-        assert_eq!(
-            seat.hypercall32(Hypercall::CALLBACK_OP, &[0, ARGS32]),
-            ENOSYS
-        );
+        world.put32(ARGS32, &[u32::from(kind.0), 0x60, 0xc000_7000]);
+        let done = seat.hypercall32(Hypercall::CALLBACK_OP, &[0, ARGS32]);
+        assert_eq!(done, answer, "{kind:?}");
+    }
+    for callback in [seat.v.callbacks.sysenter, seat.v.callbacks.syscall32] {
+        // Never ring 0.
+        assert_eq!((callback.address, callback.cs), (0xc000_7000, 0x61));
     }
     world.put32(ARGS32, &[0]);
     assert_eq!(

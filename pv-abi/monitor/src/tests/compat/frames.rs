@@ -1,7 +1,8 @@
 //! Frames on the guest kernel's stack, and the way back.
 
 use crate::mock::*;
-use crate::regs::flags;
+use crate::regs::{entry, flags};
+use crate::vcpu::Callback;
 use core::sync::atomic::Ordering;
 use noxen_monitor_abi::layout::compat::{KERNEL_CS, KERNEL_DS, USER_CS, USER_DS};
 use noxen_monitor_abi::pages::call;
@@ -28,6 +29,53 @@ fn trap_in_ring_1_pushes_three_words_and_keeps_the_stack() {
         [before.rip as u32, u32::from(KERNEL_CS), EFLAGS]
     );
     assert_eq!(seat.regs.ss, before.ss);
+}
+
+#[test]
+fn fast_system_calls_of_ring_3_tell_what_the_processor_kept() {
+    let world = World::bits32(1);
+    let mut seat = world.running32();
+    let callback = |address| Callback {
+        address,
+        cs: KERNEL_CS,
+        mask: false,
+    };
+    seat.go_user32(USER + 0x10);
+    // Nobody has asked for them: an invalid opcode, at the instruction of two bytes.
+    seat.enter(entry::SYSCALL32, 0, 0);
+    assert_eq!(seat.regs.rip, handler32(6));
+    assert_eq!(world.words32(seat.regs.rsp, 1), [(USER + 0xe) as u32]);
+    seat.v.callbacks.syscall32 = callback(0xc000_7000);
+    seat.v.callbacks.sysenter = callback(0xc000_7100);
+    for (vector, handler, eip, cs, esp) in [
+        (
+            entry::SYSCALL32,
+            0xc000_7000,
+            USER + 0x10,
+            USER_CS,
+            USER + 0x8000,
+        ),
+        (entry::SYSENTER, 0xc000_7100, 0, 3, 0),
+    ] {
+        seat.go_user32(USER + 0x10);
+        // As the stubs of the image leave them.
+        (seat.regs.cs, seat.regs.ss) = (0xe023, 0xe02b);
+        seat.enter(vector, 0, 0);
+        assert_eq!(
+            (seat.regs.rip, seat.regs.cs),
+            (handler, u64::from(KERNEL_CS))
+        );
+        assert_eq!(seat.regs.rsp, STACK32 - 20);
+        let frame = world.words32(seat.regs.rsp, 5);
+        let expected = [
+            eip as u32,
+            u32::from(cs),
+            EFLAGS,
+            esp as u32,
+            u32::from(USER_DS),
+        ];
+        assert_eq!(frame, expected);
+    }
 }
 
 #[test]
