@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::devices::backend::{ConnectError, Frontend, Published, Reporter};
+use crate::devices::list::finish;
 use crate::domain::pv::Config;
 use crate::domain::region::{ram_pieces, Needs, Region};
 use crate::log::Log;
@@ -172,9 +173,7 @@ impl World {
     }
 
     fn end(self) {
-        self.commands.send(Command::Stop);
-        let ended = self.ended.recv_timeout(PATIENCE);
-        assert_eq!(ended, Err(std::sync::mpsc::RecvTimeoutError::Disconnected));
+        assert!(finish(&self.commands, &self.ended, PATIENCE));
     }
 }
 
@@ -336,4 +335,19 @@ fn change_of_a_front_end_while_the_store_is_away_is_seen_afterwards() {
     world.set("state", "1");
     world.connect();
     world.end();
+}
+
+#[test]
+fn device_that_does_not_finish_is_not_waited_for_beyond_the_limit() {
+    let mut world = world();
+    world.connect();
+    let seen = world.seen.clone();
+    // What the back end needs for its disconnecting is taken: an image that hangs.
+    let held = lock(&seen);
+    let limit = Duration::from_millis(100);
+    assert!(!finish(&world.commands, &world.ended, limit));
+    assert!(held.connected);
+    drop(held);
+    assert!(finish(&world.commands, &world.ended, PATIENCE));
+    assert!(!lock(&seen).connected);
 }

@@ -16,7 +16,7 @@ use noxen_saved_image::Device;
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::mpsc::{channel, Receiver};
+use std::sync::mpsc::{channel, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -231,9 +231,16 @@ fn is(saved: &Device, id: DeviceId) -> bool {
 impl Drop for Devices {
     /// Finishes what the devices have begun, so that images are left whole.
     fn drop(&mut self) {
-        self.commands.send(Command::Stop);
-        // The end of the channel is what is waited for. An image that hangs (NFS, NBD) must not keep the
-        // process, and what the front end was not told is done it does not count on.
-        let _ = self.ended.recv_timeout(PATIENCE);
+        finish(&self.commands, &self.ended, PATIENCE);
     }
+}
+
+/// Has all devices finish, for at most `patience`; whether they have.
+///
+/// An image that hangs (NFS, NBD) must not keep the process, and what the front end was not told is done it does not
+/// count on.
+pub(super) fn finish(commands: &Commands, ended: &Receiver<()>, patience: Duration) -> bool {
+    commands.send(Command::Stop);
+    // The end of the channel is what is waited for.
+    ended.recv_timeout(patience) == Err(RecvTimeoutError::Disconnected)
 }

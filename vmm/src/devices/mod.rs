@@ -16,6 +16,7 @@
 mod attendant;
 pub mod backend;
 mod bus;
+mod gathering;
 pub mod list;
 mod port;
 pub mod registry;

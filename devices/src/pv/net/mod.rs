@@ -170,6 +170,8 @@ pub struct Effect {
     pub again: bool,
     /// Call again at this time (on the caller's clock), without waiting for an event.
     pub at: Option<std::time::Duration>,
+    /// Packets taken from the guest.
+    pub packets: u32,
     /// The guest has no room: wait for its event, not for frames.
     pub stalled: bool,
 }

@@ -38,6 +38,8 @@ pub struct Transmit {
     head: [u8; VNET_HEADER + HEAD],
     slots: Vec<NetifTxRequest>,
     grants: Vec<Grant>,
+    /// Of the packet being sent: pieces of guest memory, first byte and length.
+    runs: Vec<(GuestAddress, usize)>,
 }
 
 /// What the extras of a packet said.
@@ -58,6 +60,7 @@ impl Transmit {
             head: [0; VNET_HEADER + HEAD],
             slots: Vec::with_capacity(MAX_SLOTS),
             grants: Vec::with_capacity(MAX_SLOTS),
+            runs: Vec::with_capacity(MAX_SLOTS),
         })
     }
 
@@ -90,6 +93,7 @@ impl Transmit {
                 }
             }
             self.packet(memory, shared, host, first)?;
+            effect.packets += 1;
         }
         effect.notify |= self.ring.publish(memory)?;
         effect.again = effect.at.is_none();
@@ -229,27 +233,35 @@ impl Transmit {
         blank: bool,
         gso: Option<Gso>,
     ) -> Result<bool, NetError> {
-        let head_len = total.min(HEAD);
-        let mut filled = 0;
         let table = shared.grants.open(memory)?;
-        let mut rest: Vec<VolatileSlice<'_>> = Vec::with_capacity(self.slots.len() + 1);
+        self.runs.clear();
         for slot in std::iter::once(first).chain(&self.slots) {
             if slot.size == 0 {
                 continue;
             }
             let grant = table.map(slot.gref, Access::Read)?;
-            let (page, size) = (grant.page(), usize::from(slot.size));
+            let at = GuestAddress(grant.page().0 + u64::from(slot.offset));
             self.grants.push(grant);
-            let at = GuestAddress(page.0 + u64::from(slot.offset));
-            let lost = |_| SringError::Memory;
-            let data = memory.get_slice(at, size).map_err(lost)?;
-            let copied = size.min(head_len - filled);
+            let size = usize::from(slot.size);
+            match self.runs.last_mut() {
+                // Pages that follow each other in memory are one piece.
+                Some((start, length)) if start.0 + *length as u64 == at.0 => *length += size,
+                _ => self.runs.push((at, size)),
+            }
+        }
+        let head_len = total.min(HEAD);
+        let mut filled = 0;
+        let mut rest: Vec<VolatileSlice<'_>> = Vec::with_capacity(self.runs.len());
+        for (at, length) in &self.runs {
+            let data = memory.get_slice(*at, *length);
+            let data = data.map_err(|_| SringError::Memory)?;
+            let copied = (*length).min(head_len - filled);
             if copied > 0 {
                 let from = VNET_HEADER + filled;
                 data.copy_to(&mut self.head[from..from + copied]);
                 filled += copied;
             }
-            if copied < size {
+            if copied < *length {
                 rest.push(data.offset(copied).map_err(|_| SringError::Memory)?);
             }
         }

@@ -16,7 +16,6 @@
 mod counts;
 mod engine;
 mod format;
-mod gathering;
 mod image;
 mod mapped;
 pub mod medium;

@@ -10,10 +10,10 @@
 //! next interrupt starts it again: requests may follow that only our last answers had room for. Nobody would ever
 //! answer them later, and the guest's thread for all its devices would wait for them.
 
+use crate::devices::gathering::Gathering;
 use crate::devices::port::Port;
 use crate::devices::vbd::counts::Counts;
 use crate::devices::vbd::engine::Engine;
-use crate::devices::vbd::gathering::Gathering;
 use crate::devices::vbd::rings::RingPages;
 use crate::vstate::memory::GuestMemory;
 use noxen_devices::pv::block::{Broken, Job, Outcome, Queue};

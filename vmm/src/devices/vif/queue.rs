@@ -7,6 +7,7 @@
 //! ```
 //! The tap is left out of the poll while the guest has no room for a frame that was read already.
 
+use crate::devices::gathering::Gathering;
 use crate::devices::port::Port;
 use crate::devices::vif::tap::TapQueue;
 use noxen_devices::pv::net::receive::Receive;
@@ -50,6 +51,7 @@ impl<P: Port> Queue<P> {
             stop: false,
         };
         let (mut tx, mut rx) = (Effect::default(), Effect::default());
+        let (mut gathering, mut gathers) = (Gathering::default(), false);
         loop {
             let now = started.elapsed();
             if ready.tx || tx.again || tx.at.is_some_and(|at| at <= now) {
@@ -58,6 +60,9 @@ impl<P: Port> Queue<P> {
                     .service(&self.memory, &self.shared, &mut self.tap, now)?;
                 if tx.notify {
                     self.tx_channel.kick();
+                }
+                if gathers && ready.tx {
+                    gathering.found(tx.packets);
                 }
             }
             if (ready.rx && rx.stalled) || (ready.tap && !rx.stalled) || rx.again {
@@ -73,6 +78,10 @@ impl<P: Port> Queue<P> {
                 (false, Some(at)) => Some(at.saturating_sub(started.elapsed())),
                 (false, None) => None,
             };
+            // Who does not sleep is not woken.
+            if wait != Some(Duration::ZERO) {
+                gathers = gathering.prepare();
+            }
             ready = self.wait(stop, wait, !rx.stalled);
             if ready.stop {
                 return Ok(());

@@ -1,4 +1,5 @@
-//! When a ring's thread lets the guest run on before it looks at a request: many at once cost one notification each way.
+//! When a ring's thread (of a disk, of an interface) lets the guest run on before it looks at a request: many at once cost one
+//! notification each way.
 //!
 //! ```text
 //!   before a wait --gathers()?--> SCHED_BATCH: woken, it takes no vCPU's place --found(n)--> n > 1: again
