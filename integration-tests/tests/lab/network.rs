@@ -19,6 +19,35 @@ use std::process::Command;
 use std::sync::mpsc::channel;
 use std::thread::JoinHandle;
 
+/// Bytes of the longest frame of one segment.
+const FRAME: u64 = 1514;
+
+/// Bytes and packets so far of the only tap on a bridge.
+struct Passed {
+    up: (u64, u64),
+    down: (u64, u64),
+}
+
+impl Passed {
+    fn over(bridge: &str) -> Passed {
+        let ports = std::fs::read_dir(format!("/sys/class/net/{bridge}/brif")).unwrap();
+        let ports: Vec<_> = ports.map(|port| port.unwrap().file_name()).collect();
+        let [port] = &ports[..] else {
+            panic!("{bridge} has the ports {ports:?}");
+        };
+        let tap = format!("/sys/class/net/{}/statistics", port.to_string_lossy());
+        let count = |name: &str| -> u64 {
+            let text = std::fs::read_to_string(format!("{tap}/{name}")).unwrap();
+            text.trim().parse().unwrap()
+        };
+        // What the host receives on a tap is what the guest has sent.
+        Passed {
+            up: (count("rx_bytes"), count("rx_packets")),
+            down: (count("tx_bytes"), count("tx_packets")),
+        }
+    }
+}
+
 /// Brings an interface of the guest up with an address, once it is there.
 pub fn configure(console: &mut Console, interface: &str, address: &str) {
     let said = console
@@ -96,6 +125,7 @@ fn guest_moves_megabytes_both_ways_unchanged() {
     ping(&mut console, "10.77.0.1");
 
     // Up: 4 MiB of random data, and what arrived has the sum that left.
+    let before = Passed::over("nxbr0");
     let up = node.root().join("up");
     let mut file = File::create(&up).unwrap();
     let server = serve("10.77.0.1:5001", move |mut stream| {
@@ -109,6 +139,7 @@ fn guest_moves_megabytes_both_ways_unchanged() {
         .unwrap();
     served(server, &said);
     assert_eq!(sum_of(&up), sum(&said));
+    let between = Passed::over("nxbr0");
     // The same data down again.
     let mut file = File::open(&up).unwrap();
     let server = serve("10.77.0.1:5002", move |mut stream| {
@@ -119,6 +150,22 @@ fn guest_moves_megabytes_both_ways_unchanged() {
         .unwrap();
     served(server, &back);
     assert_eq!(sum(&back), sum(&said));
+    // Most of it in packets of several segments, none of which is ever longer than a frame on a wire.
+    let after = Passed::over("nxbr0");
+    for (way, bytes, packets) in [
+        ("up", between.up.0 - before.up.0, between.up.1 - before.up.1),
+        (
+            "down",
+            after.down.0 - between.down.0,
+            after.down.1 - between.down.1,
+        ),
+    ] {
+        assert!(bytes >= 4 << 20, "{way}: {bytes} bytes");
+        assert!(
+            bytes > packets * FRAME,
+            "{way}: {bytes} bytes in {packets} packets"
+        );
+    }
     node.toolctl(&["destroy", "net"]).ok();
 }
 
