@@ -24,12 +24,21 @@ echo 'root:noxen' | chroot "$root" chpasswd
 echo 'ACTION=="add", SUBSYSTEM=="cpu", RUN+="/bin/sh -c '\''[ ! -e /sys$devpath/online ] || echo 1 > /sys$devpath/online'\''"' \
     > "$root/etc/udev/rules.d/80-hotplug-cpu.rules"
 
+# Of the devices that were there before udev, those that anything waits for; a PV domain has some hundred of others.
+mkdir -p "$root/etc/systemd/system/systemd-udev-trigger.service.d"
+cat > "$root/etc/systemd/system/systemd-udev-trigger.service.d/few.conf" <<'END'
+[Service]
+ExecStart=
+ExecStart=-udevadm trigger --type=devices --action=add --subsystem-match=block --subsystem-match=net
+ExecStart=-udevadm trigger --type=devices --action=add --sysname-match=hvc0
+END
+
 for unit in \
     apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer \
     systemd-tmpfiles-clean.timer getty@tty1.service getty-static.service \
     dev-hugepages.mount dev-mqueue.mount sys-kernel-debug.mount sys-kernel-tracing.mount sys-kernel-config.mount \
     sys-fs-fuse-connections.mount modprobe@configfs.service modprobe@drm.service modprobe@efi_pstore.service \
-    modprobe@fuse.service systemd-pstore.service systemd-random-seed.service systemd-update-utmp.service \
+    modprobe@fuse.service modprobe@loop.service modprobe@dm_mod.service systemd-pstore.service systemd-random-seed.service systemd-update-utmp.service \
     systemd-update-utmp-runlevel.service systemd-binfmt.service systemd-hwdb-update.service \
     systemd-journal-catalog-update.service systemd-journal-flush.service systemd-machine-id-commit.service
 do

@@ -60,11 +60,12 @@ pub fn command(args: &[String]) -> Result<u8> {
         other => anyhow::bail!("assets takes only --force, not {other:?}"),
     }
     ensure_all()?;
+    ensure_debian()?;
     println!("{}", layout::assets_dir().display());
     Ok(0)
 }
 
-/// Makes sure that all is there.
+/// Makes sure that all is there that more than one thing needs.
 pub fn ensure_all() -> Result<()> {
     let _lock = lock()?;
     apt::install_missing()?;
@@ -77,14 +78,20 @@ pub fn ensure_all() -> Result<()> {
     cache.grub()?;
     cache.xen_scripts()?;
     cache.pygrub()?;
+    cache.once("clients", |new| clients::lay_out(cache.scratch()?, new))?;
+    cache.gnumach()
+}
+
+/// Makes sure of the whole Debian guest and of what xen-create-image makes of it; only tests need them.
+pub fn ensure_debian() -> Result<()> {
+    let _lock = lock()?;
+    let cache = Cache::open()?;
     cache.stamped("debian", &debian::fingerprint(), |new| {
         debian::lay_out(cache.scratch()?, new)
     })?;
     cache.in_place("xen-tools", &debian::fingerprint(), |to| {
         debian::xen_create_image(cache.scratch()?, &cache.dir.join("debian/root.img"), to)
-    })?;
-    cache.once("clients", |new| clients::lay_out(cache.scratch()?, new))?;
-    cache.gnumach()
+    })
 }
 
 /// Makes sure of what the lab needs: QEMU, the generic kernel, busybox.

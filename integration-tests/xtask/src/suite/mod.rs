@@ -22,6 +22,9 @@ use watch::watched;
 /// Longest silence of cargo and the tests of this host: a build from nothing takes a few minutes.
 const SILENCE: Duration = Duration::from_secs(1200);
 
+/// What the lab tests are called that need a whole Debian guest, whose image takes a minute to make.
+const DEBIAN: &str = "debian";
+
 /// `cargo xtask test [FILTER...]`: with filters, only the lab tests whose names hold one of them.
 pub fn command(args: &[String]) -> Result<u8> {
     if let Some(switch) = args.iter().find(|arg| arg.starts_with('-')) {
@@ -31,6 +34,9 @@ pub fn command(args: &[String]) -> Result<u8> {
     let mut totals = Totals::default();
     step("packages, kernels and images");
     assets::ensure_all()?;
+    if args.is_empty() || args.iter().any(|filter| filter.contains(DEBIAN)) {
+        assets::ensure_debian()?;
+    }
     step("release binaries");
     build_binaries()?;
     if args.is_empty() {
