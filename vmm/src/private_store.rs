@@ -28,7 +28,11 @@ impl Vbd {
     /// Disk `index` (0: xvda) of domain `domid`.
     pub fn new(domid: u32, index: u32) -> Vbd {
         // Major 202, sixteen minors a disk (docs/misc/vbd-interface of Xen).
-        let devid = 202 << 8 | index << 4;
+        Vbd::numbered(domid, 202 << 8 | index << 4)
+    }
+
+    /// The disk with Xen's number `devid`.
+    pub fn numbered(domid: u32, devid: u32) -> Vbd {
         Vbd {
             devid,
             frontend: format!("/local/domain/{domid}/device/vbd/{devid}"),

@@ -70,6 +70,10 @@ pub struct Options {
 pub struct Disk {
     image: DiskImage,
     readonly: bool,
+    /// For an HVM domain: a CD.
+    cdrom: bool,
+    /// For an HVM domain: in the floppy drive.
+    floppy: bool,
     persistent: bool,
 }
 
@@ -203,6 +207,7 @@ fn run_hvm(options: &Options, bios: &Path, kvm: &Kvm) -> Result<ExitCode> {
             apic: true,
             pae: true,
             clock_offset_s: 0,
+            second_floppy: false,
             serial: SerialPort::Pty,
         },
     };
@@ -220,6 +225,11 @@ fn run_hvm(options: &Options, bios: &Path, kvm: &Kvm) -> Result<ExitCode> {
     };
     let control = options.control.as_deref().map(listen).transpose()?;
     let mut service = HvmService::new(domain, console, None, control);
+    for (devid, disk) in hvm_numbers(&options.disks)? {
+        let spec = disk.spec(&Vbd::numbered(options.domid, devid));
+        let attached = service.machine().attach(&spec, vec![disk.open()?]);
+        attached.map_err(|line| anyhow::anyhow!(line))?;
+    }
     service
         .machine()
         .unpause()
@@ -232,6 +242,29 @@ fn run_hvm(options: &Options, bios: &Path, kvm: &Kvm) -> Result<ExitCode> {
         let _ = std::fs::remove_file(path);
     }
     Ok(exit_code(over))
+}
+
+/// The drives of an HVM domain's disks by Xen's numbers: hda to hdd in order, the first CD in hdc if that is free, floppies fd0.
+fn hvm_numbers(disks: &[Disk]) -> Result<Vec<(u32, &Disk)>> {
+    const IDE: [u32; 4] = [768, 832, 5632, 5696];
+    const FLOPPY: u32 = 512;
+    let mut taken: Vec<(u32, &Disk)> = Vec::new();
+    for disk in disks {
+        let order = match (disk.floppy, disk.cdrom) {
+            (true, _) => vec![FLOPPY],
+            (_, true) => vec![IDE[2], IDE[3], IDE[1], IDE[0]],
+            _ => IDE.to_vec(),
+        };
+        let free = |number: &u32| taken.iter().all(|(other, _)| other != number);
+        let Some(number) = order.into_iter().find(free) else {
+            bail!(
+                "--disk {}: an HVM domain has four drives and a floppy",
+                disk.image.path
+            );
+        };
+        taken.push((number, disk));
+    }
+    Ok(taken)
 }
 
 fn exit_code(over: Option<ShutdownReason>) -> ExitCode {
@@ -265,11 +298,15 @@ impl Disk {
                 export: String::new(),
             },
             readonly: false,
+            cdrom: false,
+            floppy: false,
             persistent: false,
         };
         for word in words {
             match word {
                 "ro" => disk.readonly = true,
+                "cdrom" => (disk.cdrom, disk.readonly) = (true, true),
+                "floppy" => disk.floppy = true,
                 "persistent" => disk.persistent = true,
                 "direct" => disk.image.direct = true,
                 "qcow2" => disk.image.format = ImageFormat::Qcow2,
@@ -300,7 +337,7 @@ impl Disk {
             backend: vbd.backend.clone(),
             image: self.image.clone(),
             readonly: self.readonly,
-            cdrom: false,
+            cdrom: self.cdrom,
             sector_size: None,
             physical_sector_size: None,
             persistent: self.persistent,

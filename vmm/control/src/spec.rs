@@ -34,6 +34,9 @@ pub struct Hvm {
     pub pae: bool,
     /// What the guest's clock shows at the start less the host's UTC, seconds.
     pub clock_offset_s: i64,
+    /// There is a second floppy drive.
+    #[serde(default)]
+    pub second_floppy: bool,
     /// What is plugged into the first serial port.
     pub serial: SerialPort,
 }

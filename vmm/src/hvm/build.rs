@@ -10,6 +10,7 @@ use crate::domain::crew::Crew;
 use crate::domain::hub::Hub;
 use crate::domain::pv::PvError;
 use crate::domain::{region, runner};
+use crate::hvm::drives::Drives;
 use crate::hvm::machine::HvmMachine;
 use crate::hvm::pc::Pc;
 use crate::hvm::registry::{self, Parts};
@@ -165,6 +166,7 @@ pub fn build(config: &Config, files: Files<'_>, log: Log) -> Result<Domain, HvmE
         machine: &machine,
         files: firmware.files,
         boot,
+        floppies: if config.hvm.second_floppy { 2 } else { 1 },
         seconds: now_seconds().saturating_add(config.hvm.clock_offset_s),
         serial: serial
             .as_ref()
@@ -196,8 +198,16 @@ pub fn build(config: &Config, files: Files<'_>, log: Log) -> Result<Domain, HvmE
         ),
     );
     let crew = Crew::new(config.domid, handles, hub, reports);
+    let drives = Drives::new(&pc, config.hvm.second_floppy);
     Ok(Domain {
-        machine: HvmMachine::new(config.domid, config.memory_mib << 10, crew, pc, known),
+        machine: HvmMachine::new(
+            config.domid,
+            config.memory_mib << 10,
+            crew,
+            pc,
+            known,
+            drives,
+        ),
         serial,
     })
 }

@@ -4,13 +4,16 @@ use crate::control::answer::{done, After, Asked};
 use crate::counters::{self, Groups};
 use crate::domain::crew::Crew;
 use crate::domain::hub::lock;
+use crate::hvm::drives::Drives;
 use crate::hvm::pc::Pc;
 use crate::hvm::registry::Known;
+use noxen_control::device::{DeviceClass, DeviceSpec};
 use noxen_control::fds::FdQueue;
 use noxen_control::message::{CaseButton, VcpuStatus};
 use noxen_control::{Event, Reply, Request, Status};
 use noxen_pc::Button;
 use std::ops::{Deref, DerefMut};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 /// An HVM domain with its threads.
@@ -21,6 +24,7 @@ pub struct HvmMachine {
     crew: Crew,
     pc: Arc<Pc>,
     known: Known,
+    drives: Drives,
     console_tty: String,
 }
 
@@ -40,8 +44,16 @@ impl DerefMut for HvmMachine {
 
 impl HvmMachine {
     /// A machine whose threads have been started, paused.
-    pub fn new(domid: u32, memory_kib: u64, crew: Crew, pc: Arc<Pc>, known: Known) -> HvmMachine {
+    pub fn new(
+        domid: u32,
+        memory_kib: u64,
+        crew: Crew,
+        pc: Arc<Pc>,
+        known: Known,
+        drives: Drives,
+    ) -> HvmMachine {
         HvmMachine {
+            drives,
             domid,
             memory_kib,
             crew,
@@ -77,6 +89,7 @@ impl HvmMachine {
     /// Lets them go on.
     pub fn unpause(&mut self) -> Result<(), String> {
         if self.crew.over().is_none() {
+            self.drives.start()?;
             self.pc.set_running(true);
         }
         self.crew.unpause()
@@ -130,6 +143,27 @@ impl HvmMachine {
         }
     }
 
+    /// Puts a device into the machine, or a medium into a drive of a running one.
+    pub fn attach(&mut self, device: &DeviceSpec, fds: Vec<OwnedFd>) -> Result<(), String> {
+        device.check()?;
+        match device {
+            DeviceSpec::Vbd { .. } => self.drives.attach(device, fds),
+            _ => Err(format!(
+                "device {} of an HVM domain is not built yet",
+                device.id()
+            )),
+        }
+    }
+
+    fn detach(&mut self, class: DeviceClass, devid: u32) -> Result<(), String> {
+        match class {
+            DeviceClass::Vbd => self.drives.detach(devid),
+            _ => Err(format!(
+                "detaching device {class} {devid} of an HVM domain is not built yet"
+            )),
+        }
+    }
+
     fn press(&self, button: CaseButton) -> Result<(), String> {
         if self.over().is_some() {
             return Err("the domain has shut down".into());
@@ -179,18 +213,17 @@ impl Asked for HvmMachine {
             Request::Subscribe => return (Some(Reply::Ok), After::Subscribe),
             Request::Destroy => return (Some(Reply::Ok), After::End),
             Request::Devices => Reply::Devices {
-                devices: Vec::new(),
+                devices: self.drives.list(),
             },
             Request::SetMaxMemory { .. } => not_yet("changing the memory"),
             Request::Nmi { .. } => not_yet("a non-maskable interrupt"),
             Request::AttachDevice { device, fds: count } => {
-                // Those that came along are closed.
-                let _ = fds.take(count);
-                not_yet(&format!("device {}", device.id()))
+                let taken = fds
+                    .take(count)
+                    .map_err(|there| format!("{count} descriptors were announced, {there} came"));
+                done(taken.and_then(|fds| self.attach(&device, fds)))
             }
-            Request::DetachDevice { class, devid, .. } => {
-                not_yet(&format!("detaching device {class} {devid}"))
-            }
+            Request::DetachDevice { class, devid, .. } => done(self.detach(class, devid)),
             Request::Screen { .. } | Request::Pixels { .. } | Request::Input { .. } => {
                 not_yet("the screen")
             }

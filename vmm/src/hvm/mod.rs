@@ -8,10 +8,12 @@
 //!   alarm thread --tick--> pc.rs                 clock.rs: the guest's time
 //!   main loop: service.rs <--- wire.rs ---> serial port       machine.rs: what the control socket asks for
 //! ```
+//! drives.rs puts the domain's disks into the machine and changes media.
 //! Local APICs, I/O APIC, 8259s and 8254 are KVM's.
 
 pub mod build;
 pub mod clock;
+pub mod drives;
 pub mod exits;
 pub mod lines;
 pub mod machine;

@@ -18,6 +18,8 @@ pub struct Parts<'a> {
     pub files: Vec<(String, Vec<u8>)>,
     /// Where to boot from.
     pub boot: Vec<Boot>,
+    /// Floppy drives, 1 or 2.
+    pub floppies: u8,
     /// What the clock shows at the start, seconds since 1970.
     pub seconds: i64,
     /// What is plugged into COM1, if that is there.
@@ -35,7 +37,7 @@ const fn at(slot: u8, function: u8) -> Option<Place> {
     Some(Place { slot, function })
 }
 
-/// All devices of a PC, on their bus. Slots: 0 host bridge, 1 ISA bridge with its functions (1 IDE, 2 USB, 3 power), 2 display,
+/// All devices of a PC but its drives' controllers (drives.rs), on their bus. Slots: 0 host bridge, 1 ISA bridge with its functions (1 IDE, 2 USB, 3 power), 2 display,
 /// 3 Xen's platform device, 4 and up network interfaces.
 pub fn devices(parts: Parts<'_>) -> (Bus, Known) {
     let mut bus = Bus::new();
@@ -46,7 +48,7 @@ pub fn devices(parts: Parts<'_>) -> (Bus, Known) {
         high: machine.high,
         cpus: u8::try_from(machine.vcpus).unwrap_or(u8::MAX),
         boot: parts.boot,
-        floppies: 0,
+        floppies: parts.floppies,
     };
     let clock = Settings {
         seconds: parts.seconds,

@@ -72,6 +72,8 @@ struct State {
     changes: u64,
     waiting: VecDeque<Request>,
     answers: VecDeque<Answer>,
+    /// Answers have come without the thread's doing.
+    nudged: bool,
     over: bool,
 }
 
@@ -106,8 +108,8 @@ struct Head {
 }
 
 impl Tray {
-    /// A tray with `inside`. `notify` is called from other threads whenever the drive should be attended to,
-    /// `log` with lines for the domain's log.
+    /// A tray with `inside`. `notify` is called whenever the drive should be attended to, from the tray's thread or that of
+    /// [`Self::insert`], never within a call of the drive's; `log` with lines for the domain's log.
     pub fn new(
         name: &str,
         inside: Option<Loaded>,
@@ -195,8 +197,10 @@ impl Medium for Head {
             // The oldest is of a request that the drive has long forgotten.
             state.answers.pop_front();
         }
+        // The machine is in the midst of an access: the thread tells it later.
+        state.nudged = true;
         drop(state);
-        (self.shared.notify)();
+        self.shared.work.notify_one();
     }
 
     fn finished(&mut self) -> Option<Answer> {
@@ -212,14 +216,24 @@ impl Medium for Head {
     }
 }
 
-fn next(shared: &Shared) -> Option<(Request, Option<Arc<Loaded>>)> {
+/// What the thread finds to do.
+enum Found {
+    Request(Request, Option<Arc<Loaded>>),
+    Nudge,
+    Over,
+}
+
+fn next(shared: &Shared) -> Found {
     let mut state = lock(&shared.state);
     loop {
+        if std::mem::take(&mut state.nudged) {
+            return Found::Nudge;
+        }
         if let Some(request) = state.waiting.pop_front() {
-            return Some((request, state.inside.clone()));
+            return Found::Request(request, state.inside.clone());
         }
         if state.over {
-            return None;
+            return Found::Over;
         }
         state = shared
             .work
@@ -229,20 +243,25 @@ fn next(shared: &Shared) -> Option<(Request, Option<Arc<Loaded>>)> {
 }
 
 fn serve(shared: &Shared, memory: &GuestMemory) {
-    while let Some((request, inside)) = next(shared) {
-        let Request { token, what } = request;
-        let result = match inside {
-            Some(inside) => perform(&inside, memory, what),
-            None => Err("there is no medium any more".into()),
-        };
-        let result = result.map_err(|line| {
-            (shared.log)(line);
-            Failed
-        });
-        lock(&shared.state)
-            .answers
-            .push_back(Answer { token, result });
-        (shared.notify)();
+    loop {
+        match next(shared) {
+            Found::Request(Request { token, what }, inside) => {
+                let result = match inside {
+                    Some(inside) => perform(&inside, memory, what),
+                    None => Err("there is no medium any more".into()),
+                };
+                let result = result.map_err(|line| {
+                    (shared.log)(line);
+                    Failed
+                });
+                lock(&shared.state)
+                    .answers
+                    .push_back(Answer { token, result });
+                (shared.notify)();
+            }
+            Found::Nudge => (shared.notify)(),
+            Found::Over => return,
+        }
     }
 }
 

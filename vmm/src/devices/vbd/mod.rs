@@ -75,30 +75,36 @@ pub struct Vbd {
     threads: Vec<QueueThread>,
 }
 
+impl Config {
+    /// That of `spec`, if it is a disk.
+    pub fn of(spec: &DeviceSpec) -> Result<Config, String> {
+        let DeviceSpec::Vbd {
+            image,
+            readonly,
+            cdrom,
+            sector_size,
+            physical_sector_size,
+            persistent,
+            ..
+        } = spec
+        else {
+            return Err("it is not a disk".into());
+        };
+        Ok(Config {
+            id: spec.id(),
+            image: image.clone(),
+            readonly: *readonly,
+            cdrom: *cdrom,
+            sector_size: *sector_size,
+            physical_sector_size: *physical_sector_size,
+            persistent: *persistent,
+        })
+    }
+}
+
 /// The disk of `spec`, if it is one.
 pub fn make(spec: &DeviceSpec, fds: Vec<OwnedFd>, context: &Context) -> Result<Vbd, String> {
-    let DeviceSpec::Vbd {
-        image,
-        readonly,
-        cdrom,
-        sector_size,
-        physical_sector_size,
-        persistent,
-        ..
-    } = spec
-    else {
-        return Err("it is not a disk".into());
-    };
-    let config = Config {
-        id: spec.id(),
-        image: image.clone(),
-        readonly: *readonly,
-        cdrom: *cdrom,
-        sector_size: *sector_size,
-        physical_sector_size: *physical_sector_size,
-        persistent: *persistent,
-    };
-    Vbd::new(config, fds, context)
+    Vbd::new(Config::of(spec)?, fds, context)
 }
 
 impl Vbd {

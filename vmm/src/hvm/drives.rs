@@ -1,0 +1,278 @@
+//! The PC's drives: which disk of the domain is which drive of the IDE and floppy controllers, and what is in it.
+//!
+//! ```text
+//!   before the first start:  attach(hda..hdd, xvda..xvdd, fd0, fd1) --> slots --start()--> controllers on the bus
+//!   while it runs:           attach, detach of a CD or floppy --> another medium in its drive
+//!   medium's thread: an answer --> Pc::attend(controller)
+//! ```
+
+use crate::devices::vbd::medium::{Loaded, Tray};
+use crate::devices::vbd::Config;
+use crate::domain::hub::{Hub, Report};
+use crate::hvm::pc::Pc;
+use crate::log::Level;
+use noxen_control::device::{DeviceClass, DeviceId, DeviceSpec, DeviceState, DeviceStatus};
+use noxen_pc::bus::Place;
+use noxen_pc::floppy::{Floppy, CHANNEL};
+use noxen_pc::ide::{Drive, Ide, Kind};
+use noxen_pc::isa_dma::IsaDma;
+use noxen_pc::medium::Medium;
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, OnceLock, Weak};
+
+/// Function 1 of the PIIX3.
+const IDE: Place = Place {
+    slot: 1,
+    function: 1,
+};
+
+/// Where a drive is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Spot {
+    /// hda to hdd.
+    Ide(u8),
+    /// fd0, fd1.
+    Floppy(u8),
+}
+
+impl Spot {
+    /// That of a disk by Xen's number (xm's names: hda 768, hdc 5632, xvda 51712, fd0 512).
+    fn of(devid: u32) -> Option<Spot> {
+        let (major, minor) = (devid >> 8, devid & 0xff);
+        match (major, minor) {
+            (3, 0) => Some(Spot::Ide(0)),
+            (3, 64) => Some(Spot::Ide(1)),
+            (22, 0) => Some(Spot::Ide(2)),
+            (22, 64) => Some(Spot::Ide(3)),
+            (202, 0 | 16 | 32 | 48) => Some(Spot::Ide((minor / 16) as u8)),
+            (2, 0 | 1) => Some(Spot::Floppy(minor as u8)),
+            _ => None,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Spot::Ide(index) => ["hda", "hdb", "hdc", "hdd"][usize::from(index) % 4],
+            Spot::Floppy(index) => ["fd0", "fd1"][usize::from(index) % 2],
+        }
+    }
+}
+
+/// A drive with its medium.
+#[derive(Debug)]
+struct Slot {
+    /// Xen's number, as it was attached.
+    devid: u32,
+    tray: Tray,
+    removable: bool,
+    kind: Kind,
+}
+
+/// The numbers of the controllers on the bus, once they are there.
+#[derive(Debug, Default)]
+struct Controllers {
+    ide: OnceLock<usize>,
+    floppy: OnceLock<usize>,
+}
+
+/// All drives of a PC.
+#[derive(Debug)]
+pub struct Drives {
+    pc: Weak<Pc>,
+    hub: Arc<Hub>,
+    slots: BTreeMap<Spot, Slot>,
+    controllers: Arc<Controllers>,
+    second_floppy: bool,
+}
+
+impl Drives {
+    /// No drive yet; `second_floppy`: the firmware is told of two floppy drives.
+    pub fn new(pc: &Arc<Pc>, second_floppy: bool) -> Drives {
+        Drives {
+            pc: Arc::downgrade(pc),
+            hub: pc.hub().clone(),
+            slots: BTreeMap::new(),
+            controllers: Arc::default(),
+            second_floppy,
+        }
+    }
+
+    fn has_started(&self) -> bool {
+        self.controllers.ide.get().is_some()
+    }
+
+    /// Puts a disk into the machine, or a medium into a drive of a machine that runs. The line says why not.
+    pub fn attach(&mut self, spec: &DeviceSpec, fds: Vec<OwnedFd>) -> Result<(), String> {
+        let config = Config::of(spec)?;
+        let devid = config.id.devid;
+        let spot = Spot::of(devid).ok_or_else(|| {
+            format!(
+                "{}: an HVM domain has disks hda to hdd or xvda to xvdd, floppies fd0 and fd1",
+                config.id
+            )
+        })?;
+        let loaded = Loaded::open(&config, fds)?;
+        self.put(spot, &config, loaded)
+    }
+
+    fn put(&mut self, spot: Spot, config: &Config, loaded: Loaded) -> Result<(), String> {
+        if spot == Spot::Floppy(1) && !self.second_floppy {
+            return Err(format!(
+                "{}: this machine was made without a second floppy drive",
+                config.id
+            ));
+        }
+        let started = self.has_started();
+        if let Some(slot) = self.slots.get_mut(&spot) {
+            if slot.tray.is_loaded() {
+                return Err(format!(
+                    "{}: {} is vbd {} already",
+                    config.id,
+                    spot.name(),
+                    slot.devid
+                ));
+            }
+            slot.devid = config.id.devid;
+            slot.tray.insert(Some(loaded));
+            return Ok(());
+        }
+        if started {
+            return Err(format!(
+                "{}: the machine runs and has no drive {}: only CDs and floppies can be changed",
+                config.id,
+                spot.name()
+            ));
+        }
+        let removable = config.cdrom || matches!(spot, Spot::Floppy(_));
+        let tray = self.tray(spot, Some(loaded))?;
+        let kind = if config.cdrom { Kind::Cd } else { Kind::Disk };
+        let slot = Slot {
+            devid: config.id.devid,
+            tray,
+            removable,
+            kind,
+        };
+        self.slots.insert(spot, slot);
+        Ok(())
+    }
+
+    fn tray(&self, spot: Spot, inside: Option<Loaded>) -> Result<Tray, String> {
+        let (pc, controllers) = (self.pc.clone(), self.controllers.clone());
+        let notify = move || {
+            let number = match spot {
+                Spot::Ide(_) => controllers.ide.get(),
+                Spot::Floppy(_) => controllers.floppy.get(),
+            };
+            if let Some((pc, number)) = pc.upgrade().zip(number) {
+                pc.attend(*number);
+            }
+        };
+        let (hub, name) = (self.hub.clone(), spot.name());
+        let log = move |line: String| {
+            hub.log
+                .guest_line(Level::Warning, format_args!("{name}: {line}"));
+        };
+        Tray::new(name, inside, notify, log).map_err(|error| format!("{name}: {error}"))
+    }
+
+    /// Takes a medium out of its drive. The line says why not.
+    pub fn detach(&mut self, devid: u32) -> Result<(), String> {
+        let found = self.slots.iter_mut().find(|(_, slot)| slot.devid == devid);
+        let Some((spot, slot)) = found else {
+            return Err(format!("vbd {devid} is not attached"));
+        };
+        if !slot.removable {
+            return Err(format!(
+                "{} is a hard disk: it cannot be taken out of a running PC; shut the domain down first",
+                spot.name()
+            ));
+        }
+        slot.tray.insert(None);
+        self.hub.report(Report::Device(DeviceStatus {
+            id: DeviceId {
+                class: DeviceClass::Vbd,
+                devid,
+            },
+            state: DeviceState::Closed,
+            reason: None,
+            disk: None,
+        }));
+        Ok(())
+    }
+
+    /// What is attached.
+    pub fn list(&self) -> Vec<DeviceStatus> {
+        let loaded = self.slots.values().filter(|slot| slot.tray.is_loaded());
+        loaded
+            .map(|slot| DeviceStatus {
+                id: DeviceId {
+                    class: DeviceClass::Vbd,
+                    devid: slot.devid,
+                },
+                state: DeviceState::Connected,
+                reason: None,
+                disk: None,
+            })
+            .collect()
+    }
+
+    /// Puts the controllers into the machine, once, before its firmware runs.
+    pub fn start(&mut self) -> Result<(), String> {
+        let Some(pc) = self.pc.upgrade().filter(|_| !self.has_started()) else {
+            return Ok(());
+        };
+        // The first floppy drive is always there, as on every PC of the time; its disk may come later.
+        if !self.slots.contains_key(&Spot::Floppy(0)) {
+            let slot = Slot {
+                devid: 2 << 8,
+                tray: self.tray(Spot::Floppy(0), None)?,
+                removable: true,
+                kind: Kind::Disk,
+            };
+            self.slots.insert(Spot::Floppy(0), slot);
+        }
+        let drives = [0u8, 1, 2, 3].map(|index| {
+            let slot = self.slots.get(&Spot::Ide(index))?;
+            Some(Drive::new(
+                slot.kind,
+                &format!("NX{index:05}"),
+                slot.tray.medium(),
+            ))
+        });
+        let media = [0u8, 1].map(|index| -> Option<Box<dyn Medium>> {
+            Some(self.slots.get(&Spot::Floppy(index))?.tray.medium())
+        });
+        let dma = IsaDma::new();
+        let floppy = Floppy::new(media, dma.line(CHANNEL));
+        let ide = pc.add(|bus| bus.add(Box::new(Ide::new(drives)), Some(IDE)));
+        pc.add(|bus| bus.add(Box::new(dma), None));
+        let floppy = pc.add(|bus| bus.add(Box::new(floppy), None));
+        // Nobody else sets them.
+        let _ = self.controllers.ide.set(ide);
+        let _ = self.controllers.floppy.set(floppy);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn disks_have_their_drives_by_name() {
+        for (devid, expected) in [
+            (768, Some(Spot::Ide(0))),
+            (832, Some(Spot::Ide(1))),
+            (5632, Some(Spot::Ide(2))),
+            (51712, Some(Spot::Ide(0))),
+            (51712 + 48, Some(Spot::Ide(3))),
+            (512, Some(Spot::Floppy(0))),
+            (769, None),
+            (2048, None),
+            (u32::MAX, None),
+        ] {
+            assert_eq!(Spot::of(devid), expected, "{devid}");
+        }
+    }
+}
