@@ -16,13 +16,15 @@ use crate::service::{ConsoleEnd, Service, Until};
 use crate::store::Connection;
 use anyhow::{bail, Context, Result};
 use kvm_ioctls::Kvm;
+use noxen_control::device::VncSpec;
 use noxen_control::device::{DiskImage, Engine, ImageFormat};
 use noxen_control::kvm::{self, HostCpu};
 use noxen_control::ram::huge_page_file_if_possible;
-use noxen_control::spec::{Hvm, SerialPort};
+use noxen_control::spec::{Display, Hvm, SerialPort, Vnc};
 use noxen_control::tap;
 use noxen_control::{DeviceSpec, ShutdownReason};
 use std::fs::File;
+use std::net::TcpListener;
 use std::os::fd::{AsFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixListener;
@@ -41,6 +43,10 @@ pub struct Options {
     pub bios: Option<PathBuf>,
     /// Its boot order.
     pub boot: String,
+    /// BIOS of its display.
+    pub vga_bios: Option<PathBuf>,
+    /// Where its display is shown by VNC, ADDRESS:PORT.
+    pub vnc: Option<String>,
     /// Ramdisk.
     pub ramdisk: Option<PathBuf>,
     /// Memory, MiB.
@@ -83,6 +89,8 @@ impl Default for Options {
             kernel: PathBuf::new(),
             bios: None,
             boot: "cd".into(),
+            vga_bios: None,
+            vnc: None,
             ramdisk: None,
             memory: 256,
             vcpus: 1,
@@ -193,6 +201,8 @@ pub fn run(options: &Options) -> Result<ExitCode> {
 
 /// The same of an HVM domain: COM1 is standard input and output.
 fn run_hvm(options: &Options, bios: &Path, kvm: &Kvm) -> Result<ExitCode> {
+    let open =
+        |path: &Path| File::open(path).with_context(|| format!("cannot open {}", path.display()));
     let config = hvm::build::Config {
         domid: options.domid,
         name: "run".into(),
@@ -209,12 +219,33 @@ fn run_hvm(options: &Options, bios: &Path, kvm: &Kvm) -> Result<ExitCode> {
             clock_offset_s: 0,
             second_floppy: false,
             serial: SerialPort::Pty,
+            display: options.vga_bios.as_ref().map(|path| Display {
+                bios_path: path.display().to_string(),
+                bios_fd: -1,
+                memory_mib: 16,
+                vnc: options.vnc.is_some().then(|| Vnc {
+                    socket_fd: -1,
+                    how: VncSpec {
+                        title: "run".into(),
+                        password: None,
+                        keymap: None,
+                    },
+                }),
+            }),
         },
     };
     let files = hvm::build::Files {
         kvm,
         ram: huge_page_file_if_possible(),
-        bios: File::open(bios).with_context(|| format!("cannot open {}", bios.display()))?,
+        bios: open(bios)?,
+        display_bios: options.vga_bios.as_deref().map(open).transpose()?,
+        vnc: match &options.vnc {
+            Some(address) => Some(
+                TcpListener::bind(address)
+                    .with_context(|| format!("cannot listen on {address}"))?,
+            ),
+            None => None,
+        },
     };
     let stderr = File::from(std::io::stderr().as_fd().try_clone_to_owned()?);
     let log = Log::new(Some(stderr), config.domid, "run");
@@ -392,6 +423,8 @@ pub fn parse(arguments: &[String]) -> Result<Options> {
             "--kernel" => options.kernel = value.into(),
             "--bios" => options.bios = Some(value.into()),
             "--boot" => options.boot.clone_from(value),
+            "--vga-bios" => options.vga_bios = Some(value.into()),
+            "--vnc" => options.vnc = Some(value.clone()),
             "--ramdisk" => options.ramdisk = Some(value.into()),
             "--memory" => options.memory = number()?,
             "--vcpus" => options.vcpus = u32::try_from(number()?).unwrap_or(u32::MAX),

@@ -169,6 +169,20 @@ fn build_hvm(
         kvm,
         ram,
         bios: File::from(descriptors.take("bios_fd", hvm.bios_fd)?),
+        display_bios: match &hvm.display {
+            Some(display) => Some(File::from(
+                descriptors.take("display.bios_fd", display.bios_fd)?,
+            )),
+            None => None,
+        },
+        vnc: match hvm
+            .display
+            .as_ref()
+            .and_then(|display| display.vnc.as_ref())
+        {
+            Some(vnc) => Some(descriptors.take("vnc.socket_fd", vnc.socket_fd)?.into()),
+            None => None,
+        },
     };
     log.line(
         Level::Info,

@@ -26,6 +26,12 @@ pub trait Backing: Send + Sync + Debug {
 
     /// Marks the pages that were written, by whomever, since this was called last.
     fn take_written(&self, pages: &mut Pages);
+
+    /// The guest has put the BAR there, or it answers nowhere: the machine maps the memory there, if it can. The line says why
+    /// it cannot; the guest's accesses come to the device then.
+    fn place(&self, _at: Option<u64>) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 /// Pages of a [`Backing`], one bit each.

@@ -6,8 +6,9 @@
 //!   nobody                    --> reads are all ones, writes are lost, both are counted
 //! ```
 
-use crate::device::{Button, Device, Effect, Memory, Region, Turn, Width};
+use crate::device::{Button, Device, Effect, Memory, Pointing, Region, Touch, Turn, Width};
 use crate::pci::BarKind;
+use crate::vga::View;
 
 const ADDRESS: u16 = 0xcf8;
 const DATA: u16 = 0xcfc;
@@ -54,6 +55,7 @@ pub struct Bus {
     /// CONFIG_ADDRESS (i440fx data sheet, 3.2.1).
     address: u32,
     strays: u64,
+    looks: u64,
 }
 
 impl Bus {
@@ -119,6 +121,7 @@ impl Bus {
 
     /// Finds out anew where the PCI regions lie.
     pub fn look_again(&mut self) {
+        self.looks += 1;
         self.moving.clear();
         for (number, device) in self.devices.iter_mut().enumerate() {
             let Some(pci) = device.pci() else { continue };
@@ -345,6 +348,52 @@ impl Bus {
             }
         }
         (false, Vec::new())
+    }
+
+    /// A person did something; false if no device takes it.
+    pub fn touch(&mut self, touch: Touch, now: u64, memory: &dyn Memory) -> (bool, Happened) {
+        for number in 0..self.devices.len() {
+            let (taken, happened) = self.call(number, now, memory, |device, turn| {
+                device.touch(touch, turn)
+            });
+            if taken {
+                return (true, happened);
+            }
+        }
+        (false, Vec::new())
+    }
+
+    /// What the first device that has a pointer makes of it.
+    pub fn pointing(&self) -> Option<Pointing> {
+        self.devices.iter().find_map(|device| device.pointing())
+    }
+
+    /// What the first display shows.
+    pub fn view(&self, now: u64) -> Option<View> {
+        self.devices.iter().find_map(|device| device.view(now))
+    }
+
+    /// How often regions have been looked for anew; if it is the same, they lie where they lay.
+    pub fn looks(&self) -> u64 {
+        self.looks
+    }
+
+    /// Tells each memory that lies behind a BAR where that is now; lines say which could not be mapped there.
+    pub fn place_backings(&mut self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for device in &mut self.devices {
+            let Some((bar, backing)) = device.backing() else {
+                continue;
+            };
+            let at = device.pci().and_then(|pci| pci.function().base(bar));
+            if let Err(error) = backing.place(at) {
+                lines.push(format!(
+                    "{}: its memory cannot be mapped: {error}",
+                    device.name()
+                ));
+            }
+        }
+        lines
     }
 
     /// Resets every device.

@@ -39,6 +39,34 @@ pub struct Hvm {
     pub second_floppy: bool,
     /// What is plugged into the first serial port.
     pub serial: SerialPort,
+    /// The display; nothing: there is none.
+    #[serde(default)]
+    pub display: Option<Display>,
+}
+
+/// The display of an HVM domain: a VGA with VBE.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Display {
+    /// Its BIOS as given by the administrator (messages only).
+    pub bios_path: String,
+    /// Inherited fd of its BIOS.
+    pub bios_fd: i32,
+    /// Its memory, MiB: a power of two, 1 to 256.
+    pub memory_mib: u32,
+    /// Show it by VNC.
+    #[serde(default)]
+    pub vnc: Option<Vnc>,
+}
+
+/// Where an HVM domain's display is shown by VNC, and how.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Vnc {
+    /// Inherited fd of a listening TCP socket.
+    pub socket_fd: i32,
+    /// How.
+    pub how: crate::device::VncSpec,
 }
 
 /// Where a serial port of an HVM domain goes.

@@ -10,14 +10,14 @@
 use crate::devices::attendant::{self, Attendant};
 use crate::devices::backend::{Backend, ConnectError, Context, Frontend, Published, Reporter};
 use crate::domain::calls::lock;
-use crate::viewers::{Picture as Shown, Server, Touch};
+use crate::viewers::{self, Picture as Shown, Server, Touch};
 use crate::vstate::memory::GuestMemory;
 use noxen_control::device::VncSpec;
 use noxen_control::screen::{Part, Picture, MAX_PIXEL_BYTES};
 use noxen_control::DeviceId;
 use noxen_devices::pv::damage::Damage;
 use noxen_devices::pv::fb::{self, Change, FbError, Geometry, Rectangle, Screen, Width};
-use noxen_display::{Layout, Settings, Size, Surface};
+use noxen_display::{Size, Surface};
 use noxen_saved_image::device as state;
 use noxen_saved_image::Device;
 use std::net::TcpListener;
@@ -288,15 +288,7 @@ impl Vfb {
         let Ok([listener]) = <[OwnedFd; 1]>::try_from(fds) else {
             return Err("VNC needs one descriptor, a listening socket".into());
         };
-        let layout = match spec.keymap.as_deref() {
-            Some(name) => Layout::named(name).map_err(|error| error.to_string())?,
-            None => Layout::english(),
-        };
-        let settings = Settings {
-            name: spec.title.clone(),
-            password: spec.password.clone(),
-            layout,
-        };
+        let settings = viewers::settings(spec)?;
         let shared = self.context.shared().clone();
         let server = Server::start(
             format!("vnc-{}", self.id.devid),

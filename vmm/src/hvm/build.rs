@@ -14,18 +14,25 @@ use crate::hvm::drives::Drives;
 use crate::hvm::machine::HvmMachine;
 use crate::hvm::pc::Pc;
 use crate::hvm::registry::{self, Parts};
+use crate::hvm::screen::{Fingers, Screen};
+use crate::hvm::video::Video;
 use crate::hvm::wire::Line;
 use crate::log::{Level, Log};
+use crate::viewers::{self, Server as Viewers};
 use crate::vstate::memory::{DomainMemory, GuestMemory, MemoryError, Piece, Slot};
 use crate::vstate::vcpu::{install_kick_handler, Vcpu, VcpuError};
 use crate::vstate::vm::{Vm, VmError};
 use kvm_ioctls::Kvm;
-use noxen_control::spec::{Hvm, SerialPort};
+use noxen_control::device::VncSpec;
+use noxen_control::spec::{Display, Hvm, SerialPort};
 use noxen_hvmloader::bios::{self, BiosError};
 use noxen_hvmloader::{files, Machine, Placed, HIGH};
+use noxen_pc::backing::Backing;
 use noxen_pc::rtc::Boot;
+use noxen_pc::vga;
 use std::fs::File;
 use std::io::{self, Read};
+use std::net::TcpListener;
 use std::sync::mpsc::channel;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -34,6 +41,8 @@ use vmm_sys_util::eventfd::{EventFd, EFD_NONBLOCK};
 
 /// Where the display's memory is; no RAM shows there.
 const DISPLAY: std::ops::Range<u64> = 0xa_0000..0xc_0000;
+/// Largest BIOS of a display, bytes.
+const MAX_ROM: u64 = 256 << 10;
 /// Least memory, MiB: the BIOS, its tables and a boot loader.
 const LEAST_MIB: u64 = 8;
 
@@ -63,6 +72,10 @@ pub struct Files<'a> {
     pub ram: Option<File>,
     /// BIOS image.
     pub bios: File,
+    /// BIOS of the display, if it is there.
+    pub display_bios: Option<File>,
+    /// Listening socket of the display's VNC server, if it is to be shown.
+    pub vnc: Option<TcpListener>,
 }
 
 /// Why an HVM domain could not be built.
@@ -77,6 +90,10 @@ pub enum HvmError {
     Bios { path: String, source: BiosError },
     #[error("firmware {path} cannot be read: {source}")]
     BiosFile { path: String, source: io::Error },
+    #[error("videoram = {0}: a display has 1 to 256 MiB, a power of two")]
+    VideoMemory(u32),
+    #[error("display: {0}")]
+    Display(String),
     #[error("{what:#x} + {length:#x} is not in guest memory; this is a fault of noxen-vmm")]
     Outside { what: u64, length: usize },
     #[error(transparent)]
@@ -101,6 +118,8 @@ pub struct Domain {
     pub machine: HvmMachine,
     /// The host's end of COM1, if there is one.
     pub serial: Option<Arc<Line>>,
+    /// Serves the display's viewers, if there can be any.
+    pub viewers: Option<Viewers>,
 }
 
 /// Builds the domain; nothing is left behind on failure but this process' own memory.
@@ -162,7 +181,14 @@ pub fn build(config: &Config, files: Files<'_>, log: Log) -> Result<Domain, HvmE
             source,
         })?),
     };
+    let video = match &config.hvm.display {
+        Some(display) => Some(video(display, files.display_bios)?),
+        None => None,
+    };
     let (bus, known) = registry::devices(Parts {
+        display: video
+            .as_ref()
+            .map(|(memory, rom)| (memory.clone() as Arc<dyn Backing>, rom.clone())),
         machine: &machine,
         files: firmware.files,
         boot,
@@ -178,7 +204,16 @@ pub fn build(config: &Config, files: Files<'_>, log: Log) -> Result<Domain, HvmE
         source,
     })?;
     let hub = Arc::new(Hub::new(log, memory.map.clone(), sender, wake));
+    if let Some((memory, _)) = &video {
+        memory.set_slot(vm.clone(), vm.free_slot());
+    }
     let pc = Arc::new(Pc::new(hub.clone(), vm, bus));
+    let viewers = match (&config.hvm.display, files.vnc) {
+        (Some(Display { vnc: Some(vnc), .. }), Some(listener)) => {
+            Some(show(&vnc.how, listener, &pc).map_err(HvmError::Display)?)
+        }
+        _ => None,
+    };
     let threads = |source| HvmError::Os {
         what: "start a thread",
         source,
@@ -209,7 +244,49 @@ pub fn build(config: &Config, files: Files<'_>, log: Log) -> Result<Domain, HvmE
             drives,
         ),
         serial,
+        viewers,
     })
+}
+
+/// The display's memory and its BIOS.
+fn video(display: &Display, bios: Option<File>) -> Result<(Arc<Video>, Vec<u8>), HvmError> {
+    let bytes = u64::from(display.memory_mib) << 20;
+    if !vga::MEMORY.contains(&bytes) || !bytes.is_power_of_two() {
+        return Err(HvmError::VideoMemory(display.memory_mib));
+    }
+    let memory = Video::new(bytes as usize).map_err(|source| HvmError::Os {
+        what: "map the display's memory",
+        source,
+    })?;
+    let mut rom = Vec::new();
+    if let Some(file) = bios {
+        let read = file.take(MAX_ROM + 1).read_to_end(&mut rom);
+        read.map_err(|source| HvmError::BiosFile {
+            path: display.bios_path.clone(),
+            source,
+        })?;
+        if rom.len() as u64 > MAX_ROM || !rom.starts_with(&[0x55, 0xaa]) {
+            return Err(HvmError::Display(format!(
+                "{} is no option ROM of at most {MAX_ROM} bytes (it begins with 55 aa)",
+                display.bios_path
+            )));
+        }
+    }
+    Ok((memory, rom))
+}
+
+/// Shows the display of `pc` to those who connect to `listener`.
+fn show(how: &VncSpec, listener: TcpListener, pc: &Arc<Pc>) -> Result<Viewers, String> {
+    let hub = pc.hub().clone();
+    Viewers::start(
+        "vnc".into(),
+        listener,
+        viewers::settings(how)?,
+        Arc::new(Screen::new(pc.clone())),
+        Box::new(Fingers(pc.clone())),
+        Box::new(move |level, line| hub.log.guest_line(level, line)),
+    )
+    .map_err(|error| format!("VNC: {error}"))
 }
 
 fn boot_order(text: &str) -> Result<Vec<Boot>, HvmError> {

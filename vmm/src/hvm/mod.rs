@@ -6,6 +6,7 @@
 //!   vCPU threads --exit--> pc.rs: Io ------> bus --effects--> lines.rs --> KVM's interrupt controllers
 //!                          exits.rs: what follows                    \--> reset, power off --> Report::Over
 //!   alarm thread --tick--> pc.rs                 clock.rs: the guest's time
+//!   viewers (VNC): screen.rs <--- display, its memory: video.rs; keys, pointer ---> pc.rs
 //!   main loop: service.rs <--- wire.rs ---> serial port       machine.rs: what the control socket asks for
 //! ```
 //! drives.rs puts the domain's disks into the machine and changes media.
@@ -19,5 +20,7 @@ pub mod lines;
 pub mod machine;
 pub mod pc;
 pub mod registry;
+pub mod screen;
 pub mod service;
+pub mod video;
 pub mod wire;

@@ -18,7 +18,8 @@ use crate::vstate::memory::GuestMemory;
 use crate::vstate::vm::Vm;
 use noxen_control::ShutdownReason;
 use noxen_pc::bus::Happened;
-use noxen_pc::{Bus, Button, Effect, Memory, Outside, Width};
+use noxen_pc::vga::View;
+use noxen_pc::{Bus, Button, Effect, Memory, Outside, Pointing, Touch, Width};
 use std::io;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -60,6 +61,8 @@ struct Board {
     clock: Clock,
     /// When the alarm thread wakes, in guest time.
     planned: u64,
+    /// [`Bus::looks`] when memory was last mapped where BARs lie.
+    placed: u64,
 }
 
 /// The PC.
@@ -88,6 +91,7 @@ impl Pc {
                 lines: Lines::default(),
                 clock: Clock::default(),
                 planned: u64::MAX,
+                placed: 0,
             }),
             alarm: Condvar::new(),
             ended: AtomicU8::new(0),
@@ -124,6 +128,23 @@ impl Pc {
         self.act(|bus, now, ram| bus.press(button, now, ram))
     }
 
+    /// A person did something; false if no device takes it.
+    pub fn touch(&self, touch: Touch) -> bool {
+        self.act(|bus, now, ram| bus.touch(touch, now, ram))
+    }
+
+    /// What a pointer is to the machine.
+    pub fn pointing(&self) -> Option<Pointing> {
+        lock(&self.board).bus.pointing()
+    }
+
+    /// What its display shows, if it has one.
+    pub fn view(&self) -> Option<View> {
+        let board = lock(&self.board);
+        let now = board.clock.now(Instant::now());
+        board.bus.view(now)
+    }
+
     /// Accesses that no device answered.
     pub fn strays(&self) -> u64 {
         lock(&self.board).bus.strays()
@@ -135,6 +156,12 @@ impl Pc {
         let now = board.clock.now(Instant::now());
         let (value, happened) = action(&mut board.bus, now, &self.ram);
         self.follow(&mut board, happened);
+        if board.bus.looks() != board.placed {
+            board.placed = board.bus.looks();
+            for line in board.bus.place_backings() {
+                self.hub.log.guest_line(Level::Warning, line);
+            }
+        }
         if board.bus.next().is_some_and(|at| at < board.planned) {
             self.alarm.notify_one();
         }

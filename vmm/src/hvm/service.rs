@@ -15,6 +15,7 @@ use crate::hvm::wire::Line;
 use crate::log::Level;
 use crate::service::Until;
 use crate::store::Connection;
+use crate::viewers::Server as Viewers;
 use crate::vstate::irq::event_fd;
 use noxen_control::ShutdownReason;
 use rustix::event::{poll, PollFd, PollFlags};
@@ -42,6 +43,7 @@ pub struct HvmService {
     /// Output of COM1 that the console's end has not taken.
     output: Vec<u8>,
     control: Option<Server>,
+    _viewers: Option<Viewers>,
     /// The domain's session with xenstored: the store knows the domain as long as it is open.
     _store: Option<Connection>,
 }
@@ -64,6 +66,7 @@ impl HvmService {
             console_end,
             output: Vec::new(),
             control,
+            _viewers: domain.viewers,
             _store: store,
         }
     }

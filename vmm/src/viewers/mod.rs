@@ -15,8 +15,9 @@ mod server;
 
 pub use server::{Report, Server};
 
+use noxen_control::device::VncSpec;
 use noxen_control::screen::{Input, Part};
-use noxen_display::{Size, Surface};
+use noxen_display::{Layout, Settings, Size, Surface};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +34,19 @@ pub trait Picture: Surface + Send + Sync {
     fn period(&self) -> Option<Duration> {
         None
     }
+}
+
+/// What a description says of a screen's viewers.
+pub fn settings(spec: &VncSpec) -> Result<Settings, String> {
+    let layout = match spec.keymap.as_deref() {
+        Some(name) => Layout::named(name).map_err(|error| error.to_string())?,
+        None => Layout::english(),
+    };
+    Ok(Settings {
+        name: spec.title.clone(),
+        password: spec.password.clone(),
+        layout,
+    })
 }
 
 /// What takes what people do.

@@ -10,6 +10,8 @@ use kvm_bindings::{
 };
 use kvm_ioctls::{Cap, IoEventAddress, Kvm, VcpuFd, VmFd};
 use noxen_monitor_abi::layout::vector;
+use std::sync::{Arc, Mutex, PoisonError};
+use vm_memory::MmapRegion;
 use vmm_sys_util::eventfd::EventFd;
 
 /// GSI of the doorbell interrupt; the only one there is.
@@ -22,6 +24,8 @@ const TSS_ADDRESS: usize = 0xfffb_d000;
 /// The same of a PC, and the page of page tables that such CPUs want besides: below a BIOS of at most 2 MiB and above the APICs.
 const PC_TSS_ADDRESS: usize = 0xfeff_d000;
 const PC_IDENTITY_MAP: u64 = 0xfeff_c000;
+/// Slots that a PC's own memory leaves for what can only be read.
+const FREE_SLOT: u32 = 8;
 /// Inputs of the I/O APIC.
 const IO_APIC_PINS: u32 = 24;
 
@@ -44,6 +48,8 @@ fn refused(what: &'static str) -> impl Fn(kvm_ioctls::Error) -> VmError {
 pub struct Vm {
     fd: VmFd,
     slots: Vec<Slot>,
+    /// Devices' memory that the guest may have; it stays mapped as long as the VM.
+    lent: Mutex<Vec<Arc<MmapRegion>>>,
 }
 
 impl Vm {
@@ -65,7 +71,11 @@ impl Vm {
                 .map_err(refused("make an interrupt controller"))?;
         }
         let slots = memory.slots.clone();
-        let vm = Vm { fd, slots };
+        let vm = Vm {
+            fd,
+            slots,
+            lent: Mutex::default(),
+        };
         vm.set_memory(0)?;
         Ok(vm)
     }
@@ -118,6 +128,7 @@ impl Vm {
         let vm = Vm {
             fd,
             slots: writable.map(|(slot, _)| *slot).collect(),
+            lent: Mutex::default(),
         };
         vm.set_memory(0)?;
         let read_only = slots.iter().filter(|(_, read_only)| *read_only);
@@ -125,6 +136,49 @@ impl Vm {
             vm.add_memory(index, slot, KVM_MEM_READONLY)?;
         }
         Ok(vm)
+    }
+
+    /// A number for [`Self::lend`] that the VM's own memory does not use.
+    pub fn free_slot(&self) -> u32 {
+        // The BIOS's slot follows those that can be written.
+        self.slots.len() as u32 + FREE_SLOT
+    }
+
+    /// Lets the guest have all of `memory` at `piece` from now on, as slot `slot`, and notes what it writes there; or nowhere.
+    #[allow(unsafe_code)] // KVM_SET_USER_MEMORY_REGION gives the guest a range of this process.
+    pub fn lend(
+        &self,
+        slot: u32,
+        piece: Option<Piece>,
+        memory: &Arc<MmapRegion>,
+    ) -> Result<(), VmError> {
+        let length = piece.map_or(0, |piece| piece.len);
+        if length > memory.size() as u64 {
+            return Err(refused("lend more memory than there is")(
+                kvm_ioctls::Error::new(libc::EINVAL),
+            ));
+        }
+        let region = kvm_userspace_memory_region {
+            slot,
+            flags: KVM_MEM_LOG_DIRTY_PAGES,
+            guest_phys_addr: piece.map_or(0, |piece| piece.gpa),
+            memory_size: length,
+            userspace_addr: memory.as_ptr() as u64,
+        };
+        let mut lent = self.lent.lock().unwrap_or_else(PoisonError::into_inner);
+        if !lent.iter().any(|known| Arc::ptr_eq(known, memory)) {
+            lent.push(memory.clone());
+        }
+        // SAFETY: `memory` maps [as_ptr, as_ptr + length), as was checked, and is kept in `lent` as long as the VM; all access
+        // from this process goes through vm-memory's volatile accessors. kvm-ioctls offers no safe form.
+        unsafe { self.fd.set_user_memory_region(region) }.map_err(refused("map a device's memory"))
+    }
+
+    /// The pages of `length` bytes of slot `slot` that the guest has written since the last call, a bit each.
+    pub fn written_in(&self, slot: u32, length: usize) -> Result<Vec<u64>, VmError> {
+        self.fd
+            .get_dirty_log(slot, length)
+            .map_err(refused("tell which pages the guest has written"))
     }
 
     /// Gives an input of a PC's interrupt controllers a level.
