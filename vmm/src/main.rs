@@ -13,6 +13,7 @@ Options of run:
   --kernel FILE     kernel image of a PV domain   --ramdisk FILE    ramdisk
   --bios FILE       BIOS image of an HVM domain   --boot LETTERS    its boot order, of acdn [cd]
   --vga-bios FILE   a display with that BIOS      --vnc ADDR:PORT   show it there by VNC
+  --cirrus          the display is a Cirrus CL-GD5446, not the standard one
   --memory MIB      memory [256]                  --vcpus N         virtual CPUs [1]
   --cmdline TEXT    kernel command line           --domid N         domain id [1]
   --monitor FILE    another monitor image         --control PATH    make a control socket there

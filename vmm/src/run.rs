@@ -20,7 +20,7 @@ use noxen_control::device::VncSpec;
 use noxen_control::device::{DiskImage, Engine, ImageFormat};
 use noxen_control::kvm::{self, HostCpu};
 use noxen_control::ram::huge_page_file_if_possible;
-use noxen_control::spec::{Display, Hvm, SerialPort, Vnc};
+use noxen_control::spec::{Adapter, Display, Hvm, SerialPort, Vnc};
 use noxen_control::tap;
 use noxen_control::{DeviceSpec, ShutdownReason};
 use std::fs::File;
@@ -45,6 +45,8 @@ pub struct Options {
     pub boot: String,
     /// BIOS of its display.
     pub vga_bios: Option<PathBuf>,
+    /// The display is a Cirrus.
+    pub cirrus: bool,
     /// Where its display is shown by VNC, ADDRESS:PORT.
     pub vnc: Option<String>,
     /// Ramdisk.
@@ -90,6 +92,7 @@ impl Default for Options {
             bios: None,
             boot: "cd".into(),
             vga_bios: None,
+            cirrus: false,
             vnc: None,
             ramdisk: None,
             memory: 256,
@@ -220,9 +223,13 @@ fn run_hvm(options: &Options, bios: &Path, kvm: &Kvm) -> Result<ExitCode> {
             second_floppy: false,
             serial: SerialPort::Pty,
             display: options.vga_bios.as_ref().map(|path| Display {
+                adapter: match options.cirrus {
+                    true => Adapter::Cirrus,
+                    false => Adapter::Standard,
+                },
                 bios_path: path.display().to_string(),
                 bios_fd: -1,
-                memory_mib: 16,
+                memory_mib: if options.cirrus { 4 } else { 16 },
                 vnc: options.vnc.is_some().then(|| Vnc {
                     socket_fd: -1,
                     how: VncSpec {
@@ -405,6 +412,10 @@ pub fn parse(arguments: &[String]) -> Result<Options> {
     while let Some(name) = rest.next() {
         if name == "--counters" {
             options.counters = true;
+            continue;
+        }
+        if name == "--cirrus" {
+            options.cirrus = true;
             continue;
         }
         if name == "--no-tune" {

@@ -385,7 +385,10 @@ impl Bus {
             let Some((bar, backing)) = device.backing() else {
                 continue;
             };
-            let at = device.pci().and_then(|pci| pci.function().base(bar));
+            let at = match device.is_mappable() {
+                true => device.pci().and_then(|pci| pci.function().base(bar)),
+                false => None,
+            };
             if let Err(error) = backing.place(at) {
                 lines.push(format!(
                     "{}: its memory cannot be mapped: {error}",

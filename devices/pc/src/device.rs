@@ -229,6 +229,11 @@ pub trait Device: Send + Debug {
         None
     }
 
+    /// That BAR is nothing but memory now. A device that changes its answer asks for [`Effect::Remap`].
+    fn is_mappable(&self) -> bool {
+        true
+    }
+
     /// What it shows, if it is a display; the picture is made from that without the device.
     fn view(&self, _now: u64) -> Option<View> {
         None

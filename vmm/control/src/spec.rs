@@ -44,10 +44,24 @@ pub struct Hvm {
     pub display: Option<Display>,
 }
 
-/// The display of an HVM domain: a VGA with VBE.
+/// A display adapter.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Adapter {
+    /// VGA with VBE, as `stdvga=1` wants it.
+    #[default]
+    Standard,
+    /// Cirrus Logic CL-GD5446, with 4 MiB.
+    Cirrus,
+}
+
+/// The display of an HVM domain.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Display {
+    /// Which.
+    #[serde(default)]
+    pub adapter: Adapter,
     /// Its BIOS as given by the administrator (messages only).
     pub bios_path: String,
     /// Inherited fd of its BIOS.

@@ -24,12 +24,12 @@ use crate::vstate::vcpu::{install_kick_handler, Vcpu, VcpuError};
 use crate::vstate::vm::{Vm, VmError};
 use kvm_ioctls::Kvm;
 use noxen_control::device::VncSpec;
-use noxen_control::spec::{Display, Hvm, SerialPort};
+use noxen_control::spec::{Adapter, Display, Hvm, SerialPort};
 use noxen_hvmloader::bios::{self, BiosError};
 use noxen_hvmloader::{files, Machine, Placed, HIGH};
 use noxen_pc::backing::Backing;
 use noxen_pc::rtc::Boot;
-use noxen_pc::vga;
+use noxen_pc::vga::{self, cirrus};
 use std::fs::File;
 use std::io::{self, Read};
 use std::net::TcpListener;
@@ -90,7 +90,7 @@ pub enum HvmError {
     Bios { path: String, source: BiosError },
     #[error("firmware {path} cannot be read: {source}")]
     BiosFile { path: String, source: io::Error },
-    #[error("videoram = {0}: a display has 1 to 256 MiB, a power of two")]
+    #[error("videoram = {0}: a standard display has 1 to 256 MiB, a power of two, and a Cirrus 4")]
     VideoMemory(u32),
     #[error("display: {0}")]
     Display(String),
@@ -186,9 +186,12 @@ pub fn build(config: &Config, files: Files<'_>, log: Log) -> Result<Domain, HvmE
         None => None,
     };
     let (bus, known) = registry::devices(Parts {
-        display: video
+        display: config
+            .hvm
+            .display
             .as_ref()
-            .map(|(memory, rom)| (memory.clone() as Arc<dyn Backing>, rom.clone())),
+            .zip(video.clone())
+            .map(|(display, (memory, rom))| (display.adapter, memory as Arc<dyn Backing>, rom)),
         machine: &machine,
         files: firmware.files,
         boot,
@@ -251,7 +254,11 @@ pub fn build(config: &Config, files: Files<'_>, log: Log) -> Result<Domain, HvmE
 /// The display's memory and its BIOS.
 fn video(display: &Display, bios: Option<File>) -> Result<(Arc<Video>, Vec<u8>), HvmError> {
     let bytes = u64::from(display.memory_mib) << 20;
-    if !vga::MEMORY.contains(&bytes) || !bytes.is_power_of_two() {
+    let fits = match display.adapter {
+        Adapter::Standard => vga::MEMORY.contains(&bytes) && bytes.is_power_of_two(),
+        Adapter::Cirrus => bytes == cirrus::MEMORY,
+    };
+    if !fits {
         return Err(HvmError::VideoMemory(display.memory_mib));
     }
     let memory = Video::new(bytes as usize).map_err(|source| HvmError::Os {

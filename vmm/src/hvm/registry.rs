@@ -1,5 +1,6 @@
 //! The devices of the PC, one line each: where each sits and what it is made from.
 
+use noxen_control::spec::Adapter;
 use noxen_hvmloader::Machine;
 use noxen_pc::backing::Backing;
 use noxen_pc::bus::Place;
@@ -9,6 +10,7 @@ use noxen_pc::fw_cfg::FwCfg;
 use noxen_pc::i8042::I8042;
 use noxen_pc::rtc::{Boot, Firmware, Rtc, Settings};
 use noxen_pc::serial::{Serial, Wire};
+use noxen_pc::vga::cirrus::Cirrus;
 use noxen_pc::vga::Vga;
 use noxen_pc::{Bus, Device};
 use std::sync::Arc;
@@ -26,8 +28,8 @@ pub struct Parts<'a> {
     pub floppies: u8,
     /// What the clock shows at the start, seconds since 1970.
     pub seconds: i64,
-    /// The display's memory and BIOS, if it has one.
-    pub display: Option<(Arc<dyn Backing>, Vec<u8>)>,
+    /// The display with its memory and BIOS, if it has one.
+    pub display: Option<(Adapter, Arc<dyn Backing>, Vec<u8>)>,
     /// What is plugged into COM1, if that is there.
     pub serial: Option<Box<dyn Wire>>,
 }
@@ -68,8 +70,12 @@ pub fn devices(parts: Parts<'_>) -> (Bus, Known) {
     add(Box::new(Rtc::new(clock)), None);
     add(Box::new(Debug::new()), None);
     add(Box::new(I8042::new()), None);
-    if let Some((memory, rom)) = parts.display {
-        add(Box::new(Vga::new(memory, rom)), at(2, 0));
+    if let Some((adapter, memory, rom)) = parts.display {
+        let display: Box<dyn Device> = match adapter {
+            Adapter::Standard => Box::new(Vga::new(memory, rom)),
+            Adapter::Cirrus => Box::new(Cirrus::new(memory, rom)),
+        };
+        add(display, at(2, 0));
     }
     add(
         Box::new(FwCfg::new(machine.vcpus as u16, parts.files)),

@@ -49,6 +49,7 @@ conformance! {
     i8042 => crate::i8042::subject::Somebody,
     ide => crate::ide::subject::Shelves::new(),
     rtl8139 => crate::net::lan::Lan::default(),
+    cirrus => crate::vga::cirrus::subject::Display::new(),
     vga => crate::vga::subject::Display::new(),
     rtc => || crate::rtc::Rtc::new(crate::rtc::Settings::default()),
 }

@@ -7,6 +7,7 @@
 //!   view() --> view.rs, text.rs: the picture, made without the device
 //! ```
 
+pub mod cirrus;
 mod dispi;
 mod registers;
 #[cfg(any(test, feature = "conformance"))]

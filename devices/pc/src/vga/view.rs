@@ -69,7 +69,53 @@ pub struct View {
     pub(super) palette: Arc<[u32; 256]>,
     /// Indices of the sixteen colours of the attribute controller.
     pub(super) sixteen: [u8; 16],
+    /// A cursor that the display draws by itself.
+    pub(super) sprite: Option<Sprite>,
     pub(super) memory: Arc<dyn Backing>,
+}
+
+/// A cursor over the picture.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Sprite {
+    pub(super) x: u32,
+    pub(super) y: u32,
+    /// Pixels of a side.
+    pub(super) side: u32,
+    /// For each: 0 the picture, 1 its inverse, 2 and 3 a colour.
+    pub(super) pixels: Arc<[u8]>,
+    pub(super) colours: [u32; 2],
+}
+
+impl Sprite {
+    /// What it covers of a picture of `size`.
+    fn area(&self, (width, height): (u32, u32)) -> Option<Area> {
+        let area = Area {
+            x: self.x,
+            y: self.y,
+            width: self.side.min(width.saturating_sub(self.x)),
+            height: self.side.min(height.saturating_sub(self.y)),
+        };
+        (area.width > 0 && area.height > 0).then_some(area)
+    }
+
+    /// Draws itself over `pixels`, which are those of `area`.
+    fn draw(&self, area: Area, pixels: &mut [u32]) {
+        let rows = self.y.max(area.y)..(self.y + self.side).min(area.y.saturating_add(area.height));
+        for y in rows {
+            let columns =
+                self.x.max(area.x)..(self.x + self.side).min(area.x.saturating_add(area.width));
+            for x in columns {
+                let at = (y - area.y) as usize * area.width as usize + (x - area.x) as usize;
+                let kind = self.pixels[((y - self.y) * self.side + x - self.x) as usize];
+                pixels[at] = match kind {
+                    0 => continue,
+                    1 => pixels[at] ^ 0xff_ffff,
+                    2 => self.colours[0],
+                    _ => self.colours[1],
+                };
+            }
+        }
+    }
 }
 
 impl View {
@@ -97,6 +143,7 @@ impl View {
                 registers.colour(index as u8, wide)
             })),
             sixteen: std::array::from_fn(|colour| registers.attribute_colour(colour as u8)),
+            sprite: None,
             memory,
         };
         if !registers.is_shown() {
@@ -206,6 +253,9 @@ impl View {
             }
         }
         into.resize(end, 0);
+        if let Some(sprite) = &self.sprite {
+            sprite.draw(area, &mut into[end - pixels..]);
+        }
     }
 
     /// Appends `width` pixels from `x` on, which lie in `bytes`.
@@ -273,22 +323,33 @@ impl Watcher {
     pub fn look(&mut self, view: &View) -> Vec<Area> {
         let mut written = Pages::none(view.memory.length());
         view.memory.take_written(&mut written);
+        let same = self
+            .before
+            .as_ref()
+            .is_some_and(|before| is_same_form(before, view));
+        let before = self.before.replace(view.clone());
+        let before = before.and_then(|before| before.sprite);
+        let mut changed = self.picture(view, &written, same);
+        if same && before != view.sprite {
+            let sprites = before.iter().chain(&view.sprite);
+            changed.extend(sprites.filter_map(|sprite| sprite.area(view.size)));
+        }
+        changed
+    }
+
+    /// The same of the picture below the cursor; `same`: it has the same form as before.
+    fn picture(&mut self, view: &View, written: &Pages, same: bool) -> Vec<Area> {
         let whole = Area {
             x: 0,
             y: 0,
             width: view.size.0,
             height: view.size.1,
         };
-        let same = self
-            .before
-            .as_ref()
-            .is_some_and(|before| is_same_form(before, view));
-        self.before = Some(view.clone());
         match &view.form {
             Form::Dark if same => Vec::new(),
             Form::Text(text) => {
                 let cells = text.cells(view);
-                let fonts = text.fonts_touched(view, &written);
+                let fonts = text.fonts_touched(view, written);
                 let before = std::mem::replace(&mut self.cells, cells);
                 if !same || fonts || before.len() != self.cells.len() {
                     return vec![whole];
@@ -296,7 +357,7 @@ impl Watcher {
                 text.changed(&before, &self.cells)
             }
             _ if !same => vec![whole],
-            _ => lines(view, &written),
+            _ => lines(view, written),
         }
     }
 }
