@@ -15,22 +15,51 @@ fn slow(request: &Request) -> Answer {
     ok()
 }
 
+/// What `toolctl WORDS` prints on a terminal.
+fn on_a_terminal(root: &Root, words: &str, variable: (&str, &str)) -> String {
+    let program = root.toolctl().get_program().to_str().unwrap().to_owned();
+    // script(1) runs the line on a pseudo-terminal of its own.
+    let output = Command::new("script")
+        .args(["-qec", &format!("{program} {words}"), "/dev/null"])
+        .env("NOXEN_ROOT", root.path())
+        .env("NOXEN_XEND", "/nonexistent/xend")
+        .env("TERM", "xterm")
+        .env(variable.0, variable.1)
+        .stdin(std::process::Stdio::null())
+        .output()
+        .unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn states_and_errors_have_colours_on_a_terminal_only() {
+    let root = Root::new();
+    serve(&root, |request| match request {
+        Request::List { .. } => domains(vec![domain("a", 1)]),
+        _ => no_such("b"),
+    });
+    let said = on_a_terminal(&root, "list", ("TERM", "xterm"));
+    assert!(said.contains(" \x1b[32m    -b----\x1b[0m "), "{said:?}");
+    let said = on_a_terminal(&root, "pause b", ("TERM", "xterm"));
+    assert!(
+        said.starts_with("\x1b[31mError:\x1b[0m Domain 'b'"),
+        "{said:?}"
+    );
+    for variable in [("NO_COLOR", "1"), ("TERM", "dumb")] {
+        let said = on_a_terminal(&root, "list", variable);
+        assert!(
+            said.contains("    -b----  ") && !said.contains('\x1b'),
+            "{said:?}"
+        );
+    }
+    assert!(!root.run(&["list"]).out.contains('\x1b'));
+}
+
 #[test]
 fn terminal_is_told_what_is_waited_for_and_a_pipe_is_not() {
     let root = Root::new();
     serve(&root, slow);
-    let program = root.toolctl().get_program().to_str().unwrap().to_owned();
-    let on_a_terminal = |words: &str| {
-        // script(1) runs the line on a pseudo-terminal of its own.
-        let output = Command::new("script")
-            .args(["-qec", &format!("{program} {words}"), "/dev/null"])
-            .env("NOXEN_ROOT", root.path())
-            .stdin(std::process::Stdio::null())
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{output:?}");
-        String::from_utf8(output.stdout).unwrap()
-    };
+    let on_a_terminal = |words: &str| on_a_terminal(&root, words, ("TERM", "xterm"));
     let said = on_a_terminal("pause a");
     assert!(said.contains("\rWaiting for xend | 1 s\x1b[K"), "{said:?}");
     assert!(said.ends_with("\r\x1b[K"), "{said:?}");

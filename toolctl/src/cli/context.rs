@@ -1,5 +1,6 @@
 //! What a running command has: where to print, and xend once it asks.
 
+use super::colour::Paint;
 use super::failure::Failure;
 use super::front::Front;
 use super::progress::Progress;
@@ -15,6 +16,10 @@ pub struct Context {
     pub out: Box<dyn Write>,
     /// Standard error.
     pub err: Box<dyn Write>,
+    /// Colours of standard output.
+    pub on_out: Paint,
+    /// Colours of standard error.
+    pub on_err: Paint,
     /// Whose answers are wanted, by the name that the program was called by.
     pub front: Front,
     /// What is said on a terminal while xend takes long to answer; None for nothing.
@@ -43,6 +48,8 @@ impl Context {
         Context {
             out: Box::new(BufWriter::new(io::stdout())),
             err: Box::new(io::stderr()),
+            on_out: Paint::of(&io::stdout()),
+            on_err: Paint::of(&io::stderr()),
             front,
             waiting: Some("Waiting for xend".to_owned()),
             paths: Paths::from_env(),

@@ -5,6 +5,7 @@
 //!      \ -h, help: usage pages         \ Error + usage                  \ Failure: Error [+ usage], status
 //! ```
 
+pub mod colour;
 pub mod command;
 pub mod context;
 pub mod failure;
@@ -15,6 +16,7 @@ pub mod registry;
 pub mod usage;
 pub mod wrap;
 
+use colour::Colour;
 use command::{Arity, Command};
 use context::Context;
 use failure::Failure;
@@ -43,7 +45,8 @@ pub fn main(context: &mut Context, args: &[String]) -> i32 {
 
 fn report(context: &mut Context, failure: &Failure) {
     if let Some(text) = failure.text(rustix::process::geteuid().is_root()) {
-        context.note(format!("Error: {text}"));
+        let error = context.on_err.paint(Colour::Red, "Error:");
+        context.note(format!("{error} {text}"));
     }
 }
 

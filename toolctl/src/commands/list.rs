@@ -1,5 +1,6 @@
 //! `list`: domains, a line each.
 
+use crate::cli::colour::{Colour, Paint};
 use crate::cli::command::{Command, Opt, JSON};
 use crate::cli::context::{unexpected, Context};
 use crate::cli::failure::Failure;
@@ -76,15 +77,19 @@ fn run(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
         domains.sort_by_key(|domain| label_of(domain).to_lowercase());
     }
     let heading = header();
-    let dormant = Dormant::of(context);
+    let (dormant, paint) = (Dormant::of(context), context.on_out);
     match label {
         true => context.line(format!("{heading} {:<10}", "Label"))?,
         false => context.line(heading)?,
     }
     for domain in &domains {
         match label {
-            true => context.line(format!("{} {:>10}", row(domain, dormant), label_of(domain)))?,
-            false => context.line(row(domain, dormant))?,
+            true => context.line(format!(
+                "{} {:>10}",
+                row(domain, dormant, paint),
+                label_of(domain)
+            ))?,
+            false => context.line(row(domain, dormant, paint))?,
         }
     }
     Ok(0)
@@ -116,19 +121,34 @@ impl Dormant {
 }
 
 /// The time's value ends one column before its heading, as it did.
-fn row(domain: &DomainInfo, dormant: Dormant) -> String {
+fn row(domain: &DomainInfo, dormant: Dormant, paint: Paint) -> String {
     let (id, state) = match (domain.domid, dormant) {
         (Some(id), _) => (id.to_string(), domain.state.letters()),
         (None, Dormant::Dashes) => ("-1".to_owned(), domain.state.letters()),
         (None, Dormant::Empty) => (String::new(), String::new()),
     };
+    let state = paint.paint(colour(domain), &format!("{state:>10}"));
     format!(
-        "{:<40} {id:>5} {:>5} {:>5} {state:>10} {:>8.1}",
+        "{:<40} {id:>5} {:>5} {:>5} {state} {:>8.1}",
         domain.name,
         domain.memory_mib,
         domain.online_vcpus,
         domain.cpu_time_s()
     )
+}
+
+/// What its state means for whoever looks.
+fn colour(domain: &DomainInfo) -> Colour {
+    let state = &domain.state;
+    if state.crashed {
+        Colour::Red
+    } else if state.paused || state.dying {
+        Colour::Yellow
+    } else if state.shutdown || domain.domid.is_none() {
+        Colour::Dim
+    } else {
+        Colour::Green
+    }
 }
 
 /// No security module is active, so the column is empty.
@@ -172,18 +192,19 @@ mod tests {
         );
         let mut domain = fake::domain("tenant03", 3);
         assert_eq!(
-            row(&domain, Dormant::Empty),
+            row(&domain, Dormant::Empty, Paint::default()),
             "tenant03                                     3   192     2     -b----     12.2"
         );
         domain.domid = None;
         domain.cpu_time_ns = 0;
         assert_eq!(
-            row(&domain, Dormant::Empty),
+            row(&domain, Dormant::Empty, Paint::default()),
             "tenant03                                         192     2                 0.0"
         );
         domain.name = "n".repeat(50);
         assert!(
-            row(&domain, Dormant::Empty).starts_with(&format!("{} ", "n".repeat(50))),
+            row(&domain, Dormant::Empty, Paint::default())
+                .starts_with(&format!("{} ", "n".repeat(50))),
             "long names are not cut"
         );
     }
@@ -191,7 +212,7 @@ mod tests {
     #[test]
     fn row_has_six_fields_for_programs_that_split_it() {
         assert_eq!(
-            row(&fake::domain("a", 1), Dormant::Empty)
+            row(&fake::domain("a", 1), Dormant::Empty, Paint::default())
                 .split_whitespace()
                 .count(),
             6

@@ -171,7 +171,7 @@ fn draw(
     lines.truncate(room);
     lines.resize(room, String::new());
     lines.push(format!(
-        "Delay {:.1}s (D/+ longer, - shorter)  Networks  VCPUs  Repeat header  Sort order: {:?}  Quit",
+        "Delay {:.1}s (D/+ longer, - shorter)  Networks  vBds  VCPUs  Repeat header  Sort order: {:?}  Quit",
         delay.as_secs_f64(),
         view.sort
     ));
