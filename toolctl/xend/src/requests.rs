@@ -2,9 +2,9 @@
 
 use crate::create::{self, Heritage};
 use crate::devices::requests as devices;
+use crate::devices::Site;
 use crate::domain::Domain;
 use crate::monitor::MonitorError;
-use crate::devices::Site;
 use crate::node::{internal, Node, Target};
 use crate::registry::Phase;
 use crate::store::StoreOp;

@@ -259,6 +259,10 @@ fn tls_serves_both_interfaces_where_a_key_is_named_and_nothing_in_the_clear() {
     let made = lab.xend(&["token", "add", "admin"]);
     assert!(made.status.success(), "{made:?}");
     let token = said(&made);
+    // It is made once the server serves, which is after xend takes requests.
+    let web_token = eventually("the web page's token", || {
+        std::fs::read_to_string(lab.paths().web_token()).ok()
+    });
     let program = format!(
         r#"
 import ssl, urllib.request, xmlrpc.client
@@ -277,9 +281,7 @@ except Exception:
     print("refused")
 "#,
         token = token.trim(),
-        web_token = std::fs::read_to_string(lab.paths().web_token())
-            .unwrap()
-            .trim(),
+        web_token = web_token.trim(),
     );
     let out = Command::new("python3")
         .args(["-c", &program])
