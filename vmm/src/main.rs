@@ -17,8 +17,8 @@ Options of run:
   --memory MIB      memory [256]                  --vcpus N         virtual CPUs [1]
   --cmdline TEXT    kernel command line           --domid N         domain id [1]
   --monitor FILE    another monitor image         --control PATH    make a control socket there
-  --disk FILE[,WORD...]  disk xvda, then xvdb, ... (HVM: hda, hdb, ...); words: ro qcow2 vmdk direct threads io-uring
-                    persistent, of an HVM domain also cdrom floppy
+  --disk FILE[,WORD...]  disk xvda, then xvdb, ... (HVM: hda, hdb, ...); words: ro qcow2 vmdk vhd vhdx direct threads
+                    io-uring persistent, of an HVM domain also cdrom floppy
   --tap NAME        network interface eth0, then eth1, ..., on that tap of the host, which is made if need be
   --no-tune         leave the kernel's copy in memory as it is in its file
   --counters        print exit and hypercall counters at the end

@@ -73,7 +73,7 @@ pub struct Options {
     pub taps: Vec<String>,
 }
 
-/// A disk from the command line: `FILE[,ro][,qcow2|vmdk][,direct][,threads|io-uring][,persistent]`.
+/// A disk from the command line: `FILE[,ro][,qcow2|vmdk|vhd|vhdx][,direct][,threads|io-uring][,persistent]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Disk {
     image: DiskImage,
@@ -349,6 +349,8 @@ impl Disk {
                 "direct" => disk.image.direct = true,
                 "qcow2" => disk.image.format = ImageFormat::Qcow2,
                 "vmdk" => disk.image.format = ImageFormat::Vmdk,
+                "vhd" => disk.image.format = ImageFormat::Vhd,
+                "vhdx" => disk.image.format = ImageFormat::Vhdx,
                 "threads" => disk.image.engine = Engine::Threads,
                 "io-uring" => disk.image.engine = Engine::IoUring,
                 other => bail!("--disk {text}: {other} is not known; see noxen-vmm --help"),
