@@ -135,16 +135,12 @@ impl PvLayout {
             let mut done = 0;
             while done < run.len {
                 let bytes = &mut chunk[..(run.len - done).min((P2M_CHUNK * PAGE) as u64) as usize];
-                for entry in bytes.chunks_exact_mut(word) {
-                    // The list's last page goes on with invalid entries.
-                    let mfn = if pfn < self.nr_pages {
-                        mfn_of_pfn(pfn)
-                    } else {
-                        u64::MAX
-                    };
-                    entry.copy_from_slice(&mfn.to_le_bytes()[..word]);
-                    pfn += 1;
+                if word == 4 {
+                    put_frames::<4>(bytes, pfn, self.nr_pages);
+                } else {
+                    put_frames::<8>(bytes, pfn, self.nr_pages);
                 }
+                pfn += (bytes.len() / word) as u64;
                 memory.write(run.gpa + done, bytes)?;
                 done += bytes.len() as u64;
             }
@@ -211,6 +207,19 @@ impl PvLayout {
             memory.write(gpa_of_pfn(pfn), &tables::bytes(&table))?;
         }
         Ok(())
+    }
+}
+
+/// Fills a part of the p2m list that begins at `pfn` with entries of `N` bytes. The list's last page goes on with invalid
+/// entries. The compiler knows the width, and makes a short loop of it.
+fn put_frames<const N: usize>(list: &mut [u8], pfn: u64, nr_pages: u64) {
+    for (pfn, entry) in (pfn..).zip(list.chunks_exact_mut(N)) {
+        let mfn = if pfn < nr_pages {
+            mfn_of_pfn(pfn)
+        } else {
+            u64::MAX
+        };
+        entry.copy_from_slice(&mfn.to_le_bytes()[..N]);
     }
 }
 

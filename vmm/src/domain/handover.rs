@@ -50,17 +50,29 @@ pub fn load_monitor(
 
 /// Machine frame -> pseudo-physical frame; all ones where there is none.
 pub fn fill_m2p(memory: &GuestMemory, region: &Region, nr_pages: u64) -> Result<(), OutsideMemory> {
-    const CHUNK: u64 = 512;
-    let entry = region.m2p_entry() as usize;
-    let mut bytes = Vec::new();
-    for first in (0..region.ram_end_mfn).step_by(CHUNK as usize) {
-        bytes.clear();
-        for mfn in first..(first + CHUNK).min(region.ram_end_mfn) {
+    match region.m2p_entry() {
+        4 => fill_m2p_of::<4>(memory, region, nr_pages),
+        _ => fill_m2p_of::<8>(memory, region, nr_pages),
+    }
+}
+
+/// With entries of `N` bytes, which the compiler knows: it makes a short loop of them.
+fn fill_m2p_of<const N: usize>(
+    memory: &GuestMemory,
+    region: &Region,
+    nr_pages: u64,
+) -> Result<(), OutsideMemory> {
+    let mut page = [0; 4096];
+    let per_page = page.len() / N;
+    for first in (0..region.ram_end_mfn).step_by(per_page) {
+        let entries = (region.ram_end_mfn - first).min(per_page as u64) as usize;
+        let bytes = &mut page[..entries * N];
+        for (mfn, entry) in (first..).zip(bytes.chunks_exact_mut(N)) {
             let pfn = pfn_of_mfn(mfn).filter(|pfn| *pfn < nr_pages);
             debug_assert!(pfn.is_none_or(|pfn| mfn_of_pfn(pfn) == mfn));
-            bytes.extend_from_slice(&pfn.unwrap_or(u64::MAX).to_le_bytes()[..entry]);
+            entry.copy_from_slice(&pfn.unwrap_or(u64::MAX).to_le_bytes()[..N]);
         }
-        write(memory, region.m2p + first * entry as u64, &bytes)?;
+        write(memory, region.m2p + first * N as u64, bytes)?;
     }
     Ok(())
 }
