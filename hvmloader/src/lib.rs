@@ -5,12 +5,13 @@
 //!           0xc0000 / 0xe0000: copy of the BIOS up to 1 MiB              4 GiB - size: the BIOS itself
 //!
 //!   Machine --acpi.rs--> tables     --smbios.rs--> tables     --e820.rs--> map
-//!        \-----------------------files.rs: what SeaBIOS reads through fw_cfg
+//!        \-----------------------files.rs: what SeaBIOS reads through fw_cfg     direct.rs: a Linux kernel without a boot loader
 //! ```
 //! Nothing here knows KVM or a file: numbers in, bytes out.
 
 pub mod acpi;
 pub mod bios;
+pub mod direct;
 pub mod e820;
 pub mod files;
 pub mod smbios;

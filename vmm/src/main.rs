@@ -10,7 +10,7 @@ noxen-vmm: runs one domain on KVM
   noxen-vmm --version
 
 Options of run:
-  --kernel FILE     kernel image of a PV domain   --ramdisk FILE    ramdisk
+  --kernel FILE     kernel image                  --ramdisk FILE    ramdisk
   --bios FILE       BIOS image of an HVM domain   --boot LETTERS    its boot order, of acdn [cd]
   --vga-bios FILE   a display with that BIOS      --vnc ADDR:PORT   show it there by VNC
   --cirrus          the display is a Cirrus CL-GD5446, not the standard one

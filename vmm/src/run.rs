@@ -9,6 +9,7 @@ use crate::control::server::Server;
 use crate::counters::Groups;
 use crate::devices::Door;
 use crate::domain::pv::{self, Config, Files};
+use crate::hvm::linux::Linux;
 use crate::hvm::{self, service::HvmService};
 use crate::log::Log;
 use crate::private_store::{self, Vbd, Vif};
@@ -111,8 +112,6 @@ impl Default for Options {
 
 /// Runs the domain to its end: 0 after poweroff, 1 after a crash, 3 after a reboot request, 4 otherwise.
 pub fn run(options: &Options) -> Result<ExitCode> {
-    let open =
-        |path: &Path| File::open(path).with_context(|| format!("cannot open {}", path.display()));
     let node = kvm::open(Path::new("/dev/kvm"))?;
     kvm::check(&node, HostCpu::read())?;
     let kvm = kvm_from(node);
@@ -202,10 +201,12 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     Ok(exit_code(over))
 }
 
+fn open(path: &Path) -> Result<File> {
+    File::open(path).with_context(|| format!("cannot open {}", path.display()))
+}
+
 /// The same of an HVM domain: COM1 is standard input and output.
 fn run_hvm(options: &Options, bios: &Path, kvm: &Kvm) -> Result<ExitCode> {
-    let open =
-        |path: &Path| File::open(path).with_context(|| format!("cannot open {}", path.display()));
     let config = hvm::build::Config {
         domid: options.domid,
         name: "run".into(),
@@ -252,6 +253,15 @@ fn run_hvm(options: &Options, bios: &Path, kvm: &Kvm) -> Result<ExitCode> {
                     .with_context(|| format!("cannot listen on {address}"))?,
             ),
             None => None,
+        },
+        linux: match options.kernel.as_os_str().is_empty() {
+            true => None,
+            false => Some(Linux {
+                kernel: open(&options.kernel)?,
+                path: options.kernel.display().to_string(),
+                ramdisk: options.ramdisk.as_deref().map(open).transpose()?,
+                cmdline: options.cmdline.clone(),
+            }),
         },
     };
     let stderr = File::from(std::io::stderr().as_fd().try_clone_to_owned()?);
@@ -450,10 +460,8 @@ pub fn parse(arguments: &[String]) -> Result<Options> {
             other => bail!("{other} is not an option of run; see noxen-vmm --help"),
         }
     }
-    match (options.kernel.as_os_str().is_empty(), &options.bios) {
-        (true, None) => bail!("run needs --kernel FILE or --bios FILE"),
-        (false, Some(_)) => bail!("run takes one of --kernel and --bios"),
-        _ => {}
+    if options.kernel.as_os_str().is_empty() && options.bios.is_none() {
+        bail!("run needs --kernel FILE or --bios FILE");
     }
     if options.memory == 0 {
         bail!("--memory 0: a domain needs memory");
@@ -489,7 +497,6 @@ mod tests {
             "--kernel k --frob 1",
             "--kernel k --memory x",
             "--kernel k --memory 0",
-            "--kernel k --bios b",
         ] {
             assert!(parse(&words(text)).is_err(), "{text}");
         }

@@ -8,6 +8,7 @@
 use crate::control::server::Server;
 use crate::devices::Door;
 use crate::domain::pv::{self, Config, Domain, Files};
+use crate::hvm::linux::Linux;
 use crate::hvm::{self, service::HvmService};
 use crate::log::{Level, Log};
 use crate::run::kvm_from;
@@ -181,6 +182,17 @@ fn build_hvm(
             .and_then(|display| display.vnc.as_ref())
         {
             Some(vnc) => Some(descriptors.take("vnc.socket_fd", vnc.socket_fd)?.into()),
+            None => None,
+        },
+        linux: match descriptors.take_if("kernel_fd", spec.kernel_fd)? {
+            Some(kernel) => Some(Linux {
+                kernel: File::from(kernel),
+                path: spec.kernel_path.clone(),
+                ramdisk: descriptors
+                    .take_if("ramdisk_fd", spec.ramdisk_fd)?
+                    .map(File::from),
+                cmdline: spec.cmdline.clone(),
+            }),
             None => None,
         },
     };

@@ -112,6 +112,46 @@ pub struct DomainConfig {
     pub localtime: bool,
     /// Seconds added to the guest's clock.
     pub rtc_timeoffset: i64,
+    /// What only HVM domains have.
+    pub hvm: Hvm,
+}
+
+/// Variables of HVM domains.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Hvm {
+    /// Boot order: letters of `acdn`.
+    pub boot: String,
+    /// Where the first serial port goes; empty for none.
+    pub serial: String,
+    /// ACPI tables.
+    pub acpi: bool,
+    /// I/O APIC and local APICs.
+    pub apic: bool,
+    /// Physical address extension, and with it long mode.
+    pub pae: bool,
+    /// Device model, as written; the devices are built in.
+    pub device_model: String,
+    /// Firmware in place of `kernel`, which is then booted by it.
+    pub loader: String,
+    /// Variables that say something of which nothing is built yet.
+    pub unbuilt: Vec<String>,
+}
+
+impl Default for Hvm {
+    /// xm's defaults.
+    fn default() -> Hvm {
+        Hvm {
+            boot: "c".into(),
+            serial: String::new(),
+            acpi: true,
+            apic: true,
+            pae: true,
+            device_model: String::new(),
+            loader: String::new(),
+            unbuilt: Vec::new(),
+        }
+    }
 }
 
 impl Default for DomainConfig {
@@ -162,11 +202,17 @@ impl Default for DomainConfig {
             access_control: Vec::new(),
             localtime: false,
             rtc_timeoffset: 0,
+            hvm: Hvm::default(),
         }
     }
 }
 
 impl DomainConfig {
+    /// A whole PC rather than a kernel for Xen.
+    pub fn is_hvm(&self) -> bool {
+        self.builder == "hvm"
+    }
+
     /// Most memory the domain may ever have, MiB as configured.
     pub fn maxmem_mib(&self) -> i64 {
         self.maxmem.unwrap_or(self.memory)

@@ -20,7 +20,7 @@ pub mod traffic;
 
 pub use change::{Change, Sedf, SedfChange, Share};
 pub use client::{Client, ClientError};
-pub use config::{random_uuid, Cpus, DomainConfig};
+pub use config::{random_uuid, Cpus, DomainConfig, Hvm};
 pub use device::{DeviceClass, DeviceConfig, DeviceInfo, Disk, Vfb, Vif};
 pub use info::{DomainInfo, DomainState, DomainVcpus, NodeInfo, StateFilter, VcpuInfo};
 pub use message::{Answer, Fault, Request, Response, ShutdownKind};

@@ -10,16 +10,25 @@ pub fn now() -> f64 {
         .map_or(0.0, |d| d.as_secs_f64())
 }
 
-/// `YYYY-MM-DD HH:MM:SS`, local time.
-pub fn stamp(seconds: f64) -> String {
+/// What local time is ahead of UTC at `seconds`, in seconds.
+pub fn offset_from_utc(seconds: f64) -> i64 {
+    local(seconds).tm_gmtoff
+}
+
+fn local(seconds: f64) -> libc::tm {
     let time = seconds as libc::time_t;
     let mut out = std::mem::MaybeUninit::<libc::tm>::zeroed();
     // SAFETY: both pointers are to live objects of the right types for the whole call; an all-zero `tm` is a
     // valid value, so reading it is sound even when the call fails. std has no local time.
-    let tm = unsafe {
+    unsafe {
         libc::localtime_r(&time, out.as_mut_ptr());
         out.assume_init()
-    };
+    }
+}
+
+/// `YYYY-MM-DD HH:MM:SS`, local time.
+pub fn stamp(seconds: f64) -> String {
+    let tm = local(seconds);
     format!(
         "{:04}-{:02}-{:02} {:02}:{:02}:{:02}",
         i64::from(tm.tm_year) + 1900,

@@ -154,7 +154,7 @@ fn make(
     kernel: Kernel,
 ) -> Result<Arc<Domain>, Failure> {
     let cached = kernel.is_cached();
-    let fresh = matches!(resources.source, Source::Kernel { .. });
+    let fresh = !matches!(resources.source, Source::Image(_));
     let (name, uuid) = (draft.name.clone(), draft.uuid.clone());
     let domain = node.admit(draft, plan.memory_mib)?;
     let domid = domain.domid();
@@ -219,7 +219,12 @@ fn build(
     let spec = DomainSpec {
         version: SPEC_VERSION,
         domid,
-        kind: Kind::Pv,
+        kind: match (&plan.hvm, resources.bios()) {
+            (Some(machine), Some(bios)) => {
+                Kind::Hvm(Box::new(machine.spec(&record.config, fd(bios))))
+            }
+            _ => Kind::Pv,
+        },
         name: record.name.clone(),
         uuid: record.uuid.clone(),
         memory_mib: plan.memory_mib,
@@ -250,7 +255,8 @@ fn build(
         spec.ready_fd,
         spec_file.as_raw_fd(),
     ];
-    let optional: [Option<RawFd>; 7] = [
+    let optional: [Option<RawFd>; 8] = [
+        resources.bios().map(|f| fd(f)),
         spec.kernel_fd,
         spec.restore_fd,
         spec.unpacked_fd,

@@ -29,6 +29,7 @@ pub mod dmesg;
 pub mod domain;
 pub mod host;
 pub mod housekeeper;
+pub mod hvm;
 pub mod kernel_cache;
 pub mod lifecycle;
 pub mod listing;

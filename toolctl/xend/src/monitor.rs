@@ -5,6 +5,7 @@
 
 use noxen_control::client::{Client, ClientError, Line};
 use noxen_control::device::{DeviceId, DeviceSpec, DeviceState, DeviceStatus};
+use noxen_control::message::CaseButton;
 use noxen_control::{Event, Reply, Request, Status};
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
@@ -115,6 +116,11 @@ impl Monitor {
     /// Gives a vCPU a non-maskable interrupt.
     pub fn nmi(&self, vcpu: u32) -> Result<(), MonitorError> {
         self.act(&Request::Nmi { vcpu }, "nmi")
+    }
+
+    /// Presses a button of an HVM domain.
+    pub fn press(&self, button: CaseButton) -> Result<(), MonitorError> {
+        self.act(&Request::Press { button }, "press")
     }
 
     /// Ends it. One that takes long is killed by the caller: there is nothing in it to lose any more.

@@ -12,6 +12,7 @@ use crate::{
     change, clock, debug_keys, host, info, listing, managed, saved, share, store_nodes, teardown,
     watch,
 };
+use noxen_control::message::CaseButton;
 use noxen_xend_api::{Fault, Request, Response, ShutdownKind, StateFilter};
 use std::path::Path;
 use std::sync::{Arc, PoisonError};
@@ -291,6 +292,10 @@ fn shutdown(node: &Node, domain: &Arc<Domain>, kind: ShutdownKind) -> Result<Res
             StoreOp::Write(format!("{home}/control/shutdown"), kind.word().into()),
         ])
         .map_err(internal)?;
+    if domain.record().config.is_hvm() {
+        // Without drivers for Xen a guest does not look at the store; a PC's operating system knows its power button.
+        domain.monitor().press(CaseButton::Power).map_err(refused)?;
+    }
     info!(
         "domain {} (id={}) is asked to {}",
         domain.name(),

@@ -35,6 +35,15 @@ pub enum Source {
         /// Initial ramdisk.
         ramdisk: Option<File>,
     },
+    /// A fresh HVM domain.
+    Hvm {
+        /// BIOS image.
+        bios: File,
+        /// A kernel that it starts.
+        kernel: Option<File>,
+        /// That kernel's ramdisk.
+        ramdisk: Option<File>,
+    },
     /// One that was saved.
     Image(Box<Image>),
 }
@@ -53,6 +62,7 @@ impl Resources {
     pub fn kernel(&self) -> Option<&File> {
         match &self.source {
             Source::Kernel { kernel, .. } => Some(kernel),
+            Source::Hvm { kernel, .. } => kernel.as_ref(),
             Source::Image(_) => None,
         }
     }
@@ -60,15 +70,23 @@ impl Resources {
     /// Initial ramdisk.
     pub fn ramdisk(&self) -> Option<&File> {
         match &self.source {
-            Source::Kernel { ramdisk, .. } => ramdisk.as_ref(),
+            Source::Kernel { ramdisk, .. } | Source::Hvm { ramdisk, .. } => ramdisk.as_ref(),
             Source::Image(_) => None,
+        }
+    }
+
+    /// BIOS image of an HVM domain.
+    pub fn bios(&self) -> Option<&File> {
+        match &self.source {
+            Source::Hvm { bios, .. } => Some(bios),
+            Source::Kernel { .. } | Source::Image(_) => None,
         }
     }
 
     /// Image of a saved domain.
     pub fn image(&self) -> Option<&File> {
         match &self.source {
-            Source::Kernel { .. } => None,
+            Source::Kernel { .. } | Source::Hvm { .. } => None,
             Source::Image(image) => Some(&image.file),
         }
     }
@@ -76,7 +94,7 @@ impl Resources {
     /// Nodes of the store that the domain comes with.
     pub fn nodes(&self) -> &[(String, String)] {
         match &self.source {
-            Source::Kernel { .. } => &[],
+            Source::Kernel { .. } | Source::Hvm { .. } => &[],
             Source::Image(image) => &image.nodes,
         }
     }
@@ -84,20 +102,31 @@ impl Resources {
     /// Devices that the domain comes with.
     pub fn devices(&self) -> &[Kept] {
         match &self.source {
-            Source::Kernel { .. } => &[],
+            Source::Kernel { .. } | Source::Hvm { .. } => &[],
             Source::Image(image) => &image.devices,
         }
     }
 
     /// Opens everything or says in one line what is missing.
     pub fn open(options: &Options, config: &DomainConfig, plan: &Plan) -> Result<Resources, Fault> {
-        let kernel = open_image(Path::new(&config.kernel), "Kernel image")?;
+        let kernel = |path: &Path| open_image(path, "Kernel image");
         let ramdisk = match config.ramdisk.as_str() {
             "" => None,
             path => Some(open_ramdisk(Path::new(path), plan)?),
         };
+        let source = match &plan.hvm {
+            None => Source::Kernel {
+                kernel: kernel(Path::new(&config.kernel))?,
+                ramdisk,
+            },
+            Some(machine) => Source::Hvm {
+                bios: open_image(&machine.bios, "Firmware")?,
+                kernel: machine.kernel.as_deref().map(kernel).transpose()?,
+                ramdisk,
+            },
+        };
         Ok(Resources {
-            source: Source::Kernel { kernel, ramdisk },
+            source,
             kvm: open_kvm(&options.kvm)?,
             ram: ram::huge_page_file_if_possible(),
         })
@@ -230,6 +259,7 @@ mod tests {
             vcpus: 1,
             vcpu_avail: 1,
             cmdline: String::new(),
+            hvm: None,
             pinning: vec![None],
         };
         assert!(text(open_ramdisk(&path, &plan)).contains("does not fit into memory = 128 MiB"));

@@ -5,6 +5,7 @@
 //! ```
 //! Nothing here looks at the host; `resources` does.
 
+use crate::hvm;
 use crate::lifecycle::Action;
 use crate::pinning::{self, Pinning};
 use noxen_xend_api::{cmdline, DomainConfig, Fault};
@@ -29,6 +30,8 @@ pub struct Plan {
     pub vcpu_avail: u64,
     /// Whole command line.
     pub cmdline: String,
+    /// The PC of an HVM domain.
+    pub hvm: Option<hvm::Machine>,
     /// Host CPUs of each vCPU.
     pub pinning: Pinning,
 }
@@ -55,7 +58,11 @@ pub fn check(config: &DomainConfig, host_cpus: u32) -> Result<Plan, Fault> {
         }
     }
     check_scheduling(config, vcpus)?;
-    if config.kernel.is_empty() && config.bootloader.is_empty() {
+    let hvm = match config.is_hvm() {
+        true => Some(hvm::check(config)?),
+        false => None,
+    };
+    if hvm.is_none() && config.kernel.is_empty() && config.bootloader.is_empty() {
         return Err(Fault::generic(
             "Kernel image does not exist: the configuration sets no kernel",
         ));
@@ -67,6 +74,7 @@ pub fn check(config: &DomainConfig, host_cpus: u32) -> Result<Plan, Fault> {
         vcpus,
         vcpu_avail: config.vcpu_avail.unwrap_or(u64::MAX) & (u64::MAX >> (64 - vcpus)),
         cmdline,
+        hvm,
         pinning: pinning::configured(config, vcpus, host_cpus)
             .map_err(|e| Fault::generic(e.to_string()))?,
     })
@@ -101,14 +109,10 @@ fn check_uuid(uuid: &str) -> Result<(), Fault> {
 
 /// What a configuration may ask for that this version cannot do is an error, never silently left out.
 fn check_built(config: &DomainConfig) -> Result<(), Fault> {
-    if config.builder != "linux" {
-        let what = if config.builder == "hvm" {
-            "HVM domains are not supported yet".to_owned()
-        } else {
-            format!("there is no builder '{}'", config.builder)
-        };
+    if !matches!(config.builder.as_str(), "linux" | "hvm") {
         return Err(Fault::generic(format!(
-            "Invalid Configuration: {what}; use builder = 'linux'"
+            "Invalid Configuration: there is no builder '{}'; use 'linux' or 'hvm'",
+            config.builder
         )));
     }
     for (key, values) in [
@@ -126,7 +130,8 @@ fn check_built(config: &DomainConfig) -> Result<(), Fault> {
     Ok(())
 }
 
-fn not_built(key: &str) -> Fault {
+/// The refusal of a variable of which nothing is built.
+pub fn not_built(key: &str) -> Fault {
     Fault::generic(format!(
         "Invalid Configuration: {key} is not supported yet; remove {key} from the configuration"
     ))
@@ -136,8 +141,11 @@ fn not_built(key: &str) -> Fault {
 pub fn unapplied(config: &DomainConfig) -> Vec<&'static str> {
     [
         ("features", !config.features.is_empty()),
-        ("localtime", config.localtime),
-        ("rtc_timeoffset", config.rtc_timeoffset != 0),
+        ("localtime", config.localtime && !config.is_hvm()),
+        (
+            "rtc_timeoffset",
+            config.rtc_timeoffset != 0 && !config.is_hvm(),
+        ),
         ("shadow_memory", config.shadow_memory != 0),
         ("on_xend_stop", config.on_xend_stop == "suspend"),
     ]

@@ -84,7 +84,7 @@ fn check_event_values() {
 
 #[test]
 fn check_refuses_what_is_not_built() {
-    assert!(refusal(|c| c.builder = "hvm".into()).contains("HVM"));
+    assert!(refusal(|c| c.builder = "plan9".into()).contains("'plan9'"));
     assert!(refusal(|c| c.vtpm.push("instance=1".into())).contains("vtpm"));
 }
 

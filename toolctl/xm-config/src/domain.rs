@@ -6,7 +6,7 @@ use crate::error::{ConfigError, Result};
 use crate::keys;
 use crate::settings::{Setting, Settings};
 use crate::xl;
-use noxen_xend_api::{Cpus, Disk, DomainConfig, Vif};
+use noxen_xend_api::{Cpus, Disk, DomainConfig, Hvm, Vif};
 
 /// The configuration that `settings` describe. File names become absolute.
 pub fn domain_config(settings: &Settings) -> Result<DomainConfig> {
@@ -77,6 +77,7 @@ pub fn domain_config(settings: &Settings) -> Result<DomainConfig> {
         access_control: settings.list("access_control"),
         localtime: flag("localtime")?,
         rtc_timeoffset: whole("rtc_timeoffset", 0)?,
+        hvm: hvm(settings)?,
     };
     if !config.bootloader.is_empty() && config.bootargs.is_empty() {
         // Its menu is not shown anywhere.
@@ -117,6 +118,41 @@ pub fn domain_config(settings: &Settings) -> Result<DomainConfig> {
         config.on_crash = crash.into();
     }
     Ok(config)
+}
+
+/// Variables of HVM domains that change what the guest is, and of which nothing is built yet.
+const UNBUILT: [&str; 14] = [
+    "fda",
+    "fdb",
+    "parallel",
+    "monitor",
+    "monitor_path",
+    "usb",
+    "usbdevice",
+    "isa",
+    "soundhw",
+    "hpet",
+    "viridian",
+    "cpuid",
+    "cpuid_check",
+    "sdl",
+];
+
+fn hvm(settings: &Settings) -> Result<Hvm> {
+    let defaults = Hvm::default();
+    let text = |name: &str| settings.text(name).unwrap_or_default();
+    let flag = |name: &str| -> Result<bool> { Ok(settings.whole(name)?.unwrap_or(1) != 0) };
+    let unbuilt = UNBUILT.iter().filter(|name| is_set(settings, name));
+    Ok(Hvm {
+        boot: settings.text("boot").unwrap_or(defaults.boot),
+        serial: text("serial"),
+        acpi: flag("acpi")?,
+        apic: flag("apic")?,
+        pae: flag("pae")?,
+        device_model: text("device_model"),
+        loader: absolute(&text("loader")),
+        unbuilt: unbuilt.map(|name| name.to_string()).collect(),
+    })
 }
 
 /// A list with members, or a text or number that says something.
@@ -212,6 +248,19 @@ mod tests {
         );
         assert_eq!(config.vif, [Vif::default()]);
         assert_eq!(config.name, "d");
+    }
+
+    #[test]
+    fn hvm_variables_have_xms_defaults_and_unbuilt_ones_are_named() {
+        let plain = config("builder='hvm'\nkernel='/usr/lib/xen/boot/hvmloader'\n", &[]).unwrap();
+        assert!(plain.is_hvm());
+        assert_eq!(plain.hvm, Hvm::default());
+        let text =
+            "builder='hvm'\nboot='dca'\nserial='pty'\nacpi=0\nusb=1\nusbdevice='tablet'\nsdl=0\n";
+        let hvm = config(text, &[]).unwrap().hvm;
+        assert_eq!((hvm.boot.as_str(), hvm.serial.as_str()), ("dca", "pty"));
+        assert_eq!((hvm.acpi, hvm.apic, hvm.pae), (false, true, true));
+        assert_eq!(hvm.unbuilt, ["usb", "usbdevice"]);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::domain::hub::Hub;
 use crate::domain::pv::PvError;
 use crate::domain::{region, runner};
 use crate::hvm::drives::Drives;
+use crate::hvm::linux::{self, Linux, LinuxError};
 use crate::hvm::machine::HvmMachine;
 use crate::hvm::pc::Pc;
 use crate::hvm::registry::{self, Parts};
@@ -76,6 +77,8 @@ pub struct Files<'a> {
     pub display_bios: Option<File>,
     /// Listening socket of the display's VNC server, if it is to be shown.
     pub vnc: Option<TcpListener>,
+    /// A kernel that is started without a boot loader.
+    pub linux: Option<Linux>,
 }
 
 /// Why an HVM domain could not be built.
@@ -96,6 +99,8 @@ pub enum HvmError {
     Display(String),
     #[error("{what:#x} + {length:#x} is not in guest memory; this is a fault of noxen-vmm")]
     Outside { what: u64, length: usize },
+    #[error(transparent)]
+    Linux(#[from] LinuxError),
     #[error(transparent)]
     Pv(#[from] PvError),
     #[error(transparent)]
@@ -154,9 +159,14 @@ pub fn build(config: &Config, files: Files<'_>, log: Log) -> Result<Domain, HvmE
         len: rom.bytes.len() as u64,
     };
     let memory = DomainMemory::new(files.ram, &ram, rom_piece)?;
-    let firmware = files::files(&machine);
+    let mut firmware = files::files(&machine);
     for placed in firmware.placed.iter().chain([&rom, &copy]) {
         write(&memory.map, placed)?;
+    }
+    if let Some(kernel) = files.linux {
+        firmware
+            .files
+            .extend(linux::load(kernel, &machine, &memory.map)?);
     }
     let vm = Arc::new(Vm::create_pc(files.kvm, &slots(&memory.slots, rom_piece))?);
     let host = assemble::host_cpuid(files.kvm)?;

@@ -4,6 +4,7 @@ use crate::control::answer::{done, After, Asked};
 use crate::counters::{self, Groups};
 use crate::domain::crew::Crew;
 use crate::domain::hub::lock;
+use crate::domain::pv::{CONSOLE_PORT, STORE_PORT};
 use crate::hvm::drives::Drives;
 use crate::hvm::pc::Pc;
 use crate::hvm::registry::Known;
@@ -15,6 +16,11 @@ use noxen_pc::Button;
 use std::ops::{Deref, DerefMut};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+
+/// Pages by which the store knows the domain, which takes none without; nothing answers there until a guest's drivers for
+/// Xen are served.
+const STORE_PAGE: u64 = 0xfeff8;
+const CONSOLE_PAGE: u64 = 0xfeff9;
 
 /// An HVM domain with its threads.
 #[derive(Debug)]
@@ -135,10 +141,10 @@ impl HvmMachine {
             memory_kib: self.memory_kib,
             uptime_s: self.age().as_secs(),
             console_tty: self.console_tty.clone(),
-            store_mfn: 0,
-            store_port: 0,
-            console_mfn: 0,
-            console_port: 0,
+            store_mfn: STORE_PAGE,
+            store_port: STORE_PORT,
+            console_mfn: CONSOLE_PAGE,
+            console_port: CONSOLE_PORT,
             saving: None,
         }
     }

@@ -8,6 +8,7 @@
 //!   alarm thread --tick--> pc.rs                 clock.rs: the guest's time
 //!   viewers (VNC): screen.rs <--- display, its memory: video.rs; keys, pointer ---> pc.rs
 //!   main loop: service.rs <--- wire.rs ---> serial port       machine.rs: what the control socket asks for
+//!   linux.rs: a kernel without a boot loader
 //! ```
 //! drives.rs puts the domain's disks into the machine and changes media.
 //! Local APICs, I/O APIC, 8259s and 8254 are KVM's.
@@ -17,6 +18,7 @@ pub mod clock;
 pub mod drives;
 pub mod exits;
 pub mod lines;
+pub mod linux;
 pub mod machine;
 pub mod pc;
 pub mod registry;

@@ -6,6 +6,7 @@ use crate::node::{internal, Node};
 use crate::requests::refused;
 use crate::store::StoreOp;
 use crate::store_nodes;
+use noxen_control::message::CaseButton;
 use noxen_xend_api::Fault;
 use std::sync::Arc;
 
@@ -30,9 +31,17 @@ pub fn trigger(domain: &Arc<Domain>, trigger: &str, vcpu: u32) -> Result<(), Fau
             started(domain)?;
             return domain.monitor().nmi(vcpu).map_err(refused);
         }
+        "power" | "sleep" if domain.record().config.is_hvm() => {
+            started(domain)?;
+            let button = match trigger {
+                "power" => CaseButton::Power,
+                _ => CaseButton::Sleep,
+            };
+            return domain.monitor().press(button).map_err(refused);
+        }
         "reset" => "; xm reset ends the domain and builds it again",
         "power" => "; xm shutdown asks the guest to power off",
-        "init" | "s3resume" => "",
+        "sleep" | "init" | "s3resume" => "",
         other => return Err(Fault::generic(format!("Invalid trigger: {other}"))),
     };
     Err(Fault::generic(format!(

@@ -10,7 +10,7 @@ pub(super) const GENERAL: &[KeyDef] = &[
     key("name", Str, "NAME", "the config file's base name", All, Used, "Domain's name; letters, digits and _ - . : / +. Must be unique on the host."),
     key("uuid", Str, "UUID", "random", All, Used, "Domain's UUID as 8-4-4-4-12 hexadecimal digits."),
     key("description", Str, "TEXT", "", All, Later, "Free text about the domain."),
-    key("builder", Str, "linux|hvm", "linux", All, Used, "Kind of domain: linux is paravirtual, hvm fully virtualised (not built yet)."),
+    key("builder", Str, "linux|hvm", "linux", All, Used, "Kind of domain: linux is paravirtual, hvm fully virtualised."),
     key("memory", Int, "MIB", "128", All, Used, "Memory in MiB."),
     key("maxmem", Int, "MIB", "memory", All, Used, "Most memory that the domain may grow to, MiB."),
     key("shadow_memory", Int, "MIB", "0", Hvm, NotOnKvm("there are no shadow page tables"), "Memory set aside for shadow page tables, MiB."),
@@ -24,7 +24,7 @@ pub(super) const GENERAL: &[KeyDef] = &[
 
 #[rustfmt::skip]
 pub(super) const BOOT: &[KeyDef] = &[
-    key("kernel", Str, "FILE", "", All, Used, "Kernel image: ELF or bzImage, compressed or not."),
+    key("kernel", Str, "FILE", "", All, Used, "Kernel image: ELF or bzImage, compressed or not; of a fully virtualised domain its firmware: hvmloader (the built-in one then serves) or a BIOS image."),
     key("ramdisk", Str, "FILE", "", Pv, Used, "Initial ramdisk."),
     key("root", Str, "DEVICE", "", Pv, Used, "Adds root=DEVICE to the kernel's command line."),
     key("extra", Str, "ARGS", "", Pv, Used, "Further arguments on the kernel's command line."),
@@ -32,7 +32,7 @@ pub(super) const BOOT: &[KeyDef] = &[
     key("bootargs", Str, "ARGS", "-q", Pv, Used, "Arguments of the boot loader."),
     key("bootentry", Str, "ENTRY", "", Pv, Ignored("deprecated since bootloader exists"), "Deprecated."),
     key("kernel_tuning", Bool, "yes|no", "yes", Pv, Used, "Not xm's: shorten the start of Linux kernels that are known, in the domain's own copy of the kernel; no starts each kernel as its file has it."),
-    key("loader", Str, "FILE", "", Hvm, Later, "Firmware; then kernel is booted directly."),
+    key("loader", Str, "FILE", "", Hvm, Used, "Firmware; then kernel is booted directly."),
 ];
 
 #[rustfmt::skip]

@@ -2,39 +2,39 @@
 
 use super::Guests::{All, Hvm};
 use super::Kind::{Bool, Int, List, Str};
-use super::Status::{Ignored, Later, NotOnKvm};
+use super::Status::{Ignored, Later, NotOnKvm, Refused, Used};
 use super::{key, KeyDef};
 
 #[rustfmt::skip]
 pub(super) const MACHINE: &[KeyDef] = &[
-    key("device_model", Str, "FILE", "", Hvm, Later, "Device model program; a name is accepted, the devices are built in."),
-    key("boot", Str, "acdn", "c", Hvm, Later, "Boot order: a floppy, c disk, d CD-ROM, n network."),
-    key("fda", Str, "FILE", "", Hvm, Later, "Image in floppy drive A."),
-    key("fdb", Str, "FILE", "", Hvm, Later, "Image in floppy drive B."),
-    key("serial", Str, "DEVICE", "", Hvm, Later, "Where the serial port goes: pty, file:, tcp:, null, a device."),
-    key("parallel", Str, "DEVICE", "", Hvm, Later, "Where the parallel port goes."),
-    key("monitor", Bool, "no|yes", "no", Hvm, Later, "Offer the device model's monitor as a console."),
-    key("monitor_path", Str, "PATH", "", Hvm, Later, "Where that monitor goes."),
-    key("localtime", Bool, "no|yes", "no", All, Later, "The guest's clock shows local time."),
-    key("rtc_timeoffset", Int, "SECONDS", "0", All, Later, "Added to the guest's clock."),
-    key("usb", Bool, "no|yes", "no", Hvm, Later, "USB controller."),
-    key("usbdevice", Str, "DEVICE", "", Hvm, Later, "USB device: tablet, mouse, disk:FILE, host:..."),
-    key("isa", Bool, "no|yes", "no", Hvm, Later, "Machine with an ISA bus only."),
-    key("soundhw", Str, "CARDS", "", Hvm, Later, "Sound cards: sb16, es1370, ac97, all."),
-    key("acpi", Int, "0|1", "1", Hvm, Later, "ACPI tables."),
-    key("apic", Int, "0|1", "1", Hvm, Later, "I/O APIC."),
-    key("pae", Int, "0|1", "1", Hvm, Later, "Physical address extension."),
+    key("device_model", Str, "FILE", "", Hvm, Ignored("the devices are built in"), "Device model program; a name is accepted, the devices are built in."),
+    key("boot", Str, "acdn", "c", Hvm, Used, "Boot order: a floppy, c disk, d CD-ROM, n network."),
+    key("fda", Str, "FILE", "", Hvm, Refused, "Image in floppy drive A."),
+    key("fdb", Str, "FILE", "", Hvm, Refused, "Image in floppy drive B."),
+    key("serial", Str, "DEVICE", "", Hvm, Used, "Where the serial port goes: pty, or none; file:, tcp: and the like are refused as yet."),
+    key("parallel", Str, "DEVICE", "", Hvm, Refused, "Where the parallel port goes."),
+    key("monitor", Bool, "no|yes", "no", Hvm, Refused, "Offer the device model's monitor as a console."),
+    key("monitor_path", Str, "PATH", "", Hvm, Refused, "Where that monitor goes."),
+    key("localtime", Bool, "no|yes", "no", All, Used, "The guest's clock shows local time."),
+    key("rtc_timeoffset", Int, "SECONDS", "0", All, Used, "Added to the guest's clock."),
+    key("usb", Bool, "no|yes", "no", Hvm, Refused, "USB controller."),
+    key("usbdevice", Str, "DEVICE", "", Hvm, Refused, "USB device: tablet, mouse, disk:FILE, host:..."),
+    key("isa", Bool, "no|yes", "no", Hvm, Refused, "Machine with an ISA bus only."),
+    key("soundhw", Str, "CARDS", "", Hvm, Refused, "Sound cards: sb16, es1370, ac97, all."),
+    key("acpi", Int, "0|1", "1", Hvm, Used, "ACPI tables."),
+    key("apic", Int, "0|1", "1", Hvm, Used, "I/O APIC."),
+    key("pae", Int, "0|1", "1", Hvm, Used, "Physical address extension."),
     key("hap", Int, "0|1", "1", Hvm, Later, "Second-level paging."),
-    key("hpet", Int, "0|1", "0", Hvm, Later, "High precision event timer."),
-    key("viridian", Int, "0|1", "0", Hvm, Later, "Interfaces that Windows expects of its own hypervisor."),
+    key("hpet", Int, "0|1", "0", Hvm, Refused, "High precision event timer."),
+    key("viridian", Int, "0|1", "0", Hvm, Refused, "Interfaces that Windows expects of its own hypervisor."),
     key("timer_mode", Int, "0..3", "1", Hvm, Later, "What happens to timer ticks that the guest missed."),
     key("vpt_align", Int, "0|1", "1", Hvm, Later, "Align periodic timers with each other."),
     key("oos", Int, "0|1", "1", Hvm, NotOnKvm("there are no shadow page tables"), "Out-of-sync shadow page tables."),
     key("xen_platform_pci", Int, "0|1", "1", Hvm, Later, "The PCI device by which guests find paravirtual drivers."),
     key("guest_os_type", Str, "NAME", "default", Hvm, Ignored("for ia64 only"), "Kind of guest system."),
     key("vhpt", Int, "N", "0", Hvm, Ignored("for ia64 only"), "Log of the page table's size."),
-    key("cpuid", List, "['LEAF:REG=BITS']", "[]", Hvm, Later, "CPUID bits that the guest sees."),
-    key("cpuid_check", List, "['LEAF:REG=BITS']", "[]", Hvm, Later, "CPUID bits that the host must have."),
+    key("cpuid", List, "['LEAF:REG=BITS']", "[]", Hvm, Refused, "CPUID bits that the guest sees."),
+    key("cpuid_check", List, "['LEAF:REG=BITS']", "[]", Hvm, Refused, "CPUID bits that the host must have."),
 ];
 
 #[rustfmt::skip]
@@ -46,7 +46,7 @@ pub(super) const DISPLAY: &[KeyDef] = &[
     key("vncunused", Bool, "no|yes", "yes", Hvm, Later, "Take the first free display from vncdisplay on."),
     key("vncconsole", Bool, "no|yes", "no", Hvm, Later, "Start a viewer after create."),
     key("vncviewer", Bool, "no|yes", "no", Hvm, Ignored("deprecated; use --vncviewer"), "Deprecated."),
-    key("sdl", Str, "0|1", "", Hvm, Later, "Show the screen in a window."),
+    key("sdl", Str, "0|1", "", Hvm, Refused, "Show the screen in a window."),
     key("opengl", Str, "0|1", "1", Hvm, Later, "Draw that window with OpenGL."),
     key("display", Str, "DISPLAY", "the environment's", Hvm, Later, "X display of that window."),
     key("xauthority", Str, "FILE", "the environment's", Hvm, Later, "X authority file of that window."),

@@ -3,7 +3,7 @@
 use super::devices;
 use crate::error::{ConfigError, Result};
 use crate::sxp::Node;
-use noxen_xend_api::{Cpus, DomainConfig};
+use noxen_xend_api::{Cpus, DomainConfig, Hvm};
 
 /// Reads what `create -F` is given. Keys that xend only ever printed (`domid`, `state`, ..) are skipped, as xend did.
 pub fn from_sxp(node: &Node) -> Result<DomainConfig> {
@@ -83,6 +83,21 @@ fn image(node: &Node, config: &mut DomainConfig) {
     config.root = text("root");
     config.extra = text("args");
     config.kernel_tuning = text("kernel_tuning") != "0";
+    let defaults = std::mem::take(&mut config.hvm);
+    config.hvm = Hvm {
+        boot: image.get("boot").map_or(defaults.boot, String::from),
+        serial: text("serial"),
+        acpi: text("acpi") != "0",
+        apic: text("apic") != "0",
+        pae: text("pae") != "0",
+        device_model: text("device_model"),
+        loader: text("loader"),
+        unbuilt: text("unbuilt")
+            .split(',')
+            .filter(|name| !name.is_empty())
+            .map(String::from)
+            .collect(),
+    };
     let ip = text("ip");
     let parts: Vec<&str> = ip.split(':').collect();
     match parts.as_slice() {

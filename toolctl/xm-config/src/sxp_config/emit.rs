@@ -86,5 +86,17 @@ fn image(config: &DomainConfig) -> Result<Node> {
     put("root", &config.root);
     put("args", &args);
     put("kernel_tuning", if config.kernel_tuning { "" } else { "0" });
+    if config.is_hvm() {
+        let hvm = &config.hvm;
+        let flag = |value: bool| if value { "1" } else { "0" };
+        put("loader", &hvm.loader);
+        put("device_model", &hvm.device_model);
+        put("boot", &hvm.boot);
+        put("serial", &hvm.serial);
+        put("acpi", flag(hvm.acpi));
+        put("apic", flag(hvm.apic));
+        put("pae", flag(hvm.pae));
+        put("unbuilt", &hvm.unbuilt.join(","));
+    }
     Ok(image)
 }
