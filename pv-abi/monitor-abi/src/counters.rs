@@ -49,6 +49,8 @@ pub mod other {
     pub const LOG_DROPPED: usize = 12;
     /// Hypercalls in multicalls' lists that were done to their end; each is also counted by its number.
     pub const BATCHED: usize = 13;
+    /// Times the local APIC began to tick by itself.
+    pub const TICKING: usize = 14;
 }
 
 /// Names of the `OTHER` words.
@@ -67,4 +69,5 @@ pub const OTHER_NAMES: &[&str] = &[
     "doorbell",
     "log-dropped",
     "batched",
+    "ticking",
 ];

@@ -5,6 +5,9 @@ pub const FLAG_BITS32: u32 = 1;
 /// Bit of [`MonInfo::flags`]: the host's AMD-V is QEMU's TCG, which delivers an injected interrupt a second time, whether
 /// interrupts are on or not, unless the guest raises an exception first (`helper_vmrun` leaves the vector behind as a pending one).
 pub const FLAG_REPEATS_INTERRUPTS: u32 = 1 << 1;
+/// Bit of [`MonInfo::flags`]: KVM says in its steal-time record which vCPUs do not run, and flushes the TLB of one where
+/// the record asks for it (KVM_FEATURE_STEAL_TIME, KVM_FEATURE_PV_TLB_FLUSH; Linux, Documentation/virt/kvm/x86/cpuid.rst).
+pub const FLAG_HOST_FLUSHES: u32 = 1 << 2;
 
 /// Entries in the CPUID table page(s).
 pub const MAX_CPUID: usize = 160;
@@ -43,7 +46,7 @@ pub struct MonInfo {
     pub nr_vcpus: u32,
     /// Domain id.
     pub domid: u32,
-    /// [`FLAG_BITS32`], [`FLAG_REPEATS_INTERRUPTS`].
+    /// [`FLAG_BITS32`], [`FLAG_REPEATS_INTERRUPTS`], [`FLAG_HOST_FLUSHES`].
     pub flags: u32,
     /// Frames given at boot.
     pub nr_pages: u64,

@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, AtomicU8, Ordering};
 use noxen_monitor::machine::{Base, Fault, Machine};
 use noxen_monitor::pagetable::pte;
 use noxen_monitor::vcpu::Vcpu;
-use noxen_monitor_abi::info::FLAG_REPEATS_INTERRUPTS;
+use noxen_monitor_abi::info::{FLAG_HOST_FLUSHES, FLAG_REPEATS_INTERRUPTS};
 use noxen_monitor_abi::layout::{self, port, vector, window, DIRECT_MAP_VA, HOLE_PAGES, HOLE_START_PFN};
 use noxen_monitor_abi::pages::{Call, CALL_DATA};
 
@@ -25,7 +25,16 @@ const X2APIC_EOI: u32 = 0x80b;
 const X2APIC_SVR: u32 = 0x80f;
 const X2APIC_ICR: u32 = 0x830;
 const X2APIC_LVT_TIMER: u32 = 0x832;
+const X2APIC_TMICT: u32 = 0x838;
+const X2APIC_TDCR: u32 = 0x83e;
 const TIMER_TSC_DEADLINE: u64 = 1 << 18;
+/// A change between these modes disarms the timer (SDM volume 3, 10.5.4.1).
+const TIMER_PERIODIC: u64 = 1 << 17;
+/// TDCR: the timer counts every cycle.
+const DIVIDE_BY_1: u64 = 0b1011;
+/// KVM's local APIC counts nanoseconds (Linux, Documentation/virt/kvm/api.rst, KVM_CAP_X86_APIC_BUS_CYCLES_NS: the
+/// default, which noxen-vmm leaves).
+const APIC_BUS_CYCLE_NS: u64 = 1;
 /// KVM_HC_SCHED_YIELD (Linux, Documentation/virt/kvm/x86/hypercalls.rst): directed yield to an APIC id.
 const KVM_HC_SCHED_YIELD: u64 = 11;
 /// KVM's paravirtual MSRs (Linux, Documentation/virt/kvm/x86/msr.rst).
@@ -33,12 +42,27 @@ const MSR_KVM_STEAL_TIME: u32 = 0x4b56_4d03;
 const MSR_KVM_PV_EOI: u32 = 0x4b56_4d04;
 /// Offset of KVM's area in the counter page, beyond the counters in use.
 const KVM_AREA: u64 = 3072;
+/// `preempted` in KVM's steal-time record (msr.rst, MSR_KVM_STEAL_TIME): offset and bits.
+const PREEMPTED: u64 = 16;
+const VCPU_PREEMPTED: u8 = 1;
+const VCPU_FLUSH_TLB: u8 = 2;
 
 /// Writes an MSR that exists.
 pub fn wrmsr(msr: u32, value: u64) {
     // SAFETY: callers name MSRs of the architecture with values they have checked.
     unsafe {
         asm!("wrmsr", in("ecx") msr, in("eax") value as u32, in("edx") (value >> 32) as u32, options(nostack, preserves_flags))
+    };
+}
+
+/// Writes an MSR for which the host is left on purpose, with interrupts on: one that waits, or comes meanwhile, is
+/// injected on the way back and needs no exit of its own (an interrupt window). It only notes itself (`trap_entry`), and
+/// every entry ends in `Cpu::leave`, which looks.
+fn wrmsr_open(msr: u32, value: u64) {
+    // SAFETY: as in `wrmsr`; the handlers of interrupts change nothing but `attention` and `kicked`, and the image
+    // has no red zone.
+    unsafe {
+        asm!("sti", "wrmsr", "cli", in("ecx") msr, in("eax") value as u32, in("edx") (value >> 32) as u32, options(nostack))
     };
 }
 
@@ -81,12 +105,30 @@ pub fn eoi() {
 
 /// Where KVM writes for this vCPU: steal time (64 bytes), then the PV EOI word. The tail of its counter page.
 fn kvm_area() -> u64 {
-    DIRECT_MAP_VA + domain().info.counters_gpa + u64::from(my_id()) * 4096 + KVM_AREA
+    kvm_area_of(my_id())
 }
 
-/// Sends the monitor's IPI.
+fn kvm_area_of(vcpu: u32) -> u64 {
+    DIRECT_MAP_VA + domain().info.counters_gpa + u64::from(vcpu) * 4096 + KVM_AREA
+}
+
+/// `preempted` of a vCPU, where KVM keeps it.
+fn preempted_byte(vcpu: u32) -> Option<&'static AtomicU8> {
+    if domain().info.flags & FLAG_HOST_FLUSHES == 0 {
+        return None;
+    }
+    // SAFETY: a byte of the vCPU's steal-time record, which it shares with KVM by atomic operations.
+    Some(unsafe { &*((kvm_area_of(vcpu) + PREEMPTED) as *const AtomicU8) })
+}
+
+/// The local APIC's command that sends the monitor's IPI.
+fn ipi_to(vcpu: u32) -> u64 {
+    u64::from(vcpu) << 32 | u64::from(vector::IPI)
+}
+
+/// Sends the monitor's IPI, from wherever.
 pub fn send_ipi(vcpu: u32) {
-    wrmsr(X2APIC_ICR, u64::from(vcpu) << 32 | u64::from(vector::IPI));
+    wrmsr(X2APIC_ICR, ipi_to(vcpu));
 }
 
 /// Enables the local APIC.
@@ -94,6 +136,7 @@ pub fn start_apic() {
     wrmsr(X2APIC_TPR, 0);
     wrmsr(X2APIC_SVR, 0x100 | u64::from(vector::SPURIOUS));
     wrmsr(X2APIC_LVT_TIMER, TIMER_TSC_DEADLINE | u64::from(vector::TIMER));
+    wrmsr(X2APIC_TDCR, DIVIDE_BY_1);
     AMD.store(is_amd(), Ordering::Relaxed);
     let area = kvm_area() - DIRECT_MAP_VA;
     // SAFETY: both point to this vCPU's own memory; a host without them refuses, which is fixed up, and the
@@ -135,8 +178,9 @@ fn exists(maddr: u64) -> bool {
 }
 
 fn out32(port: u16, value: u32) {
-    // SAFETY: the two ports of the VM are ours (`layout::port`); memory the device reads is written before.
-    unsafe { asm!("out dx, eax", in("dx") port, in("eax") value, options(nostack, preserves_flags)) };
+    // SAFETY: the two ports of the VM are ours (`layout::port`); memory the device reads is written before. Interrupts
+    // are on as in `wrmsr_open`.
+    unsafe { asm!("sti", "out dx, eax", "cli", in("dx") port, in("eax") value, options(nostack)) };
 }
 
 impl Machine for Hw {
@@ -276,11 +320,39 @@ impl Machine for Hw {
     }
 
     fn set_deadline(&self, tsc: u64) {
-        wrmsr(MSR_TSC_DEADLINE, tsc);
+        wrmsr_open(MSR_TSC_DEADLINE, tsc);
+    }
+
+    fn start_ticking(&self, period: u64) {
+        wrmsr(X2APIC_LVT_TIMER, TIMER_PERIODIC | u64::from(vector::TIMER));
+        wrmsr_open(X2APIC_TMICT, (period / APIC_BUS_CYCLE_NS).min(u64::from(u32::MAX)));
+    }
+
+    fn stop_ticking(&self) {
+        wrmsr_open(X2APIC_LVT_TIMER, TIMER_TSC_DEADLINE | u64::from(vector::TIMER));
     }
 
     fn ipi(&self, vcpu: u32) {
-        send_ipi(vcpu);
+        wrmsr_open(X2APIC_ICR, ipi_to(vcpu));
+    }
+
+    fn preempted(&self, vcpu: u32) -> Option<bool> {
+        let preempted = preempted_byte(vcpu)?;
+        Some(preempted.load(Ordering::SeqCst) & VCPU_PREEMPTED != 0)
+    }
+
+    fn leave_flush(&self, vcpu: u32) -> bool {
+        let Some(preempted) = preempted_byte(vcpu) else {
+            return false;
+        };
+        let mut seen = preempted.load(Ordering::SeqCst);
+        while seen & VCPU_PREEMPTED != 0 {
+            match preempted.compare_exchange(seen, seen | VCPU_FLUSH_TLB, Ordering::SeqCst, Ordering::SeqCst) {
+                Ok(_) => return true,
+                Err(now) => seen = now,
+            }
+        }
+        false
     }
 
     fn notify(&self, event_port: u32) {
@@ -320,9 +392,9 @@ impl Machine for Hw {
         // SAFETY: a KVM hypercall that changes nothing but RAX. RBX is the compiler's, hence the exchange.
         unsafe {
             if AMD.load(Ordering::Relaxed) {
-                asm!("xchg rbx, {to}", "vmmcall", "xchg rbx, {to}", to = inout(reg) u64::from(to) => _, inout("rax") KVM_HC_SCHED_YIELD => result, options(nostack));
+                asm!("xchg rbx, {to}", "sti", "vmmcall", "cli", "xchg rbx, {to}", to = inout(reg) u64::from(to) => _, inout("rax") KVM_HC_SCHED_YIELD => result, options(nostack));
             } else {
-                asm!("xchg rbx, {to}", "vmcall", "xchg rbx, {to}", to = inout(reg) u64::from(to) => _, inout("rax") KVM_HC_SCHED_YIELD => result, options(nostack));
+                asm!("xchg rbx, {to}", "sti", "vmcall", "cli", "xchg rbx, {to}", to = inout(reg) u64::from(to) => _, inout("rax") KVM_HC_SCHED_YIELD => result, options(nostack));
             }
         }
         let _ = result;

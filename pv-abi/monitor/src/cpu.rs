@@ -1,11 +1,14 @@
 //! [`Cpu`]: a vCPU at work: its processor, its private state and the domain it belongs to.
 
-use crate::domain::{attention, place, Domain, Guard, VcpuShared};
+use crate::domain::{attention, place, Domain, Guard, SpinLock, VcpuShared};
 use crate::machine::{Fault, Machine};
 use crate::vcpu::Vcpu;
 use core::sync::atomic::{AtomicU8, Ordering};
 use noxen_monitor_abi::counters::other;
 use noxen_monitor_abi::layout::{HOLE_END, HOLE_START};
+
+/// Turns of a wait for another vCPU before the processor is offered to it.
+pub const PATIENCE: u32 = 512;
 
 /// A vCPU at work.
 pub struct Cpu<'a, M: Machine> {
@@ -121,14 +124,26 @@ impl<M: Machine> Cpu<'_, M> {
         }
     }
 
-    /// Takes the lock of the event-channel table.
+    /// Takes the lock of the event-channel table. Nothing that leaves for the host is done under it: a vCPU that
+    /// loses its processor there makes the others wait for as long.
     pub fn lock_events(&self) -> Guard<'_> {
-        self.dom.event_lock.lock(|| self.wait_a_little())
+        self.take(&self.dom.event_lock)
     }
 
     /// Takes the lock of vCPU bring-up.
     pub fn lock_vcpus(&self) -> Guard<'_> {
-        self.dom.vcpu_lock.lock(|| self.wait_a_little())
+        self.take(&self.dom.vcpu_lock)
+    }
+
+    fn take<'l>(&self, lock: &'l SpinLock) -> Guard<'l> {
+        let mut turns = 0u32;
+        lock.lock(self.v.id, |holder| {
+            turns = turns.wrapping_add(1);
+            self.wait_a_little();
+            if turns.is_multiple_of(PATIENCE) {
+                self.give_way(holder);
+            }
+        })
     }
 
     /// Asks another vCPU (or this one) to look at `bits` before it returns to its guest.
@@ -143,11 +158,25 @@ impl<M: Machine> Cpu<'_, M> {
         }
     }
 
+    /// Pokes the vCPUs in `mask`, for what was raised under the event lock.
+    pub fn kick(&self, mask: u64) {
+        for id in bits(mask) {
+            self.poke(id, attention::EVENT);
+        }
+    }
+
     /// One turn of a wait for another vCPU: answers flushes asked of this one, so that two waiting
     /// vCPUs cannot block each other.
     pub fn wait_a_little(&self) {
         self.answer_flush();
         self.m.relax();
+    }
+
+    /// Offers the processor to a vCPU that is waited for, unless that one has another.
+    pub fn give_way(&self, id: u32) {
+        if self.m.preempted(id) != Some(false) {
+            self.m.yield_cpu(id);
+        }
     }
 
     /// Does a TLB flush that others wait for.
@@ -177,6 +206,9 @@ impl<M: Machine> Cpu<'_, M> {
             let Some(target) = self.dom.vcpu(id) else {
                 continue;
             };
+            if self.m.leave_flush(id) {
+                continue;
+            }
             tickets[id as usize] = target.flush_wanted.fetch_add(1, Ordering::SeqCst) + 1;
             target
                 .attention
@@ -200,8 +232,8 @@ impl<M: Machine> Cpu<'_, M> {
             {
                 turns += 1;
                 self.wait_a_little();
-                if turns.is_multiple_of(512) {
-                    self.m.yield_cpu(id);
+                if turns.is_multiple_of(PATIENCE) {
+                    self.give_way(id);
                 }
             }
         }

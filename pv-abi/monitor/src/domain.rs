@@ -24,6 +24,8 @@ pub mod attention {
     pub const NMI: u32 = 32;
     /// Just look at vcpu_info again.
     pub const EVENT: u32 = 64;
+    /// Another vCPU has set a watchdog: look at the deadlines again.
+    pub const WATCH: u32 = 128;
 }
 
 /// Values of [`VcpuShared::place`].
@@ -96,23 +98,34 @@ impl VcpuShared {
     }
 }
 
-/// A lock without data; monitor code runs with interrupts off, so it spins.
-pub struct SpinLock(AtomicBool);
+/// A lock without data; monitor code runs with interrupts off, so it spins. It knows its holder, so that whoever
+/// waits can give way to it: the host may have taken the processor from it.
+pub struct SpinLock(AtomicU32);
 
 impl SpinLock {
     /// Unlocked.
     pub const fn new() -> SpinLock {
-        SpinLock(AtomicBool::new(false))
+        SpinLock(AtomicU32::new(0))
     }
 
-    /// Takes the lock; `relax` runs while somebody else has it.
-    pub fn lock(&self, mut relax: impl FnMut()) -> Guard<'_> {
-        while self.0.swap(true, Ordering::Acquire) {
-            while self.0.load(Ordering::Relaxed) {
-                relax();
+    /// Takes the lock for vCPU `me`; `relax` runs with the holder's number while somebody else has it.
+    pub fn lock(&self, me: u32, mut relax: impl FnMut(u32)) -> Guard<'_> {
+        while self
+            .0
+            .compare_exchange(0, me + 1, Ordering::Acquire, Ordering::Relaxed)
+            .is_err()
+        {
+            // It may have been given back in between: then the next attempt tells.
+            if let Some(holder) = self.0.load(Ordering::Relaxed).checked_sub(1) {
+                relax(holder);
             }
         }
         Guard(self)
+    }
+
+    /// True when vCPU `me` has it.
+    pub fn is_held_by(&self, me: u32) -> bool {
+        self.0.load(Ordering::Relaxed) == me + 1
     }
 }
 
@@ -127,7 +140,7 @@ pub struct Guard<'a>(&'a SpinLock);
 
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
-        self.0 .0.store(false, Ordering::Release);
+        self.0 .0.store(0, Ordering::Release);
     }
 }
 

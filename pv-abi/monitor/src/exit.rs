@@ -99,6 +99,9 @@ impl<M: Machine> Cpu<'_, M> {
         if bits & attention::TIMER != 0 {
             self.run_timers();
         }
+        if bits & attention::WATCH != 0 {
+            self.arm_timer();
+        }
         if bits & attention::NMI != 0 {
             self.v.nmi_pending = true;
         }
@@ -124,6 +127,7 @@ impl<M: Machine> Cpu<'_, M> {
     /// Waits until VCPUOP_up; interrupts are answered meanwhile.
     pub fn park(&mut self, where_to: u32) {
         self.set_runstate(Runstate::OFFLINE.0);
+        self.stop_ticking();
         self.shared().place.store(where_to, Ordering::SeqCst);
         loop {
             let bits = self.shared().attention.swap(0, Ordering::SeqCst);

@@ -31,6 +31,7 @@ pub mod pagetable;
 pub mod regs;
 pub mod shape;
 pub mod start;
+pub mod tick;
 pub mod time;
 pub mod trap;
 pub mod vcpu;

@@ -66,8 +66,20 @@ pub trait Machine {
     }
     /// Arms (or with 0 disarms) the local APIC's TSC deadline.
     fn set_deadline(&self, tsc: u64);
+    /// Has the local APIC fire every `period` ns from now on instead of at deadlines.
+    fn start_ticking(&self, period: u64);
+    /// Ends that; no deadline is armed then.
+    fn stop_ticking(&self);
     /// Interrupts another vCPU's monitor.
     fn ipi(&self, vcpu: u32);
+    /// Whether the host has taken a vCPU out of its guest, to halt or to run something else; `None` where it does not say.
+    fn preempted(&self, _vcpu: u32) -> Option<bool> {
+        None
+    }
+    /// Has the host flush a vCPU's TLB before it goes on; false when the vCPU runs, or the host does not do that.
+    fn leave_flush(&self, _vcpu: u32) -> bool {
+        false
+    }
     /// Tells the outside that an event-channel port was sent to.
     fn notify(&self, port: u32);
     /// A synchronous call to noxen-vmm (`noxen_monitor_abi::pages::call`).

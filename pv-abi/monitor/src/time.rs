@@ -5,6 +5,7 @@
 
 use crate::cpu::{info, Cpu};
 use crate::machine::Machine;
+use crate::tick;
 use core::sync::atomic::Ordering;
 use noxen_monitor_abi::counters::other;
 use noxen_monitor_abi::MonInfo;
@@ -98,8 +99,27 @@ impl<M: Machine> Cpu<'_, M> {
         word(at.wallclock, 2);
     }
 
-    /// Arms the local APIC for the earliest deadline.
+    /// Arms the local APIC for the earliest deadline, where it will not fire by then anyway.
     pub fn arm_timer(&mut self) {
+        let next = self.next_deadline();
+        // An interrupt that comes too early costs less than taking a deadline back, and often enough the guest
+        // wants an early one again before.
+        let served = if self.v.timers.tick.every == 0 {
+            self.v.timers.armed <= next
+        } else {
+            self.v.timers.armed <= next.saturating_add(tick::LATE)
+        };
+        if served || next == NEVER {
+            return;
+        }
+        self.stop_ticking();
+        self.v.timers.armed = next;
+        self.count_other(other::TIMER);
+        self.m.set_deadline(tsc_at(&self.dom.info, next));
+    }
+
+    /// The earliest deadline.
+    fn next_deadline(&self) -> u64 {
         let timers = &self.v.timers;
         let mut next = timers.singleshot.min(timers.periodic).min(timers.poll);
         if self.v.id == 0 {
@@ -110,18 +130,56 @@ impl<M: Machine> Cpu<'_, M> {
                 }
             }
         }
-        // An interrupt that comes too early costs less than taking a deadline back.
-        if next == self.v.timers.armed || next == NEVER {
+        next
+    }
+
+    /// Deadlines are armed one by one again; none is.
+    pub fn stop_ticking(&mut self) {
+        if self.v.timers.tick.every != 0 {
+            self.v.timers.tick.end();
+            self.v.timers.armed = NEVER;
+            self.m.stop_ticking();
+        }
+    }
+
+    /// A deadline fired at `now` that continues a series of equal gaps: the next one, which the guest has not asked for
+    /// yet, will be one period later, and so will the local APIC.
+    fn begin_ticking(&mut self, now: u64) {
+        if self.v.timers.tick.every != 0 {
             return;
         }
-        self.v.timers.armed = next;
-        self.count_other(other::TIMER);
-        self.m.set_deadline(tsc_at(&self.dom.info, next));
+        if let Some(period) = self.v.timers.tick.period(now) {
+            if self.next_deadline() > now + period {
+                self.v.timers.tick.begin(period);
+                self.v.timers.armed = now + period;
+                self.count_other(other::TICKING);
+                self.m.start_ticking(period);
+            }
+        }
+    }
+
+    /// A tick came: when the next one will. Waits for a deadline that is only just not reached, and stops the ticking
+    /// when there is none.
+    fn ticked(&mut self) {
+        let timers = &self.v.timers;
+        let now = self.now();
+        self.v.timers.armed = timers.tick.following(timers.armed, now);
+        let next = self.next_deadline();
+        if next > now.saturating_add(tick::EARLY) {
+            self.stop_ticking();
+        }
+        while self.v.timers.tick.every != 0 && self.now() < next {
+            self.m.relax();
+        }
     }
 
     /// The timer interrupt came: fires what is due and arms the rest.
     pub fn run_timers(&mut self) {
-        self.v.timers.armed = NEVER;
+        if self.v.timers.tick.every == 0 {
+            self.v.timers.armed = NEVER;
+        } else {
+            self.ticked();
+        }
         // A busy vCPU learns of stolen time at its ticks.
         if self.v.runstate.state == Runstate::RUNNING.0 {
             self.set_runstate(Runstate::RUNNING.0);
@@ -129,7 +187,12 @@ impl<M: Machine> Cpu<'_, M> {
         let now = self.now();
         let mut tick = false;
         if self.v.timers.singleshot <= now {
-            self.v.timers.singleshot = NEVER;
+            let at = core::mem::replace(&mut self.v.timers.singleshot, NEVER);
+            if self.v.timers.tick.fired(at, now) {
+                self.begin_ticking(now);
+            } else {
+                self.stop_ticking();
+            }
             tick = true;
         }
         if self.v.timers.periodic <= now {

@@ -1,5 +1,6 @@
 //! [`Vcpu`]: a vCPU's private state, touched by that vCPU only.
 
+use crate::tick::Tick;
 use crate::time::NEVER;
 
 /// One entry of the guest's virtual IDT (public/arch-x86/xen.h trap_info).
@@ -63,8 +64,10 @@ pub struct Timers {
     pub period: u64,
     /// SCHEDOP_poll's timeout.
     pub poll: u64,
-    /// What the local APIC is armed for.
+    /// What the local APIC is armed for; while it ticks, when the next tick is expected.
     pub armed: u64,
+    /// Whether it ticks, and what is known of the guest's tick.
+    pub tick: Tick,
 }
 
 /// A vCPU's private state.
@@ -187,6 +190,7 @@ impl Vcpu {
                 period: 0,
                 poll: NEVER,
                 armed: NEVER,
+                tick: Tick::NEW,
             },
             counters: 0,
             nmi_pending: false,

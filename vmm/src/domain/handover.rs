@@ -12,7 +12,7 @@ use crate::domain::time::Scale;
 use crate::vstate::cpuid::{self, HostCpuid};
 use crate::vstate::memory::GuestMemory;
 use noxen_domain_builder::{OutsideMemory, PvLayout};
-use noxen_monitor_abi::info::{FLAG_BITS32, FLAG_REPEATS_INTERRUPTS};
+use noxen_monitor_abi::info::{FLAG_BITS32, FLAG_HOST_FLUSHES, FLAG_REPEATS_INTERRUPTS};
 use noxen_monitor_abi::layout::{mfn_of_pfn, pfn_of_mfn, ABI_VERSION, MAGIC};
 use noxen_monitor_abi::{CpuidEntry, MonInfo};
 use std::time::Duration;
@@ -135,16 +135,23 @@ pub struct Facts<'a> {
     pub host: &'a HostCpuid,
 }
 
-/// What the guest and its host are like.
-fn flags(bits32: bool, emulated: bool) -> u32 {
-    let mut flags = 0;
-    if bits32 {
-        flags |= FLAG_BITS32;
-    }
-    if emulated {
-        flags |= FLAG_REPEATS_INTERRUPTS;
-    }
-    flags
+/// Those flags of MonInfo that hold.
+fn flags(known: [(u32, bool); 3]) -> u32 {
+    known
+        .iter()
+        .filter(|(_, holds)| *holds)
+        .fold(0, |flags, (flag, _)| flags | flag)
+}
+
+/// MonInfo's flags in the memory of a domain that was built before.
+pub fn read_flags(memory: &GuestMemory, region: &Region) -> Result<u32, OutsideMemory> {
+    let gpa = region.info + std::mem::offset_of!(MonInfo, flags) as u64;
+    memory
+        .read_obj(GuestAddress(gpa))
+        .map_err(|_| OutsideMemory {
+            gpa,
+            len: size_of::<u32>(),
+        })
 }
 
 impl Facts<'_> {
@@ -156,7 +163,11 @@ impl Facts<'_> {
             abi_version: ABI_VERSION,
             nr_vcpus: self.config.vcpus,
             domid: self.config.domid,
-            flags: flags(region.bits32, cpuid::is_emulated()),
+            flags: flags([
+                (FLAG_BITS32, region.bits32),
+                (FLAG_REPEATS_INTERRUPTS, cpuid::is_emulated()),
+                (FLAG_HOST_FLUSHES, self.host.flushes_tlbs()),
+            ]),
             nr_pages: self.nr_pages,
             max_pages: self.max_pages,
             ram_end_mfn: region.ram_end_mfn,

@@ -18,11 +18,11 @@ fn config() -> Config {
 }
 
 #[test]
-fn flags_tell_the_guests_width_and_an_emulated_host() {
-    assert_eq!(flags(false, false), 0);
-    assert_eq!(flags(true, false), FLAG_BITS32);
-    assert_eq!(flags(false, true), FLAG_REPEATS_INTERRUPTS);
-    assert_eq!(flags(true, true), FLAG_BITS32 | FLAG_REPEATS_INTERRUPTS);
+fn flags_are_those_that_hold() {
+    let of = |first, second, third| flags([(1, first), (2, second), (4, third)]);
+    assert_eq!(of(false, false, false), 0);
+    assert_eq!(of(true, false, true), 5);
+    assert_eq!(of(false, true, false), 2);
 }
 
 #[test]

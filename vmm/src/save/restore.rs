@@ -8,6 +8,7 @@
 //! its state: there only the vCPUs' state is left to be set at the end.
 
 use crate::domain::assemble::{self, Assembly};
+use crate::domain::handover;
 use crate::domain::machine::Constants;
 use crate::domain::pv::{Domain, PvError, LAYOUT, XEN_VERSION};
 use crate::domain::region::{self, Needs, Region};
@@ -20,6 +21,7 @@ use crate::vstate::memory::{DomainMemory, MemoryError};
 use crate::vstate::vcpu::{Vcpu, VcpuError};
 use crate::vstate::vm::{Vm, VmError};
 use kvm_ioctls::{Kvm, VcpuFd};
+use noxen_monitor_abi::info::FLAG_HOST_FLUSHES;
 use noxen_monitor_abi::layout::{mfn_of_pfn, pfn_of_mfn, ABI_VERSION, PAGE_SIZE};
 use noxen_saved_image::state::{self, Clock, State};
 use noxen_saved_image::{ImageError, Reader};
@@ -56,6 +58,8 @@ pub enum RestoreError {
         here: u32,
         source: kvm_ioctls::Error,
     },
+    #[error("the domain leaves flushes of its vCPUs to KVM, and this host's KVM does not do them (KVM_FEATURE_PV_TLB_FLUSH, since Linux 4.16); restore it on a host that does")]
+    Flushes,
     #[error(transparent)]
     Pv(#[from] PvError),
     #[error(transparent)]
@@ -163,6 +167,10 @@ impl Made {
         domid: u32,
         log: Log,
     ) -> Result<Domain, RestoreError> {
+        let flags = handover::read_flags(&self.guest.map, &self.region).map_err(PvError::from)?;
+        if flags & FLAG_HOST_FLUSHES != 0 && !self.host.flushes_tlbs() {
+            return Err(RestoreError::Flushes);
+        }
         hold_rate(&self.fds, state.clock.tsc_khz)?;
         let parameters = parameters(&state.domain, state.clock.tsc_khz);
         let now = SystemTime::now().duration_since(UNIX_EPOCH);

@@ -23,6 +23,10 @@ pub fn is_emulated() -> bool {
     [name.eax, name.ebx].map(u32::to_le_bytes).concat() == TCG_BRAND
 }
 
+/// KVM's own features, and the two that have it flush the TLB of a vCPU that did not run (Linux,
+/// Documentation/virt/kvm/x86/cpuid.rst: KVM_FEATURE_STEAL_TIME, KVM_FEATURE_PV_TLB_FLUSH).
+const KVM_FEATURES: u32 = 0x4000_0001;
+const KVM_FLUSHES: u32 = 1 << 5 | 1 << 9;
 /// First of Xen's leaves.
 const XEN_BASE: u32 = 0x4000_0000;
 /// Leaf 1 ECX bits that the monitor needs of KVM.
@@ -131,6 +135,12 @@ impl HostCpuid {
     fn has_xsave(&self) -> bool {
         self.leaf(1, 0)
             .is_some_and(|entry| entry.ecx & ECX1_XSAVE != 0)
+    }
+
+    /// KVM tells in a steal-time record which vCPUs do not run, and flushes the TLB of a vCPU that did not run, where its steal-time record asks for it.
+    pub fn flushes_tlbs(&self) -> bool {
+        self.leaf(KVM_FEATURES, 0)
+            .is_some_and(|entry| entry.eax & KVM_FLUSHES == KVM_FLUSHES)
     }
 
     /// CR4 for the monitor.

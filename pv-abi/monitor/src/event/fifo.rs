@@ -32,29 +32,29 @@ impl<M: Machine> Cpu<'_, M> {
             .word32((page << 12) + u64::from(port % EVTCHN_FIFO_EVENTS_PER_PAGE) * 4)
     }
 
-    /// Raises `port`; `fresh` is false when a pending port is only to be queued again (unmask).
-    pub fn fifo_raise(&self, port: u32, fresh: bool) {
+    /// Raises `port`; `fresh` is false when a pending port is only to be queued again (unmask). Answers the vCPUs to kick.
+    #[must_use]
+    pub fn fifo_raise(&self, port: u32, fresh: bool) -> u64 {
         let mut record = self.port(port);
         let Some(word) = self.event_word(port) else {
             record.early = true;
             self.set_port(port, record);
-            return;
+            return 0;
         };
         if fresh && word.fetch_or(PENDING, Ordering::SeqCst) & PENDING != 0 {
-            return;
+            return 0;
         }
         if word.load(Ordering::SeqCst) & MASKED != 0 {
-            self.wake_poller(record.vcpu);
-            return;
+            return self.wake_poller(record.vcpu);
         }
         if word.fetch_or(LINKED, Ordering::SeqCst) & LINKED != 0 {
-            return;
+            return 0;
         }
-        self.enqueue(port, &mut record);
+        self.enqueue(port, &mut record)
     }
 
     /// Appends a port, just marked LINKED, to the queue of its vCPU and priority.
-    fn enqueue(&self, port: u32, record: &mut super::Port) {
+    fn enqueue(&self, port: u32, record: &mut super::Port) -> u64 {
         let queue = usize::from(record.priority & 15);
         if (record.last_vcpu, record.last_priority) != (record.vcpu, record.priority) {
             // It is off its old queue, so it is not that queue's tail any more.
@@ -71,25 +71,27 @@ impl<M: Machine> Cpu<'_, M> {
             self.set_port(port, *record);
         }
         let Some(target) = self.dom.vcpu(record.vcpu) else {
-            return;
+            return 0;
         };
         let control = target.fifo_control.load(Ordering::Acquire);
         if control == 0 {
-            return;
+            return 0;
         }
         let tail = target.fifo_tail[queue].swap(port, Ordering::Relaxed);
         if tail != 0 && tail != port && self.link(tail, port) {
-            return;
+            return 0;
         }
         let (Some(ready), Some(head)) = (
             self.m.word32(control),
             self.m.word32(control + 8 + queue as u64 * 4),
         ) else {
-            return;
+            return 0;
         };
         head.store(port, Ordering::SeqCst);
         if ready.fetch_or(1 << queue, Ordering::SeqCst) >> queue & 1 == 0 {
-            self.mark_upcall(record.vcpu);
+            self.mark_upcall(record.vcpu)
+        } else {
+            0
         }
     }
 
@@ -118,13 +120,14 @@ impl<M: Machine> Cpu<'_, M> {
         false
     }
 
-    /// Clears MASKED; queues the port when it is pending.
-    pub fn fifo_unmask(&self, port: u32) {
-        let Some(word) = self.event_word(port) else {
-            return;
-        };
-        if word.fetch_and(!MASKED, Ordering::SeqCst) & PENDING != 0 {
-            self.fifo_raise(port, false);
+    /// Clears MASKED; queues the port when it is pending. Answers the vCPUs to kick.
+    #[must_use]
+    pub fn fifo_unmask(&self, port: u32) -> u64 {
+        match self.event_word(port) {
+            Some(word) if word.fetch_and(!MASKED, Ordering::SeqCst) & PENDING != 0 => {
+                self.fifo_raise(port, false)
+            }
+            _ => 0,
         }
     }
 
@@ -179,7 +182,7 @@ impl<M: Machine> Cpu<'_, M> {
         if frame >= self.dom.info.ram_end_mfn || self.m.word(frame << 12).is_none() {
             return Err(Errno::EINVAL);
         }
-        let _lock = self.lock_events();
+        let lock = self.lock_events();
         if !self.dom.fifo.load(Ordering::Acquire) {
             return Err(Errno::EOPNOTSUPP);
         }
@@ -192,6 +195,7 @@ impl<M: Machine> Cpu<'_, M> {
         slot.store(frame, Ordering::Release);
         self.dom.fifo_nr_pages.store(index + 1, Ordering::Relaxed);
         let first = index * EVTCHN_FIFO_EVENTS_PER_PAGE;
+        let mut kick = 0;
         for port in first.max(1)..(first + EVTCHN_FIFO_EVENTS_PER_PAGE).min(self.max_ports()) {
             let record = self.port(port);
             if record.early {
@@ -202,9 +206,11 @@ impl<M: Machine> Cpu<'_, M> {
                         ..record
                     },
                 );
-                self.fifo_raise(port, true);
+                kick |= self.fifo_raise(port, true);
             }
         }
+        drop(lock);
+        self.kick(kick);
         Ok(())
     }
 

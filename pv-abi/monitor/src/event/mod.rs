@@ -6,6 +6,8 @@
 //!                                                              |
 //!                              vcpu_info.upcall_pending := 1 <-+--> IPI when the vCPU sleeps or runs unmasked
 //! ```
+//! What raises answers the vCPUs to interrupt, as a mask: the interrupt, an exit, comes after the event lock is free.
+//!
 //! A port bound to domain 0 is an *external* port: sending to it leaves through the notify port, and the
 //! doorbell raises it. The table lives in the monitor region, 32 bytes a port, under the event lock.
 
@@ -15,7 +17,7 @@ mod port;
 pub use port::Port;
 
 use crate::cpu::{info, Cpu};
-use crate::domain::{attention, place};
+use crate::domain::place;
 use crate::machine::Machine;
 use core::mem::offset_of;
 use core::sync::atomic::{fence, Ordering};
@@ -68,13 +70,14 @@ impl<M: Machine> Cpu<'_, M> {
 
     /// Makes port pending for its vCPU.
     pub fn raise(&self, port: u32) {
-        if self.dom.fifo.load(Ordering::Acquire) {
+        let kick = if self.dom.fifo.load(Ordering::Acquire) {
             let _lock = self.lock_events();
-            self.fifo_raise(port, true);
+            self.fifo_raise(port, true)
         } else {
             let vcpu = self.port(port).vcpu;
-            self.raise_2l(port, vcpu);
-        }
+            self.raise_2l(port, vcpu)
+        };
+        self.kick(kick);
     }
 
     fn bitmap(&self, base: u64, port: u32) -> Option<(&core::sync::atomic::AtomicU64, u64)> {
@@ -84,77 +87,81 @@ impl<M: Machine> Cpu<'_, M> {
         Some((word, 1 << (port % 64)))
     }
 
-    fn raise_2l(&self, port: u32, vcpu: u32) {
+    #[must_use]
+    fn raise_2l(&self, port: u32, vcpu: u32) -> u64 {
         if port >= self.dom.shape.ports {
-            return;
+            return 0;
         }
         let Some((pending, bit)) = self.bitmap(self.dom.shape.pending, port) else {
-            return;
+            return 0;
         };
         if pending.fetch_or(bit, Ordering::SeqCst) & bit != 0 {
-            return;
+            return 0;
         }
         let masked = self
             .bitmap(self.dom.shape.mask, port)
             .is_none_or(|(mask, bit)| mask.load(Ordering::SeqCst) & bit != 0);
         if masked {
             // A poller waits for masked ports too.
-            self.wake_poller(vcpu);
-            return;
+            return self.wake_poller(vcpu);
         }
-        self.select_2l(port, vcpu);
+        self.select_2l(port, vcpu)
     }
 
     /// Second half of a 2-level raise: selector bit and upcall.
-    fn select_2l(&self, port: u32, vcpu: u32) {
+    #[must_use]
+    fn select_2l(&self, port: u32, vcpu: u32) -> u64 {
         let Some(target) = self.dom.vcpu(vcpu) else {
-            return;
+            return 0;
         };
         let info = target.vcpu_info.load(Ordering::SeqCst);
         if self.select(info, port) {
-            self.mark_upcall(vcpu);
+            self.mark_upcall(vcpu)
+        } else {
+            0
         }
     }
 
-    /// Sets upcall_pending of a vCPU and gets its attention where needed.
-    pub fn mark_upcall(&self, vcpu: u32) {
+    /// Sets upcall_pending of a vCPU; answers its bit when it must be interrupted ([`Cpu::kick`]).
+    #[must_use]
+    pub fn mark_upcall(&self, vcpu: u32) -> u64 {
         let Some(target) = self.dom.vcpu(vcpu) else {
-            return;
+            return 0;
         };
         let info = target.vcpu_info.load(Ordering::SeqCst);
         let (Some(pending), Some(mask)) = (
             self.m.byte(info + info::PENDING),
             self.m.byte(info + info::MASK),
         ) else {
-            return;
+            return 0;
         };
         pending.store(1, Ordering::SeqCst);
-        if vcpu == self.v.id {
-            return;
-        }
         // A running vCPU that masks events looks by itself when it unmasks them.
-        if mask.load(Ordering::SeqCst) == 0 || target.place.load(Ordering::SeqCst) == place::HALTED
-        {
-            self.poke(vcpu, attention::EVENT);
-        }
+        let wanted = vcpu != self.v.id
+            && (mask.load(Ordering::SeqCst) == 0
+                || target.place.load(Ordering::SeqCst) == place::HALTED);
+        u64::from(wanted) << vcpu
     }
 
-    fn wake_poller(&self, vcpu: u32) {
-        if vcpu != self.v.id {
-            if let Some(target) = self.dom.vcpu(vcpu) {
-                if target.place.load(Ordering::SeqCst) == place::HALTED {
-                    self.poke(vcpu, attention::EVENT);
-                }
-            }
-        }
+    /// The bit of a vCPU that halts, perhaps to poll.
+    #[must_use]
+    fn wake_poller(&self, vcpu: u32) -> u64 {
+        let halted = vcpu != self.v.id
+            && self
+                .dom
+                .vcpu(vcpu)
+                .is_some_and(|target| target.place.load(Ordering::SeqCst) == place::HALTED);
+        u64::from(halted) << (vcpu & 63)
     }
 
     /// Clears a port's mask and delivers what is pending.
     pub fn unmask(&self, port: u32) {
         let record = self.port(port);
         if self.dom.fifo.load(Ordering::Acquire) {
-            let _lock = self.lock_events();
-            self.fifo_unmask(port);
+            let lock = self.lock_events();
+            let kick = self.fifo_unmask(port);
+            drop(lock);
+            self.kick(kick);
             return;
         }
         let Some((mask, bit)) = self.bitmap(self.dom.shape.mask, port) else {
@@ -165,7 +172,7 @@ impl<M: Machine> Cpu<'_, M> {
             .bitmap(self.dom.shape.pending, port)
             .is_some_and(|(word, bit)| word.load(Ordering::SeqCst) & bit != 0);
         if was_masked && pending {
-            self.select_2l(port, record.vcpu);
+            self.kick(self.select_2l(port, record.vcpu));
         }
     }
 

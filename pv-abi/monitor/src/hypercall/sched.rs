@@ -2,6 +2,7 @@
 
 use super::{efault, Answer};
 use crate::cpu::Cpu;
+use crate::domain::{attention, place};
 use crate::machine::Machine;
 use crate::regs::Regs;
 use crate::time::NEVER;
@@ -91,9 +92,21 @@ impl<M: Machine> Cpu<'_, M> {
         }
     }
 
+    /// To the next vCPU that has something to do and lost its processor; where there is none, the guest waits for somebody
+    /// outside, and the host may look at who that is.
     fn yield_now(&mut self) {
-        let next = (self.v.id + 1) % self.dom.info.nr_vcpus.max(1);
-        self.m.yield_cpu(next);
+        let vcpus = self.dom.info.nr_vcpus;
+        let mut others = (1..vcpus).map(|step| (self.v.id + step) % vcpus);
+        let next = others.find(|id| self.wants_to_run(*id));
+        self.m.yield_cpu(next.unwrap_or(self.v.id));
+    }
+
+    fn wants_to_run(&self, id: u32) -> bool {
+        self.dom.vcpu(id).is_some_and(|vcpu| {
+            self.m.preempted(id) != Some(false)
+                && (vcpu.place.load(Ordering::SeqCst) == place::RUNNING
+                    || vcpu.attention.load(Ordering::SeqCst) != 0)
+        })
     }
 
     /// SCHEDOP_block: unmask events, wait for one.
@@ -166,7 +179,7 @@ impl<M: Machine> Cpu<'_, M> {
             self.arm_timer();
         } else {
             // vCPU 0 keeps the watch.
-            self.poke(0, crate::domain::attention::TIMER);
+            self.poke(0, attention::WATCH);
         }
         Ok(answer)
     }

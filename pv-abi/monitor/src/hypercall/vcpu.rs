@@ -8,7 +8,7 @@
 //! ```
 
 use super::{efault, Answer};
-use crate::cpu::{info, Cpu};
+use crate::cpu::{info, Cpu, PATIENCE};
 use crate::domain::{attention, place};
 use crate::machine::Machine;
 use crate::regs::Regs;
@@ -147,8 +147,8 @@ impl<M: Machine> Cpu<'_, M> {
         {
             self.wait_a_little();
             turns = turns.wrapping_add(1);
-            if turns.is_multiple_of(512) {
-                self.m.yield_cpu(id);
+            if turns.is_multiple_of(PATIENCE) {
+                self.give_way(id);
             }
         }
         Ok(0)

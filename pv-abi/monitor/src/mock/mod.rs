@@ -41,6 +41,10 @@ pub enum Effect {
     Ipi(u32),
     /// TSC deadline.
     Deadline(u64),
+    /// Period of the local APIC's ticks, ns; 0: ended.
+    Ticking(u64),
+    /// The host was left a vCPU's flush.
+    FlushLeft(u32),
     /// CR3 was loaded.
     Cr3(u64),
     /// One page was invalidated.
@@ -104,6 +108,8 @@ pub struct Bus {
     /// IPIs that were not taken yet, per vCPU.
     ipis: Mutex<Vec<u32>>,
     arrived: Condvar,
+    /// vCPUs (a bit each) whose flushes the host does.
+    pub preempted: AtomicU64,
     /// vCPUs that have not run yet.
     pub fresh: Vec<Mutex<Vcpu>>,
     /// Turns of wait loops: a test that waits for ever ends.
@@ -129,6 +135,7 @@ impl Bus {
             tsc: AtomicU64::new(1_000_000),
             while_halted: Mutex::new(VecDeque::new()),
             ipis: Mutex::new(vec![0; vcpus as usize]),
+            preempted: AtomicU64::new(0),
             arrived: Condvar::new(),
             fresh: (0..vcpus).map(|id| Mutex::new(Vcpu::new(id))).collect(),
             turns: AtomicU64::new(0),
@@ -349,7 +356,32 @@ impl Machine for Mock {
         self.note(Effect::Deadline(tsc));
     }
 
+    fn start_ticking(&self, period: u64) {
+        self.state().deadline = 0;
+        self.note(Effect::Ticking(period));
+    }
+
+    fn stop_ticking(&self) {
+        self.note(Effect::Ticking(0));
+    }
+
+    fn preempted(&self, vcpu: u32) -> Option<bool> {
+        Some(self.bus.preempted.load(Ordering::SeqCst) >> vcpu & 1 != 0)
+    }
+
+    fn leave_flush(&self, vcpu: u32) -> bool {
+        let left = self.preempted(vcpu) == Some(true);
+        if left {
+            self.note(Effect::FlushLeft(vcpu));
+        }
+        left
+    }
+
     fn ipi(&self, vcpu: u32) {
+        assert!(
+            !self.dom.event_lock.is_held_by(self.id),
+            "an exit under the event lock makes the other vCPUs spin"
+        );
         self.note(Effect::Ipi(vcpu));
         note_interrupt(&self.dom.vcpus[vcpu as usize], vector::IPI);
         self.bus.ipis.lock().expect("lock")[vcpu as usize] += 1;

@@ -218,11 +218,33 @@ fn shutdown_of_others_and_pinning_are_refused() {
 }
 
 #[test]
-fn yield_gives_way_to_the_next_vcpu() {
-    let mut seat = World::new(3).running();
+fn yield_gives_way_to_the_next_vcpu_that_lost_its_processor() {
+    let world = World::new(4);
+    let mut seat = world.running();
+    let yields = |seat: &mut Seat| {
+        assert_eq!(op(seat, SchedOp::YIELD, &[]), 0);
+        assert_eq!(seat.hypercall(Hypercall::SCHED_OP_COMPAT, &[0, 0]), 0);
+        seat.m.take_effects()
+    };
+    for (id, place) in [(1, place::HALTED), (2, place::RUNNING), (3, place::RUNNING)] {
+        world.dom.vcpus[id].place.store(place, Ordering::SeqCst);
+    }
+    seat.m.bus.preempted.store(0b1010, Ordering::SeqCst);
+    assert_eq!(yields(&mut seat), [Effect::Yield(3), Effect::Yield(3)]);
+    // One that halts but has been woken wants to run, too.
+    world.dom.vcpus[1].attention.store(1, Ordering::SeqCst);
+    assert_eq!(yields(&mut seat), [Effect::Yield(1), Effect::Yield(1)]);
+}
+
+#[test]
+fn yield_without_such_a_vcpu_lets_the_host_look() {
+    let world = World::new(2);
+    let mut seat = world.running();
+    world.dom.vcpus[1]
+        .place
+        .store(place::RUNNING, Ordering::SeqCst);
     assert_eq!(op(&mut seat, SchedOp::YIELD, &[]), 0);
-    assert_eq!(seat.hypercall(Hypercall::SCHED_OP_COMPAT, &[0, 0]), 0);
-    assert_eq!(seat.m.take_effects(), [Effect::Yield(1), Effect::Yield(1)]);
+    assert_eq!(seat.m.take_effects(), [Effect::Yield(0)]);
 }
 
 #[test]
@@ -294,6 +316,173 @@ fn singleshot_timer_arms_the_deadline_and_raises_the_virq() {
     assert!(seat.cpu().is_pending(port));
     assert_eq!(seat.regs.rip, EVENT);
     assert_eq!(seat.v.timers.singleshot, NEVER);
+}
+
+/// A guest that ticks every 4 ms: at each interrupt it asks for the next one, `ask_ns` after the last deadline.
+fn tick_on(world: &World, seat: &mut Seat, port: u32, from: u64, ticks: u64) -> u64 {
+    let pending = world.dom.info.shared_info_gpa + 0x800;
+    for n in 0..ticks {
+        let at = from + n * 4_000_000;
+        world.set_time(at + 10_000);
+        world.memory.set_u64(pending, 0);
+        timer_interrupt(seat);
+        assert!(seat.cpu().is_pending(port), "tick {n}");
+        world.set_time(at + 30_000);
+        assert_eq!(singleshot(seat, at + 4_000_000, 0), 0);
+    }
+    from + ticks * 4_000_000
+}
+
+fn timer_effects(seat: &Seat) -> Vec<Effect> {
+    let mut effects = seat.m.take_effects();
+    effects.retain(|effect| matches!(effect, Effect::Deadline(_) | Effect::Ticking(_)));
+    effects
+}
+
+/// A guest whose local APIC ticks; its next deadline.
+fn ticking(world: &World) -> (Seat, u32, u64) {
+    let mut seat = world.running();
+    let port = bind_virq(&mut seat, 0, 0).unwrap();
+    world.set_time(SECOND - 1_000_000);
+    assert_eq!(singleshot(&mut seat, SECOND, 0), 0);
+    let next = tick_on(world, &mut seat, port, SECOND, 4);
+    let effects = timer_effects(&seat);
+    assert_eq!(effects.len(), 5);
+    assert_eq!(effects[4], Effect::Ticking(4_000_000));
+    (seat, port, next)
+}
+
+#[test]
+fn guest_that_ticks_is_served_by_a_ticking_apic() {
+    let world = World::new(1);
+    let (mut seat, port, next) = ticking(&world);
+    tick_on(&world, &mut seat, port, next, 100);
+    assert_eq!(timer_effects(&seat), []);
+}
+
+#[test]
+fn earlier_deadline_ends_the_ticking() {
+    let world = World::new(1);
+    let (mut seat, _, next) = ticking(&world);
+    assert_eq!(singleshot(&mut seat, next - 1_000_000, 0), 0);
+    assert!(matches!(
+        timer_effects(&seat)[..],
+        [Effect::Ticking(0), Effect::Deadline(_)]
+    ));
+    assert_eq!(seat.v.timers.armed, next - 1_000_000);
+}
+
+#[test]
+fn idle_guest_is_left_alone_after_one_tick_for_nothing() {
+    let world = World::new(1);
+    let (mut seat, port, next) = ticking(&world);
+    world
+        .memory
+        .set_u64(world.dom.info.shared_info_gpa + 0x800, 0);
+    assert_eq!(singleshot(&mut seat, next + SECOND, 0), 0);
+    assert_eq!(timer_effects(&seat), []);
+    world.set_time(next + 30_000);
+    timer_interrupt(&mut seat);
+    assert!(!seat.cpu().is_pending(port));
+    assert!(matches!(
+        timer_effects(&seat)[..],
+        [Effect::Ticking(0), Effect::Deadline(_)]
+    ));
+    assert_eq!(seat.v.timers.armed, next + SECOND);
+}
+
+#[test]
+fn timer_that_is_stopped_ends_the_ticking_with_the_next_tick() {
+    let world = World::new(1);
+    let (mut seat, _, next) = ticking(&world);
+    assert_eq!(seat.hypercall(Hypercall::VCPU_OP, &[9, 0, 0]), 0);
+    world.set_time(next + 30_000);
+    timer_interrupt(&mut seat);
+    assert_eq!(timer_effects(&seat), [Effect::Ticking(0)]);
+    assert_eq!(seat.v.timers.armed, NEVER);
+}
+
+/// Another vCPU has set a watchdog, which vCPU 0 keeps.
+fn watched(seat: &mut Seat, at: u64) {
+    seat.m.dom.watchdog[0].store(at, Ordering::SeqCst);
+    seat.m.dom.vcpus[0]
+        .attention
+        .fetch_or(attention::WATCH, Ordering::SeqCst);
+    seat.enter(0xf2, 0, 0);
+}
+
+#[test]
+fn watchdog_of_another_vcpu_between_ticks_changes_nothing_until_it_is_near() {
+    let world = World::new(1);
+    let (mut seat, port, next) = ticking(&world);
+    let armed = seat.v.timers.armed;
+    world.set_time(next - 2_000_000);
+    watched(&mut seat, next + SECOND);
+    assert_eq!((timer_effects(&seat), seat.v.timers.armed), (vec![], armed));
+    tick_on(&world, &mut seat, port, next, 3);
+    assert_eq!(timer_effects(&seat), []);
+    let near = seat.v.timers.armed - 1_000_000;
+    watched(&mut seat, near);
+    assert!(matches!(
+        timer_effects(&seat)[..],
+        [Effect::Ticking(0), Effect::Deadline(_)]
+    ));
+    assert_eq!(seat.v.timers.armed, near);
+}
+
+#[test]
+fn deadline_is_armed_exactly_where_the_ticks_have_moved() {
+    let world = World::new(1);
+    let (mut seat, port, next) = ticking(&world);
+    // A restored local APIC may tick at another phase: this tick is early, and no deadline is served before its time.
+    world
+        .memory
+        .set_u64(world.dom.info.shared_info_gpa + 0x800, 0);
+    world.set_time(next - 1_500_000);
+    timer_interrupt(&mut seat);
+    assert!(!seat.cpu().is_pending(port));
+    assert!(matches!(
+        timer_effects(&seat)[..],
+        [Effect::Ticking(0), Effect::Deadline(_)]
+    ));
+    assert_eq!(seat.v.timers.armed, next);
+}
+
+#[test]
+fn ticks_that_come_late_end() {
+    let world = World::new(1);
+    let (mut seat, port, next) = ticking(&world);
+    for n in 0..3 {
+        let at = next + n * 4_000_000;
+        assert_eq!(timer_effects(&seat), [], "tick {n}");
+        world
+            .memory
+            .set_u64(world.dom.info.shared_info_gpa + 0x800, 0);
+        world.set_time(at + 150_000);
+        timer_interrupt(&mut seat);
+        assert!(seat.cpu().is_pending(port), "tick {n}");
+        if n < 2 {
+            assert_eq!(singleshot(&mut seat, at + 4_000_000, 0), 0);
+        }
+    }
+    assert_eq!(timer_effects(&seat), [Effect::Ticking(0)]);
+    let after = next + 3 * 4_000_000;
+    assert_eq!(singleshot(&mut seat, after, 0), 0);
+    assert!(matches!(timer_effects(&seat)[..], [Effect::Deadline(_)]));
+}
+
+#[test]
+fn later_deadline_is_left_to_the_earlier_interrupt() {
+    let world = World::new(1);
+    let mut seat = world.running();
+    world.set_time(SECOND);
+    assert_eq!(singleshot(&mut seat, 2 * SECOND, 0), 0);
+    assert_eq!(singleshot(&mut seat, 3 * SECOND, 0), 0);
+    assert_eq!(timer_effects(&seat).len(), 1, "left at the earlier one");
+    world.set_time(2 * SECOND);
+    timer_interrupt(&mut seat);
+    assert_eq!(timer_effects(&seat).len(), 1, "armed for the later one");
+    assert_eq!(seat.v.timers.armed, 3 * SECOND);
 }
 
 #[test]

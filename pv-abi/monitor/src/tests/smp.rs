@@ -106,6 +106,27 @@ fn vcpus_that_flush_each_other_do_not_lock_up() {
 }
 
 #[test]
+fn flush_of_a_vcpu_that_does_not_run_is_left_to_the_host() {
+    let world = World::new(3);
+    let mut seat = world.running();
+    let _others = [world.running_vcpu(1), world.running_vcpu(2)];
+    for vcpu in &world.dom.vcpus[1..3] {
+        vcpu.place.store(place::RUNNING, Ordering::SeqCst);
+    }
+    seat.m.bus.preempted.store(0b110, Ordering::SeqCst);
+    assert_eq!(mmuext(&mut seat, FLUSH_ALL), 0);
+    let effects = seat.m.take_effects();
+    assert!(effects.contains(&Effect::FlushLeft(1)) && effects.contains(&Effect::FlushLeft(2)));
+    assert!(!effects
+        .iter()
+        .any(|effect| matches!(effect, Effect::Ipi(_))));
+    for vcpu in &world.dom.vcpus[1..3] {
+        assert_eq!(vcpu.flush_wanted.load(Ordering::SeqCst), 0);
+        assert_eq!(vcpu.attention.load(Ordering::SeqCst), 0);
+    }
+}
+
+#[test]
 fn halted_vcpu_is_not_waited_for_and_flushes_when_it_wakes() {
     let world = World::new(2);
     let mut seat = world.running();
