@@ -8,6 +8,7 @@ mod ending;
 mod exits;
 mod formats;
 mod host;
+mod hvm;
 mod kernels;
 mod leaks;
 mod lifecycle;
