@@ -3,6 +3,7 @@
 mod bad_input;
 mod block;
 mod cache;
+mod debian;
 mod disks;
 mod ending;
 mod exits;
