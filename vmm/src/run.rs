@@ -18,7 +18,7 @@ use crate::store::Connection;
 use anyhow::{bail, Context, Result};
 use kvm_ioctls::Kvm;
 use noxen_control::device::VncSpec;
-use noxen_control::device::{DiskImage, Engine, ImageFormat};
+use noxen_control::device::{DiskImage, Engine, ImageFormat, NicModel};
 use noxen_control::kvm::{self, HostCpu};
 use noxen_control::ram::huge_page_file_if_possible;
 use noxen_control::spec::{Adapter, Display, Hvm, SerialPort, Vnc};
@@ -278,6 +278,24 @@ fn run_hvm(options: &Options, bios: &Path, kvm: &Kvm) -> Result<ExitCode> {
         let attached = service.machine().attach(&spec, vec![disk.open()?]);
         attached.map_err(|line| anyhow::anyhow!(line))?;
     }
+    for (index, text) in (0..).zip(&options.taps) {
+        let mut words = text.splitn(3, ',');
+        let name = words.next().unwrap_or_default();
+        let Some(card) = NicModel::of(words.next().unwrap_or("rtl8139")) else {
+            bail!("--tap {text}: an HVM domain's cards are rtl8139 and e1000");
+        };
+        let rom = match words.next() {
+            Some(path) => std::fs::read(path).with_context(|| format!("cannot read {path}"))?,
+            None => Vec::new(),
+        };
+        let queues = tap::create(name, 1).with_context(|| format!("cannot make the tap {name}"))?;
+        let mut spec = vif_spec(&Vif::new(options.domid, index));
+        if let DeviceSpec::Vif { model, .. } = &mut spec {
+            *model = card;
+        }
+        let attached = service.machine().attach_with_rom(&spec, queues, rom);
+        attached.map_err(|line| anyhow::anyhow!(line))?;
+    }
     service
         .machine()
         .unpause()
@@ -331,6 +349,7 @@ fn vif_spec(vif: &Vif) -> DeviceSpec {
         backend: vif.backend.clone(),
         mac: vif.mac.clone(),
         rate: None,
+        model: NicModel::default(),
     }
 }
 

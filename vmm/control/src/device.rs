@@ -151,6 +151,9 @@ pub enum DeviceSpec {
         /// Limit on what the guest sends.
         #[serde(default)]
         rate: Option<VifRate>,
+        /// Of an HVM domain: the emulated card.
+        #[serde(default)]
+        model: NicModel,
     },
     /// A screen. Descriptors: a listening TCP socket if `vnc` is there, else none.
     Vfb {
@@ -203,6 +206,28 @@ impl fmt::Debug for VncSpec {
             .field("password", &self.password.as_ref().map(|_| "(set)"))
             .field("keymap", &self.keymap)
             .finish()
+    }
+}
+
+/// The emulated network card of an HVM domain's interface, by xm's name.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum NicModel {
+    /// Realtek 8139, xm's default.
+    #[default]
+    Rtl8139,
+    /// Intel 82540EM.
+    E1000,
+}
+
+impl NicModel {
+    /// The card of that name, if it is built.
+    pub fn of(name: &str) -> Option<NicModel> {
+        match name {
+            "rtl8139" => Some(NicModel::Rtl8139),
+            "e1000" => Some(NicModel::E1000),
+            _ => None,
+        }
     }
 }
 

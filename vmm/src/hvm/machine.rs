@@ -5,6 +5,7 @@ use crate::counters::{self, Groups};
 use crate::domain::crew::Crew;
 use crate::domain::hub::lock;
 use crate::domain::pv::{CONSOLE_PORT, STORE_PORT};
+use crate::hvm::cards::Cards;
 use crate::hvm::drives::Drives;
 use crate::hvm::pc::Pc;
 use crate::hvm::registry::Known;
@@ -31,6 +32,7 @@ pub struct HvmMachine {
     pc: Arc<Pc>,
     known: Known,
     drives: Drives,
+    cards: Cards,
     console_tty: String,
 }
 
@@ -59,6 +61,7 @@ impl HvmMachine {
         drives: Drives,
     ) -> HvmMachine {
         HvmMachine {
+            cards: Cards::new(&pc),
             drives,
             domid,
             memory_kib,
@@ -96,6 +99,7 @@ impl HvmMachine {
     pub fn unpause(&mut self) -> Result<(), String> {
         if self.crew.over().is_none() {
             self.drives.start()?;
+            self.cards.start();
             self.pc.set_running(true);
         }
         self.crew.unpause()
@@ -151,9 +155,22 @@ impl HvmMachine {
 
     /// Puts a device into the machine, or a medium into a drive of a running one.
     pub fn attach(&mut self, device: &DeviceSpec, fds: Vec<OwnedFd>) -> Result<(), String> {
+        self.attach_with_rom(device, fds, Vec::new())
+    }
+
+    /// The same; a network card has an expansion ROM.
+    pub fn attach_with_rom(
+        &mut self,
+        device: &DeviceSpec,
+        fds: Vec<OwnedFd>,
+        rom: Vec<u8>,
+    ) -> Result<(), String> {
         device.check()?;
         match device {
             DeviceSpec::Vbd { .. } => self.drives.attach(device, fds),
+            DeviceSpec::Vif {
+                devid, mac, model, ..
+            } => self.cards.attach(*devid, mac, *model, fds, rom),
             _ => Err(format!(
                 "device {} of an HVM domain is not built yet",
                 device.id()
@@ -219,7 +236,7 @@ impl Asked for HvmMachine {
             Request::Subscribe => return (Some(Reply::Ok), After::Subscribe),
             Request::Destroy => return (Some(Reply::Ok), After::End),
             Request::Devices => Reply::Devices {
-                devices: self.drives.list(),
+                devices: [self.drives.list(), self.cards.list()].concat(),
             },
             Request::SetMaxMemory { .. } => not_yet("changing the memory"),
             Request::Nmi { .. } => not_yet("a non-maskable interrupt"),

@@ -10,10 +10,12 @@
 //!   main loop: service.rs <--- wire.rs ---> serial port       machine.rs: what the control socket asks for
 //!   linux.rs: a kernel without a boot loader
 //! ```
-//! drives.rs puts the domain's disks into the machine and changes media.
+//! drives.rs puts the domain's disks into the machine and changes media; cards.rs its network interfaces, on taps (cable.rs).
 //! Local APICs, I/O APIC, 8259s and 8254 are KVM's.
 
 pub mod build;
+pub mod cable;
+pub mod cards;
 pub mod clock;
 pub mod drives;
 pub mod exits;

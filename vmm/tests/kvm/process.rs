@@ -2,7 +2,7 @@
 
 use crate::kernel;
 use noxen_control::client::{Client, Line};
-use noxen_control::spec::SPEC_VERSION;
+use noxen_control::spec::{Kind, SPEC_VERSION};
 use noxen_control::{DomainSpec, Reply, Request};
 use rustix::io::{fcntl_dupfd_cloexec, fcntl_setfd, FdFlags};
 use std::fs::File;
@@ -54,6 +54,7 @@ fn start(kernel: &[u8], edit: impl FnOnce(&mut DomainSpec)) -> Started {
     let mut spec = DomainSpec {
         version: SPEC_VERSION,
         domid: 5,
+        kind: Kind::Pv,
         name: "test".into(),
         uuid: "00112233-4455-6677-8899-aabbccddeeff".into(),
         memory_mib: 64,
@@ -62,6 +63,7 @@ fn start(kernel: &[u8], edit: impl FnOnce(&mut DomainSpec)) -> Started {
         kernel_path: "/boot/tiny".into(),
         kernel_fd: Some(kernel.as_raw_fd()),
         restore_fd: None,
+        stream_fd: None,
         unpacked_fd: None,
         ramdisk_fd: None,
         cmdline: "console=hvc0".into(),

@@ -39,6 +39,7 @@ macro_rules! conformance {
 
 conformance! {
     debug => || crate::debug::Debug::new(),
+    e1000 => crate::net::e1000::subject::Plugged::default(),
     floppy => crate::floppy::subject::Disks::new(),
     fw_cfg => || crate::fw_cfg::FwCfg::new(2, vec![("etc/a".into(), vec![1; 300])]),
     host_bridge => || crate::chipset::HostBridge::new(),

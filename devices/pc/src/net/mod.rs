@@ -6,6 +6,7 @@
 //! ```
 //! A card takes frames from the cable only while it has room for them; what the cable cannot keep is lost, as on a wire.
 
+pub mod e1000;
 #[cfg(any(test, feature = "conformance"))]
 pub(crate) mod lan;
 mod microwire;

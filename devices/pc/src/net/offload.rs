@@ -195,7 +195,6 @@ impl Layers {
 
 /// Sets the ones' complement sum of `frame[from..=to]` (all behind `from` if `to` is 0) at `place`, as cards do that are told
 /// where (82540EM).
-#[cfg(test)]
 pub(super) fn insert(frame: &mut [u8], from: usize, to: usize, place: usize) {
     let end = if to == 0 {
         frame.len()

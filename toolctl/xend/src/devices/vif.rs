@@ -12,7 +12,7 @@ use super::nodes::ClassNodes;
 use super::tap;
 use crate::node::Options;
 use crate::registry::Record;
-use noxen_control::device::{DeviceSpec, VifRate};
+use noxen_control::device::{DeviceSpec, NicModel, VifRate};
 use noxen_xend_api::device::Rate;
 use noxen_xend_api::{DeviceClass, DeviceConfig, Fault, Vif as Config};
 use std::path::PathBuf;
@@ -109,6 +109,8 @@ impl Class for Vif {
                 bytes: rate.bytes.into(),
                 interval_us: rate.interval_us.into(),
             }),
+            // A paravirtual domain has no card.
+            model: NicModel::default(),
         };
         Ok(Opened { spec, fds: queues })
     }
