@@ -218,6 +218,8 @@ pub enum NicModel {
     Rtl8139,
     /// Intel 82540EM.
     E1000,
+    /// An NE2000 on PCI.
+    Ne2kPci,
 }
 
 impl NicModel {
@@ -226,6 +228,7 @@ impl NicModel {
         match name {
             "rtl8139" => Some(NicModel::Rtl8139),
             "e1000" => Some(NicModel::E1000),
+            "ne2k_pci" => Some(NicModel::Ne2kPci),
             _ => None,
         }
     }
@@ -361,6 +364,7 @@ mod tests {
             backend: "/local/domain/0/backend/vif/1/0".into(),
             mac: "00:16:3e:00:00:01".into(),
             rate: None,
+            model: NicModel::default(),
         }
     }
 

@@ -10,6 +10,7 @@ use crate::hvm::pc::Pc;
 use noxen_control::device::{DeviceClass, DeviceId, DeviceState, DeviceStatus, NicModel};
 use noxen_pc::bus::Place;
 use noxen_pc::net::e1000::E1000;
+use noxen_pc::net::ne2k::Ne2k;
 use noxen_pc::net::rtl8139::Rtl8139;
 use noxen_pc::net::Mac;
 use noxen_pc::Device;
@@ -139,6 +140,7 @@ impl Cards {
             let rom = slot.rom.clone();
             let card: Box<dyn Device> = match slot.model {
                 NicModel::Rtl8139 => Box::new(Rtl8139::new(index, mac, cable, rom)),
+                NicModel::Ne2kPci => Box::new(Ne2k::new(index, mac, cable, rom)),
                 NicModel::E1000 => Box::new(E1000::new(index, mac, cable, rom)),
             };
             let place = Place {

@@ -49,6 +49,7 @@ conformance! {
     serial => || crate::serial::Serial::new(0, Box::new(crate::serial::Unplugged)),
     i8042 => crate::i8042::subject::Somebody,
     ide => crate::ide::subject::Shelves::new(),
+    ne2k => crate::net::ne2k::subject::Plugged::default(),
     rtl8139 => crate::net::lan::Lan::default(),
     cirrus => crate::vga::cirrus::subject::Display::new(),
     vga => crate::vga::subject::Display::new(),

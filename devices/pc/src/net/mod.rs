@@ -10,6 +10,7 @@ pub mod e1000;
 #[cfg(any(test, feature = "conformance"))]
 pub(crate) mod lan;
 mod microwire;
+pub mod ne2k;
 mod offload;
 pub mod rtl8139;
 
