@@ -8,6 +8,7 @@
 mod common;
 
 use common::*;
+use noxen_xend_api::migrate::{Ledger, Round};
 use noxen_xend_api::{Answer, DeviceConfig, DeviceInfo, Disk, Request, Response, Sedf, Share};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -97,6 +98,16 @@ fn a_host(request: &Request) -> Answer {
                 disk: None,
             }],
         }),
+        Request::Migrate { .. } => Answer::Ok(Response::Moved {
+            ledger: Box::new(Ledger {
+                rounds: vec![Round {
+                    bytes: 4096,
+                    micros: 5,
+                    written: 0,
+                }],
+                ..Ledger::default()
+            }),
+        }),
         _ => generic("nothing of this kind is to be asked"),
     }
 }
@@ -109,8 +120,10 @@ fn every_listing_prints_the_members_of_the_page_and_no_others() {
         let objects = members.iter().filter(|(_, kind)| *kind == "object");
         let objects = objects.map(|(name, _)| name.as_str()).collect();
         let mut words = vec![command.as_str(), "--json"];
-        if command == "block-list" || command == "vtpm-list" {
-            words.push("tenant03");
+        match command.as_str() {
+            "block-list" | "vtpm-list" => words.push("tenant03"),
+            "migrate" => words.extend(["tenant03", "other"]),
+            _ => {}
         }
         let ran = root.run(&words);
         assert_eq!(ran.status, Some(0), "{command}: {ran:?}");

@@ -63,9 +63,6 @@ fn right_words_are_answered_with_what_is_missing_and_what_to_do() {
     serve(&root, a_host);
     let file = root.file("here", "x");
     let checked = [
-        ("migrate --live a other", "migrate"),
-        ("migrate -p 8002 -l a other", "migrate"),
-        ("migrate -n 1 -s a other", "migrate"),
         ("dump-core -L -C a", "dump-core"),
         ("dump-core a core", "dump-core"),
         ("pci-attach a 0:1f.0 6", "pci-attach"),

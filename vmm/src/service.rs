@@ -163,7 +163,7 @@ impl Service {
         let _ = self.console_port.event().write(1);
         if let Some(StorePort { store, port }) = &mut self.store {
             if let Some(saved) = &state.store {
-                store.take_up(saved, &self.shared.log);
+                store.take_up(saved, state.domain.domid, &self.shared.log);
             }
             let _ = port.event().write(1);
         }

@@ -9,10 +9,12 @@
 //! Each stage is bounded: the ring is read while the pump has room, the pump while the link has, the
 //! stream while nothing waits for the guest. Connecting may block, so a thread of its own does it.
 
+mod alias;
 pub mod saved;
 
 use crate::log::{Level, Log};
 use crate::vstate::memory::GuestMemory;
+use alias::Alias;
 use noxen_devices::pv::ring::RingError;
 use noxen_devices::pv::xenstore::Pump;
 use noxen_xenstore::client::{resume_domain, Client};
@@ -63,6 +65,8 @@ pub struct Store {
     to_guest: Vec<u8>,
     arrival: EventFd,
     returning: Option<Receiver<Arrival>>,
+    /// The guest knows itself by another id.
+    alias: Option<Alias>,
     closed: bool,
 }
 
@@ -87,6 +91,7 @@ impl Store {
             to_guest: Vec::new(),
             arrival: EventFd::new(EFD_NONBLOCK)?,
             returning: None,
+            alias: None,
             closed: false,
         })
     }
@@ -199,18 +204,26 @@ impl Store {
         if self.closed || !may || self.to_daemon.len() >= TO_DAEMON {
             return;
         }
-        let bytes = self.pump.for_store().to_vec();
+        let mut bytes = self.pump.for_store().to_vec();
         self.pump.consume_for_store(bytes.len());
+        if let Some(alias) = &mut self.alias {
+            bytes = alias.requests(&bytes);
+        }
         if let Err(error) = self.link.take_requests(&bytes, &mut self.to_daemon) {
             self.close(log, &error.to_string());
         }
     }
 
     fn take_replies(&mut self, bytes: &[u8], log: &Log) {
-        match self
+        let mut whole = Vec::new();
+        let taken = self
             .link
-            .take_replies(bytes, &mut self.to_guest, &mut self.to_daemon)
-        {
+            .take_replies(bytes, &mut whole, &mut self.to_daemon);
+        match &self.alias {
+            Some(alias) => self.to_guest.extend(alias.replies(&whole)),
+            None => self.to_guest.extend(whole),
+        }
+        match taken {
             Ok(()) => {}
             Err(error @ LinkError::Guest(_)) => self.close(log, &error.to_string()),
             Err(error @ LinkError::Daemon(_)) => self.close(log, &error.to_string()),

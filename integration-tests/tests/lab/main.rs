@@ -13,6 +13,7 @@ mod hvm;
 mod kernels;
 mod leaks;
 mod lifecycle;
+mod moved;
 mod network;
 mod resources;
 mod ring1;

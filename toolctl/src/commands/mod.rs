@@ -22,6 +22,7 @@ pub mod log;
 pub mod mem_max;
 pub mod mem_set;
 mod memory_size;
+pub mod migrate;
 pub mod new;
 pub mod no_devices;
 pub mod pause;

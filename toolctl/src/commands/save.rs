@@ -67,7 +67,7 @@ fn suspend(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
 }
 
 /// `name`, if it names a guest that runs.
-fn running_guest(context: &mut Context, name: &str, verb: &str) -> Result<String, Failure> {
+pub fn running_guest(context: &mut Context, name: &str, verb: &str) -> Result<String, Failure> {
     let domain = context.domain(name)?;
     match domain.domid {
         Some(0) => Err(Failure::message(format!(

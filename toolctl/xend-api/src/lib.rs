@@ -15,6 +15,7 @@ pub mod config;
 pub mod device;
 pub mod info;
 pub mod message;
+pub mod migrate;
 pub mod paths;
 pub mod traffic;
 

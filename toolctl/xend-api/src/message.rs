@@ -151,6 +151,13 @@ pub enum Request {
         #[serde(default)]
         paused: bool,
     },
+    /// Move a running domain to another host: [`Response::Moved`].
+    Migrate {
+        /// Which.
+        domain: String,
+        /// How.
+        how: crate::migrate::Wanted,
+    },
     /// Write a running managed domain to its own place and end it: [`Response::Ok`].
     Suspend {
         /// Which.
@@ -266,6 +273,11 @@ pub enum Request {
 pub enum Response {
     /// Done.
     Ok,
+    /// A domain runs on another host now.
+    Moved {
+        /// What it came to.
+        ledger: Box<crate::migrate::Ledger>,
+    },
     /// One domain.
     Domain {
         /// It.

@@ -14,6 +14,7 @@ use crate::create;
 use crate::devices::{self, Site};
 use crate::domain::Domain;
 use crate::host::MemoryAccount;
+use crate::migrate::{self, Came};
 use crate::monitor::Monitor;
 use crate::node::Node;
 use crate::process::Process;
@@ -144,6 +145,7 @@ fn take_up(node: &Arc<Node>, record: &Record, all: &[Record]) -> Option<Arc<Doma
                 node,
                 domain: &domain,
             });
+            on_its_way(node, &domain, record);
             None
         }
         Phase::Running | Phase::Preserved => {
@@ -151,6 +153,31 @@ fn take_up(node: &Arc<Node>, record: &Record, all: &[Record]) -> Option<Arc<Doma
             teardown(node, &domain, &mut domain.enter(), false);
             None
         }
+    }
+}
+
+/// Ends what a move to or from another host was in the middle of.
+fn on_its_way(node: &Arc<Node>, domain: &Arc<Domain>, record: &Record) {
+    if let Some(came) = record.came.as_ref().filter(|came| came.due) {
+        let settled = Came {
+            due: false,
+            ..came.clone()
+        };
+        if let Err(e) = domain.monitor().unpause() {
+            warning!("domain {}: {e}", record.domid);
+        }
+        if let Err(e) = node.save(domain, |r| r.came = Some(settled)) {
+            warning!("domain {}: {}", record.domid, e.message);
+        }
+    }
+    let Some(there) = record.moving.clone() else {
+        return;
+    };
+    // The other host may take its time; nobody here waits for it.
+    let (node, domain) = (node.clone(), domain.clone());
+    let thread = std::thread::Builder::new().name("moving".into());
+    if let Err(e) = thread.spawn(move || migrate::settle(&node, &domain, &there)) {
+        error!("it is not found out where a domain runs: {e}");
     }
 }
 

@@ -33,6 +33,8 @@ use std::time::{Duration, Instant};
 
 /// How long a monitor may take to build a domain (the kernel image and ramdisk have to be read).
 pub const BUILD: Duration = Duration::from_secs(120);
+/// How long a domain may take to come from another host.
+const STREAM: Duration = Duration::from_secs(4 * 3600);
 /// The switch by which a monitor is told where its spec is.
 pub const SPEC_ARGUMENT: &str = "--spec-fd";
 /// Longest line that a monitor may say when it is ready or has failed, bytes.
@@ -135,6 +137,11 @@ fn draft(node: &Node, config: &DomainConfig) -> Result<Record, Fault> {
     ))
 }
 
+/// Makes a domain that comes from another host and leaves it paused. It counts as being built until its source has let go.
+pub fn arrive(node: &Arc<Node>, image: Image) -> Result<Arc<Domain>, Fault> {
+    restore(node, image)
+}
+
 /// Makes a domain of an image and leaves it paused.
 pub fn restore(node: &Arc<Node>, image: Image) -> Result<Arc<Domain>, Fault> {
     let mut plan = validate::check(&image.config, host::cpus())?;
@@ -154,16 +161,14 @@ fn make(
     kernel: Kernel,
 ) -> Result<Arc<Domain>, Failure> {
     let cached = kernel.is_cached();
-    let fresh = !matches!(resources.source, Source::Image(_));
+    let origin = match &resources.source {
+        Source::Image(image) if image.stream.is_some() => Origin::Elsewhere,
+        Source::Image(_) => Origin::File,
+        _ => Origin::Fresh,
+    };
     let (name, uuid) = (draft.name.clone(), draft.uuid.clone());
     let domain = node.admit(draft, plan.memory_mib)?;
     let domid = domain.domid();
-    if let Source::Image(image) = &resources.source {
-        if let Err(fault) = saved::check_id(image, domid) {
-            teardown::teardown(node, &domain, &mut domain.enter(), false);
-            return Err(fault.into());
-        }
-    }
     // Whoever wants to end the domain meanwhile kills its monitor and waits here.
     let mut life = domain.enter();
     let built = build(node, &domain, plan, resources, kernel).map_err(|fault| Failure {
@@ -171,7 +176,7 @@ fn make(
         of_cached_kernel: cached,
     });
     // What a device lacks is no fault of the kernel's.
-    let equipped = built.and_then(|()| Ok(equip(node, &domain, fresh)?));
+    let equipped = built.and_then(|()| Ok(equip(node, &domain, origin)?));
     match equipped {
         Ok(()) => {
             info!(
@@ -236,7 +241,7 @@ fn build(
         },
         kernel_fd: resources.kernel().map(|file| kernel.fd(file)),
         restore_fd: resources.image().map(|f| fd(f)),
-        stream_fd: None,
+        stream_fd: resources.stream().map(|f| fd(f)),
         unpacked_fd: kernel.unpacked_fd(),
         ramdisk_fd: resources.ramdisk().map(|f| fd(f)),
         cmdline: plan.cmdline.clone(),
@@ -255,10 +260,11 @@ fn build(
         spec.ready_fd,
         spec_file.as_raw_fd(),
     ];
-    let optional: [Option<RawFd>; 8] = [
+    let optional: [Option<RawFd>; 9] = [
         resources.bios().map(|f| fd(f)),
         spec.kernel_fd,
         spec.restore_fd,
+        spec.stream_fd,
         spec.unpacked_fd,
         spec.ramdisk_fd,
         spec.ram_fd,
@@ -311,21 +317,40 @@ fn build(
     ops.extend(store_nodes::restored(domid, nodes));
     node.store.apply(&ops).map_err(internal)?;
     let site = Site { node, domain };
-    let prepared = kept::prepare(site, kept, nodes)?;
+    let mut prepared = kept::prepare(site, kept, nodes)?;
     let log_path = resources::log_path(&node.options, &record.name);
-    wait_ready(&ready, &process, &log_path, node.options.build_limit)?;
+    let limit = match resources.stream() {
+        Some(_) => STREAM,
+        None => node.options.build_limit,
+    };
+    wait_ready(&ready, &process, &log_path, limit)?;
     kernel.keep();
     pinning::apply(process.pid(), &plan.pinning)
         .map_err(|e| Fault::internal(format!("the vCPUs cannot be pinned to host CPUs: {e}")))?;
     let status = domain.monitor().status().map_err(internal)?;
     connect(node, domain, &status)?;
+    if resources.stream().is_some() {
+        let arrived = domain.monitor().arrived().map_err(internal)?;
+        let nodes = saved::guests_own(arrived.nodes);
+        kept::complete(site, &mut prepared, &nodes, &arrived.connected)?;
+    }
     kept::join(site, prepared)
 }
 
-/// Gives a domain that is built its devices; one that is restored has them.
-fn equip(node: &Node, domain: &Domain, fresh: bool) -> Result<(), Fault> {
-    if fresh {
-        devices::attach_configured(Site { node, domain })?;
+/// What a domain is made of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    Fresh,
+    File,
+    Elsewhere,
+}
+
+/// Gives a domain that is built its devices; one that is restored has them. One from elsewhere runs there, still.
+fn equip(node: &Node, domain: &Domain, origin: Origin) -> Result<(), Fault> {
+    match origin {
+        Origin::Fresh => devices::attach_configured(Site { node, domain })?,
+        Origin::File => {}
+        Origin::Elsewhere => return Ok(()),
     }
     node.save(domain, |r| r.phase = Phase::Running).map(drop)
 }

@@ -35,6 +35,7 @@ pub mod lifecycle;
 pub mod listing;
 pub mod log;
 pub mod managed;
+mod migrate;
 pub mod monitor;
 pub mod network_script;
 pub mod node;

@@ -5,9 +5,10 @@
 
 use noxen_control::client::{Client, ClientError, Line};
 use noxen_control::device::{DeviceId, DeviceSpec, DeviceState, DeviceStatus};
-use noxen_control::message::CaseButton;
+use noxen_control::message::{CaseButton, Move, Moved};
 use noxen_control::{Event, Reply, Request, Status};
 use std::fs::File;
+use std::net::TcpStream;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -225,6 +226,40 @@ impl Monitor {
         }
     }
 
+    /// Has it send the domain over `stream`. The domain stands still then, as long as the answer is kept.
+    pub fn migrate(
+        &self,
+        how: Move,
+        stream: &TcpStream,
+    ) -> Result<(Moved, Standing), MonitorError> {
+        let mut client = Client::connect(&self.socket, Some(SAVE))?;
+        let request = Request::Move { how, fds: 1 };
+        match client.ask_with(&request, &[stream.as_fd()])? {
+            Reply::Moved { ledger } => {
+                let standing = Standing {
+                    bytes: ledger.bytes,
+                    _connection: client,
+                };
+                Ok((ledger, standing))
+            }
+            Reply::Error { message } => Err(MonitorError::Refused(message)),
+            _ => Err(MonitorError::Unexpected { asked: "move" }),
+        }
+    }
+
+    /// Keeps a domain that was saved or sent still, whatever becomes of this process.
+    pub fn hold(&self) -> Result<(), MonitorError> {
+        self.act(&Request::Hold, "hold")
+    }
+
+    /// What a domain that came from another host brought along: its nodes, and which devices are in use.
+    pub fn arrived(&self) -> Result<Arrived, MonitorError> {
+        match self.ask(&Request::Arrived, ANSWER)? {
+            Reply::Arrived { nodes, connected } => Ok(Arrived { nodes, connected }),
+            _ => Err(MonitorError::Unexpected { asked: "arrived" }),
+        }
+    }
+
     /// Its devices.
     pub fn devices(&self) -> Result<Vec<DeviceStatus>, MonitorError> {
         match self.ask(&Request::Devices, ANSWER)? {
@@ -260,6 +295,14 @@ impl Monitor {
         early.reverse();
         Ok(Events { client, early })
     }
+}
+
+/// What a domain from another host brought along.
+pub struct Arrived {
+    /// Its nodes of the store, below its home.
+    pub nodes: Vec<(String, String)>,
+    /// Devices that a front end uses.
+    pub connected: Vec<DeviceId>,
 }
 
 /// A domain that is saved and stands still. Once this is dropped it does what it did before, unless it was told

@@ -76,6 +76,8 @@ pub struct Node {
     pub managed: Managed,
     /// Console text of domains that are gone, and what was cleared.
     pub dmesg: Mutex<Dmesg>,
+    /// Domains that come from other hosts.
+    pub moves: crate::migrate::Moves,
     /// Held while it is seen that nobody else has a disk, until its new holder can be seen.
     pub sharing: Mutex<()>,
     settings: Mutex<Arc<Settings>>,
@@ -103,6 +105,7 @@ impl Node {
             registry,
             store,
             dmesg: Mutex::new(Dmesg::default()),
+            moves: crate::migrate::Moves::default(),
             sharing: Mutex::new(()),
             settings: Mutex::default(),
             domains: Mutex::new(BTreeMap::new()),

@@ -12,6 +12,7 @@
 
 use crate::atomic;
 use crate::devices::Device;
+use crate::migrate::{Came, Moving};
 use noxen_xend_api::paths::Paths;
 use noxen_xend_api::{DomainConfig, Sedf};
 use serde::{Deserialize, Serialize};
@@ -81,6 +82,12 @@ pub struct Record {
     /// Its devices, also while they come and go.
     #[serde(default)]
     pub devices: Vec<Device>,
+    /// It is on its way to another host.
+    #[serde(default)]
+    pub moving: Option<Moving>,
+    /// It has come from another host.
+    #[serde(default)]
+    pub came: Option<Came>,
     /// Number of its next network interface; none is used twice.
     #[serde(default)]
     pub next_vif: u32,
@@ -128,6 +135,8 @@ impl Record {
             successor: None,
             devices: Vec::new(),
             next_vif: 0,
+            moving: None,
+            came: None,
         }
     }
 }

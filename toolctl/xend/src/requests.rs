@@ -9,8 +9,8 @@ use crate::node::{internal, Node, Target};
 use crate::registry::Phase;
 use crate::store::StoreOp;
 use crate::{
-    change, clock, debug_keys, host, info, listing, managed, saved, share, store_nodes, teardown,
-    watch,
+    change, clock, debug_keys, host, info, listing, managed, migrate, saved, share, store_nodes,
+    teardown, watch,
 };
 use noxen_control::message::CaseButton;
 use noxen_xend_api::{Fault, Request, Response, ShutdownKind, StateFilter};
@@ -94,6 +94,11 @@ pub fn handle(node: &Arc<Node>, request: Request) -> Result<Response, Fault> {
         } => saved::save(node, &domain, Path::new(&file), checkpoint).map(|()| Response::Ok),
         Request::Restore { file, paused } => {
             saved::restore(node, Path::new(&file), paused).map(|domain| one(&domain))
+        }
+        Request::Migrate { domain, how } => {
+            migrate::migrate(node, &domain, &how).map(|ledger| Response::Moved {
+                ledger: Box::new(ledger),
+            })
         }
         Request::Suspend { domain } => saved::suspend(node, &domain).map(|()| Response::Ok),
         Request::Resume { domain, paused } => {

@@ -10,6 +10,7 @@ use noxen_xend_api::{DomainConfig, Fault};
 use rustix::fs::OFlags;
 use std::fs::File;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -88,6 +89,14 @@ impl Resources {
         match &self.source {
             Source::Kernel { .. } | Source::Hvm { .. } => None,
             Source::Image(image) => Some(&image.file),
+        }
+    }
+
+    /// The connection that an image goes on in.
+    pub fn stream(&self) -> Option<&OwnedFd> {
+        match &self.source {
+            Source::Image(image) => image.stream.as_ref(),
+            _ => None,
         }
     }
 

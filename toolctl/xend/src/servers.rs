@@ -6,6 +6,7 @@
 //!   xend-tcp-xmlrpc-server   no           the same on TCP
 //!   xen-api-server           ((unix))     the Xen-API on /var/run/xend/xen-api.sock, and on TCP where listed
 //!   xend-http-server, xend-unix-server    no   the web page, and SXP over HTTP
+//!   xend-relocation-server   no           domains from other hosts (migrate/)
 //! ```
 //! Unix sockets are for root. On TCP the web server lets everybody look and whoever has the token change something; the Xen-API asks for
 //! a user's token where `token` is written; what is left asks nobody who he is, as it was with xend. So nothing listens there unless it is
@@ -14,7 +15,7 @@
 use crate::api_tokens::Tokens;
 use crate::node::Node;
 use crate::settings::Settings;
-use crate::{info, requests, server, web_token};
+use crate::{info, migrate, requests, server, web_token};
 use noxen_xend_api::client::sibling_program;
 use noxen_xend_api::paths::Paths;
 use noxen_xend_api::{Fault, Request, Response};
@@ -66,6 +67,25 @@ enum Guard {
     Token,
 }
 
+/// Where domains from other hosts are taken in.
+fn relocation(settings: &Settings) -> Result<Option<Tcp>, String> {
+    if !settings.bool("xend-relocation-server") {
+        return Ok(None);
+    }
+    let text = settings.text("xend-relocation-port");
+    let port = text
+        .parse()
+        .map_err(|_| format!("invalid xend config xend-relocation-port: {text} is no port"))?;
+    let allow = Allow::parse(settings.text("xend-relocation-hosts-allow"))
+        .map_err(|e| format!("invalid xend config xend-relocation-hosts-allow: {e}"))?;
+    Ok(Some(Tcp {
+        address: settings.text("xend-relocation-address").to_owned(),
+        port,
+        allow,
+        ..Tcp::default()
+    }))
+}
+
 enum Listener {
     Unix(UnixListener, PathBuf),
     Tcp(TcpListener, String, Allow, Option<Tls>, Guard),
@@ -74,6 +94,7 @@ enum Listener {
 /// Sockets that are bound and not served yet.
 pub struct Servers {
     bound: Vec<(Service, Listener)>,
+    relocation: Option<Listener>,
 }
 
 struct Xend(Arc<Node>);
@@ -97,7 +118,9 @@ impl Servers {
             };
             bound.push((service, listener));
         }
-        Ok(Servers { bound })
+        let relocation = relocation(settings)?;
+        let relocation = relocation.as_ref().map(tcp).transpose()?;
+        Ok(Servers { bound, relocation })
     }
 
     /// Starts to serve; returns the sockets' files, which are to be removed when xend ends.
@@ -105,6 +128,14 @@ impl Servers {
         let ask = Arc::new(Xend(node.clone()));
         let api = Arc::new(XenApi::default());
         let mut files = Vec::new();
+        if let Some(Listener::Tcp(listener, place, allow, ..)) = self.relocation {
+            info!("domains are taken in on {place}, in the clear");
+            let node = node.clone();
+            std::thread::Builder::new()
+                .name("relocation-accept".into())
+                .spawn(move || migrate::serve(&node, &listener, &allow))
+                .map_err(|e| format!("cannot start a server's thread: {e}"))?;
+        }
         for (service, listener) in self.bound {
             let (ask, api) = (ask.clone(), api.clone());
             let handler: Arc<Handler> = match service {

@@ -37,12 +37,12 @@ fn settings_with_a_mistake_keep_xend_from_starting_and_name_it() {
     );
     assert_eq!(lab.xend(&["status"]).status.code(), Some(3));
     assert!(is_alive(made.pid.unwrap()));
-    lab.settings("(xend-relocation-server yes) (vif-scirpt x)");
+    lab.settings("(xend-relocation-ssl-server yes) (vif-scirpt x)");
     lab.start();
     let log = lab.log();
     let config = lab.paths().xend_config();
     for remark in [
-        "xend-relocation-server is set to yes, but this version does not migrate domains",
+        "xend-relocation-ssl-server is set to yes, but domains are not sent over TLS yet",
         "vif-scirpt is no setting of xend's and has no effect; is vif-script meant?",
     ] {
         assert!(

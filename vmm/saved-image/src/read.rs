@@ -81,6 +81,11 @@ impl<R: Read> Reader<R> {
         &self.header
     }
 
+    /// Gives the input back, just behind what was read.
+    pub fn into_inner(self) -> R {
+        self.input
+    }
+
     /// What has been read so far.
     pub fn totals(&self) -> Totals {
         self.totals

@@ -120,6 +120,9 @@ fn read(input: state::Input) -> Input {
     }
 }
 
+/// The last position told, and what was pending.
+type Before = (Option<(i32, i32)>, Vec<Input>);
+
 /// One keyboard's back end.
 pub struct Vkbd {
     id: DeviceId,
@@ -127,8 +130,8 @@ pub struct Vkbd {
     size: (u32, u32),
     keys: Arc<Keys>,
     attendant: Option<Attendant>,
-    /// Where it stood when the guest was stopped: the last position, what was pending.
-    before: Option<(Option<(i32, i32)>, Vec<Input>)>,
+    /// Where it stood when the guest was stopped.
+    before: Option<Before>,
 }
 
 /// Makes the back end of keyboard `id`, positions of which lie on a screen of `size`.

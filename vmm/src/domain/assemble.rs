@@ -27,6 +27,8 @@ use vmm_sys_util::eventfd::{EventFd, EFD_NONBLOCK};
 /// What a machine is put together from.
 #[derive(Debug)]
 pub struct Assembly<'a> {
+    /// Domain id.
+    pub domid: u32,
     /// The VM.
     pub vm: Arc<Vm>,
     /// Its memory.
@@ -76,7 +78,7 @@ impl Assembly<'_> {
         let vcpus = vcpus.collect::<Result<Vec<_>, _>>()?;
         let domain = &self.constants.domain;
         let identity = Identity {
-            domid: domain.domid,
+            domid: self.domid,
             memory_kib: domain.boot_pages * (PAGE_SIZE >> 10),
             console_tty: String::new(),
             store_mfn: domain.store_mfn,

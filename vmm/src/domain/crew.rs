@@ -40,6 +40,11 @@ impl Crew {
         }
     }
 
+    /// Domain id.
+    pub fn domid(&self) -> u32 {
+        self.domid
+    }
+
     /// The threads.
     pub fn vcpus(&self) -> &[Handle] {
         &self.vcpus

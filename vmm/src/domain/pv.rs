@@ -250,6 +250,7 @@ pub fn build(
         msrs: assemble::msrs(files.kvm)?,
     };
     let assembly = Assembly {
+        domid: config.domid,
         vm,
         memory: &memory,
         region,

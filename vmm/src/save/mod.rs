@@ -159,7 +159,7 @@ fn gather(
     let (mut store, mut nodes) = (None, None);
     if let Some((of_guest, _)) = &mut parts.store {
         store = Some(of_guest.saved());
-        let home = format!("/local/domain/{}", domain.domid);
+        let home = format!("/local/domain/{}", parts.machine.domid());
         let read = parts.devices.nodes(home, directories.to_vec())?;
         let read = read.into_iter().map(|(path, value)| Node {
             path,

@@ -181,14 +181,13 @@ impl Made {
             vcpus.push(Vcpu::restored(fd, &cpuid, saved, tsc)?);
         }
         let constants = Constants {
-            domain: state::Domain {
-                domid,
-                ..state.domain.clone()
-            },
+            // With the id that the guest knows, which it may not have here.
+            domain: state.domain.clone(),
             tsc_khz: state.clock.tsc_khz,
             msrs: assemble::msrs(kvm)?,
         };
         let assembly = Assembly {
+            domid,
             vm: self.vm,
             memory: &self.guest,
             region: self.region,

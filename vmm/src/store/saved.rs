@@ -6,6 +6,7 @@
 //! A transaction cannot be carried: the daemon that will serve the domain knows nothing of it. Guests keep them
 //! open for moments, so a save waits for its end while the guest runs.
 
+use super::alias::Alias;
 use super::Store;
 use crate::log::Log;
 use crate::vstate::memory::GuestMemory;
@@ -86,12 +87,19 @@ impl Store {
 
     /// What is to be kept, once settled.
     pub fn saved(&mut self) -> state::Store {
+        let alias = self.alias.as_ref();
+        let in_guests_words = |path: &[u8]| {
+            alias
+                .and_then(|a| a.to_guest(path))
+                .unwrap_or(path.to_vec())
+        };
         let watches = self.link.watches().map(|(path, token)| state::Watch {
-            path: Bytes(path.to_vec()),
+            path: Bytes(in_guests_words(path)),
             token: Bytes(token.to_vec()),
         });
         let watches = watches.collect();
         let mut from_guest = self.link.half_request().to_vec();
+        from_guest.extend_from_slice(alias.map_or(&[], Alias::begun));
         from_guest.extend_from_slice(self.pump.for_store());
         let mut to_guest = self.pump.for_guest().to_vec();
         to_guest.extend_from_slice(&self.to_guest);
@@ -102,17 +110,23 @@ impl Store {
         }
     }
 
-    /// Goes on for a guest that was saved; nothing has passed this store yet.
-    pub fn take_up(&mut self, saved: &state::Store, log: &Log) {
+    /// Goes on for a guest that was saved as domain `guests`, by which it knows itself; nothing has passed this store yet.
+    pub fn take_up(&mut self, saved: &state::Store, guests: u32, log: &Log) {
+        self.alias = Alias::of(guests, u32::from(self.domid));
         self.to_guest = saved.to_guest.0.clone();
-        let watches: Vec<(&[u8], &[u8])> = saved
-            .watches
-            .iter()
-            .map(|watch| (&watch.path.0[..], &watch.token.0[..]))
-            .collect();
-        let taken = self
-            .link
-            .take_up(&watches, &saved.from_guest.0, &mut self.to_daemon);
+        let alias = self.alias.as_ref();
+        let paths = saved.watches.iter().map(|watch| {
+            let path = &watch.path.0;
+            alias.and_then(|a| a.to_real(path)).unwrap_or(path.clone())
+        });
+        let paths: Vec<Vec<u8>> = paths.collect();
+        let tokens = saved.watches.iter().map(|watch| &watch.token.0[..]);
+        let watches: Vec<(&[u8], &[u8])> = paths.iter().map(Vec::as_slice).zip(tokens).collect();
+        let half = match &mut self.alias {
+            Some(alias) => alias.requests(&saved.from_guest.0),
+            None => saved.from_guest.0.clone(),
+        };
+        let taken = self.link.take_up(&watches, &half, &mut self.to_daemon);
         if let Err(error) = taken {
             self.close(log, &error.to_string());
         }

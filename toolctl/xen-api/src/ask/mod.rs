@@ -104,6 +104,7 @@ impl Session {
             // What the log is in is a file of the server's: see Session::log.
             Request::LogPath
             | Request::Settings
+            | Request::Migrate { .. }
             | Request::Config { .. }
             | Request::Configure { .. }
             | Request::Counters { .. }

@@ -11,8 +11,12 @@ use super::device::Device;
 use super::hotplug::not_connected;
 use super::{check_backend, hand_over, monitor_class, open, record_new, screen};
 use crate::node::internal;
+use crate::store::StoreOp;
+use crate::store_nodes;
 use noxen_control::device::{DeviceId, DeviceState};
 use noxen_control::Event;
+use noxen_saved_image::device as state;
+use noxen_saved_image::state::{Outline, Outlined};
 use noxen_saved_image::Device as Saved;
 use noxen_xend_api::{DeviceConfig, DomainConfig, Fault};
 use std::collections::BTreeSet;
@@ -69,6 +73,65 @@ fn find(config: &DomainConfig, saved: &Saved) -> Result<Kept, Fault> {
         config,
         connected: saved.is_connected(),
     })
+}
+
+/// The same of what a stream begins with; which of them are in use comes at its end.
+pub fn of_outline(config: &DomainConfig, outline: &Outline) -> Result<Vec<Kept>, Fault> {
+    let one = |device: &Outlined| {
+        let devid = device.devid;
+        let saved = match device.class.as_str() {
+            "vbd" => Saved::Vbd(state::Vbd {
+                devid,
+                connected: false,
+            }),
+            "vif" => Saved::Vif(state::Vif {
+                devid,
+                connected: false,
+                mac: device.mac.clone(),
+                multicast: Vec::new(),
+            }),
+            "vfb" => Saved::Vfb(state::Vfb {
+                devid,
+                geometry: None,
+            }),
+            "vkbd" => Saved::Vkbd(state::Vkbd {
+                devid,
+                connected: false,
+                last: None,
+                pending: Vec::new(),
+            }),
+            other => {
+                let shown: String = other.escape_debug().take(32).collect();
+                return Err(Fault::generic(format!(
+                    "not a valid guest state file: a device of class {shown}"
+                )));
+            }
+        };
+        find(config, &saved)
+    };
+    outline.devices.iter().map(one).collect()
+}
+
+/// The guest's nodes and what it uses, which came at a stream's end.
+pub fn complete(
+    site: Site<'_>,
+    prepared: &mut [Prepared],
+    nodes: &[(String, String)],
+    connected: &[DeviceId],
+) -> Result<(), Fault> {
+    let domid = site.domain.domid();
+    let mut ops = store_nodes::restored(domid, nodes);
+    for one in prepared {
+        one.connected = connected.contains(&one.device.id());
+        // Where its back end is, this host says.
+        let frontend = one.device.frontend(domid);
+        ops.push(StoreOp::Write(
+            format!("{frontend}/backend"),
+            one.device.backend(domid),
+        ));
+        ops.push(StoreOp::Write(format!("{frontend}/backend-id"), "0".into()));
+    }
+    site.node.store.apply(&ops).map_err(internal)
 }
 
 /// Records and opens them; `nodes` are the guest's, below its home.

@@ -10,7 +10,7 @@
 pub mod devices;
 mod store;
 
-pub use store::{expression, Managed, ManagedError};
+pub use store::{expression, read_expression, Managed, ManagedError};
 
 use crate::create::{self, Heritage};
 use crate::domain::Domain;

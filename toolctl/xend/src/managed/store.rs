@@ -158,6 +158,12 @@ fn read(path: &Path) -> Result<DomainConfig, ManagedError> {
     }
 }
 
+/// The configuration in such a text.
+pub fn read_expression(text: &str) -> Result<DomainConfig, String> {
+    let node = sxp::parse(text, &Limits::default()).map_err(|e| e.to_string())?;
+    noxen_xm_config::from_sxp(&node).map_err(|e| e.to_string())
+}
+
 /// `(domain ...)` as text.
 pub fn expression(config: &DomainConfig) -> Result<String, String> {
     let mut config = config.clone();

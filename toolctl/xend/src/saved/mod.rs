@@ -12,6 +12,8 @@
 mod file;
 mod nodes;
 
+pub use nodes::guests_own;
+
 use crate::create;
 use crate::devices::kept::{self, Kept};
 use crate::domain::Domain;
@@ -25,9 +27,9 @@ use crate::{devices, info, requests, teardown, validate};
 use file::Replacing;
 use noxen_saved_image::{Reader, State};
 use noxen_xend_api::{DomainConfig, Fault};
-use noxen_xm_config::{sxp, Limits};
 use std::fs::File;
 use std::io::{BufReader, Seek};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -113,6 +115,8 @@ pub fn restore(node: &Arc<Node>, path: &Path, paused: bool) -> Result<Arc<Domain
 pub struct Image {
     /// The file, at its start.
     pub file: File,
+    /// The connection that it goes on in, where it comes from another host.
+    pub stream: Option<OwnedFd>,
     /// The domain's configuration.
     pub config: DomainConfig,
     /// Domain id that it had.
@@ -142,17 +146,15 @@ fn open(path: &Path) -> Result<Image, Fault> {
     let bad = |e: noxen_saved_image::ImageError| Fault::generic(e.to_string());
     let mut reader = Reader::open(BufReader::new(&file)).map_err(bad)?;
     let (state, _) = State::read(&mut reader).map_err(bad)?;
-    let parse =
-        |e: String| Fault::generic(format!("not a valid guest state file: config parse: {e}"));
-    let expression = sxp::parse(reader.config(), &Limits::default());
-    let expression = expression.map_err(|e| parse(e.to_string()))?;
-    let config = noxen_xm_config::from_sxp(&expression).map_err(|e| parse(e.to_string()))?;
+    let config = managed::read_expression(reader.config())
+        .map_err(|e| Fault::generic(format!("not a valid guest state file: config parse: {e}")))?;
     drop(reader);
     let config = devices::complete(config)?;
     let devices = kept::of_image(&config, &state.devices)?;
     (&file).rewind().map_err(internal)?;
     Ok(Image {
         file,
+        stream: None,
         config,
         domid: state.domain.domid,
         memory_mib: state.domain.boot_pages >> 8,
@@ -163,23 +165,11 @@ fn open(path: &Path) -> Result<Image, Fault> {
 }
 
 /// Does the configuration in an image fit the rest of it?
-pub fn check(image: &Image, plan: &validate::Plan) -> Result<(), Fault> {
+pub(crate) fn check(image: &Image, plan: &validate::Plan) -> Result<(), Fault> {
     if plan.vcpus != image.vcpus {
         return Err(Fault::generic(format!(
             "not a valid guest state file: {} vCPUs in its configuration, {} in its state",
             plan.vcpus, image.vcpus
-        )));
-    }
-    Ok(())
-}
-
-/// Can the guest go on as domain `domid`? Its front ends know their back ends by paths that have the id.
-pub fn check_id(image: &Image, domid: u32) -> Result<(), Fault> {
-    let uses_any = image.devices.iter().any(|device| device.connected);
-    if uses_any && domid != image.domid {
-        return Err(Fault::generic(format!(
-            "the domain has devices and was domain {}; another domain has that id now: shut it down first",
-            image.domid
         )));
     }
     Ok(())

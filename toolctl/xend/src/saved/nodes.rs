@@ -15,12 +15,18 @@ pub fn of_image(nodes: Nodes) -> Vec<(String, String)> {
     nodes
         .nodes
         .into_iter()
-        .filter(|node| is_guests(&node.path))
         .map(|node| {
             let value = String::from_utf8_lossy(&node.value.0).into_owned();
             (node.path, value)
         })
+        .filter(|(path, _)| is_guests(path))
         .collect()
+}
+
+/// The same of nodes that came over a stream.
+pub fn guests_own(nodes: Vec<(String, String)>) -> Vec<(String, String)> {
+    let own = |(path, _): &(String, String)| is_guests(path);
+    nodes.into_iter().filter(own).collect()
 }
 
 fn is_guests(path: &str) -> bool {

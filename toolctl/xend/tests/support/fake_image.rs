@@ -1,10 +1,13 @@
 //! Images of the fake monitor: real ones, of a domain without a single register.
 
-use noxen_control::DomainSpec;
-use noxen_saved_image::state::{Bytes, Clock, Console, Domain, Node, Nodes, Vcpu};
+use noxen_control::message::Move;
+use noxen_control::{DeviceClass, DeviceId, DomainSpec};
+use noxen_saved_image::state::{
+    read_outline, Bytes, Clock, Console, Domain, Node, Nodes, Outline, Outlined, Vcpu,
+};
 use noxen_saved_image::{Device, Header, Reader, State, Writer};
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 
 pub fn write(
     file: File,
@@ -20,53 +23,112 @@ pub fn write(
         return Err(io::Error::from_raw_os_error(28)); // ENOSPC
     }
     let mut writer = Writer::begin(file, config, &Header::new("fake monitor", 1))?;
-    writer.unit(&Domain {
-        domid: spec.domid,
-        boot_pages: spec.memory_mib << 8,
-        max_pages: spec.maxmem_mib << 8,
-        vcpus: spec.vcpus,
-        bits32: false,
-        layout: 1,
-        image_size: 0,
-        region_size: 0,
-        monitor_abi: 1,
-        store_mfn: 11,
-        console_mfn: 12,
-        features: Vec::new(),
-    })?;
-    writer.unit(&Clock {
-        tsc: 0,
-        tsc_khz: 1,
-        host_ns: 0,
-    })?;
-    for id in 0..spec.vcpus {
-        let none = Bytes::default;
-        writer.unit(&Vcpu {
-            id,
-            regs: none(),
-            sregs: none(),
-            xsave: none(),
-            xcrs: none(),
-            debug: none(),
-            lapic: none(),
-            events: none(),
-            mp_state: 0,
-            msrs: Vec::new(),
-        })?;
-    }
-    writer.unit(&Console::default())?;
+    writer.state(&state(spec, nodes, devices))?;
+    writer.memory("ram", 0, &[b'o'; 4096])?;
+    writer.end().map(drop)
+}
+
+fn state(spec: &DomainSpec, nodes: Vec<(String, String)>, devices: Vec<Device>) -> State {
+    let none = Bytes::default;
+    let vcpu = |id| Vcpu {
+        id,
+        regs: none(),
+        sregs: none(),
+        xsave: none(),
+        xcrs: none(),
+        debug: none(),
+        lapic: none(),
+        events: none(),
+        mp_state: 0,
+        msrs: Vec::new(),
+    };
     let nodes = nodes.into_iter().map(|(path, value)| Node {
         path,
         value: Bytes(value.into_bytes()),
     });
-    writer.unit(&Nodes {
-        nodes: nodes.collect(),
-    })?;
-    for device in &devices {
-        writer.device(device)?;
+    State {
+        domain: Domain {
+            domid: spec.domid,
+            boot_pages: spec.memory_mib << 8,
+            max_pages: spec.maxmem_mib << 8,
+            vcpus: spec.vcpus,
+            bits32: false,
+            layout: 1,
+            image_size: 0,
+            region_size: 0,
+            monitor_abi: 1,
+            store_mfn: 11,
+            console_mfn: 12,
+            features: Vec::new(),
+        },
+        clock: Clock {
+            tsc: 0,
+            tsc_khz: 1,
+            host_ns: 0,
+        },
+        vcpus: (0..spec.vcpus).map(vcpu).collect(),
+        console: Console::default(),
+        store: None,
+        nodes: Some(Nodes {
+            nodes: nodes.collect(),
+        }),
+        devices,
     }
+}
+
+/// The same to another host.
+pub fn send(
+    out: File,
+    spec: &DomainSpec,
+    how: &Move,
+    nodes: Vec<(String, String)>,
+    devices: Vec<Device>,
+) -> io::Result<()> {
+    let header = Header::of_stream("fake monitor", 1, &how.token);
+    let mut writer = Writer::begin(out, &how.config, &header)?;
+    let state = state(spec, nodes, devices);
+    writer.unit(&state.domain)?;
+    let outlined = |(class, devid, mac): &(String, u32, String)| Outlined {
+        class: class.clone(),
+        devid: *devid,
+        mac: mac.clone(),
+    };
+    writer.unit(&Outline {
+        devices: how.devices.iter().map(outlined).collect(),
+    })?;
     writer.memory("ram", 0, &[b'o'; 4096])?;
+    writer.state_but_domain(&state)?;
     writer.end().map(drop)
+}
+
+/// Nodes, and devices in use.
+pub type Came = (Vec<(String, String)>, Vec<DeviceId>);
+
+/// Takes one in: its nodes and the devices in use. A node `data/wait` names a file that is waited for.
+pub fn receive(head: File, stream: File) -> Result<Came, String> {
+    let mut reader = Reader::open(head.chain(stream)).map_err(|e| e.to_string())?;
+    let (domain, _) = read_outline(&mut reader).map_err(|e| e.to_string())?;
+    let state = State::read_stream(&mut reader, domain, |_| Ok(())).map_err(|e| e.to_string())?;
+    let nodes = state.nodes.unwrap_or_default().nodes.into_iter();
+    let nodes: Vec<(String, String)> = nodes
+        .map(|node| (node.path, String::from_utf8(node.value.0).unwrap()))
+        .collect();
+    if let Some((_, path)) = nodes.iter().find(|(path, _)| path == "data/wait") {
+        while !std::path::Path::new(path).exists() {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    }
+    let used = state.devices.iter().filter(|d| d.is_connected());
+    let id = |device: &Device| DeviceId {
+        class: match device {
+            Device::Vbd(_) => DeviceClass::Vbd,
+            Device::Vif(_) => DeviceClass::Vif,
+            Device::Vfb(_) => DeviceClass::Vfb,
+            Device::Vkbd(_) => DeviceClass::Vkbd,
+        },
+        devid: device.id().1,
+    };
+    Ok((nodes, used.map(id).collect()))
 }
 
 /// The text that the fake monitor takes for a kernel.

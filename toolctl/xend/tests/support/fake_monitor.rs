@@ -17,7 +17,7 @@ mod saved;
 use noxen_control::device::{DeviceId, DeviceSpec, DeviceState, DeviceStatus, DiskCounts};
 use noxen_control::fds::{receive, FdQueue};
 use noxen_control::framing::LineBuffer;
-use noxen_control::message::VcpuStatus;
+use noxen_control::message::{Moved, VcpuStatus};
 use noxen_control::{DomainSpec, Event, Reply, Request, ShutdownReason, Status};
 use noxen_saved_image::device as state;
 use noxen_saved_image::Device;
@@ -35,6 +35,9 @@ struct Guest {
     shutdown: Option<ShutdownReason>,
     subscribers: Vec<UnixStream>,
     devices: Vec<Attached>,
+    /// Saved or sent: whether it was paused before.
+    standing: Option<bool>,
+    held: bool,
 }
 
 struct Attached {
@@ -49,6 +52,8 @@ struct Machine {
     guest: Mutex<Guest>,
     changed: Condvar,
     tty: String,
+    /// What it brought along from another host: nodes, devices in use.
+    arrived: Option<saved::Came>,
 }
 
 /// A pseudo-terminal with a guest behind it; its name.
@@ -111,10 +116,17 @@ fn main() {
     let spec: DomainSpec = serde_json::from_str(&text).unwrap();
     let mut ready: File = take(spec.ready_fd);
     let listener: UnixListener = take(spec.control_fd);
-    let mut image = String::new();
+    let (mut image, mut arrived) = (String::new(), None);
     match (spec.kernel_fd, spec.restore_fd) {
         (Some(kernel), None) => drop(take::<File>(kernel).read_to_string(&mut image).unwrap()),
         // What the one that wrote it was built of.
+        (None, Some(restore)) if spec.stream_fd.is_some() => {
+            match saved::receive(take(restore), take(spec.stream_fd.unwrap())) {
+                Ok(came) => arrived = Some(came),
+                Err(line) => return writeln!(ready, "error: {line}").unwrap(),
+            }
+            image = "ok".into();
+        }
         (None, Some(restore)) => image = saved::read(take(restore)),
         other => panic!("{other:?}"),
     }
@@ -158,6 +170,7 @@ fn main() {
             ..Guest::default()
         }),
         changed: Condvar::new(),
+        arrived,
         tty,
         log,
         spec,
@@ -239,16 +252,31 @@ fn tell(mut stream: &UnixStream, line: &impl serde::Serialize) {
 
 fn control(machine: &Machine, stream: UnixStream) {
     let (mut lines, mut fds) = (LineBuffer::new(1 << 20), FdQueue::default());
+    let mut asked = false;
     loop {
         let mut bytes = [0; 4096];
         match receive(&stream, &mut bytes, &mut fds) {
-            Ok(0) | Err(_) => return,
+            Ok(0) | Err(_) => break,
             Ok(n) => lines.push(&bytes[..n]).unwrap(),
         }
         while let Some(line) = lines.next_line() {
             answer(machine, &stream, &line, &mut fds);
+            let guest = machine.guest.lock().unwrap();
+            asked |= guest.standing.is_some() && is_save(&line);
         }
     }
+    let mut guest = machine.guest.lock().unwrap();
+    if asked && !guest.held {
+        if let Some(before) = guest.standing.take() {
+            guest.paused = before;
+            machine.changed.notify_all();
+        }
+    }
+}
+
+fn is_save(line: &[u8]) -> bool {
+    let request = serde_json::from_slice(line);
+    matches!(request, Ok(Request::Save { .. } | Request::Move { .. }))
 }
 
 fn answer(machine: &Machine, stream: &UnixStream, line: &[u8], fds: &mut FdQueue) {
@@ -265,6 +293,7 @@ fn answer(machine: &Machine, stream: &UnixStream, line: &[u8], fds: &mut FdQueue
                 tell(stream, &Reply::Ok);
             }
             Request::Unpause => {
+                guest.standing = None;
                 guest.paused = false;
                 machine.changed.notify_all();
                 tell(stream, &Reply::Ok);
@@ -313,6 +342,7 @@ fn answer(machine: &Machine, stream: &UnixStream, line: &[u8], fds: &mut FdQueue
                 let devices = guest.devices.iter().map(saved_device).collect();
                 let reply = match saved::write(file, &machine.spec, &config, nodes, devices) {
                     Ok(()) => {
+                        guest.standing = Some(guest.paused);
                         guest.paused = true;
                         Reply::Saved { bytes: 4096 }
                     }
@@ -345,10 +375,33 @@ fn answer(machine: &Machine, stream: &UnixStream, line: &[u8], fds: &mut FdQueue
                 let devices = devices.collect();
                 tell(stream, &Reply::Devices { devices });
             }
-            Request::Move { .. }
-            | Request::Hold
-            | Request::Arrived
-            | Request::Counters
+            Request::Move { how, fds: count } => {
+                let out = File::from(fds.take(count).unwrap().remove(0));
+                let home = format!("/local/domain/{}", machine.spec.domid);
+                let nodes = subtree(&mut host_store(), &home, &how.directories).unwrap();
+                let devices = guest.devices.iter().map(saved_device).collect();
+                let reply = match saved::send(out, &machine.spec, &how, nodes, devices) {
+                    Ok(()) => {
+                        guest.standing = Some(guest.paused);
+                        guest.paused = true;
+                        let ledger = Moved::default();
+                        Reply::Moved { ledger }
+                    }
+                    Err(error) => Reply::Error {
+                        message: format!("the connection failed: {error}"),
+                    },
+                };
+                tell(stream, &reply);
+            }
+            Request::Hold => {
+                guest.held = true;
+                tell(stream, &Reply::Ok);
+            }
+            Request::Arrived => {
+                let (nodes, connected) = machine.arrived.clone().unwrap();
+                tell(stream, &Reply::Arrived { nodes, connected });
+            }
+            Request::Counters
             | Request::Registers
             | Request::Screen { .. }
             | Request::Pixels { .. }

@@ -1,0 +1,138 @@
+//! `migrate DOM HOST`: a running domain goes on on another host.
+
+use super::save::running_guest;
+use crate::cli::command::{Arity, Command, Opt, JSON};
+use crate::cli::context::{unexpected, Context};
+use crate::cli::failure::Failure;
+use crate::cli::getopt::Parsed;
+use noxen_xend_api::migrate::{Ledger, Wanted, DOWNTIME_MS};
+use noxen_xend_api::{Request, Response};
+use std::io::IsTerminal;
+use std::str::FromStr;
+
+/// The definition.
+pub const COMMAND: Command = Command {
+    name: "migrate",
+    args: "<Domain> <Host> [-l|--live] [-p|--port=PORT] [-n|--node=NODE] [-s|--ssl] [-c|--change_home_server]",
+    summary: "Migrate a domain to another machine.",
+    details: "The other machine's xend takes domains in where its xend-config.sxp has (xend-relocation-server yes). Disks must be there under \
+        the same names. With --live the domain runs while its memory is sent, and stands still only for the rest; else it stands still \
+        from the beginning. Whatever goes wrong, it runs on one of the two. Its memory goes over the network in the clear.",
+    arity: Arity::Any,
+    options: &[
+        Opt::flag('l', "live", "Let the domain run while its memory is sent."),
+        Opt::value('p', "port", "PORT", "Port of the other machine's xend."),
+        Opt::value('n', "node", "NODE", "NUMA node of the other machine; without effect."),
+        Opt::flag('s', "ssl", "Use TLS, which is not built yet."),
+        Opt::flag('c', "change_home_server", "A managed domain is managed here no more."),
+        Opt::value('r', "resource", "MBIT", "Accepted without effect, as by xm 3.2."),
+        Opt::long_value("downtime", "MS", "With --live: how long the domain may stand still for the rest of its memory."),
+        JSON,
+    ],
+    run: Some(run),
+    ..Command::DEFAULT
+};
+
+fn number<T: FromStr>(parsed: &Parsed, option: &str) -> Result<Option<T>, Failure> {
+    let parse = |text: &str| {
+        text.parse()
+            .map_err(|_| Failure::usage("Invalid argument."))
+    };
+    parsed.value(option).map(parse).transpose()
+}
+
+fn run(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
+    let [domain, host] = parsed.words.as_slice() else {
+        return Err(Failure::usage("Invalid number of arguments"));
+    };
+    for ignored in ["node", "resource"] {
+        number::<u32>(parsed, ignored)?;
+    }
+    let how = Wanted {
+        host: host.clone(),
+        port: number(parsed, "port")?,
+        live: parsed.has("live"),
+        downtime_ms: number(parsed, "downtime")?.unwrap_or(DOWNTIME_MS),
+        ssl: parsed.has("ssl"),
+        change_home_server: parsed.has("change_home_server"),
+    };
+    let text = format!("Sending domain {domain} to {host}");
+    let request = Request::Migrate {
+        domain: running_guest(context, domain, "migrate")?,
+        how,
+    };
+    let ledger = match context.saying(Some(text), |context| context.ask(&request))? {
+        Response::Moved { ledger } => ledger,
+        other => return Err(unexpected(other)),
+    };
+    if parsed.has("json") {
+        let mut value = serde_json::json!(*ledger);
+        value["downtime_us"] = ledger.downtime_us().into();
+        context.json(&value)?;
+        return Ok(0);
+    }
+    // xm printed nothing; whoever looks at a terminal is told more.
+    if std::io::stdout().is_terminal() {
+        for line in lines(&ledger) {
+            context.line(line)?;
+        }
+    }
+    Ok(0)
+}
+
+fn lines(ledger: &Ledger) -> Vec<String> {
+    let ms = |us: u64| format!("{}.{:03} ms", us / 1000, us % 1000);
+    let mut lines = Vec::new();
+    for (index, round) in (1..).zip(&ledger.rounds) {
+        lines.push(format!(
+            "round {index:2}: {:8} KiB in {}, {} KiB written meanwhile",
+            round.bytes >> 10,
+            ms(round.micros),
+            round.written >> 10
+        ));
+    }
+    lines.push(format!(
+        "sent {} KiB in {}",
+        ledger.bytes >> 10,
+        ms(ledger.total_us)
+    ));
+    lines.push(format!(
+        "stood still for {}: stopping {}, last memory {}, state {}, start {}",
+        ms(ledger.downtime_us()),
+        ms(ledger.stop_us),
+        ms(ledger.last_us),
+        ms(ledger.state_us),
+        ms(ledger.start_us)
+    ));
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use noxen_xend_api::migrate::Round;
+
+    #[test]
+    fn ledger_names_each_round_and_the_parts_of_the_downtime() {
+        let ledger = Ledger {
+            rounds: vec![Round {
+                bytes: 2048,
+                micros: 1500,
+                written: 4096,
+            }],
+            bytes: 4096,
+            stop_us: 1000,
+            last_us: 2000,
+            state_us: 3000,
+            start_us: 4001,
+            total_us: 12_000,
+            paused: false,
+        };
+        let text = lines(&ledger).join("\n");
+        assert!(
+            text.contains("round  1:        2 KiB in 1.500 ms, 4 KiB"),
+            "{text}"
+        );
+        assert!(text.contains("stood still for 10.001 ms"), "{text}");
+    }
+}

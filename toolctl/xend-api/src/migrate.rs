@@ -1,0 +1,75 @@
+//! Moving a domain to another host.
+
+use serde::{Deserialize, Serialize};
+
+/// How a domain is to be moved.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Wanted {
+    /// Where to: a name or an address.
+    pub host: String,
+    /// Port of the other xend; none: `xend-relocation-port` of this one.
+    #[serde(default)]
+    pub port: Option<u16>,
+    /// It runs while its memory is sent.
+    #[serde(default)]
+    pub live: bool,
+    /// How long it may stand still while the last of its memory is sent, milliseconds.
+    #[serde(default = "downtime")]
+    pub downtime_ms: u32,
+    /// Over TLS.
+    #[serde(default)]
+    pub ssl: bool,
+    /// A managed domain's configuration is forgotten here.
+    #[serde(default)]
+    pub change_home_server: bool,
+}
+
+/// What a guest that is moved live may stand still for, unless another limit is asked for, milliseconds (the users' manual,
+/// chapter 8).
+pub const DOWNTIME_MS: u32 = 60;
+
+fn downtime() -> u32 {
+    DOWNTIME_MS
+}
+
+/// What a move came to; times in microseconds, as its source saw them.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Ledger {
+    /// All memory, then what was written meanwhile.
+    pub rounds: Vec<Round>,
+    /// Bytes of memory sent.
+    pub bytes: u64,
+    /// Until the guest stood still, its devices at rest.
+    pub stop_us: u64,
+    /// The last of its memory; all of it where it was not live.
+    pub last_us: u64,
+    /// The rest of its state.
+    pub state_us: u64,
+    /// Until it ran on the other host.
+    pub start_us: u64,
+    /// All of it.
+    pub total_us: u64,
+    /// It was paused, and is.
+    pub paused: bool,
+}
+
+impl Ledger {
+    /// How long the guest stood still.
+    pub fn downtime_us(&self) -> u64 {
+        self.stop_us + self.last_us + self.state_us + self.start_us
+    }
+}
+
+/// A round.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Round {
+    /// Bytes of memory that it sent.
+    pub bytes: u64,
+    /// How long it took.
+    pub micros: u64,
+    /// Bytes of memory that were written meanwhile.
+    pub written: u64,
+}

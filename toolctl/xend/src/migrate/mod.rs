@@ -1,0 +1,49 @@
+//! Domains that go to another host, or come from one.
+//!
+//! ```text
+//!   source (source.rs)                              target (target.rs), on xend-relocation-port
+//!     receive ------------------------------------>   may this address? is there room?
+//!     <------------------------------- (ready receive)
+//!     the stream, by noxen-vmm ------------------->   head read here: admitted, devices opened; the rest by noxen-vmm
+//!     stands still, all is sent
+//!     <--------------------------------- (ok prepared)  restored, paused, devices joined
+//!     record: moving; held
+//!     go ----------------------------------------->   record: it is here; unpaused
+//!     <------------------------------------- (ok runs)
+//!     torn down
+//!   Any error before `go`, or an (err ..) after it: the target takes its part apart, the source runs on.
+//!   Silence after `go`: moved TOKEN on a new connection --> (ok yes) torn down | (ok no) runs on; without an answer it
+//!     stays as it is, paused: it is never let run twice.
+//! ```
+//! The words are xm's as far as xm's xend had any; it took the end of the connection for success.
+
+mod source;
+mod target;
+mod wire;
+
+pub use source::{migrate, settle};
+pub use target::{serve, Moves};
+
+use serde::{Deserialize, Serialize};
+
+/// A domain that has been sent away, from before `go` until it is known where it runs.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Moving {
+    /// Name of the move.
+    pub token: String,
+    /// Host.
+    pub host: String,
+    /// Port of its relocation server.
+    pub port: u16,
+}
+
+/// A domain that has come here.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Came {
+    /// Name of the move.
+    pub token: String,
+    /// It is still to be unpaused.
+    pub due: bool,
+}

@@ -1,0 +1,258 @@
+//! A domain goes to another host.
+
+use super::wire::{self, Answer, PATIENCE};
+use super::Moving;
+use crate::create::random_uuid;
+use crate::devices::monitor_class;
+use crate::domain::{Domain, Life};
+use crate::monitor::MonitorError;
+use crate::node::{internal, Node};
+use crate::registry::Phase;
+use crate::store_nodes::GUEST_DIRECTORIES;
+use crate::watch::fresh_config;
+use crate::{info, managed, teardown, warning};
+use noxen_control::message::{Move, Moved};
+use noxen_xend_api::migrate::{Ledger, Wanted};
+use noxen_xend_api::{DeviceConfig, Fault};
+use std::io;
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+/// How long the other host may take to make the domain ready once it has all of it.
+const PREPARE: Duration = Duration::from_secs(120);
+/// How long it may take to let it run.
+const START: Duration = Duration::from_secs(60);
+/// How often, and how long after another, it is asked whether it has the domain.
+const QUESTIONS: u32 = 10;
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Moves a domain.
+pub fn migrate(node: &Node, domain: &str, wanted: &Wanted) -> Result<Ledger, Fault> {
+    let _busy = node.begin();
+    let domain = node.find_guest(domain, "migrate")?;
+    if wanted.ssl || node.settings().bool("xend-relocation-ssl") {
+        return Err(Fault::generic(
+            "SSL error: domains are not sent over TLS yet; without --ssl and xend-relocation-ssl everybody on the way can read the domain's memory",
+        ));
+    }
+    let port = match wanted.port {
+        Some(port) => port,
+        None => default_port(node)?,
+    };
+    let mut life = domain.enter();
+    let record = domain.record();
+    if life.gone || record.phase != Phase::Running {
+        return Err(Fault::generic("Domain is not running"));
+    }
+    let was_paused = domain.monitor().status().map_err(internal)?.paused;
+    let cannot = |e: io::Error| Fault::generic(format!("can't connect: {e}"));
+    let stream = wire::connect(&wanted.host, port).map_err(cannot)?;
+    wire::say(&stream, "receive").map_err(cannot)?;
+    match wire::answer(&stream).map_err(cannot)? {
+        Answer::Ready => {}
+        Answer::Refused(why) => return Err(Fault::generic(format!("can't connect: {why}"))),
+        Answer::Ok(_) => return Err(Fault::generic("can't connect: it is no relocation server")),
+    }
+    // The rest may take as long as it takes; a peer that is gone is noticed by the connection.
+    stream.set_write_timeout(None).map_err(cannot)?;
+    let token = random_uuid()?;
+    let config = fresh_config(&record.config, &record.name, &record.uuid);
+    let devices = record.devices.iter().map(|device| {
+        let mac = match &device.config {
+            DeviceConfig::Vif(vif) => vif.mac.clone().unwrap_or_default(),
+            _ => String::new(),
+        };
+        let class = monitor_class(device.class()).to_string();
+        (class, device.devid, mac)
+    });
+    let how = Move {
+        token: token.clone(),
+        config: managed::expression(&config).map_err(Fault::internal)?,
+        directories: GUEST_DIRECTORIES.map(str::to_owned).to_vec(),
+        devices: devices.collect(),
+        live: wanted.live,
+        downtime_ms: wanted.downtime_ms,
+    };
+    info!(
+        "domain {} (id={}) goes to {}:{port}{}, in the clear",
+        record.name,
+        record.domid,
+        wanted.host,
+        if wanted.live { ", live" } else { "" }
+    );
+    let begun = Instant::now();
+    let sent = domain.monitor().migrate(how, &stream);
+    let (moved, standing) = sent.map_err(|e| refused(e, &stream))?;
+    let still = Instant::now();
+    let there = Moving {
+        token,
+        host: wanted.host.clone(),
+        port,
+    };
+    hand_over(node, &domain, &stream, &there)?;
+    let start_us = micros(still.elapsed());
+    info!(
+        "domain {} (id={}) runs on {}",
+        record.name, record.domid, wanted.host
+    );
+    teardown::teardown(node, &domain, &mut life, false);
+    if wanted.change_home_server {
+        forget_managed(node, &record.uuid);
+    }
+    drop(standing);
+    Ok(ledger(&moved, start_us, begun.elapsed(), was_paused))
+}
+
+fn default_port(node: &Node) -> Result<u16, Fault> {
+    let settings = node.settings();
+    let text = settings.text("xend-relocation-port");
+    text.parse()
+        .map_err(|_| Fault::generic(format!("xend-relocation-port is {text}, which is no port")))
+}
+
+/// Why sending ended: the other side's own words, where it has said any.
+fn refused(error: MonitorError, stream: &TcpStream) -> Fault {
+    let MonitorError::Refused(line) = error else {
+        return internal(error);
+    };
+    let _ = stream.set_read_timeout(Some(Duration::from_secs(2)));
+    match line.starts_with("the connection failed") {
+        true => match wire::answer(stream) {
+            Ok(Answer::Refused(why)) => Fault::generic(format!("the other host refused: {why}")),
+            _ => Fault::generic(line),
+        },
+        false => Fault::generic(line),
+    }
+}
+
+/// The conversation after all is sent. An error: the domain runs on here, or nobody knows and it stays paused.
+fn hand_over(
+    node: &Node,
+    domain: &Domain,
+    stream: &TcpStream,
+    there: &Moving,
+) -> Result<(), Fault> {
+    let lost = |e: io::Error| {
+        Fault::generic(format!(
+            "the other host did not take the domain ({e}); it runs on here"
+        ))
+    };
+    stream.set_read_timeout(Some(PREPARE)).map_err(lost)?;
+    stream.set_write_timeout(Some(PATIENCE)).map_err(lost)?;
+    match wire::answer(stream).map_err(lost)? {
+        Answer::Ok(word) if word == "prepared" => {}
+        Answer::Refused(why) => {
+            return Err(Fault::generic(format!("the other host refused: {why}")))
+        }
+        _ => return Err(lost(io::Error::other("it said something else"))),
+    }
+    // From here this xend may die: the next one asks the other host.
+    node.save(domain, |r| r.moving = Some(there.clone()))?;
+    domain.monitor().hold().map_err(internal)?;
+    let said = wire::say(stream, "go").and_then(|()| {
+        stream.set_read_timeout(Some(START))?;
+        wire::answer(stream)
+    });
+    match said {
+        Ok(Answer::Ok(word)) if word == "runs" => return Ok(()),
+        Ok(Answer::Refused(why)) => {
+            run_on(node, domain)?;
+            return Err(Fault::generic(format!("the other host refused: {why}")));
+        }
+        Ok(_) | Err(_) => {}
+    }
+    match ask(there, QUESTIONS) {
+        Some(true) => Ok(()),
+        Some(false) => {
+            run_on(node, domain)?;
+            Err(Fault::generic(
+                "the connection was lost before the domain ran on the other host; it runs on here",
+            ))
+        }
+        None => Err(Fault::generic(format!(
+            "{} does not say whether the domain runs there, so it stays paused here: xm unpause it once you know that it does not, \
+             xm destroy it once you know that it does",
+            there.host
+        ))),
+    }
+}
+
+/// Does it run on the other host? None: that does not answer.
+fn ask(there: &Moving, times: u32) -> Option<bool> {
+    for question in 0..times {
+        if question > 0 {
+            std::thread::sleep(PAUSE);
+        }
+        let said = wire::connect(&there.host, there.port).and_then(|stream| {
+            wire::say(&stream, &format!("moved {}", there.token))?;
+            wire::answer(&stream)
+        });
+        match said {
+            Ok(Answer::Ok(word)) if word == "yes" => return Some(true),
+            Ok(Answer::Ok(word)) if word == "no" => return Some(false),
+            _ => {}
+        }
+    }
+    None
+}
+
+fn run_on(node: &Node, domain: &Domain) -> Result<(), Fault> {
+    node.save(domain, |r| r.moving = None)?;
+    domain.monitor().unpause().map_err(internal)
+}
+
+/// A xend that was killed has left a domain on its way: asks where it runs, and ends it here or lets it run on.
+pub fn settle(node: &Node, domain: &Domain, there: &Moving) {
+    let record = domain.record();
+    let name = &record.name;
+    match ask(there, 3) {
+        Some(true) => {
+            info!("domain {name} (id={}) runs on {}", record.domid, there.host);
+            let mut life: std::sync::MutexGuard<'_, Life> = domain.enter();
+            teardown::teardown(node, domain, &mut life, false);
+        }
+        Some(false) => {
+            info!(
+                "domain {name} (id={}) does not run on {}; it runs on here",
+                record.domid, there.host
+            );
+            if let Err(e) = run_on(node, domain) {
+                warning!("domain {name} (id={}): {}", record.domid, e.message);
+            }
+        }
+        None => warning!(
+            "domain {name} (id={}) was on its way to {}, which does not say whether it runs there; it stays paused",
+            record.domid, there.host
+        ),
+    }
+}
+
+fn forget_managed(node: &Node, uuid: &str) {
+    if node.managed.by_uuid(uuid).is_some() {
+        if let Err(e) = node.managed.remove(uuid) {
+            warning!("the managed domain {uuid} stays here: {e}");
+        }
+    }
+}
+
+fn ledger(moved: &Moved, start_us: u64, total: Duration, was_paused: bool) -> Ledger {
+    let round = |round: &noxen_control::message::Round| noxen_xend_api::migrate::Round {
+        bytes: round.bytes,
+        micros: round.micros,
+        written: round.written,
+    };
+    Ledger {
+        rounds: moved.rounds.iter().map(round).collect(),
+        bytes: moved.bytes,
+        stop_us: moved.stop_us,
+        last_us: moved.last_us,
+        state_us: moved.state_us,
+        start_us,
+        total_us: micros(total),
+        paused: was_paused,
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}

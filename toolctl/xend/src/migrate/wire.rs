@@ -1,0 +1,140 @@
+//! Lines of the relocation protocol.
+
+use noxen_xm_config::sxp::{parse, Node};
+use noxen_xm_config::Limits;
+use std::io::{self, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::time::Duration;
+
+/// Longest line, bytes.
+const MOST: usize = 4096;
+/// How long a connection may take to be made, and each word of the conversation.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What the other side said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// `(ready receive)`
+    Ready,
+    /// `(ok WORD)`
+    Ok(String),
+    /// `(err (type T) (value V))`
+    Refused(String),
+}
+
+/// Connects to `host`.
+pub fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
+    let unknown = || io::Error::other(format!("no address is known for {host}"));
+    let addresses = (host, port).to_socket_addrs().map_err(|_| unknown())?;
+    let mut last = unknown();
+    for address in addresses {
+        match TcpStream::connect_timeout(&address, PATIENCE) {
+            Ok(stream) => {
+                stream.set_nodelay(true)?;
+                stream.set_read_timeout(Some(PATIENCE))?;
+                stream.set_write_timeout(Some(PATIENCE))?;
+                return Ok(stream);
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// Sends one line.
+pub fn say(mut stream: &TcpStream, line: &str) -> io::Result<()> {
+    stream.write_all(format!("{line}\n").as_bytes())
+}
+
+/// Reads one line, a byte at a time: what follows it is not for this reader. None: the other side has closed.
+pub fn line(mut stream: impl Read) -> io::Result<Option<String>> {
+    let mut bytes = Vec::new();
+    let mut byte = [0];
+    loop {
+        match stream.read(&mut byte) {
+            Ok(0) if bytes.is_empty() => return Ok(None),
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) if byte[0] == b'\n' => break,
+            Ok(_) if bytes.len() >= MOST => return Err(io::Error::other("a line without an end")),
+            Ok(_) => bytes.push(byte[0]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Some(String::from_utf8_lossy(&bytes).trim().to_owned()))
+}
+
+/// Reads what the other side answers.
+pub fn answer(stream: &TcpStream) -> io::Result<Answer> {
+    let text = line(stream)?.ok_or(io::ErrorKind::UnexpectedEof)?;
+    understand(&text).ok_or_else(|| {
+        let shown: String = text.chars().take(80).flat_map(char::escape_debug).collect();
+        io::Error::other(format!("it said {shown:?}, which is no answer of a xend"))
+    })
+}
+
+fn understand(text: &str) -> Option<Answer> {
+    let Node::List(words) = parse(text, &Limits::default()).ok()? else {
+        return None;
+    };
+    let word = |at: usize| words.get(at).and_then(Node::text);
+    match (word(0)?, word(1)) {
+        ("ready", Some("receive")) => Some(Answer::Ready),
+        ("ok", said) => Some(Answer::Ok(said.unwrap_or_default().to_owned())),
+        ("err", _) => {
+            let value = words.iter().find_map(|part| match part {
+                Node::List(pair) if pair.first().and_then(Node::text) == Some("value") => {
+                    pair.get(1).and_then(Node::text)
+                }
+                _ => None,
+            });
+            let value = value.unwrap_or("no reason given");
+            Some(Answer::Refused(value.replace(char::is_control, " ")))
+        }
+        _ => None,
+    }
+}
+
+/// `(err ..)` with `value`.
+pub fn refusal(value: &str) -> String {
+    let clean = |c: char| if c.is_control() { ' ' } else { c };
+    let value: String = value.chars().map(clean).take(MOST / 8).collect();
+    Node::list(
+        "err",
+        vec![Node::pair("type", "XendError"), Node::pair("value", value)],
+    )
+    .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_understood_and_refusals_survive_the_way() {
+        assert_eq!(understand("(ready receive)"), Some(Answer::Ready));
+        assert_eq!(
+            understand("(ok prepared)"),
+            Some(Answer::Ok("prepared".into()))
+        );
+        assert_eq!(understand("(ok)"), Some(Answer::Ok(String::new())));
+        let text = refusal("it's (not)\nthere");
+        assert_eq!(
+            understand(&text),
+            Some(Answer::Refused("it's (not) there".into()))
+        );
+        for nonsense in ["", "HTTP/1.1 400 Bad Request", "(what)", "("] {
+            assert_eq!(understand(nonsense), None, "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn line_is_read_to_its_end_and_no_further() {
+        let mut bytes: &[u8] = b"receive\nLinuxGuest";
+        assert_eq!(line(&mut bytes).unwrap().as_deref(), Some("receive"));
+        assert_eq!(bytes, b"LinuxGuest");
+        assert_eq!(line(&b""[..]).unwrap(), None);
+        assert!(line(&b"half"[..]).is_err());
+        assert!(line(&[b'x'; 2 * MOST][..]).is_err());
+    }
+}
