@@ -34,6 +34,7 @@ pub mod spec;
 pub mod store;
 pub mod viewers;
 pub mod vstate;
+mod waiting;
 
 /// The monitor that this build carries.
 pub fn monitor_image() -> Option<&'static [u8]> {

@@ -25,12 +25,12 @@ use crate::save::{Arrived, Parts};
 use crate::store::{Connection, Store};
 use crate::vstate::irq::{event_fd, Channel};
 use crate::vstate::vm::Vm;
+use crate::waiting;
 use noxen_control::ShutdownReason;
 use noxen_devices::pv::console::Console;
 use noxen_monitor_abi::layout::PAGE_SIZE;
 use noxen_saved_image::State;
-use rustix::event::{poll, PollFd, PollFlags, Timespec};
-use rustix::io::Errno;
+use rustix::event::{PollFlags, Timespec};
 use std::io::{self, Read, Write};
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
@@ -216,31 +216,16 @@ impl Service {
     }
 
     fn wait(&self) -> io::Result<Vec<(Source, PollFlags)>> {
-        let mut sources = Vec::new();
-        let mut fds = Vec::new();
         let still = self.stands_still();
-        let interests = self.interests().into_iter();
-        for (source, fd, flags) in interests.filter(|(source, ..)| !still || source.spares_guest())
-        {
-            sources.push(source);
-            fds.push(PollFd::from_borrowed_fd(fd, flags));
-        }
         let timeout = match (self.console_quiet, self.machine.may_overrun()) {
-            _ if self.stands_still() => None,
+            _ if still => None,
             (true, _) => Some(&CONSOLE_TIMEOUT),
             (false, true) => Some(&RESERVATION_TIMEOUT),
             (false, false) => None,
         };
-        match poll(&mut fds, timeout) {
-            Ok(_) => {}
-            Err(Errno::INTR) => return Ok(Vec::new()),
-            Err(errno) => return Err(errno.into()),
-        }
-        Ok(sources
-            .into_iter()
-            .zip(fds.iter().map(PollFd::revents))
-            .filter(|(_, flags)| !flags.is_empty())
-            .collect())
+        let interests = self.interests().into_iter();
+        let heeded = interests.filter(|(source, ..)| !still || source.spares_guest());
+        waiting::ready(heeded, timeout)
     }
 
     fn interests(&self) -> Vec<(Source, BorrowedFd<'_>, PollFlags)> {

@@ -8,8 +8,10 @@
 //! ```
 
 use crate::device::{Ports, Turn};
-use crate::state::StateError;
+use crate::state::{self, StateError};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// Bytes of configuration space that a conventional PCI device has.
 pub const CONFIG_BYTES: usize = 256;
@@ -296,12 +298,15 @@ impl Function {
         SavedConfig(self.bytes.to_vec())
     }
 
+    /// The unit of the device whose function this is: configuration space and its own `state`.
+    pub fn wrap(&self, version: u64, state: &impl Serialize) -> Value {
+        let config = self.save();
+        state::wrap(version, &WithConfig { config, state })
+    }
+
     /// Takes saved bytes over; another device's are refused.
     pub fn restore(&mut self, saved: &SavedConfig, device: &str) -> Result<(), StateError> {
-        let wrong = |why: &str| StateError::Wrong {
-            device: device.into(),
-            why: why.into(),
-        };
+        let wrong = |why: &str| StateError::wrong(device, why);
         if saved.0.len() != CONFIG_BYTES {
             return Err(wrong("configuration space of another size than 256 bytes"));
         }
@@ -330,6 +335,22 @@ impl Function {
         fresh.power_on();
         fresh.bytes[at]
     }
+}
+
+#[derive(Serialize, Deserialize)]
+struct WithConfig<T> {
+    config: SavedConfig,
+    state: T,
+}
+
+/// Configuration space and own state inside a unit that [`Function::wrap`] made, of version 1 to `newest`.
+pub fn unwrap<T: DeserializeOwned>(
+    device: &str,
+    newest: u64,
+    unit: &Value,
+) -> Result<(SavedConfig, T), StateError> {
+    let (_, saved): (u64, WithConfig<T>) = state::unwrap(device, newest, unit)?;
+    Ok((saved.config, saved.state))
 }
 
 /// A device's PCI side.

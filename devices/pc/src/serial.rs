@@ -207,10 +207,8 @@ impl Device for Serial {
         let most = SerialState::default();
         let most = self.made(&most, End(Box::new(Unplugged)));
         if saved.input.len() > most.map_or(0, |uart| uart.fifo_capacity()) {
-            return Err(StateError::Wrong {
-                device: self.name.clone(),
-                why: format!("{} bytes in the receiver", saved.input.len()),
-            });
+            let why = format!("{} bytes in the receiver", saved.input.len());
+            return Err(StateError::wrong(&self.name, why));
         }
         self.become_state(&SerialState {
             baud_divisor_low: saved.divisor[0],

@@ -27,6 +27,16 @@ pub enum StateError {
     },
 }
 
+impl StateError {
+    /// What `device` was given is nothing that it saves.
+    pub fn wrong(device: &str, why: impl Into<String>) -> StateError {
+        StateError::Wrong {
+            device: device.into(),
+            why: why.into(),
+        }
+    }
+}
+
 /// The unit of `device`: `state` with its version.
 pub fn wrap(version: u64, state: &impl Serialize) -> Value {
     // A device's state is made of numbers, strings and lists, which always serialise.
@@ -40,12 +50,9 @@ pub fn unwrap<T: DeserializeOwned>(
     newest: u64,
     unit: &Value,
 ) -> Result<(u64, T), StateError> {
-    let wrong = |why: String| StateError::Wrong {
-        device: device.into(),
-        why,
-    };
+    let wrong = |why: &str| StateError::wrong(device, why);
     let version = unit.get("version").and_then(Value::as_u64);
-    let version = version.ok_or_else(|| wrong("no version".into()))?;
+    let version = version.ok_or_else(|| wrong("no version"))?;
     if version > newest {
         return Err(StateError::Newer {
             device: device.into(),
@@ -54,10 +61,10 @@ pub fn unwrap<T: DeserializeOwned>(
         });
     }
     if version == 0 {
-        return Err(wrong("version 0".into()));
+        return Err(wrong("version 0"));
     }
-    let state = unit.get("state").ok_or_else(|| wrong("no state".into()))?;
-    let state = T::deserialize(state).map_err(|error| wrong(error.to_string()))?;
+    let state = unit.get("state").ok_or_else(|| wrong("no state"))?;
+    let state = T::deserialize(state).map_err(|error| wrong(&error.to_string()))?;
     Ok((version, state))
 }
 

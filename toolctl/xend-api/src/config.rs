@@ -16,6 +16,19 @@ pub enum Cpus {
     PerVcpu(Vec<String>),
 }
 
+impl Cpus {
+    /// The set of each of `vcpus` vCPUs; an empty text means any.
+    pub fn of_each(&self, vcpus: usize) -> Vec<String> {
+        let mut sets = match self {
+            Cpus::PerVcpu(sets) => sets.clone(),
+            Cpus::All(set) => vec![set.clone(); vcpus],
+            Cpus::Any => Vec::new(),
+        };
+        sets.resize(vcpus, String::new());
+        sets
+    }
+}
+
 /// Everything a configuration says about one domain (xm-reference: "Variables").
 ///
 /// Numbers are wide and signed so that a wrong one reaches xend, which names it in its error. Devices that no

@@ -169,8 +169,7 @@ impl Cable for CardEnd {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use noxen_control::tap;
-    use std::process::Command;
+    use crate::devices::vif::testing;
     use std::sync::mpsc::channel;
     use std::time::Duration;
 
@@ -178,31 +177,16 @@ mod tests {
     #[test]
     fn frame_reaches_the_host_and_its_answer_comes_back() {
         let name = format!("nc{}", std::process::id());
-        let fds = match tap::create(&name, 2) {
-            Ok(fds) => fds,
-            // Not root, or no tun driver.
-            Err(error) => {
-                assert!(matches!(
-                    error.kind(),
-                    io::ErrorKind::PermissionDenied | io::ErrorKind::NotFound
-                ));
-                return;
-            }
+        let Some(fds) = testing::tap_at(&name, 2, "198.51.100.5") else {
+            return;
         };
-        let ip = |words: &[&str]| Command::new("ip").args(words).status().unwrap().success();
-        assert!(ip(&["addr", "add", "198.51.100.5/30", "dev", &name]));
-        assert!(ip(&["link", "set", &name, "up"]));
         let (tell, told) = channel();
         let end = TapEnd::new("cable", fds, move || {
             let _ = tell.send(());
         })
         .unwrap();
         let mut cable = end.cable();
-        let mut request = vec![0xff; 6];
-        request.extend([2, 0, 0, 0, 0, 9, 8, 6, 0, 1, 8, 0, 6, 4, 0, 1]);
-        request.extend([2, 0, 0, 0, 0, 9, 198, 51, 100, 6]);
-        request.extend([0, 0, 0, 0, 0, 0, 198, 51, 100, 5]);
-        cable.send(&request);
+        cable.send(&testing::arp_request([198, 51, 100, 6], [198, 51, 100, 5]));
         let mut frame = Vec::new();
         loop {
             if !cable.receive(&mut frame) {
@@ -211,7 +195,7 @@ mod tests {
                 continue;
             }
             if frame.len() >= 42 && frame[12..14] == [8, 6] && frame[21] == 2 {
-                assert_eq!(frame[..6], [2, 0, 0, 0, 0, 9]);
+                assert_eq!(frame[..6], testing::SENDER);
                 assert_eq!(frame[28..32], [198, 51, 100, 5]);
                 return;
             }

@@ -17,9 +17,9 @@ use crate::service::Until;
 use crate::store::Connection;
 use crate::viewers::Server as Viewers;
 use crate::vstate::irq::event_fd;
+use crate::waiting;
 use noxen_control::ShutdownReason;
-use rustix::event::{poll, PollFd, PollFlags};
-use rustix::io::Errno;
+use rustix::event::PollFlags;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -93,22 +93,7 @@ impl HvmService {
     }
 
     fn wait(&self) -> io::Result<Vec<(Source, PollFlags)>> {
-        let mut sources = Vec::new();
-        let mut fds = Vec::new();
-        for (source, fd, flags) in self.interests() {
-            sources.push(source);
-            fds.push(PollFd::from_borrowed_fd(fd, flags));
-        }
-        match poll(&mut fds, None) {
-            Ok(_) => {}
-            Err(Errno::INTR) => return Ok(Vec::new()),
-            Err(errno) => return Err(errno.into()),
-        }
-        Ok(sources
-            .into_iter()
-            .zip(fds.iter().map(PollFd::revents))
-            .filter(|(_, flags)| !flags.is_empty())
-            .collect())
+        waiting::ready(self.interests(), None)
     }
 
     fn interests(&self) -> Vec<(Source, BorrowedFd<'_>, PollFlags)> {

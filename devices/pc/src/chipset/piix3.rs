@@ -6,8 +6,8 @@
 //! ```
 
 use crate::device::{Device, Effect, Ports, Region, Turn, Width};
-use crate::pci::{Function, Identity, Pci, SavedConfig};
-use crate::state::{self, StateError};
+use crate::pci::{self, Function, Identity, Pci};
+use crate::state::StateError;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -59,12 +59,6 @@ const PLAIN: &[(u8, u8, u8)] = &[
 struct Registers {
     port92: u8,
     reset: u8,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct Saved {
-    config: SavedConfig,
-    registers: Registers,
 }
 
 /// The bridge.
@@ -169,19 +163,15 @@ impl Device for IsaBridge {
     }
 
     fn save(&self) -> Value {
-        let saved = Saved {
-            config: self.function.save(),
-            registers: self.registers,
-        };
-        state::wrap(VERSION, &saved)
+        self.function.wrap(VERSION, &self.registers)
     }
 
     fn restore(&mut self, saved: &Value) -> Result<(), StateError> {
-        let (_, saved): (_, Saved) = state::unwrap(self.name(), VERSION, saved)?;
-        self.function.restore(&saved.config, "isa-bridge")?;
+        let (config, saved): (_, Registers) = pci::unwrap(self.name(), VERSION, saved)?;
+        self.function.restore(&config, "isa-bridge")?;
         self.registers = Registers {
-            port92: saved.registers.port92 & (A20 | FAST_RESET),
-            reset: saved.registers.reset & RESET_BITS,
+            port92: saved.port92 & (A20 | FAST_RESET),
+            reset: saved.reset & RESET_BITS,
         };
         Ok(())
     }

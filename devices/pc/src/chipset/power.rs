@@ -9,8 +9,8 @@
 //! Without system management mode a write to 0xb2 does at once what a handler of it would do.
 
 use crate::device::{Button, Device, Effect, Ports, Region, Turn, Width};
-use crate::pci::{Function, Identity, Pci, SavedConfig};
-use crate::state::{self, StateError};
+use crate::pci::{self, Function, Identity, Pci};
+use crate::state::StateError;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -65,12 +65,6 @@ struct Registers {
     /// Changes of the timer's top bit that TMR_STS has told of.
     toggles: u64,
     line: bool,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct Saved {
-    config: SavedConfig,
-    registers: Registers,
 }
 
 /// The function.
@@ -285,21 +279,17 @@ impl Device for Power {
     }
 
     fn save(&self) -> Value {
-        let saved = Saved {
-            config: self.function.save(),
-            registers: self.registers.clone(),
-        };
-        state::wrap(VERSION, &saved)
+        self.function.wrap(VERSION, &self.registers)
     }
 
     fn restore(&mut self, saved: &Value) -> Result<(), StateError> {
-        let (_, saved): (_, Saved) = state::unwrap(self.name(), VERSION, saved)?;
-        let mut registers = saved.registers;
+        let (config, saved): (_, Registers) = pci::unwrap(self.name(), VERSION, saved)?;
+        let mut registers = saved;
         registers.status &= STS_BITS;
         registers.enable &= EN_BITS;
         registers.control &= CNT_BITS;
         registers.toggles = registers.toggles.min(u64::MAX >> (TOGGLE + 2));
-        self.function.restore(&saved.config, "power")?;
+        self.function.restore(&config, "power")?;
         self.registers = registers;
         Ok(())
     }

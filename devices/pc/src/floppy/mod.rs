@@ -307,10 +307,7 @@ impl Device for Floppy {
 
     fn restore(&mut self, saved: &Value) -> Result<(), StateError> {
         let (_, mut state): (u64, State) = state::unwrap("floppy", VERSION, saved)?;
-        let wrong = |why: &str| StateError::Wrong {
-            device: "floppy".into(),
-            why: why.into(),
-        };
+        let wrong = |why: &str| StateError::wrong("floppy", why);
         let sound = state.command.len() < MAX_COMMAND
             && state
                 .command

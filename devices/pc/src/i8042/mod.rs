@@ -373,10 +373,8 @@ impl Device for I8042 {
             && !state.keyboard.is_wild()
             && !state.mouse.is_wild();
         if !good {
-            return Err(StateError::Wrong {
-                device: self.name().into(),
-                why: "memory of another size, or longer queues than it has".into(),
-            });
+            let why = "memory of another size, or longer queues than it has";
+            return Err(StateError::wrong(self.name(), why));
         }
         self.state = state;
         Ok(())

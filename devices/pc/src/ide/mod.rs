@@ -223,10 +223,9 @@ impl Device for Ide {
         let (_, saved): (u64, Saved) = state::unwrap("ide", VERSION, saved)?;
         self.function.restore(&saved.config, "ide")?;
         for (channel, saved) in self.channels.iter_mut().zip(saved.channels) {
-            channel.restore(saved).map_err(|why| StateError::Wrong {
-                device: "ide".into(),
-                why: why.into(),
-            })?;
+            channel
+                .restore(saved)
+                .map_err(|why| StateError::wrong("ide", why))?;
         }
         Ok(())
     }

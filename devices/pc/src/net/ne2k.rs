@@ -8,8 +8,8 @@
 
 use super::{hash, lose, pad, to, Cable, Mac, To, FRAMES, MAX_FRAME};
 use crate::device::{Device, Effect, Region, Turn, Width};
-use crate::pci::{Bar, BarKind, Function, Identity, Pci, SavedConfig};
-use crate::state::{self, StateError};
+use crate::pci::{self, Bar, BarKind, Function, Identity, Pci};
+use crate::state::StateError;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -75,12 +75,6 @@ pub struct Ne2k {
     rom: Vec<u8>,
     state: State,
     frame: Vec<u8>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct Saved {
-    config: SavedConfig,
-    state: State,
 }
 
 impl Ne2k {
@@ -459,25 +453,19 @@ impl Device for Ne2k {
     }
 
     fn save(&self) -> Value {
-        state::wrap(
-            VERSION,
-            &Saved {
-                config: self.function.save(),
-                state: self.state.clone(),
-            },
-        )
+        self.function.wrap(VERSION, &self.state)
     }
 
     fn restore(&mut self, saved: &Value) -> Result<(), StateError> {
-        let (_, saved): (u64, Saved) = state::unwrap(&self.name, VERSION, saved)?;
-        if saved.state.memory.len() != MEMORY {
-            return Err(StateError::Wrong {
-                device: self.name.clone(),
-                why: "buffer memory of another size than 16 KiB".into(),
-            });
+        let (config, state): (_, State) = pci::unwrap(&self.name, VERSION, saved)?;
+        if state.memory.len() != MEMORY {
+            return Err(StateError::wrong(
+                &self.name,
+                "buffer memory of another size than 16 KiB",
+            ));
         }
-        self.function.restore(&saved.config, &self.name)?;
-        self.state = saved.state;
+        self.function.restore(&config, &self.name)?;
+        self.state = state;
         Ok(())
     }
 }

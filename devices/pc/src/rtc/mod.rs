@@ -339,10 +339,7 @@ impl Device for Rtc {
 
     fn restore(&mut self, saved: &Value) -> Result<(), StateError> {
         let (_, state): (u64, State) = state::unwrap(self.name(), VERSION, saved)?;
-        let wrong = |why: &str| StateError::Wrong {
-            device: "rtc".into(),
-            why: why.into(),
-        };
+        let wrong = |why: &str| StateError::wrong("rtc", why);
         if state.bytes.len() != self.state.bytes.len() {
             return Err(wrong("its RAM has not 128 bytes"));
         }

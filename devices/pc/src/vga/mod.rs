@@ -20,8 +20,8 @@ mod window;
 
 use crate::backing::Backing;
 use crate::device::{Device, Effect, Ports, Region, Turn, Width, Window};
-use crate::pci::{Bar, BarKind, Function, Identity, Pci, SavedConfig};
-use crate::state::{self, StateError};
+use crate::pci::{self, Bar, BarKind, Function, Identity, Pci};
+use crate::state::StateError;
 use dispi::{Dispi, Wrote};
 use registers::Registers;
 use serde::{Deserialize, Serialize};
@@ -72,7 +72,6 @@ pub struct Vga {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Saved {
-    config: SavedConfig,
     registers: Registers,
     dispi: Dispi,
 }
@@ -279,26 +278,22 @@ impl Device for Vga {
     }
 
     fn save(&self) -> Value {
-        state::wrap(
-            VERSION,
-            &Saved {
-                config: self.function.save(),
-                registers: self.registers.clone(),
-                dispi: self.dispi.clone(),
-            },
-        )
+        let saved = Saved {
+            registers: self.registers.clone(),
+            dispi: self.dispi.clone(),
+        };
+        self.function.wrap(VERSION, &saved)
     }
 
     fn restore(&mut self, saved: &Value) -> Result<(), StateError> {
-        let (_, saved): (u64, Saved) = state::unwrap(NAME, VERSION, saved)?;
+        let (config, saved): (_, Saved) = pci::unwrap(NAME, VERSION, saved)?;
         if saved.registers.is_wild() || saved.dispi.is_wild(self.memory.length()) {
-            return Err(StateError::Wrong {
-                device: NAME.into(),
-                why: "registers that it does not have, or a mode that its memory does not hold"
-                    .into(),
-            });
+            return Err(StateError::wrong(
+                NAME,
+                "registers that it does not have, or a mode that its memory does not hold",
+            ));
         }
-        self.function.restore(&saved.config, NAME)?;
+        self.function.restore(&config, NAME)?;
         self.registers = saved.registers;
         self.dispi = saved.dispi;
         Ok(())

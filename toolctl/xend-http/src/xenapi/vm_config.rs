@@ -146,12 +146,7 @@ pub fn add(config: &mut DomainConfig, name: &str, key: &str, value: &str) -> Res
         ("VCPUs_params", Some(Parameter::Cap)) => config.cpu_cap = Some(number()?),
         ("VCPUs_params", Some(Parameter::Cpus(vcpu))) => {
             let vcpus = usize::try_from(config.vcpus).unwrap_or(0).min(64);
-            let mut sets = match &config.cpus {
-                Cpus::PerVcpu(sets) => sets.clone(),
-                Cpus::All(set) => vec![set.clone(); vcpus],
-                Cpus::Any => Vec::new(),
-            };
-            sets.resize(vcpus, String::new());
+            let mut sets = config.cpus.of_each(vcpus);
             match sets.get_mut(vcpu as usize) {
                 Some(set) => *set = value.to_owned(),
                 None => {

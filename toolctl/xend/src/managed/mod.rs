@@ -164,12 +164,7 @@ fn pin(config: &mut DomainConfig, vcpu: Option<u32>, text: &str) -> Result<(), F
         return Ok(());
     };
     let vcpus = usize::try_from(config.vcpus).unwrap_or(0);
-    let mut sets = match &config.cpus {
-        Cpus::PerVcpu(sets) => sets.clone(),
-        Cpus::All(set) => vec![set.clone(); vcpus],
-        Cpus::Any => Vec::new(),
-    };
-    sets.resize(vcpus, String::new());
+    let mut sets = config.cpus.of_each(vcpus);
     match sets.get_mut(vcpu as usize) {
         Some(place) => *place = set.to_owned(),
         None => {

@@ -10,6 +10,8 @@
 
 mod queue;
 mod tap;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use crate::devices::backend::{Backend, ConnectError, Context, Frontend, Published, Reporter};
 use crate::log::Level;

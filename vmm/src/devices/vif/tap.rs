@@ -82,8 +82,7 @@ impl Host for TapQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use noxen_control::tap;
-    use std::process::Command;
+    use crate::devices::vif::testing;
     use std::time::{Duration, Instant};
     use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 
@@ -91,27 +90,13 @@ mod tests {
     #[test]
     fn frame_in_pieces_reaches_the_host_and_its_answer_comes_back() {
         let name = format!("nq{}", std::process::id());
-        let fds = match tap::create(&name, 1) {
-            Ok(fds) => fds,
-            // Not root, or no tun driver: the lab's tests cover this then.
-            Err(error) => {
-                assert!(matches!(
-                    error.kind(),
-                    io::ErrorKind::PermissionDenied | io::ErrorKind::NotFound
-                ));
-                return;
-            }
+        let Some(fds) = testing::tap_at(&name, 1, "198.51.100.1") else {
+            return;
         };
-        let ip = |words: &[&str]| Command::new("ip").args(words).status().unwrap().success();
-        assert!(ip(&["addr", "add", "198.51.100.1/30", "dev", &name]));
-        assert!(ip(&["link", "set", &name, "up"]));
         let mut queue = TapQueue::new(Arc::new(fds.into_iter().next().unwrap()));
 
         let mut request = vec![0u8; 10];
-        request.extend([0xff; 6]);
-        request.extend([2, 0, 0, 0, 0, 9, 8, 6, 0, 1, 8, 0, 6, 4, 0, 1]);
-        request.extend([2, 0, 0, 0, 0, 9, 198, 51, 100, 2]);
-        request.extend([0, 0, 0, 0, 0, 0, 198, 51, 100, 1]);
+        request.extend(testing::arp_request([198, 51, 100, 2], [198, 51, 100, 1]));
         let memory = GuestMemoryMmap::<()>::from_ranges(&[(GuestAddress(0), 0x2000)]).unwrap();
         // The rest of the frame lies in two places of the guest's memory.
         memory
@@ -135,7 +120,7 @@ mod tests {
             match queue.receive(&mut buffer).unwrap() {
                 // An ARP reply to us, from the address that was asked for.
                 Some(length) if length >= 52 && buffer[22..24] == [8, 6] && buffer[31] == 2 => {
-                    assert_eq!(buffer[10..16], [2, 0, 0, 0, 0, 9]);
+                    assert_eq!(buffer[10..16], testing::SENDER);
                     assert_eq!(buffer[38..42], [198, 51, 100, 1]);
                     return;
                 }

@@ -20,8 +20,8 @@ mod transmit;
 use super::microwire::Microwire;
 use super::{Cable, Mac};
 use crate::device::{Device, Effect, Region, Turn, Width};
-use crate::pci::{Bar, BarKind, Function, Identity, Pci, SavedConfig};
-use crate::state::{self, StateError};
+use crate::pci::{self, Bar, BarKind, Function, Identity, Pci};
+use crate::state::StateError;
 use registers::*;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -62,12 +62,6 @@ pub struct E1000 {
     rom: Vec<u8>,
     state: State,
     frame: Vec<u8>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct Saved {
-    config: SavedConfig,
-    state: State,
 }
 
 impl E1000 {
@@ -231,30 +225,20 @@ impl Device for E1000 {
     }
 
     fn save(&self) -> Value {
-        state::wrap(
-            VERSION,
-            &Saved {
-                config: self.function.save(),
-                state: self.state.clone(),
-            },
-        )
+        self.function.wrap(VERSION, &self.state)
     }
 
     fn restore(&mut self, saved: &Value) -> Result<(), StateError> {
-        let (_, saved): (u64, Saved) = state::unwrap(&self.name, VERSION, saved)?;
-        let state = saved.state;
+        let (config, state): (_, State) = pci::unwrap(&self.name, VERSION, saved)?;
         let sound = state.kept.keys().all(|at| *at < WINDOW && at % 4 == 0)
             && state.phy.keys().all(|at| *at < 32)
             && state.wires.is_sound()
             && state.address < WINDOW
             && state.contexts.is_sound();
         if !sound {
-            return Err(StateError::Wrong {
-                device: self.name.clone(),
-                why: "registers that are none".into(),
-            });
+            return Err(StateError::wrong(&self.name, "registers that are none"));
         }
-        self.function.restore(&saved.config, &self.name)?;
+        self.function.restore(&config, &self.name)?;
         self.state = state;
         Ok(())
     }

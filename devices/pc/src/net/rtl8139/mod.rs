@@ -19,8 +19,8 @@ mod tests;
 use super::microwire::{Microwire, WORDS};
 use super::{Cable, Mac, FRAMES};
 use crate::device::{Device, Effect, Region, Turn, Width};
-use crate::pci::{Bar, BarKind, Function, Identity, Pci, SavedConfig};
-use crate::state::{self, StateError};
+use crate::pci::{self, Bar, BarKind, Function, Identity, Pci};
+use crate::state::StateError;
 use registers::*;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -61,12 +61,6 @@ pub struct Rtl8139 {
     rom: Vec<u8>,
     state: State,
     frame: Vec<u8>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct Saved {
-    config: SavedConfig,
-    state: State,
 }
 
 impl Rtl8139 {
@@ -320,25 +314,15 @@ impl Device for Rtl8139 {
     }
 
     fn save(&self) -> Value {
-        state::wrap(
-            VERSION,
-            &Saved {
-                config: self.function.save(),
-                state: self.state.clone(),
-            },
-        )
+        self.function.wrap(VERSION, &self.state)
     }
 
     fn restore(&mut self, saved: &Value) -> Result<(), StateError> {
-        let (_, saved): (u64, Saved) = state::unwrap(&self.name, VERSION, saved)?;
-        let state = saved.state;
+        let (config, state): (_, State) = pci::unwrap(&self.name, VERSION, saved)?;
         if state.bytes.len() != REGISTERS || !state.wires.is_sound() {
-            return Err(StateError::Wrong {
-                device: self.name.clone(),
-                why: "registers that are none".into(),
-            });
+            return Err(StateError::wrong(&self.name, "registers that are none"));
         }
-        self.function.restore(&saved.config, &self.name)?;
+        self.function.restore(&config, &self.name)?;
         self.state = state;
         Ok(())
     }

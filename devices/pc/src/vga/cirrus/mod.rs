@@ -19,8 +19,8 @@ use super::view::{Sprite, View};
 use super::window;
 use crate::backing::Backing;
 use crate::device::{Device, Effect, Ports, Region, Turn, Width, Window};
-use crate::pci::{Bar, BarKind, Function, Identity, Pci, SavedConfig};
-use crate::state::{self, StateError};
+use crate::pci::{self, Bar, BarKind, Function, Identity, Pci};
+use crate::state::StateError;
 use blit::Blit;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -196,7 +196,6 @@ pub struct Cirrus {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Saved {
-    config: SavedConfig,
     registers: Registers,
     extended: Extended,
 }
@@ -662,18 +661,15 @@ impl Device for Cirrus {
     }
 
     fn save(&self) -> Value {
-        state::wrap(
-            VERSION,
-            &Saved {
-                config: self.function.save(),
-                registers: self.registers.clone(),
-                extended: self.extended.clone(),
-            },
-        )
+        let saved = Saved {
+            registers: self.registers.clone(),
+            extended: self.extended.clone(),
+        };
+        self.function.wrap(VERSION, &saved)
     }
 
     fn restore(&mut self, saved: &Value) -> Result<(), StateError> {
-        let (_, saved): (u64, Saved) = state::unwrap(NAME, VERSION, saved)?;
+        let (config, saved): (_, Saved) = pci::unwrap(NAME, VERSION, saved)?;
         let e = &saved.extended;
         let waits = |blit: Blit| {
             blit.width <= 0x2000
@@ -692,12 +688,12 @@ impl Device for Cirrus {
             && e.hidden_reads <= 4
             && e.blit.map_or(e.source.is_empty(), waits);
         if !good {
-            return Err(StateError::Wrong {
-                device: NAME.into(),
-                why: "registers that it does not have, or a blit larger than its memory".into(),
-            });
+            return Err(StateError::wrong(
+                NAME,
+                "registers that it does not have, or a blit larger than its memory",
+            ));
         }
-        self.function.restore(&saved.config, NAME)?;
+        self.function.restore(&config, NAME)?;
         self.registers = saved.registers;
         self.extended = saved.extended;
         Ok(())
