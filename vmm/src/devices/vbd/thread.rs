@@ -31,13 +31,14 @@ const NOT_AT_ALL: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 0,
 };
-/// After a stop in the middle of work: how long a guest may take to send what the last answers gave room for.
+/// After a stop in the middle of work: how long a guest may take to send what the last answers gave room for. Long enough for
+/// one whose host is busy: what it sends too late hangs for good.
 const QUIET: Timespec = Timespec {
     tv_sec: 0,
-    tv_nsec: 100_000_000,
+    tv_nsec: 500_000_000,
 };
 /// How long after a stop requests are taken at all.
-const LAST_CALL: Duration = Duration::from_secs(2);
+const LAST_CALL: Duration = Duration::from_secs(5);
 
 /// All that the thread needs.
 pub struct Work<P> {
