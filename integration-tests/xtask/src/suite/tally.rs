@@ -79,8 +79,11 @@ impl Pass {
             .strip_prefix("test ")
             .and_then(|rest| rest.split_once(" ..."))
         {
-            self.running = Some(name.to_owned());
-            self.began = now;
+            // The beginning of a line may have been told before the line.
+            if self.running.as_deref() != Some(name) {
+                self.running = Some(name.to_owned());
+                self.began = now;
+            }
             self.end(rest, now);
         } else {
             self.end(text, now);
@@ -190,12 +193,12 @@ mod tests {
     fn longest_tests_come_first() {
         let mut pass = Pass::default();
         let lines = [
-            ("test a ...", 1),
-            ("said", 3),
+            ("test a ... ", 1),
+            ("test a ... said", 3),
             ("ok", 4),
             ("test b ... ok", 9),
-            ("test c ...", 10),
-            ("FAILED", 15),
+            ("test c ... ", 10),
+            ("test c ... FAILED", 15),
         ];
         for (line, second) in lines {
             pass.read(line, Duration::from_secs(second));

@@ -9,10 +9,10 @@
 use super::tally::Pass;
 use anyhow::{Context, Result};
 use rustix::process::{kill_process_group, Pid, Signal};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
-use std::sync::mpsc::{sync_channel, RecvTimeoutError};
+use std::sync::mpsc::{sync_channel, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
 /// Runs a command whose output goes to `out`; what it said, once it has ended or was ended.
@@ -24,25 +24,18 @@ pub fn watched(command: &mut Command, silence: Duration, out: &mut impl Write) -
         .spawn()
         .with_context(|| format!("{} does not run", command.get_program().to_string_lossy()))?;
     let stream = child.stdout.take().context("no pipe")?;
-    let (to, lines) = sync_channel::<Vec<u8>>(64);
-    std::thread::spawn(move || {
-        let mut reader = BufReader::new(stream);
-        loop {
-            let mut line = Vec::new();
-            match reader.read_until(b'\n', &mut line) {
-                Ok(n) if n > 0 && to.send(line).is_ok() => {}
-                _ => return,
-            }
-        }
-    });
+    let (to, said) = sync_channel(64);
+    std::thread::spawn(move || tell_lines(stream, &to));
     let mut pass = Pass::default();
     let start = Instant::now();
     loop {
-        match lines.recv_timeout(silence) {
-            Ok(line) => {
-                out.write_all(&line)?;
-                out.flush()?;
-                pass.read(&String::from_utf8_lossy(&line), start.elapsed());
+        match said.recv_timeout(silence) {
+            Ok(said) => {
+                if let Said::Line(line) = &said {
+                    out.write_all(line)?;
+                    out.flush()?;
+                }
+                pass.read(&String::from_utf8_lossy(said.text()), start.elapsed());
             }
             Err(RecvTimeoutError::Disconnected) => break,
             Err(RecvTimeoutError::Timeout) => {
@@ -65,6 +58,50 @@ pub fn watched(command: &mut Command, silence: Duration, out: &mut impl Write) -
         pass.cut_short = true;
     }
     Ok(pass)
+}
+
+/// What the program has said.
+enum Said {
+    /// A whole line.
+    Line(Vec<u8>),
+    /// The beginning of a line, which will come whole: a test has begun.
+    Begun(Vec<u8>),
+}
+
+impl Said {
+    fn text(&self) -> &[u8] {
+        match self {
+            Said::Line(text) | Said::Begun(text) => text,
+        }
+    }
+}
+
+/// Tells every line of `stream`, and at once what libtest says before it runs a test.
+fn tell_lines(mut stream: impl Read, to: &SyncSender<Said>) {
+    let (mut line, mut buffer) = (Vec::new(), [0; 4096]);
+    loop {
+        let came = match stream.read(&mut buffer) {
+            Ok(came) => came,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(_) => 0,
+        };
+        for piece in buffer[..came].split_inclusive(|byte| *byte == b'\n') {
+            line.extend_from_slice(piece);
+            if line.ends_with(b"\n") && to.send(Said::Line(std::mem::take(&mut line))).is_err() {
+                return;
+            }
+        }
+        let begun = line.starts_with(b"test ") && line.ends_with(b" ... ");
+        if begun && to.send(Said::Begun(line.clone())).is_err() {
+            return;
+        }
+        if came == 0 {
+            if !line.is_empty() {
+                let _ = to.send(Said::Line(line));
+            }
+            return;
+        }
+    }
 }
 
 #[cfg(test)]
@@ -90,7 +127,7 @@ mod tests {
     #[test]
     fn silent_runner_is_ended_with_all_that_it_started() {
         let pass = shell(
-            "echo 'test a ... ok'; echo 'test b ... '; sleep 1000 & sleep 1000",
+            "echo 'test a ... ok'; printf 'test b ... '; sleep 1000 & sleep 1000",
             Duration::from_millis(300),
         );
         assert!(pass.cut_short && pass.knows("a"));
