@@ -350,6 +350,7 @@ fn vif_spec(vif: &Vif) -> DeviceSpec {
         mac: vif.mac.clone(),
         rate: None,
         model: NicModel::default(),
+        rom: false,
     }
 }
 

@@ -1,20 +1,25 @@
 //! HVM domains: a PC from its reset vector to the end.
 
+use crate::screen::Viewer;
+use crate::store::xenstore;
+use crate::support::{node_with_scripts, Bridge};
 use crate::{in_lab, LIMIT};
 use noxen_integration_tests::assets::Flavour;
 use noxen_integration_tests::guest::Domain;
-use noxen_integration_tests::node::Node;
 
 #[test]
 fn hvm_linux_boots_through_its_bios_and_powers_off_by_acpi() {
     in_lab();
-    let node = Node::new().unwrap();
+    let node = node_with_scripts();
+    let _bridge = Bridge::new("nxbr9", "10.81.0.1/24");
     let mut domain = Domain::debian("pc", Flavour::Cloud)
         .unwrap()
         .vcpus(2)
         .line("builder = 'hvm'")
         .line("loader = '/usr/lib/xen/boot/hvmloader'")
-        .line("serial = 'pty'");
+        .line("serial = 'pty'")
+        .line("vnc = 1\nvncdisplay = 41")
+        .line("vif = [ 'type=ioemu, bridge=nxbr9' ]");
     domain.extra = "console=ttyS0 quiet noxen.autologin".into();
     let mut console = node.create_on_console(&domain).unwrap();
     console.expect("NOXEN-INIT up", LIMIT).unwrap();
@@ -28,6 +33,19 @@ fn hvm_linux_boots_through_its_bios_and_powers_off_by_acpi() {
         acpi.is_some_and(|line| line.contains("IO-APIC")),
         "{interrupts}"
     );
+
+    // The card is on its bus, and its tap on the bridge.
+    let card = says("cat /sys/bus/pci/devices/*:04.0/device");
+    assert_eq!(card, "0x8139\n");
+    let domid = node.toolctl(&["domid", "pc"]).ok();
+    let tap = format!("/sys/class/net/nxbr9/brif/tap{}.0", domid.trim());
+    assert!(std::path::Path::new(&tap).exists(), "{tap}");
+    // A viewer sees what is written on the display's first line.
+    says("printf '\\033[2J\\033[H####' >/dev/tty1");
+    let port = format!("/local/domain/{}/console/vnc-port", domid.trim());
+    let port = xenstore(&node, &["xenstore-read", &port]);
+    let mut viewer = Viewer::connect(port.trim().parse().unwrap());
+    viewer.wait(0, 16, |pixels| pixels.iter().any(|&byte| byte != 0));
 
     assert_eq!(node.domains(), ["pc"]);
     node.toolctl(&["pause", "pc"]).ok();

@@ -56,7 +56,7 @@ impl Screen {
 }
 
 /// A viewer that takes raw pictures.
-struct Viewer {
+pub struct Viewer {
     stream: TcpStream,
     size: (usize, usize),
     picture: Vec<u8>,
@@ -64,7 +64,7 @@ struct Viewer {
 
 impl Viewer {
     /// 3.3, where the server tells the security type: none.
-    fn connect(port: u16) -> Viewer {
+    pub fn connect(port: u16) -> Viewer {
         let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
         stream.set_read_timeout(Some(LIMIT)).unwrap();
         let mut viewer = Viewer {
@@ -111,7 +111,7 @@ impl Viewer {
     }
 
     /// Updates until `wanted` holds of the lines from `top` on.
-    fn wait(&mut self, top: usize, lines: usize, wanted: impl Fn(&[u8]) -> bool) {
+    pub fn wait(&mut self, top: usize, lines: usize, wanted: impl Fn(&[u8]) -> bool) {
         let line = self.size.0 * 4;
         while !wanted(&self.picture[top * line..(top + lines) * line]) {
             self.update(true);

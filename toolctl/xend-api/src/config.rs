@@ -1,6 +1,6 @@
 //! [`DomainConfig`]: the configuration variables of a domain, typed, as `xm create` understands them.
 
-use crate::device::{Disk, Vif};
+use crate::device::{Disk, Vfb, Vif};
 use serde::{Deserialize, Serialize};
 
 /// Which host CPUs the vCPUs may use (variable `cpus`).
@@ -147,6 +147,16 @@ pub struct Hvm {
     pub device_model: String,
     /// Firmware in place of `kernel`, which is then booted by it.
     pub loader: String,
+    /// How the display is shown and what memory it has; an item of `vfb` counts in its place.
+    pub screen: Vfb,
+    /// Standard VGA in place of the Cirrus card.
+    pub stdvga: bool,
+    /// No display.
+    pub nographic: bool,
+    /// Image in the first floppy drive, a path; empty for none.
+    pub fda: String,
+    /// ... in the second, which is there only with it.
+    pub fdb: String,
     /// Variables that say something of which nothing is built yet.
     pub unbuilt: Vec<String>,
 }
@@ -162,6 +172,11 @@ impl Default for Hvm {
             pae: true,
             device_model: String::new(),
             loader: String::new(),
+            screen: Vfb::default(),
+            stdvga: false,
+            nographic: false,
+            fda: String::new(),
+            fdb: String::new(),
             unbuilt: Vec::new(),
         }
     }

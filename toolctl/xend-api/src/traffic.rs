@@ -29,8 +29,12 @@ impl Traffic {
     /// Of interface `devid` of domain `domid`; zeros when the host has none of that name.
     pub fn of(domid: u32, devid: u32) -> Traffic {
         let count = |file: &str| {
-            let path = format!("/sys/class/net/vif{domid}.{devid}/statistics/{file}");
-            let text = std::fs::read_to_string(path).unwrap_or_default();
+            let of = |kind: &str| {
+                let path = format!("/sys/class/net/{kind}{domid}.{devid}/statistics/{file}");
+                std::fs::read_to_string(path)
+            };
+            // An emulated card's end is a tap by name, too.
+            let text = of("vif").or_else(|_| of("tap")).unwrap_or_default();
             text.trim().parse().unwrap_or(0)
         };
         // What the host's end receives the guest has sent.

@@ -18,8 +18,10 @@ use crate::registry::{Phase, Record};
 use crate::resources::{self, Resources, Source};
 use crate::saved::{self, Image};
 use crate::validate::{self, Plan};
-use crate::{atomic, clock, host, info, pinning, share, store_nodes, teardown, warning, watch};
-use noxen_control::spec::{Kind, SPEC_VERSION};
+use crate::{
+    atomic, clock, host, hvm, info, pinning, share, store_nodes, teardown, warning, watch,
+};
+use noxen_control::spec::{Kind, Vnc, SPEC_VERSION};
 use noxen_control::{DomainSpec, Status};
 use noxen_xend_api::{DomainConfig, Fault};
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
@@ -220,13 +222,26 @@ fn build(
     let (ready, ready_writer) =
         rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(internal)?;
 
+    let shown = match plan.hvm.as_ref().and_then(hvm::Machine::shown) {
+        Some(screen) => Some(devices::vnc::open(Site { node, domain }, 0, screen)?),
+        None => None,
+    };
+
     let fd = |file: &dyn AsRawFd| file.as_raw_fd();
     let spec = DomainSpec {
         version: SPEC_VERSION,
         domid,
         kind: match (&plan.hvm, resources.bios()) {
             (Some(machine), Some(bios)) => {
-                Kind::Hvm(Box::new(machine.spec(&record.config, fd(bios))))
+                let given = hvm::Given {
+                    bios_fd: fd(bios),
+                    display_bios_fd: resources.display_bios().map(|f| fd(f)),
+                    vnc: shown.as_ref().map(|shown| Vnc {
+                        socket_fd: fd(&shown.socket),
+                        how: shown.spec.clone(),
+                    }),
+                };
+                Kind::Hvm(Box::new(machine.spec(&record.config, given)))
             }
             _ => Kind::Pv,
         },
@@ -260,8 +275,10 @@ fn build(
         spec.ready_fd,
         spec_file.as_raw_fd(),
     ];
-    let optional: [Option<RawFd>; 9] = [
+    let optional: [Option<RawFd>; 11] = [
         resources.bios().map(|f| fd(f)),
+        resources.display_bios().map(|f| fd(f)),
+        shown.as_ref().map(|shown| fd(&shown.socket)),
         spec.kernel_fd,
         spec.restore_fd,
         spec.stream_fd,
@@ -315,6 +332,7 @@ fn build(
     let limit_kib = node.settings().int("console-limit");
     ops.push(store_nodes::console_limit(domid, limit_kib));
     ops.extend(store_nodes::restored(domid, nodes));
+    ops.extend(shown.into_iter().flat_map(|shown| shown.nodes));
     node.store.apply(&ops).map_err(internal)?;
     let site = Site { node, domain };
     let mut prepared = kept::prepare(site, kept, nodes)?;

@@ -3,12 +3,16 @@
 //! ```text
 //!   kernel, loader --> Firmware: built-in (SeaBIOS of the host) or a BIOS image;  kernel besides a loader: started by it
 //!   boot, serial, acpi, apic, pae, localtime, rtc_timeoffset --> Machine --> noxen_control::spec::Hvm
+//!   vnc.., stdvga, videoram, nographic, or one item of vfb --> Display --> its BIOS, a socket for VNC
+//!   fda, fdb --> disks of those names
 //! ```
 
 use crate::clock;
 use crate::validate::not_built;
-use noxen_control::spec::{Hvm, SerialPort};
-use noxen_xend_api::{DomainConfig, Fault};
+use noxen_control::device::NicModel;
+use noxen_control::spec::{self, Adapter, Hvm, SerialPort, Vnc};
+use noxen_xend_api::device::Mode;
+use noxen_xend_api::{Disk, DomainConfig, Fault, Vfb};
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 
@@ -16,6 +20,20 @@ use std::path::{Path, PathBuf};
 const BIOS: &str = "/usr/share/seabios/bios-256k.bin";
 /// Names another file in its place.
 const BIOS_VARIABLE: &str = "NOXEN_BIOS";
+/// BIOS of the Cirrus card, of the same package.
+const CIRRUS_BIOS: &str = "/usr/share/seabios/vgabios-cirrus.bin";
+/// ... of the standard one.
+const STANDARD_BIOS: &str = "/usr/share/seabios/vgabios-stdvga.bin";
+/// Names another file in the place of both.
+const DISPLAY_BIOS_VARIABLE: &str = "NOXEN_VGA_BIOS";
+/// Memory of the Cirrus card, MiB.
+const CIRRUS_MIB: u32 = 4;
+/// ... of the standard one unless `videoram` says otherwise.
+const STANDARD_MIB: u32 = 16;
+/// Most of it.
+const MAX_STANDARD_MIB: u32 = 256;
+/// Where Debian's ipxe-qemu has the ROMs for network boot.
+const BOOT_ROMS: &str = "/usr/lib/ipxe/qemu";
 
 /// The PC of an HVM domain.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +44,33 @@ pub struct Machine {
     pub kernel: Option<PathBuf>,
     /// First serial port.
     pub serial: SerialPort,
+    /// Display.
+    pub display: Option<Display>,
+    /// There is a second floppy drive.
+    pub second_floppy: bool,
+}
+
+/// The display of the PC.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Display {
+    /// Card.
+    pub adapter: Adapter,
+    /// Its BIOS.
+    pub bios: PathBuf,
+    /// Its memory, MiB.
+    pub memory_mib: u32,
+    /// How it is shown.
+    pub screen: Vfb,
+}
+
+/// What is opened of a machine's parts.
+pub struct Given {
+    /// Descriptor of the BIOS image.
+    pub bios_fd: RawFd,
+    /// ... of the display's.
+    pub display_bios_fd: Option<RawFd>,
+    /// Where the display is shown by VNC.
+    pub vnc: Option<Vnc>,
 }
 
 /// Judges the variables of HVM domains.
@@ -63,7 +108,110 @@ pub fn check(config: &DomainConfig) -> Result<Machine, Fault> {
         bios: bios(firmware)?,
         kernel,
         serial,
+        display: display(config)?,
+        second_floppy: [floppies(config), config.disk.clone()]
+            .concat()
+            .iter()
+            .any(|disk| disk.number() == Ok(SECOND_FLOPPY)),
     })
+}
+
+/// Number of the second floppy drive.
+const SECOND_FLOPPY: u32 = 2 << 8 | 1;
+
+/// How the display is shown; none: there is no display.
+pub fn screen(config: &DomainConfig) -> Result<Option<Vfb>, Fault> {
+    if config.hvm.nographic {
+        return Ok(None);
+    }
+    match config.vfb.as_slice() {
+        [] => Ok(Some(config.hvm.screen.clone())),
+        [text] => Vfb::parse(text)
+            .map(Some)
+            .map_err(|e| Fault::generic(e.to_string())),
+        several => Err(Fault::generic(format!(
+            "Invalid Configuration: vfb has {} items; an HVM domain has one screen",
+            several.len()
+        ))),
+    }
+}
+
+fn display(config: &DomainConfig) -> Result<Option<Display>, Fault> {
+    let Some(screen) = screen(config)? else {
+        return Ok(None);
+    };
+    if screen.wants_sdl() {
+        return Err(not_built("sdl"));
+    }
+    let (adapter, bios) = match config.hvm.stdvga {
+        true => (Adapter::Standard, STANDARD_BIOS),
+        false => (Adapter::Cirrus, CIRRUS_BIOS),
+    };
+    screen
+        .vnc_port()
+        .map_err(|e| Fault::generic(e.to_string()))?;
+    Ok(Some(Display {
+        adapter,
+        bios: instead(DISPLAY_BIOS_VARIABLE).unwrap_or_else(|| bios.into()),
+        memory_mib: videoram(adapter, screen.get("videoram"))?,
+        screen,
+    }))
+}
+
+fn videoram(adapter: Adapter, asked: Option<&str>) -> Result<u32, Fault> {
+    let wrong = |text: &str, why: &str| {
+        Fault::generic(format!("Invalid Configuration: videoram = {text}: {why}"))
+    };
+    let number = |text: &str| {
+        let number = text.parse::<u32>().ok().filter(|mib| *mib > 0);
+        number.ok_or_else(|| wrong(text, "a number of MiB from 1 on"))
+    };
+    match (adapter, asked) {
+        (Adapter::Standard, None) => Ok(STANDARD_MIB),
+        (Adapter::Standard, Some(text)) => match number(text)? {
+            mib if mib.is_power_of_two() && mib <= MAX_STANDARD_MIB => Ok(mib),
+            _ => Err(wrong(
+                text,
+                "a standard VGA card has a power of two, 1 to 256 MiB",
+            )),
+        },
+        (Adapter::Cirrus, None) => Ok(CIRRUS_MIB),
+        (Adapter::Cirrus, Some(text)) => match number(text)? {
+            mib if mib <= CIRRUS_MIB => Ok(CIRRUS_MIB),
+            _ => Err(wrong(
+                text,
+                "the Cirrus card has 4 MiB; stdvga = 1 gives one with more",
+            )),
+        },
+    }
+}
+
+/// The disks that `fda` and `fdb` are.
+pub fn floppies(config: &DomainConfig) -> Vec<Disk> {
+    if !config.is_hvm() {
+        return Vec::new();
+    }
+    let drives = [("fda", &config.hvm.fda), ("fdb", &config.hvm.fdb)];
+    let disk = |(drive, path): (&str, &String)| {
+        let kind = match path.starts_with("/dev/") {
+            true => "phy",
+            false => "file",
+        };
+        Disk::new(&format!("{kind}:{path}"), drive, Mode::Write)
+    };
+    let given = drives.into_iter().filter(|(_, path)| !path.is_empty());
+    given.filter_map(disk).collect()
+}
+
+/// The ROM by which firmware boots from the network through `card`.
+pub fn boot_rom(card: NicModel) -> PathBuf {
+    Path::new(BOOT_ROMS).join(format!("pxe-{}.rom", card.name()))
+}
+
+/// The file that a variable of the environment names.
+fn instead(variable: &str) -> Option<PathBuf> {
+    let path = std::env::var_os(variable).filter(|path| !path.is_empty());
+    path.map(PathBuf::from)
 }
 
 /// The BIOS image that `firmware` stands for.
@@ -71,9 +219,7 @@ fn bios(firmware: &str) -> Result<PathBuf, Fault> {
     let path = Path::new(firmware);
     let name = path.file_name().and_then(|name| name.to_str());
     match (name.unwrap_or(""), path.extension()) {
-        ("" | "hvmloader", _) => Ok(std::env::var_os(BIOS_VARIABLE)
-            .filter(|path| !path.is_empty())
-            .map_or_else(|| BIOS.into(), PathBuf::from)),
+        ("" | "hvmloader", _) => Ok(instead(BIOS_VARIABLE).unwrap_or_else(|| BIOS.into())),
         (_, Some(extension)) if extension == "bin" => Ok(path.into()),
         _ => Err(Fault::generic(format!(
             "Invalid Configuration: kernel = '{firmware}' of an HVM domain is neither hvmloader nor a BIOS image (.bin); \
@@ -83,23 +229,39 @@ fn bios(firmware: &str) -> Result<PathBuf, Fault> {
 }
 
 impl Machine {
-    /// As noxen-vmm is told, with the descriptor of the BIOS image.
-    pub fn spec(&self, config: &DomainConfig, bios_fd: RawFd) -> Hvm {
+    /// The screen that is to be shown by VNC.
+    pub fn shown(&self) -> Option<&Vfb> {
+        let screen = &self.display.as_ref()?.screen;
+        screen.wants_vnc().then_some(screen)
+    }
+
+    /// As noxen-vmm is told.
+    pub fn spec(&self, config: &DomainConfig, given: Given) -> Hvm {
         let local = match config.localtime {
             true => clock::offset_from_utc(clock::now()),
             false => 0,
         };
         Hvm {
             bios_path: self.bios.display().to_string(),
-            bios_fd,
+            bios_fd: given.bios_fd,
             boot: config.hvm.boot.clone(),
             acpi: config.hvm.acpi,
             apic: config.hvm.apic,
             pae: config.hvm.pae,
             clock_offset_s: local.saturating_add(config.rtc_timeoffset),
             serial: self.serial,
-            second_floppy: false,
-            display: None,
+            second_floppy: self.second_floppy,
+            display: self
+                .display
+                .as_ref()
+                .zip(given.display_bios_fd)
+                .map(|(display, bios_fd)| spec::Display {
+                    adapter: display.adapter,
+                    bios_path: display.bios.display().to_string(),
+                    bios_fd,
+                    memory_mib: display.memory_mib,
+                    vnc: given.vnc,
+                }),
         }
     }
 }
@@ -148,9 +310,69 @@ mod tests {
     }
 
     #[test]
+    fn display_is_a_cirrus_unless_another_is_asked_for() {
+        let display = |change: fn(&mut DomainConfig)| check(&config(change)).unwrap().display;
+        let plain = display(|_| {}).unwrap();
+        assert_eq!((plain.adapter, plain.memory_mib), (Adapter::Cirrus, 4));
+        assert!(!plain.screen.wants_vnc());
+        let standard = |c: &mut DomainConfig| {
+            c.hvm.stdvga = true;
+            c.hvm.screen = Vfb::parse("vnc=1,videoram=32").unwrap();
+        };
+        let machine = check(&config(standard)).unwrap();
+        assert_eq!(machine.shown().unwrap().get("videoram"), Some("32"));
+        let standard = machine.display.unwrap();
+        assert_eq!(
+            (standard.adapter, standard.memory_mib),
+            (Adapter::Standard, 32)
+        );
+        assert!(standard.bios.ends_with("vgabios-stdvga.bin"));
+        assert_eq!(display(|c| c.hvm.nographic = true), None);
+        let item = display(|c| c.vfb = vec!["vnc=1,vncdisplay=9".into()]).unwrap();
+        assert_eq!(item.screen.vnc_port(), Ok(5909));
+    }
+
+    #[test]
+    fn display_that_cannot_be_is_named() {
+        let screen = |text: &'static str| {
+            move |c: &mut DomainConfig| {
+                for pair in text.split(',') {
+                    let (key, value) = pair.split_once('=').unwrap();
+                    c.hvm.screen.set(key, value).unwrap();
+                }
+            }
+        };
+        assert!(refusal(screen("videoram=16")).contains("stdvga"));
+        assert!(refusal(screen("videoram=x")).contains("videoram = x"));
+        assert!(refusal(screen("vncdisplay=99999")).contains("vncdisplay"));
+        let odd = |c: &mut DomainConfig| {
+            c.hvm.stdvga = true;
+            screen("videoram=24")(c);
+        };
+        assert!(refusal(odd).contains("power of two"));
+        assert!(refusal(|c| c.vfb = vec!["sdl=1".into()]).contains("sdl is not"));
+        assert!(refusal(|c| c.vfb = vec!["vnc=1".into(); 2]).contains("2 items"));
+    }
+
+    #[test]
+    fn floppies_are_disks_and_the_second_one_makes_a_drive() {
+        let both = config(|c| (c.hvm.fda, c.hvm.fdb) = ("/a.img".into(), "/dev/vg/b".into()));
+        let texts: Vec<String> = floppies(&both).iter().map(Disk::text).collect();
+        assert_eq!(texts, ["file:/a.img,fda,w", "phy:/dev/vg/b,fdb,w"]);
+        assert!(check(&both).unwrap().second_floppy);
+        let first = config(|c| c.hvm.fda = "/a.img".into());
+        assert!(!check(&first).unwrap().second_floppy);
+    }
+
+    #[test]
     fn clock_has_the_offset_that_was_asked_for() {
         let config = config(|c| c.rtc_timeoffset = -3600);
-        let hvm = check(&config).unwrap().spec(&config, 7);
+        let given = Given {
+            bios_fd: 7,
+            display_bios_fd: Some(8),
+            vnc: None,
+        };
+        let hvm = check(&config).unwrap().spec(&config, given);
         assert_eq!((hvm.clock_offset_s, hvm.bios_fd), (-3600, 7));
     }
 }

@@ -40,6 +40,8 @@ pub enum Source {
     Hvm {
         /// BIOS image.
         bios: File,
+        /// BIOS of the display, if it has one.
+        display_bios: Option<File>,
         /// A kernel that it starts.
         kernel: Option<File>,
         /// That kernel's ramdisk.
@@ -80,6 +82,14 @@ impl Resources {
     pub fn bios(&self) -> Option<&File> {
         match &self.source {
             Source::Hvm { bios, .. } => Some(bios),
+            Source::Kernel { .. } | Source::Image(_) => None,
+        }
+    }
+
+    /// BIOS of an HVM domain's display.
+    pub fn display_bios(&self) -> Option<&File> {
+        match &self.source {
+            Source::Hvm { display_bios, .. } => display_bios.as_ref(),
             Source::Kernel { .. } | Source::Image(_) => None,
         }
     }
@@ -130,6 +140,10 @@ impl Resources {
             },
             Some(machine) => Source::Hvm {
                 bios: open_image(&machine.bios, "Firmware")?,
+                display_bios: match &machine.display {
+                    Some(display) => Some(open_image(&display.bios, "Firmware of the display")?),
+                    None => None,
+                },
                 kernel: machine.kernel.as_deref().map(kernel).transpose()?,
                 ramdisk,
             },
@@ -142,7 +156,8 @@ impl Resources {
     }
 }
 
-fn open_image(path: &Path, what: &str) -> Result<File, Fault> {
+/// Opens a regular file; `what` begins the line that says why not.
+pub fn open_image(path: &Path, what: &str) -> Result<File, Fault> {
     let shown = path.display();
     // Non-blocking: a FIFO must not hold xend up. For regular files it means nothing.
     let file = File::options()

@@ -6,7 +6,7 @@ use crate::error::{ConfigError, Result};
 use crate::keys;
 use crate::settings::{Setting, Settings};
 use crate::xl;
-use noxen_xend_api::{Cpus, Disk, DomainConfig, Hvm, Vif};
+use noxen_xend_api::{Cpus, Disk, DomainConfig, Hvm, Vfb, Vif};
 
 /// The configuration that `settings` describe. File names become absolute.
 pub fn domain_config(settings: &Settings) -> Result<DomainConfig> {
@@ -121,9 +121,7 @@ pub fn domain_config(settings: &Settings) -> Result<DomainConfig> {
 }
 
 /// Variables of HVM domains that change what the guest is, and of which nothing is built yet.
-const UNBUILT: [&str; 14] = [
-    "fda",
-    "fdb",
+const UNBUILT: [&str; 12] = [
     "parallel",
     "monitor",
     "monitor_path",
@@ -138,10 +136,22 @@ const UNBUILT: [&str; 14] = [
     "sdl",
 ];
 
+/// Variables of an HVM domain's display.
+const SCREEN: [&str; 7] = [
+    "vnc",
+    "vnclisten",
+    "vncdisplay",
+    "vncunused",
+    "vncpasswd",
+    "keymap",
+    "videoram",
+];
+
 fn hvm(settings: &Settings) -> Result<Hvm> {
     let defaults = Hvm::default();
     let text = |name: &str| settings.text(name).unwrap_or_default();
     let flag = |name: &str| -> Result<bool> { Ok(settings.whole(name)?.unwrap_or(1) != 0) };
+    let no = |name: &str| -> Result<bool> { Ok(settings.whole(name)?.unwrap_or(0) != 0) };
     let unbuilt = UNBUILT.iter().filter(|name| is_set(settings, name));
     Ok(Hvm {
         boot: settings.text("boot").unwrap_or(defaults.boot),
@@ -151,8 +161,25 @@ fn hvm(settings: &Settings) -> Result<Hvm> {
         pae: flag("pae")?,
         device_model: text("device_model"),
         loader: absolute(&text("loader")),
+        screen: screen(settings)?,
+        stdvga: no("stdvga")?,
+        nographic: no("nographic")?,
+        fda: absolute(&text("fda")),
+        fdb: absolute(&text("fdb")),
         unbuilt: unbuilt.map(|name| name.to_string()).collect(),
     })
+}
+
+/// The display by the variables that an item of `vfb` has as keys.
+fn screen(settings: &Settings) -> Result<Vfb> {
+    let mut screen = Vfb::default();
+    for key in SCREEN {
+        if let Some(value) = settings.text(key) {
+            let set = screen.set(key, value.trim());
+            set.map_err(|error| ConfigError::config(error.to_string()))?;
+        }
+    }
+    Ok(screen)
 }
 
 /// A list with members, or a text or number that says something.
@@ -261,6 +288,18 @@ mod tests {
         assert_eq!((hvm.boot.as_str(), hvm.serial.as_str()), ("dca", "pty"));
         assert_eq!((hvm.acpi, hvm.apic, hvm.pae), (false, true, true));
         assert_eq!(hvm.unbuilt, ["usb", "usbdevice"]);
+    }
+
+    #[test]
+    fn hvm_display_and_floppies_are_what_their_variables_say() {
+        let text = "builder='hvm'\nvnc=1\nvncdisplay='3'\nvncunused=0\nvncpasswd=''\nvideoram=16\nstdvga=1\nfda='/a.img'\n";
+        let hvm = config(text, &["vnclisten=127.0.0.1"]).unwrap().hvm;
+        let screen = "vnc=1,vncdisplay=3,vnclisten=127.0.0.1,vncpasswd=,vncunused=0,videoram=16";
+        assert_eq!(hvm.screen, Vfb::parse(screen).unwrap());
+        assert!(hvm.stdvga && !hvm.nographic);
+        assert_eq!((hvm.fda.as_str(), hvm.fdb.as_str()), ("/a.img", ""));
+        let line = config("builder='hvm'\nkeymap='a\\nb'\n", &[]).unwrap_err();
+        assert!(line.to_string().contains("keymap"), "{line}");
     }
 
     #[test]

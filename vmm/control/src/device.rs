@@ -138,7 +138,7 @@ pub enum DeviceSpec {
         #[serde(default)]
         persistent: bool,
     },
-    /// A network interface. Descriptors: one tap queue each.
+    /// A network interface. Descriptors: one tap queue each, and the ROM behind them if `rom` says so.
     Vif {
         /// Index.
         devid: u32,
@@ -154,6 +154,9 @@ pub enum DeviceSpec {
         /// Of an HVM domain: the emulated card.
         #[serde(default)]
         model: NicModel,
+        /// Of an HVM domain: the last descriptor is the card's expansion ROM, a file.
+        #[serde(default)]
+        rom: bool,
     },
     /// A screen. Descriptors: a listening TCP socket if `vnc` is there, else none.
     Vfb {
@@ -223,14 +226,21 @@ pub enum NicModel {
 }
 
 impl NicModel {
+    /// All of them.
+    pub const ALL: [NicModel; 3] = [NicModel::Rtl8139, NicModel::E1000, NicModel::Ne2kPci];
+
+    /// By xm's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            NicModel::Rtl8139 => "rtl8139",
+            NicModel::E1000 => "e1000",
+            NicModel::Ne2kPci => "ne2k_pci",
+        }
+    }
+
     /// The card of that name, if it is built.
     pub fn of(name: &str) -> Option<NicModel> {
-        match name {
-            "rtl8139" => Some(NicModel::Rtl8139),
-            "e1000" => Some(NicModel::E1000),
-            "ne2k_pci" => Some(NicModel::Ne2kPci),
-            _ => None,
-        }
+        NicModel::ALL.into_iter().find(|card| card.name() == name)
     }
 }
 
@@ -365,6 +375,7 @@ mod tests {
             mac: "00:16:3e:00:00:01".into(),
             rate: None,
             model: NicModel::default(),
+            rom: false,
         }
     }
 

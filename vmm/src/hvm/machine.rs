@@ -5,7 +5,7 @@ use crate::counters::{self, Groups};
 use crate::domain::crew::Crew;
 use crate::domain::hub::lock;
 use crate::domain::pv::{CONSOLE_PORT, STORE_PORT};
-use crate::hvm::cards::Cards;
+use crate::hvm::cards::{Cards, MAX_ROM};
 use crate::hvm::drives::Drives;
 use crate::hvm::pc::Pc;
 use crate::hvm::registry::Known;
@@ -14,6 +14,8 @@ use noxen_control::fds::FdQueue;
 use noxen_control::message::{CaseButton, VcpuStatus};
 use noxen_control::{Event, Reply, Request, Status};
 use noxen_pc::Button;
+use std::fs::File;
+use std::io::Read;
 use std::ops::{Deref, DerefMut};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -154,8 +156,15 @@ impl HvmMachine {
     }
 
     /// Puts a device into the machine, or a medium into a drive of a running one.
-    pub fn attach(&mut self, device: &DeviceSpec, fds: Vec<OwnedFd>) -> Result<(), String> {
-        self.attach_with_rom(device, fds, Vec::new())
+    pub fn attach(&mut self, device: &DeviceSpec, mut fds: Vec<OwnedFd>) -> Result<(), String> {
+        let rom = match device {
+            DeviceSpec::Vif { rom: true, .. } => {
+                let file = fds.pop().ok_or("no ROM came along")?;
+                read_rom(file.into()).map_err(|line| format!("{}: {line}", device.id()))?
+            }
+            _ => Vec::new(),
+        };
+        self.attach_with_rom(device, fds, rom)
     }
 
     /// The same; a network card has an expansion ROM.
@@ -200,6 +209,16 @@ impl HvmMachine {
             false => Err("the machine has no such button".into()),
         }
     }
+}
+
+/// A card's expansion ROM.
+fn read_rom(file: File) -> Result<Vec<u8>, String> {
+    let mut rom = Vec::new();
+    // One byte more than is possible shows that it is too long.
+    file.take(MAX_ROM as u64 + 1)
+        .read_to_end(&mut rom)
+        .map_err(|error| format!("its ROM cannot be read: {error}"))?;
+    Ok(rom)
 }
 
 /// What an HVM domain does not do yet.
@@ -261,5 +280,25 @@ impl Asked for HvmMachine {
 
     fn over_event(&self) -> Option<Event> {
         self.crew.over_event()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Seek, Write};
+
+    #[test]
+    fn rom_is_read_whole_and_one_that_is_too_long_no_further_than_to_show_it() {
+        let rom = |length: usize| {
+            let fd = rustix::fs::memfd_create("rom", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+            let mut file = File::from(fd);
+            file.write_all(&vec![0x55; length]).unwrap();
+            file.rewind().unwrap();
+            read_rom(file).unwrap().len()
+        };
+        assert_eq!((rom(0), rom(512)), (0, 512));
+        assert_eq!(rom(MAX_ROM + 4096), MAX_ROM + 1);
+        assert!(read_rom(File::open("/").unwrap()).is_err());
     }
 }

@@ -4,6 +4,7 @@
 //! ```text
 //!   sdaN   8,65..71,128..135 : 16 minors a disk     hdaN  3,22,33,34,56,57,88..91 : 64 minors a disk
 //!   xvdaN  202 : 16 minors a disk, 16 disks         beyond: 1<<28 | disk<<8 | partition
+//!   fda fdb, fd0 fd1  2 : floppies of HVM domains
 //!   0xHEX, decimal: as they are
 //! ```
 
@@ -15,6 +16,7 @@ const SD_MAJORS: [u32; 16] = [
 ];
 const HD_MAJORS: [u32; 10] = [3, 22, 33, 34, 56, 57, 88, 89, 90, 91];
 const XVD_MAJOR: u32 = 202;
+const FD_MAJOR: u32 = 2;
 /// Last disk of an extended number, and so of all of them.
 const LAST_DISK: u32 = (1 << 20) - 1;
 
@@ -34,6 +36,14 @@ pub fn of_name(name: &str) -> Option<u32> {
             (0..=LAST_DISK, 0..=255) => Some(EXTENDED | disk << 8 | part),
             _ => None,
         };
+    }
+    if let Some(rest) = name.strip_prefix("fd") {
+        let drive = match rest {
+            "a" | "0" => 0,
+            "b" | "1" => 1,
+            _ => return None,
+        };
+        return Some(FD_MAJOR << 8 | drive);
     }
     let (majors, disks, parts, rest) = if let Some(rest) = name.strip_prefix("sd") {
         (&SD_MAJORS[..], 16, 16, rest)
@@ -78,6 +88,9 @@ pub fn name(number: u32) -> String {
     }
     if major == XVD_MAJOR {
         return format!("xvd{}", join(minor >> 4, minor & 15));
+    }
+    if major == FD_MAJOR && minor < 2 {
+        return ["fda", "fdb"][minor as usize].to_owned();
     }
     if let Some(i) = at(&SD_MAJORS) {
         return format!("sd{}", join(i * 16 + (minor >> 4), minor & 15));
@@ -127,6 +140,8 @@ mod tests {
             ("hdc", 22 << 8),
             ("hdd63", 22 << 8 | 127),
             ("hdt", 91 << 8 | 64),
+            ("fda", 512),
+            ("fd1", 513),
             ("0xca00", 51712),
             ("51712", 51712),
         ] {
@@ -146,6 +161,8 @@ mod tests {
             "sdiw",
             "sda16",
             "hdu",
+            "fdc",
+            "fda1",
             "hda64",
             "vda",
             "0x",
@@ -167,7 +184,8 @@ mod tests {
     /// Every number that has a name comes back from it, and no two names meet.
     #[test]
     fn name_of_a_number_leads_back_to_it() {
-        let majors = SD_MAJORS.into_iter().chain(HD_MAJORS).chain([XVD_MAJOR]);
+        let majors = SD_MAJORS.into_iter().chain(HD_MAJORS);
+        let majors = majors.chain([XVD_MAJOR, FD_MAJOR]);
         let plain = majors.flat_map(|major| (0..256).map(move |minor| major << 8 | minor));
         let extended = (0..1 << 21).step_by(37).map(|n| EXTENDED | n);
         let mut named = 0;

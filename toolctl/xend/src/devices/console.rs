@@ -9,7 +9,7 @@ use super::class::{Class, Opened, Site};
 use super::device::Device;
 use super::nodes::ClassNodes;
 use super::vnc;
-use crate::node::Options;
+use crate::node::{internal, Options};
 use crate::registry::Record;
 use noxen_control::device::DeviceSpec;
 use noxen_xend_api::{DeviceClass, DeviceConfig, Fault, Vfb};
@@ -67,7 +67,11 @@ impl Class for Screen {
             );
         }
         let (vnc, socket) = match vfb.wants_vnc() {
-            true => Some(vnc::open(site, device, vfb)?).unzip(),
+            true => {
+                let opened = vnc::open(site, device.devid, vfb)?;
+                site.node.store.apply(&opened.nodes).map_err(internal)?;
+                (Some(opened.spec), Some(opened.socket))
+            }
             false => (None, None),
         };
         Ok(Opened {

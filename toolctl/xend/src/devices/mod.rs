@@ -33,6 +33,7 @@ pub use listing::sxp;
 
 use crate::create::random_uuid;
 use crate::domain::Domain;
+use crate::hvm;
 use crate::monitor::MonitorError;
 use crate::node::{internal, Node};
 use crate::store::StoreOp;
@@ -54,16 +55,17 @@ pub enum Origin {
 
 /// Judges the devices of a configuration and gives network interfaces their addresses.
 pub fn complete(mut config: DomainConfig) -> Result<DomainConfig, Fault> {
-    for disk in &config.disk {
+    let disks = [config.disk.clone(), hvm::floppies(&config)].concat();
+    for disk in &disks {
         vbd::check(disk)?;
     }
     let mut seen = std::collections::BTreeSet::new();
-    for disk in &config.disk {
+    for disk in &disks {
         if !seen.insert(disk.number().ok()) {
             return Err(already_defined("device", &disk.dev));
         }
     }
-    let unames = config.disk.iter().map(|disk| disk.uname.as_str());
+    let unames = disks.iter().map(|disk| disk.uname.as_str());
     if let Some(uname) = twice(unames.filter(|uname| !uname.is_empty())) {
         return Err(already_defined("uname", uname));
     }
@@ -75,6 +77,9 @@ pub fn complete(mut config: DomainConfig) -> Result<DomainConfig, Fault> {
         .into_iter()
         .map(complete_vif)
         .collect::<Result<_, _>>()?;
+    for vif in config.vif.iter().filter(|_| config.is_hvm()) {
+        vif::card(vif)?;
+    }
     if let Some(mac) = twice(config.vif.iter().filter_map(|vif| vif.mac.as_deref())) {
         return Err(already_defined("mac", mac));
     }
@@ -104,7 +109,12 @@ fn already_defined(what: &str, which: &str) -> Fault {
 
 /// Gives a domain that has just been built the devices of its configuration.
 pub fn attach_configured(site: Site<'_>) -> Result<(), Fault> {
-    let config = site.domain.record().config;
+    let mut config = site.domain.record().config;
+    config.disk.extend(hvm::floppies(&config));
+    if config.is_hvm() {
+        // It is the machine's display.
+        config.vfb.clear();
+    }
     for disk in config.disk {
         attach(site, DeviceConfig::Disk(disk), Origin::Configured)?;
     }

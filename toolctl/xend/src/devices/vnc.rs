@@ -8,7 +8,7 @@
 //! that could read it; viewers are told it by `vncviewer --autopass`.
 
 use super::class::Site;
-use super::device::Device;
+use crate::hvm;
 use crate::node::internal;
 use crate::settings::Settings;
 use crate::store::StoreOp;
@@ -25,12 +25,19 @@ const TRIES: u16 = 1000;
 /// Characters of a password that count (RFC 6143, 7.2.2).
 const PASSWORD: usize = 8;
 
-/// Opens the way to screen `device`: what noxen-vmm is told, and the socket.
-pub(super) fn open(
-    site: Site<'_>,
-    device: &Device,
-    vfb: &Vfb,
-) -> Result<(VncSpec, OwnedFd), Fault> {
+/// The way to a screen.
+pub(crate) struct Opened {
+    /// What noxen-vmm is told.
+    pub spec: VncSpec,
+    /// The listening socket.
+    pub socket: OwnedFd,
+    /// The domain's nodes that say where it is.
+    pub nodes: Vec<StoreOp>,
+}
+
+/// Opens the way to screen `devid`. A guest with several screens has one set of nodes for them all, as with Xen: the
+/// first one's.
+pub(crate) fn open(site: Site<'_>, devid: u32, vfb: &Vfb) -> Result<Opened, Fault> {
     let settings = site.node.settings();
     let record = site.domain.record();
     let (address, password) = (address(vfb, &settings), password(vfb, &settings));
@@ -46,17 +53,13 @@ pub(super) fn open(
     let listener = listen(&address, vfb)?;
     let bound = listener.local_addr().map_err(internal)?;
     let console = format!("{}/console", home(record.domid));
-    // A guest with several screens has one node for them all, as with Xen: the first one's.
-    if device.devid == 0 {
-        let ops = [
-            StoreOp::Write(format!("{console}/vnc-listen"), address),
-            StoreOp::Write(format!("{console}/vnc-port"), bound.port().to_string()),
-        ];
-        site.node.store.apply(&ops).map_err(internal)?;
-    }
+    let nodes = [
+        StoreOp::Write(format!("{console}/vnc-listen"), address),
+        StoreOp::Write(format!("{console}/vnc-port"), bound.port().to_string()),
+    ];
     info!(
-        "domain {}: screen {} is shown by VNC at {bound}",
-        record.domid, device.devid
+        "domain {}: screen {devid} is shown by VNC at {bound}",
+        record.domid
     );
     let keymap = vfb.get("keymap").unwrap_or_else(|| settings.text("keymap"));
     let spec = VncSpec {
@@ -64,7 +67,11 @@ pub(super) fn open(
         password,
         keymap: (!keymap.is_empty()).then(|| keymap.to_owned()),
     };
-    Ok((spec, listener.into()))
+    Ok(Opened {
+        spec,
+        socket: listener.into(),
+        nodes: nodes.into_iter().filter(|_| devid == 0).collect(),
+    })
 }
 
 fn address(vfb: &Vfb, settings: &Settings) -> String {
@@ -108,16 +115,23 @@ pub(crate) fn find(site: Site<'_>, name: &str) -> Result<Response, Fault> {
     let node = format!("{}/console/vnc-port", home(record.domid));
     let port = site.node.store.read(&node).map_err(internal)?;
     let port = port.and_then(|text| text.trim().parse().ok());
-    let screens = record
-        .devices
-        .iter()
-        .filter_map(|device| match &device.config {
-            DeviceConfig::Vfb(vfb) if vfb.wants_vnc() => Some(vfb),
-            _ => None,
-        });
-    let (Some(port), Some(vfb)) = (port, screens.into_iter().next()) else {
+    let of_device = |config: &DeviceConfig| match config {
+        DeviceConfig::Vfb(vfb) => Some(vfb.clone()),
+        _ => None,
+    };
+    let hvm = record.config.is_hvm();
+    let mut screens: Vec<Vfb> = match hvm {
+        true => hvm::screen(&record.config)?.into_iter().collect(),
+        false => {
+            let devices = record.devices.iter();
+            devices.filter_map(|d| of_device(&d.config)).collect()
+        }
+    };
+    screens.retain(Vfb::wants_vnc);
+    let (Some(port), Some(vfb)) = (port, screens.first()) else {
+        let key = if hvm { "vnc=1" } else { "vfb=['vnc=1']" };
         return Err(Fault::generic(format!(
-            "Domain '{name}' has no screen that is shown by VNC; vfb=['vnc=1'] in its configuration gives it one"
+            "Domain '{name}' has no screen that is shown by VNC; {key} in its configuration gives it one"
         )));
     };
     let settings = site.node.settings();

@@ -161,6 +161,10 @@ fn main() {
     let store: UnixStream = take(spec.store_fd.unwrap());
     let mut log: File = take(spec.log_fd.unwrap());
     writeln!(log, "domain {} built of {}", spec.domid, image.trim()).unwrap();
+    if let noxen_control::spec::Kind::Hvm(hvm) = &spec.kind {
+        let text = serde_json::to_string(hvm).unwrap();
+        writeln!(log, "machine {text}").unwrap();
+    }
     if !spec.tune_kernel {
         writeln!(log, "kernel as its file has it").unwrap();
     }

@@ -155,6 +155,7 @@ impl Lab {
             .env("NOXEN_XENSTORED", xenstored())
             .env("NOXEN_KVM", &self.kvm)
             .env("NOXEN_TUN", "/dev/null")
+            .env("NOXEN_VGA_BIOS", self.root.join("kernel-ok"))
             .env("NOXEN_DEVICE_TIMEOUT", "2")
             .env_remove("XENSTORED_PATH")
             .env_remove("XENSTORED_RUNDIR")

@@ -3,7 +3,7 @@
 use super::devices;
 use crate::error::{ConfigError, Result};
 use crate::sxp::Node;
-use noxen_xend_api::{Cpus, DomainConfig, Hvm};
+use noxen_xend_api::{Cpus, DomainConfig, Hvm, Vfb};
 
 /// Reads what `create -F` is given. Keys that xend only ever printed (`domid`, `state`, ..) are skipped, as xend did.
 pub fn from_sxp(node: &Node) -> Result<DomainConfig> {
@@ -54,7 +54,7 @@ pub fn from_sxp(node: &Node) -> Result<DomainConfig> {
         rtc_timeoffset: number("rtc_timeoffset")?.unwrap_or(0),
         ..defaults
     };
-    image(node, &mut config);
+    image(node, &mut config)?;
     for device in node.children("device") {
         for inner in device.members() {
             devices::accept(inner, &mut config)?;
@@ -69,12 +69,12 @@ pub fn from_sxp(node: &Node) -> Result<DomainConfig> {
     Ok(config)
 }
 
-fn image(node: &Node, config: &mut DomainConfig) {
+fn image(node: &Node, config: &mut DomainConfig) -> Result<()> {
     let Some(image) = node
         .child("image")
         .and_then(|image| image.members().first())
     else {
-        return;
+        return Ok(());
     };
     let text = |key: &str| image.get(key).unwrap_or("").to_owned();
     config.builder = image.key().unwrap_or("linux").to_owned();
@@ -84,6 +84,14 @@ fn image(node: &Node, config: &mut DomainConfig) {
     config.extra = text("args");
     config.kernel_tuning = text("kernel_tuning") != "0";
     let defaults = std::mem::take(&mut config.hvm);
+    let flag = |key: &str| !matches!(text(key).trim(), "" | "0");
+    let mut screen = Vfb::default();
+    for key in Vfb::KEYS {
+        if let Some(value) = image.get(key) {
+            let set = screen.set(key, value);
+            set.map_err(|error| ConfigError::config(error.to_string()))?;
+        }
+    }
     config.hvm = Hvm {
         boot: image.get("boot").map_or(defaults.boot, String::from),
         serial: text("serial"),
@@ -92,6 +100,11 @@ fn image(node: &Node, config: &mut DomainConfig) {
         pae: text("pae") != "0",
         device_model: text("device_model"),
         loader: text("loader"),
+        screen,
+        stdvga: flag("stdvga"),
+        nographic: flag("nographic"),
+        fda: text("fda"),
+        fdb: text("fdb"),
         unbuilt: text("unbuilt")
             .split(',')
             .filter(|name| !name.is_empty())
@@ -113,6 +126,7 @@ fn image(node: &Node, config: &mut DomainConfig) {
         }
         _ => config.extra = format!("ip={ip} {}", config.extra),
     }
+    Ok(())
 }
 
 /// `(cpus 0-3)`, `(cpus (0 1))` one set a vCPU, or `(cpus ((0 1) ()))` lists of CPUs a vCPU.

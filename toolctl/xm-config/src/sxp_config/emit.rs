@@ -96,7 +96,14 @@ fn image(config: &DomainConfig) -> Result<Node> {
         put("acpi", flag(hvm.acpi));
         put("apic", flag(hvm.apic));
         put("pae", flag(hvm.pae));
+        put("fda", &hvm.fda);
+        put("fdb", &hvm.fdb);
+        put("stdvga", if hvm.stdvga { "1" } else { "" });
+        put("nographic", if hvm.nographic { "1" } else { "" });
         put("unbuilt", &hvm.unbuilt.join(","));
+        for (key, value) in hvm.screen.pairs() {
+            image.push(Node::pair(key, value));
+        }
     }
     Ok(image)
 }

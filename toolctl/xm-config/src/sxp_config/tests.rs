@@ -162,3 +162,13 @@ fn listing_of_a_running_domain_is_accepted() {
     assert_eq!(config.cpus, noxen_xend_api::Cpus::Any);
     assert_eq!(Node::pair("a", "b").key(), Some("a"));
 }
+
+#[test]
+fn hvm_display_and_floppies_read_back_to_the_same_domain() {
+    let text = "builder='hvm'\nkernel='/usr/lib/xen/boot/hvmloader'\nvnc=1\nvncdisplay=2\nvncpasswd=''\nkeymap='de'\nvideoram=32\nstdvga=1\n\
+        nographic=1\nfda='/a.img'\nfdb='/b.img'\n";
+    let config = config(text);
+    let printed = to_sxp(&config).unwrap().pretty();
+    let back = from_sxp(&parse(&printed, &Limits::default()).unwrap()).unwrap();
+    assert_eq!(back.hvm, config.hvm, "{printed}");
+}

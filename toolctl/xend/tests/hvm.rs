@@ -1,0 +1,138 @@
+//! HVM domains: display, cards and floppies as noxen-vmm is told of them.
+
+mod support;
+
+use noxen_xend_api::device::Vfb;
+use noxen_xend_api::{DomainConfig, Request, Response, Vif};
+use noxen_xenstore::client::Nodes;
+use support::Lab;
+
+/// A PC whose firmware is a file, with the fake monitor's kernel besides.
+fn pc(lab: &Lab, name: &str, change: impl FnOnce(&mut DomainConfig)) -> DomainConfig {
+    let mut config = lab.config(name);
+    config.builder = "hvm".into();
+    config.hvm.loader = lab.image("bios.bin", "firmware");
+    change(&mut config);
+    config
+}
+
+fn vif(text: &str) -> Vec<Vif> {
+    vec![Vif::parse(text).unwrap()]
+}
+
+#[test]
+fn display_is_shown_by_vnc_where_the_store_says_and_viewers_are_told() {
+    let lab = Lab::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let shown = |more: &str| {
+        let text = format!("vnc=1,vncdisplay={},vncpasswd=secret{more}", port - 5900);
+        let screen = Vfb::parse(&text).unwrap();
+        pc(&lab, "a", |config| {
+            config.hvm.screen = screen;
+            config.hvm.stdvga = true;
+        })
+    };
+    let fault = lab.create(shown(",vncunused=0")).unwrap_err();
+    assert!(fault.message.contains("vncunused=1"), "{}", fault.message);
+    let domain = lab.create(shown("")).unwrap();
+    let home = format!("/local/domain/{}", domain.domid.unwrap());
+    let mut store = lab.store();
+    let said = store.read(&format!("{home}/console/vnc-port")).unwrap();
+    assert!(said.parse::<u16>().unwrap() > port, "{said}");
+    let listen = store.read(&format!("{home}/console/vnc-listen")).unwrap();
+    assert_eq!(listen, "127.0.0.1");
+    let expected = Response::Vnc {
+        host: "127.0.0.1".into(),
+        port: said.parse().unwrap(),
+        password: Some("secret".into()),
+    };
+    let ask = Request::Vnc { domain: "a".into() };
+    assert_eq!(lab.ask(&ask).unwrap(), expected);
+    let log = lab.domain_log("a");
+    for part in ["\"adapter\":\"standard\"", "\"memory_mib\":16", "secret"] {
+        assert!(log.contains(part), "{part}: {log}");
+    }
+    lab.destroy("a");
+    assert!(lab.traces().is_empty(), "{:?}", lab.traces());
+}
+
+#[test]
+fn display_is_there_unless_it_is_not_wanted() {
+    let lab = Lab::new();
+    lab.create(pc(&lab, "a", |_| {})).unwrap();
+    let log = lab.domain_log("a");
+    assert!(log.contains("\"adapter\":\"cirrus\""), "{log}");
+    assert!(log.contains("\"vnc\":null"), "{log}");
+    let fault = lab.ask(&Request::Vnc { domain: "a".into() }).unwrap_err();
+    assert!(fault.message.contains("; vnc=1 in"), "{}", fault.message);
+    lab.create(pc(&lab, "b", |config| config.hvm.nographic = true))
+        .unwrap();
+    let log = lab.domain_log("b");
+    assert!(log.contains("\"display\":null"), "{log}");
+    // An item of vfb is the display, too.
+    let item = || vec!["vnc=1,vnclisten=127.0.0.1".to_owned()];
+    lab.create(pc(&lab, "c", |config| config.vfb = item()))
+        .unwrap();
+    let ask = Request::Vnc { domain: "c".into() };
+    assert!(matches!(lab.ask(&ask), Ok(Response::Vnc { .. })));
+    for name in ["a", "b", "c"] {
+        lab.destroy(name);
+    }
+}
+
+#[test]
+fn card_is_on_a_tap_of_its_own_name_and_what_is_not_built_is_named() {
+    let lab = Lab::new();
+    lab.script(
+        "vif-bridge",
+        "echo \"$1 $vif\" >> \"$NOXEN_ROOT/script.log\"\ncase $1 in online) say hotplug-status connected;; esac",
+    );
+    let with = |text: &str| pc(&lab, "a", |config| config.vif = vif(text));
+    for (text, words) in [
+        ("type=ioemu,model=pcnet", "model=pcnet is not supported yet"),
+        ("type=netfront", "type=netfront of an HVM domain"),
+        ("rate=10Mb/s", "rate of an HVM domain's card"),
+    ] {
+        let fault = lab.create(with(text)).unwrap_err();
+        assert!(fault.message.contains(words), "{}", fault.message);
+    }
+    lab.create(with("type=ioemu,model=e1000,bridge=xenbr0"))
+        .unwrap();
+    let script_log = || std::fs::read_to_string(lab.root().join("script.log")).unwrap();
+    assert_eq!(script_log(), "online tap1.0\n");
+    let log = lab.domain_log("a");
+    assert!(log.contains("\"model\":\"e1000\",\"rom\":false"), "{log}");
+    lab.destroy("a");
+    assert_eq!(script_log(), "online tap1.0\noffline tap1.0\n");
+    assert!(lab.traces().is_empty(), "{:?}", lab.traces());
+}
+
+#[test]
+fn floppies_are_drives_of_the_machine() {
+    let lab = Lab::new();
+    let (a, b) = (lab.image("a.img", "first"), lab.image("b.img", "other"));
+    lab.create(pc(&lab, "a", |config| {
+        config.hvm.fda = a.clone();
+        config.hvm.fdb = b.clone();
+    }))
+    .unwrap();
+    let log = lab.domain_log("a");
+    assert!(log.contains("\"second_floppy\":true"), "{log}");
+    for (image, begins) in [(&a, "first"), (&b, "other")] {
+        let line = format!("image {image} begins with \"{begins}\"");
+        assert!(log.contains(&line), "{log}");
+    }
+    let dev = lab.store().read("/local/domain/0/backend/vbd/1/513/dev");
+    assert_eq!(dev.unwrap(), "fdb");
+    lab.destroy("a");
+    let twice = pc(&lab, "a", |config| {
+        (config.hvm.fda, config.hvm.fdb) = (a.clone(), a.clone());
+    });
+    let fault = lab.create(twice).unwrap_err();
+    assert!(
+        fault.message.contains("already defined"),
+        "{}",
+        fault.message
+    );
+}
