@@ -5,6 +5,10 @@
 //!                        '--> ISA line 4 or 3, one pulse for each event
 //! ```
 //! Bytes leave at once: the transmitter is always empty. What the wire does not take is lost, as on a line nobody reads.
+//!
+//! The crate tells of data once, when it comes. A 16550A says "data" for as long as there is any (PC16550D data sheet, 8.6.4:
+//! priority over an empty transmitter), and again when its interrupt is enabled: Linux disables it around each line that its
+//! kernel prints, and leaves data for the next turn of a handler that has read 256 bytes. So both are done here.
 
 use crate::device::{Device, Effect, Ports, Region, Turn, Width};
 use crate::state::{self, StateError};
@@ -22,6 +26,14 @@ const VERSION: u64 = 1;
 /// Ports and lines of COM1 to COM4.
 const PLACES: [(u16, u8); 4] = [(0x3f8, 4), (0x2f8, 3), (0x3e8, 4), (0x2e8, 3)];
 const REGISTERS: u16 = 8;
+
+/// Registers by their offset.
+const INTERRUPT_ENABLE: u8 = 1;
+const INTERRUPT_IDENTIFICATION: u8 = 2;
+const LINE_CONTROL: u8 = 3;
+const LINE_STATUS: u8 = 5;
+/// Interrupt identification: there is data, with the FIFOs on.
+const DATA: u8 = 0xc4;
 
 /// What is plugged into a serial port.
 pub trait Wire: Send + Debug {
@@ -141,6 +153,13 @@ impl Serial {
     }
 }
 
+/// There is data in the receiver, and the guest wants an interrupt for it.
+fn has_data_to_tell(uart: &mut Uart) -> bool {
+    // Reading these changes nothing. With the divisor latch open the enable register is another one.
+    let open = uart.read(LINE_CONTROL) & 0x80 != 0;
+    !open && uart.read(INTERRUPT_ENABLE) & 1 != 0 && uart.read(LINE_STATUS) & 1 != 0
+}
+
 impl Device for Serial {
     fn name(&self) -> &str {
         &self.name
@@ -153,10 +172,13 @@ impl Device for Serial {
     fn read(&mut self, _region: Region, offset: u64, width: Width, turn: &mut Turn) -> u32 {
         let mut value = 0;
         for index in 0..width.bytes() {
-            let byte = match &mut self.uart {
-                Some(uart) => uart.read(offset as u8 + index as u8),
-                None => 0xff,
-            };
+            let register = offset as u8 + index as u8;
+            let byte = self.uart.as_mut().map_or(0xff, |uart| {
+                match register == INTERRUPT_IDENTIFICATION && has_data_to_tell(uart) {
+                    true => DATA,
+                    false => uart.read(register),
+                }
+            });
             value |= u32::from(byte) << (8 * index);
         }
         self.settle(turn);
@@ -170,9 +192,13 @@ impl Device for Serial {
             .enumerate()
             .take(width.bytes())
         {
+            let register = offset as u8 + index as u8;
             if let Some(uart) = &mut self.uart {
                 // Neither the wire nor the line refuses anything.
-                let _ = uart.write(offset as u8 + index as u8, byte);
+                let _ = uart.write(register, byte);
+                if register == INTERRUPT_ENABLE && has_data_to_tell(uart) {
+                    self.pulse.0.store(true, Ordering::Relaxed);
+                }
             }
         }
         self.settle(turn);
@@ -286,5 +312,38 @@ mod tests {
             seen.push(turn(|turn| serial.read(PORT, 0, Width::Byte, turn)).0 as u8);
         }
         assert_eq!(seen, text);
+    }
+
+    #[test]
+    fn input_that_came_while_its_interrupt_was_off_interrupts_when_it_is_on() {
+        let line = Line::default();
+        let mut serial = Serial::new(0, Box::new(line.clone()));
+        line.0.lock().unwrap().1 = vec![b'x'; 100];
+        assert!(turn(|turn| serial.attend(turn)).1.is_empty());
+        // The divisor's upper byte is no enable register.
+        turn(|turn| serial.write(PORT, 3, Width::Byte, 0x80, turn));
+        let ((), effects) = turn(|turn| serial.write(PORT, 1, Width::Byte, 1, turn));
+        assert!(effects.is_empty());
+        turn(|turn| serial.write(PORT, 3, Width::Byte, 3, turn));
+        let ((), effects) = turn(|turn| serial.write(PORT, 1, Width::Byte, 1, turn));
+        assert_eq!(effects, PULSE);
+    }
+
+    #[test]
+    fn data_is_told_of_until_all_of_it_is_read() {
+        let line = Line::default();
+        let mut serial = Serial::new(0, Box::new(line.clone()));
+        turn(|turn| serial.write(PORT, 1, Width::Byte, 3, turn));
+        line.0.lock().unwrap().1 = vec![b'x'; 100];
+        turn(|turn| serial.attend(turn));
+        for _ in 0..100 {
+            let (why, _) = turn(|turn| serial.read(PORT, 2, Width::Byte, turn));
+            assert_eq!(why, 0xc4);
+            turn(|turn| serial.read(PORT, 0, Width::Byte, turn));
+        }
+        let (why, _) = turn(|turn| serial.read(PORT, 2, Width::Byte, turn));
+        assert_ne!(why, 0xc4);
+        let (why, _) = turn(|turn| serial.read(PORT, 2, Width::Byte, turn));
+        assert_eq!(why & 1, 1);
     }
 }
