@@ -34,6 +34,10 @@ fn hvm_linux_boots_through_its_bios_and_powers_off_by_acpi() {
         "{interrupts}"
     );
 
+    // More at once than the serial port's receiver holds.
+    let long = "typed".repeat(40);
+    assert_eq!(says(&format!("echo {long}")), format!("{long}\n"));
+
     // The card is on its bus, and its tap on the bridge.
     let card = says("cat /sys/bus/pci/devices/*:04.0/device");
     assert_eq!(card, "0x8139\n");
