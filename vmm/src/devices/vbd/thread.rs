@@ -119,10 +119,14 @@ fn run<P: Port>(mut work: Work<P>, stop: &OwnedFd, still: &AtomicBool) {
     let mut ready = Ready::default();
     let mut jobs = Vec::new();
     let mut ended = Vec::new();
+    let mut worked = None;
     while !ready.stop {
         if !broken {
             let before = work.queue.taken();
             let outcome = turn(&mut work, ready, true, &mut jobs, &mut ended);
+            if work.queue.taken() != before {
+                worked = Some(Instant::now());
+            }
             if gathers && ready.channel {
                 gathering.found(work.queue.taken().wrapping_sub(before));
             }
@@ -143,7 +147,9 @@ fn run<P: Port>(mut work: Work<P>, stop: &OwnedFd, still: &AtomicBool) {
         gathers = gathering.prepare();
         ready = wait(&work, Some(stop), broken, None);
     }
-    finish(work, broken, still.load(Ordering::Acquire));
+    // An engine that answers at once leaves nothing under way, and what its answers set free comes all the same.
+    let lately = worked.is_some_and(|at| at.elapsed() < LAST_CALL);
+    finish(work, broken, still.load(Ordering::Acquire), lately);
 }
 
 /// One look at everything, at new requests if `taking`; true: there may be more at once.
@@ -207,15 +213,15 @@ fn wait<P: Port>(
     }
 }
 
-/// Ends what is under way and gives everything back.
-fn finish<P: Port>(mut work: Work<P>, broken: bool, still: bool) {
+/// Ends what is under way and gives everything back; `lately`: the guest sent requests a short while ago.
+fn finish<P: Port>(mut work: Work<P>, broken: bool, still: bool, lately: bool) {
     if !broken {
         let over = match still {
             true => Instant::now(),
             false => Instant::now() + LAST_CALL,
         };
         // Nobody is told any more that it is broken.
-        let _ = last_call(&mut work, over);
+        let _ = last_call(&mut work, over, lately);
     }
     // Waits for what a broken ring left in it.
     drop(work.engine);
@@ -225,10 +231,10 @@ fn finish<P: Port>(mut work: Work<P>, broken: bool, still: bool) {
 }
 
 /// Answers what is under way, and what follows from the answers until the guest falls silent or `over` has come.
-fn last_call<P: Port>(work: &mut Work<P>, over: Instant) -> Result<(), Broken> {
+fn last_call<P: Port>(work: &mut Work<P>, over: Instant, lately: bool) -> Result<(), Broken> {
     let (mut jobs, mut ended) = (Vec::new(), Vec::new());
     let mut ready = Ready::default();
-    let mut active = work.queue.running() > 0;
+    let mut active = lately || work.queue.running() > 0;
     loop {
         let taken = work.queue.taken();
         let taking = Instant::now() < over;

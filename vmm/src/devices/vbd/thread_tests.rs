@@ -187,6 +187,27 @@ fn what_the_last_answers_set_free_is_answered_too() {
 }
 
 #[test]
+fn what_comes_after_answers_that_were_given_at_once_is_answered_too() {
+    let (mut guest, thread, event) = at_work();
+    rustix::io::write(&event, &1u64.to_ne_bytes()).unwrap();
+    while guest.answered() < guest.sent {
+        assert!(guest.interrupted(), "{}", guest.answered());
+    }
+    // Nothing is under way now; the guest has not yet looked at its answers.
+    rustix::io::write(&thread.stop, &1u64.to_ne_bytes()).unwrap();
+    let played = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(50));
+        guest.send();
+        while guest.answered() < guest.sent {
+            assert!(guest.interrupted(), "{}", guest.answered());
+        }
+        guest.answered()
+    });
+    drop(thread);
+    assert_eq!(played.join().unwrap(), 3);
+}
+
+#[test]
 fn guest_that_never_ends_is_not_waited_for() {
     let (mut guest, thread) = stopped_at_work();
     let started = Instant::now();
