@@ -179,6 +179,16 @@ pub struct Turn<'a> {
     pub effects: &'a mut Vec<Effect>,
 }
 
+impl Turn<'_> {
+    /// Brings the device's PCI interrupt pin to `level`; `told` is where the device keeps the last one.
+    pub fn set_pin(&mut self, told: &mut bool, level: bool) {
+        if level != *told {
+            *told = level;
+            self.effects.push(Effect::Pin(level));
+        }
+    }
+}
+
 /// A device of the PC.
 ///
 /// Accesses wider than a device's registers are the device's business: it says what the data sheet says. An access never

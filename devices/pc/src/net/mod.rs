@@ -14,6 +14,7 @@ pub mod ne2k;
 mod offload;
 pub mod rtl8139;
 
+use crate::pci::{Function, Identity};
 use std::fmt::Debug;
 
 /// Bytes of a frame with a VLAN tag and without its check sequence.
@@ -22,6 +23,28 @@ pub const MAX_FRAME: usize = 1518;
 const MIN_FRAME: usize = 60;
 /// Frames that a card takes from its cable in one go.
 const FRAMES: usize = 256;
+
+/// Bytes of a card's expansion ROM's window.
+const ROM: u32 = 128 << 10;
+
+/// What every card says of itself: an Ethernet controller on INTA; each names itself besides.
+const CARD: Identity = Identity {
+    vendor: 0,
+    device: 0,
+    class: 0x02_0000,
+    revision: 0,
+    subsystem: (0, 0),
+    pin: 1,
+    multifunction: false,
+};
+
+/// The function with a window for `rom`, unless that is empty.
+fn with_rom(function: Function, rom: &[u8]) -> Function {
+    match rom.is_empty() {
+        true => function,
+        false => function.with_rom(ROM),
+    }
+}
 
 /// What a card is plugged into.
 pub trait Cable: Send + Debug {

@@ -6,8 +6,8 @@
 //!   cable --> ring of 256-byte pages PSTART..PSTOP (CURR: card, BNRY: host)       TPSR, TBCR --> cable
 //! ```
 
-use super::{hash, lose, pad, to, Cable, Mac, To, FRAMES, MAX_FRAME};
-use crate::device::{Device, Effect, Region, Turn, Width};
+use super::{hash, lose, pad, to, with_rom, Cable, Mac, To, CARD, FRAMES, MAX_FRAME};
+use crate::device::{Device, Region, Turn, Width};
 use crate::pci::{self, Bar, BarKind, Function, Identity, Pci};
 use crate::state::StateError;
 use serde::{Deserialize, Serialize};
@@ -19,7 +19,6 @@ const START: usize = 0x4000;
 const MEMORY: usize = 0x4000;
 const PAGE: usize = 256;
 const PROM: usize = 32;
-const ROM: u32 = 128 << 10;
 
 /// Command register (DP8390D, 10.3).
 const CR: usize = 0;
@@ -83,22 +82,16 @@ impl Ne2k {
         let identity = Identity {
             vendor: 0x10ec,
             device: 0x8029,
-            class: 0x02_0000,
             revision: 0,
             subsystem: (0x10ec, 0x8029),
-            pin: 1,
-            multifunction: false,
+            ..CARD
         };
         let mut bars = [None; 6];
         bars[0] = Some(Bar {
             kind: BarKind::Io,
             size: 32,
         });
-        let function = Function::new(identity, bars);
-        let function = match rom.is_empty() {
-            true => function,
-            false => function.with_rom(ROM),
-        };
+        let function = with_rom(Function::new(identity, bars), &rom);
         Ne2k {
             name: format!("ne2k-{number}"),
             function,
@@ -386,10 +379,7 @@ impl Ne2k {
 
     fn settle(&mut self, turn: &mut Turn) {
         let level = self.state.status & self.state.mask & !IN_RESET != 0;
-        if level != self.state.level {
-            self.state.level = level;
-            turn.effects.push(Effect::Pin(level));
-        }
+        turn.set_pin(&mut self.state.level, level);
     }
 }
 
@@ -566,6 +556,7 @@ mod tests {
     use super::subject::*;
     use super::*;
     use crate::conformance::{Ram, Run, Step, Subject};
+    use crate::device::Effect;
     use crate::net::lan::frame;
 
     struct Host<'a>(Run<'a, Plugged>);

@@ -6,27 +6,30 @@ use crate::conformance::{Step, Subject};
 use crate::device::{Region, Turn, Width};
 use std::sync::Arc;
 
-/// The memory, which outlives the adapter as a machine's does.
+/// A memory of so many bytes, which outlives its adapter as a machine's does.
 #[derive(Debug)]
-pub struct Display {
+pub struct Shown<const BYTES: usize> {
     /// It.
     pub memory: Arc<Unmapped>,
 }
 
-impl Display {
-    /// With a memory of 1 MiB.
-    pub fn new() -> Display {
-        Display {
-            memory: Arc::new(Unmapped::new(1 << 20)),
+impl<const BYTES: usize> Shown<BYTES> {
+    /// A clear one.
+    pub fn new() -> Shown<BYTES> {
+        Shown {
+            memory: Arc::new(Unmapped::new(BYTES)),
         }
     }
 }
 
-impl Default for Display {
-    fn default() -> Display {
-        Display::new()
+impl<const BYTES: usize> Default for Shown<BYTES> {
+    fn default() -> Shown<BYTES> {
+        Shown::new()
     }
 }
+
+/// With a memory of 1 MiB.
+pub type Display = Shown<{ 1 << 20 }>;
 
 /// The guest writes a byte to `port`.
 pub fn out(port: u16, value: u8) -> Step {

@@ -18,8 +18,8 @@ mod tests;
 mod transmit;
 
 use super::microwire::Microwire;
-use super::{Cable, Mac};
-use crate::device::{Device, Effect, Region, Turn, Width};
+use super::{with_rom, Cable, Mac, CARD};
+use crate::device::{Device, Region, Turn, Width};
 use crate::pci::{self, Bar, BarKind, Function, Identity, Pci};
 use crate::state::StateError;
 use registers::*;
@@ -31,8 +31,6 @@ use transmit::Contexts;
 const VERSION: u64 = 1;
 /// Bytes of the register window.
 const WINDOW: u32 = 128 << 10;
-/// Bytes of the expansion ROM's window.
-const ROM: u32 = 128 << 10;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct State {
@@ -70,11 +68,9 @@ impl E1000 {
         let identity = Identity {
             vendor: 0x8086,
             device: 0x100e,
-            class: 0x02_0000,
             revision: 0x02,
             subsystem: (0x8086, 0x001e),
-            pin: 1,
-            multifunction: false,
+            ..CARD
         };
         let mut bars = [None; 6];
         bars[0] = Some(Bar {
@@ -85,11 +81,7 @@ impl E1000 {
             kind: BarKind::Io,
             size: 64,
         });
-        let function = Function::new(identity, bars);
-        let function = match rom.is_empty() {
-            true => function,
-            false => function.with_rom(ROM),
-        };
+        let function = with_rom(Function::new(identity, bars), &rom);
         let mut card = E1000 {
             name: format!("e1000-{number}"),
             function,
@@ -144,10 +136,7 @@ impl E1000 {
 
     fn settle(&mut self, turn: &mut Turn) {
         let level = self.state.cause & self.state.mask != 0;
-        if level != self.state.level {
-            self.state.level = level;
-            turn.effects.push(Effect::Pin(level));
-        }
+        turn.set_pin(&mut self.state.level, level);
     }
 
     /// The link came up or went down.

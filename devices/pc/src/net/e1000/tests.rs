@@ -3,6 +3,7 @@
 use super::subject::*;
 use super::*;
 use crate::conformance::{Ram, Run, Step, Subject};
+use crate::device::Effect;
 use crate::net::lan::frame;
 use crate::net::offload;
 

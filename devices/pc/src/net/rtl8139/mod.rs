@@ -17,8 +17,8 @@ pub(crate) mod subject;
 mod tests;
 
 use super::microwire::{Microwire, WORDS};
-use super::{Cable, Mac, FRAMES};
-use crate::device::{Device, Effect, Region, Turn, Width};
+use super::{with_rom, Cable, Mac, CARD, FRAMES};
+use crate::device::{Device, Region, Turn, Width};
 use crate::pci::{self, Bar, BarKind, Function, Identity, Pci};
 use crate::state::StateError;
 use registers::*;
@@ -28,8 +28,6 @@ use serde_json::Value;
 const VERSION: u64 = 1;
 /// Bytes of registers.
 const REGISTERS: usize = 256;
-/// Bytes of the expansion ROM's window.
-const ROM: u32 = 128 << 10;
 /// The timer's clock, that of the PCI bus: 33 MHz (data sheet, 5.21 "TCTR").
 const HERTZ: u128 = 33_000_000;
 const SECOND: u128 = 1_000_000_000;
@@ -69,11 +67,9 @@ impl Rtl8139 {
         let identity = Identity {
             vendor: 0x10ec,
             device: 0x8139,
-            class: 0x02_0000,
             revision: 0x20,
             subsystem: (0x10ec, 0x8139),
-            pin: 1,
-            multifunction: false,
+            ..CARD
         };
         let mut bars = [None; 6];
         bars[0] = Some(Bar {
@@ -84,11 +80,7 @@ impl Rtl8139 {
             kind: BarKind::Memory,
             size: REGISTERS as u32,
         });
-        let function = Function::new(identity, bars);
-        let function = match rom.is_empty() {
-            true => function,
-            false => function.with_rom(ROM),
-        };
+        let function = with_rom(Function::new(identity, bars), &rom);
         let mut card = Rtl8139 {
             name: format!("rtl8139-{number}"),
             function,
@@ -241,10 +233,7 @@ impl Rtl8139 {
 
     fn settle(&mut self, turn: &mut Turn) {
         let level = self.state.status & self.state.mask != 0;
-        if level != self.state.level {
-            self.state.level = level;
-            turn.effects.push(Effect::Pin(level));
-        }
+        turn.set_pin(&mut self.state.level, level);
     }
 }
 

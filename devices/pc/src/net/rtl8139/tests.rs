@@ -3,6 +3,7 @@
 use super::subject::{descriptor, listen, listen_plus, set, DATA, MAC, RING};
 use super::*;
 use crate::conformance::{Ram, Run, Step, Subject};
+use crate::device::Effect;
 use crate::net::lan::{frame, Lan};
 use crate::net::offload;
 

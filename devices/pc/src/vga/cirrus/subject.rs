@@ -1,34 +1,13 @@
 //! The adapter for the conformance suite: packed modes, the blitter, the cursor.
 
 use super::Cirrus;
-use crate::backing::Unmapped;
 use crate::conformance::{Step, Subject};
 use crate::device::{Region, Turn, Width};
-use crate::vga::subject::{bytes, out, pair, planar, poke, text};
+use crate::vga::subject::{bytes, out, pair, planar, poke, text, Shown};
 use crate::vga::{Area, Watcher};
-use std::sync::Arc;
 
-/// The memory, which outlives the adapter as a machine's does. Smaller than the card's, so that scripts are fast.
-#[derive(Debug)]
-pub struct Display {
-    /// It.
-    pub memory: Arc<Unmapped>,
-}
-
-impl Display {
-    /// With a memory of 256 KiB.
-    pub fn new() -> Display {
-        Display {
-            memory: Arc::new(Unmapped::new(256 << 10)),
-        }
-    }
-}
-
-impl Default for Display {
-    fn default() -> Display {
-        Display::new()
-    }
-}
+/// With a memory smaller than the card's, so that scripts are fast.
+pub type Display = Shown<{ 256 << 10 }>;
 
 /// The guest writes the blitter's byte `at` in BAR 1.
 pub fn blitter(at: u64, width: Width, value: u32) -> Step {
