@@ -46,6 +46,14 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            // One that says nothing: where it waits.
+            for about in ["wchan", "syscall", "stack"] {
+                let path = format!("/proc/{}/{about}", self.0.id());
+                let text = std::fs::read_to_string(&path).unwrap_or_else(|error| error.to_string());
+                eprintln!("{path}: {}", text.trim_end());
+            }
+        }
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

@@ -112,6 +112,8 @@ pub fn start(
         .stack_size(256 << 10)
         .spawn(move || {
             bus.run();
+            // The process may end as soon as it is told: an image has to be closed before.
+            drop(bus);
             drop(alive);
         })?;
     Ok((commands, ended))

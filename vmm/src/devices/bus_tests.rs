@@ -351,3 +351,13 @@ fn device_that_does_not_finish_is_not_waited_for_beyond_the_limit() {
     assert!(finish(&world.commands, &world.ended, PATIENCE));
     assert!(!lock(&seen).connected);
 }
+
+#[test]
+fn bus_that_has_ended_has_let_go_of_its_devices() {
+    let mut world = world();
+    world.connect();
+    let seen = world.seen.clone();
+    world.end();
+    // A device that is let go of closes its image; the process may end now.
+    assert_eq!(Arc::strong_count(&seen), 1);
+}
