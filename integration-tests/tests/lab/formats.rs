@@ -10,8 +10,10 @@ use noxen_integration_tests::assets::Flavour;
 use noxen_integration_tests::guest::Domain;
 use noxen_integration_tests::node::Node;
 use noxen_integration_tests::wait;
+use std::io::Read;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 const SIZE: u64 = 16 << 20;
 /// Where in each disk the guest writes, and how much: over the borders of clusters and blocks of every format.
@@ -23,12 +25,16 @@ fn qemu_img(args: &[&str]) {
     assert!(out.status.success(), "qemu-img {args:?}: {out:?}");
 }
 
-/// Debian's nbd-server with one export, for one connection (`-d`); ended with this value.
-struct Server(Child);
+/// Debian's nbd-server with one export, as a daemon; ended with this value.
+struct Server {
+    /// Where it says which process it is.
+    pid: PathBuf,
+}
 
 impl Server {
     fn new(image: &Path, socket: &Path) -> Server {
         let config = image.with_extension("conf");
+        let pid = image.with_extension("pid");
         let text = format!(
             "[generic]\nunixsock = {}\n[disk]\nexportname = {}\nflush = true\n",
             socket.display(),
@@ -36,26 +42,23 @@ impl Server {
         );
         std::fs::write(&config, text).unwrap();
         let mut command = Command::new("nbd-server");
-        command.args(["-d", "-C"]).arg(&config);
+        command.arg("-C").arg(&config).arg("-p").arg(&pid);
         command.stdin(Stdio::null()).stdout(Stdio::null());
-        let server = Server(command.spawn().unwrap());
-        wait::until("nbd-server", LIMIT, || socket.exists().then_some(()));
+        assert!(command.status().unwrap().success());
+        let server = Server { pid };
+        // It listens, then searches for the primes of a Diffie-Hellman group, which takes it 0.1 to 30 s here, and only then serves.
+        let mut stream = wait::until("nbd-server", LIMIT, || UnixStream::connect(socket).ok());
+        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        stream.read_exact(&mut [0; 8]).unwrap();
         server
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            // One that says nothing: where it waits.
-            for about in ["wchan", "syscall", "stack"] {
-                let path = format!("/proc/{}/{about}", self.0.id());
-                let text = std::fs::read_to_string(&path).unwrap_or_else(|error| error.to_string());
-                eprintln!("{path}: {}", text.trim_end());
-            }
+        if let Ok(pid) = std::fs::read_to_string(&self.pid) {
+            let _ = Command::new("kill").arg(pid.trim()).status();
         }
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }
 

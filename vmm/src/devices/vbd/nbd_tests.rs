@@ -187,10 +187,14 @@ fn debian(image: &std::path::Path) -> (File, Child) {
         .spawn()
         .expect("nbd-server is part of the packages that xtask installs");
     let child = Child(child);
-    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    let patience = Duration::from_secs(120);
+    let deadline = std::time::Instant::now() + patience;
     loop {
         match std::net::TcpStream::connect(("127.0.0.1", port)) {
             Ok(stream) => {
+                // It listens, then searches for the primes of a Diffie-Hellman group, and only then serves.
+                stream.set_read_timeout(Some(patience)).unwrap();
+                assert_eq!(stream.peek(&mut [0]).unwrap(), 1);
                 std::fs::remove_file(&config).unwrap();
                 return (File::from(OwnedFd::from(stream)), child);
             }
