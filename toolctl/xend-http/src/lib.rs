@@ -5,6 +5,7 @@
 //!   XenAPI.py, fence_xenapi      ──POST XML──> xenapi ──┤
 //!   curl, sosreport              ──GET/POST───> pages  ──┤── Ask (one noxen_xend_api::Request) ──> xend
 //!   browsers                     ──GET/POST───> web    ──┤
+//!                                ──WebSocket──> relay ───── a domain's VNC server
 //!   listen: unix and TCP sockets, a thread a connection, bounded requests
 //! ```
 //! Nothing here knows how a domain is made: each call becomes a [`Request`], as toolctl's do, and its
@@ -16,6 +17,7 @@ pub mod http;
 pub mod legacy;
 pub mod listen;
 pub mod pages;
+pub mod relay;
 mod rpc;
 pub mod slot;
 #[cfg(test)]
@@ -45,4 +47,4 @@ where
 }
 
 /// What a listener does with a request.
-pub type Handler = dyn Fn(&http::Request) -> http::Response + Send + Sync;
+pub type Handler = dyn Fn(&http::Request) -> http::Answer + Send + Sync;

@@ -2,17 +2,20 @@
 //!
 //! ```text
 //!   accept ──> peer allowed? ──> fewer than 64 others? ──> thread: read, handle, write, until the peer ends
+//!                                                                  '-- a relay: the connection is a WebSocket from then on
 //! ```
 
 use crate::allow::Allow;
 use crate::http::read::{read, NoRequest};
-use crate::http::Response;
+use crate::http::{Answer, Response};
+use crate::relay::Duplex;
 use crate::slot::Slot;
 use crate::tls::Tls;
 use crate::Handler;
 use rustls::{ServerConnection, StreamOwned};
 use std::io::{self, Read, Write};
 use std::net::TcpListener;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixListener;
 use std::sync::atomic::AtomicUsize;
 use std::sync::Arc;
@@ -30,14 +33,19 @@ const WRITE: Duration = Duration::from_secs(10);
 const STACK: usize = 2 << 20;
 
 /// What both kinds of stream have.
-trait Stream: Read + Write + Send + 'static {
+trait Stream: Read + Write + AsFd + Send + 'static {
     fn limit(&self, read: Duration, write: Duration) -> io::Result<()>;
+    fn unblock(&self) -> io::Result<()>;
 }
 
 impl Stream for std::os::unix::net::UnixStream {
     fn limit(&self, read: Duration, write: Duration) -> io::Result<()> {
         self.set_read_timeout(Some(read))?;
         self.set_write_timeout(Some(write))
+    }
+
+    fn unblock(&self) -> io::Result<()> {
+        self.set_nonblocking(true)
     }
 }
 
@@ -46,16 +54,41 @@ impl Stream for std::net::TcpStream {
         self.set_read_timeout(Some(read))?;
         self.set_write_timeout(Some(write))
     }
+
+    fn unblock(&self) -> io::Result<()> {
+        self.set_nonblocking(true)
+    }
 }
 
 /// A connection, timed.
-trait Peer: Read + Write + Send + 'static {
+trait Peer: Duplex + Send + 'static {
     /// The next request begins with its first octet.
     fn expect_request(&mut self);
     /// Has something of the request come?
     fn has_begun(&self) -> bool;
     /// Says why it is not served, where that takes no waiting.
     fn refuse(&mut self, response: &Response);
+}
+
+impl<S: Stream> Duplex for Timed<S> {
+    fn unblock(&mut self) -> io::Result<()> {
+        self.relayed = true;
+        self.stream.unblock()
+    }
+
+    fn descriptor(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}
+
+impl<S: Stream> Duplex for StreamOwned<ServerConnection, Timed<S>> {
+    fn unblock(&mut self) -> io::Result<()> {
+        self.sock.unblock()
+    }
+
+    fn descriptor(&self) -> BorrowedFd<'_> {
+        self.sock.descriptor()
+    }
 }
 
 impl<S: Stream> Peer for Timed<S> {
@@ -155,6 +188,8 @@ fn serve<P: Peer>(accept: impl Fn() -> io::Result<(P, bool)>, handler: &Arc<Hand
 struct Timed<S> {
     stream: S,
     deadline: Option<Instant>,
+    /// It is HTTP no more: whoever has it now waits by himself.
+    relayed: bool,
 }
 
 impl<S: Stream> Timed<S> {
@@ -163,12 +198,16 @@ impl<S: Stream> Timed<S> {
         Ok(Timed {
             stream,
             deadline: None,
+            relayed: false,
         })
     }
 }
 
 impl<S: Stream> Read for Timed<S> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.relayed {
+            return self.stream.read(buffer);
+        }
         let wait = match self.deadline {
             None => IDLE,
             Some(deadline) => deadline
@@ -208,7 +247,14 @@ fn converse<P: Peer>(mut peer: P, handler: &Handler) {
         let (response, with_body, keep) = match read(&mut peer, &mut rest) {
             Ok(request) => {
                 let with_body = request.method != "HEAD";
-                (handler(&request), with_body, request.keep)
+                match handler(&request) {
+                    Answer::Whole(response) => (response, with_body, request.keep),
+                    Answer::Relay(relay) => {
+                        // A broken connection ends it, as it does elsewhere.
+                        let _ = relay.run(peer, rest);
+                        return;
+                    }
+                }
             }
             Err(NoRequest::Refused(response)) => (response, true, false),
             Err(NoRequest::Broken(error)) if peer.has_begun() && is_late(&error) => (
@@ -235,7 +281,7 @@ mod tests {
         let (ours, theirs) = UnixStream::pair().unwrap();
         std::thread::spawn(move || {
             converse(Timed::new(theirs).unwrap(), &|request: &Request| {
-                Response::text(200, request.path.clone())
+                Response::text(200, request.path.clone()).into()
             });
         });
         ours

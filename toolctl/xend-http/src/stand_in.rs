@@ -133,6 +133,11 @@ impl Ask for StandIn {
                     _ => info("web1", 3),
                 }),
             }),
+            Request::Vnc { domain } => known(domain).map(|()| Response::Vnc {
+                host: "127.0.0.1".into(),
+                port: 5900,
+                password: Some("secret".into()),
+            }),
             Request::Devices { domain, class } => {
                 known(domain)?;
                 Ok(Response::Devices {

@@ -21,7 +21,7 @@ use noxen_xend_api::paths::Paths;
 use noxen_xend_api::{Fault, Request, Response};
 use noxen_xend_http::allow::Allow;
 use noxen_xend_http::tls::Tls;
-use noxen_xend_http::web::{self, Access, Consoles, Site};
+use noxen_xend_http::web::{self, Access, Consoles, Screens, Site};
 use noxen_xend_http::xenapi::{Door, XenApi};
 use noxen_xend_http::{legacy, serve_tcp, serve_unix, Ask, Handler};
 use noxen_xm_config::sxp::{parse, Node as Sxp};
@@ -139,7 +139,7 @@ impl Servers {
         for (service, listener) in self.bound {
             let (ask, api) = (ask.clone(), api.clone());
             let handler: Arc<Handler> = match service {
-                Service::Legacy => Arc::new(move |request| legacy::handle(&*ask, request)),
+                Service::Legacy => Arc::new(move |request| legacy::handle(&*ask, request).into()),
                 Service::XenApi => {
                     let door = match &listener {
                         Listener::Tcp(.., Guard::Token) => {
@@ -147,7 +147,7 @@ impl Servers {
                         }
                         _ => Door::Open,
                     };
-                    Arc::new(move |request| api.handle(&*ask, &door, request))
+                    Arc::new(move |request| api.handle(&*ask, &door, request).into())
                 }
                 Service::Pages => {
                     let access = match &listener {
@@ -157,8 +157,13 @@ impl Servers {
                         }
                     };
                     let consoles = Consoles::new(sibling_program("toolctl"));
-                    let site = Site { access, consoles };
-                    Arc::new(move |request| web::handle(&site, &*ask, request))
+                    let screens = Screens::new(node.settings().text("novnc-path").into());
+                    let site = Site {
+                        access,
+                        consoles,
+                        screens,
+                    };
+                    Arc::new(move |request| web::answer(&site, &*ask, request))
                 }
             };
             let serve: Box<dyn FnOnce() + Send> = match listener {

@@ -5,54 +5,18 @@ mod support;
 #[path = "support/browser.rs"]
 mod browser;
 
+#[path = "support/web_page.rs"]
+mod web_page;
+
 use browser::Browser;
 use noxen_xend_api::Request;
 use serde_json::json;
-use support::{eventually, free_port, toolctl, Lab};
-
-/// A node whose web page is at the returned address.
-fn host() -> (Lab, String) {
-    let lab = Lab::new();
-    lab.stop();
-    let port = free_port();
-    lab.settings(&format!(
-        "(xend-http-server yes)(xend-address 127.0.0.1)(xend-port {port})"
-    ));
-    lab.start();
-    (lab, format!("http://127.0.0.1:{port}/"))
-}
-
-/// Waits until the expression is true in the page.
-fn until(browser: &mut Browser, expression: &str) {
-    eventually(expression, || {
-        (browser.value(expression) == json!(true)).then_some(())
-    });
-}
-
-/// Buttons of domain `name` that a visitor sees.
-fn buttons(browser: &mut Browser, name: &str) -> Vec<String> {
-    let seen = browser.value(&format!(
-        "[...document.querySelectorAll('article')].filter((a) => a.querySelector('h2').textContent === '{name}')\
-         .flatMap((a) => [...a.querySelectorAll('button')]).filter((b) => b.offsetParent).map((b) => b.dataset.op)"
-    ));
-    serde_json::from_value(seen).unwrap()
-}
-
-fn press(browser: &mut Browser, name: &str, op: &str) {
-    eventually(&format!("button {op} of {name}"), || {
-        buttons(browser, name)
-            .contains(&op.to_owned())
-            .then_some(())
-    });
-    browser.value(&format!(
-        "[...document.querySelectorAll('article')].find((a) => a.querySelector('h2').textContent === '{name}')\
-         .querySelector('[data-op={op}]').click()"
-    ));
-}
+use support::{eventually, toolctl};
+use web_page::{buttons, host, press, sign_in, token, until};
 
 #[test]
 fn visitor_sees_charts_and_whoever_has_the_token_pauses_creates_and_destroys() {
-    let (lab, address) = host();
+    let (lab, address) = host("");
     lab.run(lab.config("web1"));
     let mut browser = Browser::start(&lab.root().join("profile"));
     browser.size(360, 640);
@@ -83,11 +47,6 @@ fn visitor_sees_charts_and_whoever_has_the_token_pauses_creates_and_destroys() {
          .then((a) => a.status)",
     );
     assert_eq!(refused, json!(403));
-    let sign_in = |browser: &mut Browser, token: &str| {
-        browser.value(&format!(
-            "document.getElementById('token').value = '{token}'; document.getElementById('sign-in-button').click()"
-        ));
-    };
     sign_in(&mut browser, "not-the-token");
     until(
         &mut browser,
@@ -96,8 +55,7 @@ fn visitor_sees_charts_and_whoever_has_the_token_pauses_creates_and_destroys() {
     assert!(buttons(&mut browser, "web1").is_empty());
 
     // With the token.
-    let token = std::fs::read_to_string(lab.paths().web_token()).unwrap();
-    sign_in(&mut browser, token.trim());
+    sign_in(&mut browser, &token(&lab));
     press(&mut browser, "web1", "pause");
     eventually("web1 is paused", || {
         (lab.letters("web1") == "--p---").then_some(())
@@ -184,19 +142,15 @@ fn visitor_sees_charts_and_whoever_has_the_token_pauses_creates_and_destroys() {
 #[test]
 fn console_in_the_browser_shows_what_the_guest_prints_and_types_what_is_typed() {
     toolctl();
-    let (lab, address) = host();
+    let (lab, address) = host("");
     let mut config = lab.config("web1");
     config.kernel = lab.kernel("console", "console");
     lab.run(config);
     let mut browser = Browser::start(&lab.root().join("profile"));
     browser.size(360, 640);
     browser.open(&address);
-    let token = std::fs::read_to_string(lab.paths().web_token()).unwrap();
     until(&mut browser, "document.querySelector('article') !== null");
-    browser.value(&format!(
-        "document.getElementById('token').value = '{}'; document.getElementById('sign-in-button').click()",
-        token.trim()
-    ));
+    sign_in(&mut browser, &token(&lab));
     press(&mut browser, "web1", "console");
     let screen = "document.getElementById('screen').textContent";
     until(&mut browser, &format!("{screen} === 'login: '"));

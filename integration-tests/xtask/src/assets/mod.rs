@@ -78,6 +78,7 @@ pub fn ensure_all() -> Result<()> {
     cache.grub()?;
     cache.xen_scripts()?;
     cache.pygrub()?;
+    cache.novnc()?;
     cache.once("clients", |new| clients::lay_out(cache.scratch()?, new))?;
     cache.gnumach()
 }
@@ -289,6 +290,15 @@ impl Cache {
             })?;
         }
         Ok(())
+    }
+
+    /// noVNC, which the web page shows screens with; its package would bring a WebSocket proxy and node.js along.
+    fn novnc(&self) -> Result<()> {
+        self.once("novnc", |new| {
+            let tree = apt::fetch("novnc", self.scratch()?)?;
+            fs::rename(tree.join("usr/share/novnc"), new)?;
+            Ok(())
+        })
     }
 
     /// Debian's hotplug scripts, which must run unchanged.

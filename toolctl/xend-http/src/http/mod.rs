@@ -1,13 +1,15 @@
 //! HTTP/1.0 and 1.1 as far as xend's clients speak it.
 //!
 //! ```text
-//!   bytes ──read::read──> Request ──Handler──> Response ──write──> bytes
+//!   bytes ──read::read──> Request ──Handler──> Answer ──write──> bytes
+//!                                              '-- Relay: the connection becomes a WebSocket (relay)
 //! ```
-//! No chunked bodies, no upgrades: what is not understood is answered with its status and the connection closed.
+//! No chunked bodies: what is not understood is answered with its status and the connection closed.
 
 pub mod form;
 pub mod read;
 
+use crate::relay::Relay;
 use std::io::{self, Write};
 
 /// One request, whole.
@@ -32,6 +34,21 @@ impl Request {
     pub fn header(&self, name: &str) -> Option<&str> {
         let found = self.headers.iter().find(|(known, _)| known == name);
         found.map(|(_, value)| value.as_str())
+    }
+}
+
+/// What a request comes to.
+#[derive(Debug)]
+pub enum Answer {
+    /// An answer in one piece.
+    Whole(Response),
+    /// The connection is no more HTTP's.
+    Relay(Box<Relay>),
+}
+
+impl From<Response> for Answer {
+    fn from(response: Response) -> Answer {
+        Answer::Whole(response)
     }
 }
 
@@ -109,6 +126,7 @@ fn reason(status: u16) -> &'static str {
         413 => "Content Too Large",
         415 => "Unsupported Media Type",
         417 => "Expectation Failed",
+        426 => "Upgrade Required",
         431 => "Request Header Fields Too Large",
         500 => "Internal Server Error",
         501 => "Not Implemented",

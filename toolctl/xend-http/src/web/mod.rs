@@ -1,11 +1,12 @@
 //! The web page of a node: domains with live charts, and buttons for whoever has the token.
 //!
 //! ```text
-//!   GET  /                     a browser ──> page.html, which loads /web/page.css, page.js and console.js; others: pages (SXP)
+//!   GET  /                     a browser ──> page.html, which loads /web/page.css, page.js, console.js and screen.js; others: pages (SXP)
 //!   GET  /web/state            ──> state: host and domains as JSON; the script asks every two seconds
 //!   POST /web/login            token ──> cookie      /web/logout ──> none
 //!   POST /web/create           config=TEXT, a program as `xm create` takes it
 //!   GET, POST /web/console/UUID    its console, for whoever has the token
+//!   GET  /web/screen/UUID, /web/novnc/..   its screen (screen)
 //!   POST /web/restore          file=PATH
 //!   POST /web/domain/UUID      op=start|pause|unpause|shutdown|reboot|destroy|suspend|resume|delete, op=save&file=PATH, op=migrate
 //!   everything else            ──> pages; its POSTs need the token as well
@@ -16,13 +17,16 @@
 mod access;
 mod console;
 mod create;
+mod screen;
 mod state;
 
 pub use access::Access;
 pub use console::Consoles;
+pub use screen::Screens;
 
 use crate::http::form::Form;
-use crate::http::{Request, Response};
+use crate::http::{Answer, Request, Response};
+use crate::relay;
 use crate::{pages, tree, Ask};
 use noxen_xend_api::{Fault, Request as Asked, Response as Told, ShutdownKind};
 
@@ -30,6 +34,8 @@ const PAGE: &str = include_str!("files/page.html");
 const STYLE: &str = include_str!("files/page.css");
 const SCRIPT: &str = include_str!("files/page.js");
 const CONSOLE_SCRIPT: &str = include_str!("files/console.js");
+
+const SCREEN_SCRIPT: &str = include_str!("files/screen.js");
 
 const CONSOLE: &str = "/web/console/";
 
@@ -42,10 +48,20 @@ pub struct Site {
     pub access: Access,
     /// The consoles that its visitors have open.
     pub consoles: Consoles,
+    /// The screens that its visitors look at.
+    pub screens: Screens,
 }
 
-/// Answers a request.
-pub fn handle(site: &Site, ask: &dyn Ask, request: &Request) -> Response {
+/// Answers a request, or makes its connection the way to a screen.
+pub fn answer(site: &Site, ask: &dyn Ask, request: &Request) -> Answer {
+    match request.path.strip_prefix(screen::SCREEN) {
+        Some(domain) if relay::is_asked(request) => site.screens.show(site, ask, domain, request),
+        _ => handle(site, ask, request).into(),
+    }
+}
+
+/// Answers a request in one piece.
+fn handle(site: &Site, ask: &dyn Ask, request: &Request) -> Response {
     let access = &site.access;
     let path = request.path.as_str();
     match (request.method.as_str(), path) {
@@ -57,11 +73,20 @@ pub fn handle(site: &Site, ask: &dyn Ask, request: &Request) -> Response {
         ("GET" | "HEAD", "/web/console.js") => {
             file("text/javascript; charset=utf-8", CONSOLE_SCRIPT)
         }
+        ("GET" | "HEAD", "/web/screen.js") => file("text/javascript; charset=utf-8", SCREEN_SCRIPT),
         ("GET" | "HEAD", "/web/state") => told(state::of(ask, access.is_known(request))),
         ("GET", _) if path.starts_with(CONSOLE) => match access.may_change(request) {
             true => answer_form(request, |form| site.consoles.read(of_console(path), form)),
             false => Response::text(403, access.refusal()),
         },
+        ("GET" | "HEAD", _) if path.starts_with(screen::NOVNC) => {
+            let script = path.strip_prefix(screen::NOVNC).unwrap_or_default();
+            site.screens.file(script)
+        }
+        ("GET", _) if path.starts_with(screen::SCREEN) => {
+            let domain = path.strip_prefix(screen::SCREEN).unwrap_or_default();
+            told(site.screens.tell(ask, domain, access.is_known(request)))
+        }
         ("POST", "/web/login") => login(access, request),
         ("POST", "/web/logout") => access.forget(),
         ("POST", _) if !access.may_change(request) => Response::text(403, access.refusal()),

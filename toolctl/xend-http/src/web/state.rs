@@ -1,5 +1,6 @@
 //! What the page shows, as JSON: counters as they stand; the script makes rates of them.
 
+use super::screen;
 use crate::http::Response;
 use crate::{tree, Ask};
 use noxen_xend_api::{
@@ -55,6 +56,7 @@ fn domain(ask: &dyn Ask, info: &DomainInfo) -> Value {
         "uptime_s": info.uptime_s,
         "suspended": info.suspended,
         "managed": info.managed,
+        "screen": guest.is_some() && screen::is_there(ask, &info.uuid),
         "disks": disks.iter().map(|device| {
             let carried = device.disk.unwrap_or_default();
             json!({"devid": device.devid, "read": carried.read_bytes, "written": carried.written_bytes})

@@ -5,6 +5,7 @@ fn site(access: Access) -> Site {
     Site {
         access,
         consoles: Consoles::new("/nonexistent/toolctl".into()),
+        screens: Screens::new("/nonexistent/novnc".into()),
     }
 }
 
@@ -50,12 +51,14 @@ fn browser_gets_the_page_and_nothing_of_it_comes_from_elsewhere() {
         .unwrap()
         .1
         .starts_with("default-src 'none'; script-src 'self'"));
-    for text in [PAGE, STYLE, SCRIPT, CONSOLE_SCRIPT] {
+    for text in [PAGE, STYLE, SCRIPT, CONSOLE_SCRIPT, SCREEN_SCRIPT] {
         for line in text.lines().filter(|line| line.contains("://")) {
             assert!(line.contains("http://www.w3.org/2000/svg"), "{line}");
         }
     }
-    assert!(!SCRIPT.contains("innerHTML") && !CONSOLE_SCRIPT.contains("innerHTML"));
+    for script in [SCRIPT, CONSOLE_SCRIPT, SCREEN_SCRIPT] {
+        assert!(!script.contains("innerHTML"));
+    }
     let sxp = handle(&token(), &ask, &request("GET", "/", "", &[]));
     assert_eq!(sxp.kind, "application/sxp");
 }
@@ -186,4 +189,43 @@ fn console_is_read_and_typed_at_with_the_token_only() {
     // With it, only the program is missing here.
     assert_eq!(read(&SIGNED_IN), 500);
     assert_eq!(post(&token(), &ask, &path, "input=x", &SIGNED_IN), 400);
+}
+
+#[test]
+fn screen_without_novnc_names_the_package_and_one_with_a_password_asks_to_sign_in() {
+    let ask = StandIn::default();
+    let tell = |site: &Site, headers: &[(&str, &str)], path: &str| {
+        let answer = handle(site, &ask, &request("GET", path, "", headers));
+        (answer.status, String::from_utf8(answer.body).unwrap())
+    };
+    let path = format!("/web/screen/{UUID}");
+    let (status, line) = tell(&token(), &SIGNED_IN, &path);
+    assert!(status == 400 && line.contains("package novnc"), "{line}");
+    assert_eq!(tell(&token(), &[], "/web/novnc/core/rfb.js").0, 404);
+    assert_eq!(tell(&token(), &[], "/web/screen/nobody").0, 404);
+
+    let directory = std::env::temp_dir().join(format!("noxen-novnc-{}", std::process::id()));
+    std::fs::create_dir_all(directory.join("core")).unwrap();
+    std::fs::write(directory.join("core/rfb.js"), "export default 1;").unwrap();
+    let mut site = token();
+    site.screens = Screens::new(directory.clone());
+    let (status, script) = tell(&site, &[], "/web/novnc/core/rfb.js");
+    assert_eq!((status, script.as_str()), (200, "export default 1;"));
+    let (status, line) = tell(&site, &[], &path);
+    assert!(status == 400 && line.contains("sign in"), "{line}");
+    let (_, told) = tell(&site, &SIGNED_IN, &path);
+    assert_eq!(told, r#"{"may_type":true,"password":"secret"}"#);
+    std::fs::remove_dir_all(&directory).unwrap();
+
+    // By the WebSocket no more than by the page.
+    let asked = [
+        ("upgrade", "websocket"),
+        ("connection", "Upgrade"),
+        ("sec-websocket-version", "13"),
+        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ];
+    match answer(&site, &ask, &request("GET", &path, "", &asked)) {
+        Answer::Whole(refused) => assert_eq!(refused.status, 403),
+        other => panic!("{other:?}"),
+    }
 }

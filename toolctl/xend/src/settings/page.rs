@@ -23,6 +23,7 @@ fn about(name: &str) -> &'static str {
         "xend-address" => "Address of the HTTP server; empty for every one.",
         "xend-http-server-ssl-key-file" => "Key of the HTTP server; with it and the certificate it speaks TLS. (Of our own.)",
         "xend-http-server-ssl-cert-file" => "Certificate of the HTTP server. (Of our own.)",
+        "novnc-path" => "Directory of noVNC, with which the web page shows the screens of domains; Debian's package novnc puts it there. (Of our own.)",
         "xend-tcp-xmlrpc-server" => "Serve XML-RPC over TCP.",
         "xend-tcp-xmlrpc-server-address" => "Address of that server.",
         "xend-tcp-xmlrpc-server-port" => "Port of that server.",

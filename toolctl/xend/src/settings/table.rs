@@ -77,6 +77,7 @@ pub const KEYS: &[Key] = &[
     key("xend-address", Text, "", Used),
     key("xend-http-server-ssl-key-file", Text, "", Used),
     key("xend-http-server-ssl-cert-file", Text, "", Used),
+    key("novnc-path", Path, "/usr/share/novnc", Used),
     key("xend-tcp-xmlrpc-server", Bool, "no", Used),
     key("xend-tcp-xmlrpc-server-address", Text, "localhost", Used),
     key("xend-tcp-xmlrpc-server-port", Int, "8006", Used),

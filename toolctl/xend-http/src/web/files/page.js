@@ -13,6 +13,7 @@ const OPERATIONS = [
   ["unpause", "Unpause", paused],
   ["pause", "Pause", (d) => runs(d) && !paused(d)],
   ["console", "Console", runs],
+  ["screen", "Screen", (d) => runs(d) && d.screen],
   ["shutdown", "Shut down", runs],
   ["reboot", "Reboot", runs],
   ["suspend", "Suspend", (d) => runs(d) && d.managed],
@@ -104,6 +105,7 @@ function card(uuid) {
 
 async function operate(uuid, name, op, first, button) {
   if (op === "console") return openConsole(uuid, name);
+  if (op === "screen") return openScreen(uuid, name);
   const fields = first ? first(name) : {};
   if (fields === null) return;
   // A save takes its time; a second press would only be refused.
@@ -178,8 +180,9 @@ function show(domain, mayChange, at) {
     it.charts[index].figure.hidden = domain.domid === null || idle;
   });
   for (const button of it.buttons.children) {
-    const [, , fits] = OPERATIONS.find(([op]) => op === button.dataset.op);
-    button.hidden = !(mayChange && fits(domain));
+    const [op, , fits] = OPERATIONS.find(([op]) => op === button.dataset.op);
+    // Screens may be looked at by whoever sees the page.
+    button.hidden = !((mayChange || op === "screen") && fits(domain));
   }
 }
 
