@@ -194,6 +194,13 @@ impl Ask for StandIn {
                     domain: Box::new(info("web1", 3)),
                 })
             }
+            Request::Migrate { domain, .. } => {
+                known(domain)?;
+                self.note(request);
+                Ok(Response::Moved {
+                    ledger: Default::default(),
+                })
+            }
             Request::Pause { domain }
             | Request::Unpause { domain }
             | Request::Destroy { domain }

@@ -115,6 +115,34 @@ pub fn start(ask: &dyn Ask, domain: String, paused: bool) -> Result<(), Fault> {
     done(ask, Request::Unpause { domain })
 }
 
+/// Moves a running domain to another host and waits until it runs there. `port`: none for `xend-relocation-port`.
+pub fn migrate(
+    ask: &dyn Ask,
+    domain: String,
+    host: &str,
+    live: bool,
+    port: Option<i64>,
+    ssl: bool,
+) -> Result<(), Fault> {
+    if host.is_empty() {
+        return Err(Fault::generic("there is no host to move to"));
+    }
+    // Old clients send 0 for the usual port.
+    let port = match port.filter(|&port| port != 0) {
+        None => None,
+        Some(port) => Some(
+            u16::try_from(port).map_err(|_| Fault::generic(format!("{port} is no TCP port")))?,
+        ),
+    };
+    // What is not named here has the protocol's own defaults.
+    let how = serde_json::json!({"host": host, "live": live, "port": port, "ssl": ssl});
+    let how = serde_json::from_value(how).map_err(|error| Fault::internal(error.to_string()))?;
+    match ask.ask(Request::Migrate { domain, how })? {
+        Response::Moved { .. } => Ok(()),
+        other => Err(unexpected(other)),
+    }
+}
+
 /// xend's log, at most its last 8 MiB.
 pub fn log(ask: &dyn Ask) -> Result<String, Fault> {
     use std::io::{Read, Seek, SeekFrom};

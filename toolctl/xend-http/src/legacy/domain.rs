@@ -28,6 +28,7 @@ pub(super) const METHODS: &[Method] = &[
     Method { name: "xend.domain.restore", run: restore },
     Method { name: "xend.domain.suspend", run: |ask, args| simple(ask, args, |domain| Request::Suspend { domain }) },
     Method { name: "xend.domain.resume", run: resume },
+    Method { name: "xend.domain.migrate", run: migrate },
     Method { name: "xend.domain.shutdown", run: shutdown },
     Method { name: "xend.domain.send_sysrq", run: sysrq },
     Method { name: "xend.domain.send_trigger", run: trigger },
@@ -125,6 +126,23 @@ fn simple(ask: &dyn Ask, args: &mut Args, request: fn(String) -> Request) -> Res
     let domain = args.text()?;
     args.end()?;
     tree::done(ask, request(domain))?;
+    nothing()
+}
+
+/// `migrate(domain, host, live, port, node, ssl, change_home_server)`; of NUMA nodes and home servers Noxen knows nothing.
+fn migrate(ask: &dyn Ask, args: &mut Args) -> Result<Value, Fault> {
+    let (domain, host) = (args.text()?, args.text()?);
+    let live = args.flag(false)?;
+    let port = args.whole_or_none()?;
+    let node = args.whole_or_none()?;
+    let (ssl, home) = (args.flag(false)?, args.flag(false)?);
+    args.end()?;
+    if node.is_some_and(|node| node >= 0) || home {
+        return Err(Fault::generic(
+            "a domain cannot be moved to a NUMA node or with its home; leave node and change_home_server out",
+        ));
+    }
+    tree::migrate(ask, domain, &host, live, port, ssl)?;
     nothing()
 }
 

@@ -13,7 +13,6 @@ const PLANNED: &[&str] = &[
     "configure",
     "wait_for_devices",
     "dump",
-    "migrate",
     "cpu_sedf_get",
     "cpu_sedf_set",
     "devices",
@@ -123,6 +122,28 @@ pub fn domain(ask: &dyn Ask, domain: &str, op: &str, form: &Form) -> Page {
     if op == "start" {
         let paused = flag(form, "paused");
         return done(domain, tree::start(ask, domain.to_owned(), paused));
+    }
+    if op == "migrate" {
+        let number = |name: &str| match form.get(name).map(str::parse::<i64>) {
+            None => Ok(None),
+            Some(Ok(number)) => Ok(Some(number)),
+            Some(Err(_)) => Err(Page::Status(
+                400,
+                format!("Failed to migrate: field '{name}' is no number"),
+            )),
+        };
+        let (port, live, ssl) = match (number("port"), number("live"), number("ssl")) {
+            (Ok(port), Ok(live), Ok(ssl)) => (port, live, ssl),
+            (Err(page), ..) | (_, Err(page), _) | (.., Err(page)) => return page,
+        };
+        let is_set = |flag: Option<i64>| flag.is_some_and(|flag| flag != 0);
+        let Some(host) = form.get("destination") else {
+            let line = "Failed to migrate: there is no field 'destination'";
+            return Page::Status(400, line.into());
+        };
+        let (live, ssl) = (is_set(live), is_set(ssl));
+        let outcome = tree::migrate(ask, domain.to_owned(), host, live, port, ssl);
+        return done(domain, outcome);
     }
     let request = match request(domain.to_owned(), op, form) {
         Ok(Some(request)) => request,

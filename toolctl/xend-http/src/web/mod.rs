@@ -8,7 +8,7 @@
 //!   GET, POST /web/console/UUID    its console, for whoever has the token
 //!   GET  /web/screen/UUID, /web/novnc/..   its screen (screen)
 //!   POST /web/restore          file=PATH
-//!   POST /web/domain/UUID      op=start|pause|unpause|shutdown|reboot|destroy|suspend|resume|delete, op=save&file=PATH, op=migrate
+//!   POST /web/domain/UUID      op=start|pause|unpause|shutdown|reboot|destroy|suspend|resume|delete, op=save&file=PATH, op=migrate&host=HOST (live)
 //!   everything else            ──> pages; its POSTs need the token as well
 //! ```
 //! Reading is free for whoever can connect, as with xend; changing anything needs the token over TCP (access). Nothing is loaded
@@ -195,9 +195,8 @@ fn operate(ask: &dyn Ask, domain: &str, form: &Form) -> Result<(), Fault> {
         },
         "delete" => Asked::Delete { domain },
         "migrate" => {
-            return Err(Fault::generic(
-                "a domain cannot leave its host yet; save it here, and restore it there from a file that both see",
-            ))
+            let host = form.get("host").unwrap_or_default();
+            return tree::migrate(ask, domain, host, true, None, false);
         }
         other => {
             return Err(Fault::generic(format!(

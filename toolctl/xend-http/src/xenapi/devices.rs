@@ -83,9 +83,20 @@ pub fn consoles_of(call: &Call, owner: &DomainInfo) -> Objects {
         one(console_reference(owner), "vt100", tty);
     }
     for screen in of(call, owner, DeviceClass::Vfb) {
-        one(screen_reference(owner, screen.devid), "rfb", "");
+        let location = screen_place(call, owner).unwrap_or_default();
+        one(screen_reference(owner, screen.devid), "rfb", &location);
     }
     all
+}
+
+/// ADDRESS:PORT of the VNC server of a domain that runs.
+fn screen_place(call: &Call, owner: &DomainInfo) -> Option<String> {
+    owner.domid?;
+    let domain = owner.uuid.clone();
+    match call.ask.ask(Request::Vnc { domain }) {
+        Ok(Response::Vnc { host, port, .. }) => Some(format!("{host}:{port}")),
+        _ => None,
+    }
 }
 
 /// The reference of a domain's text console, which it has when it runs.

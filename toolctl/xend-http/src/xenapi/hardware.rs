@@ -29,12 +29,13 @@ pub fn cpus(call: &Call) -> Result<Objects, Failure> {
     let host = host::uuid(call.ask)?;
     Ok(cpus_of(
         &fs::read_to_string("/proc/cpuinfo").unwrap_or_default(),
+        &call.load.shares(),
         &host,
     ))
 }
 
 /// Out of the text of `/proc/cpuinfo`: a block of `name : value` lines for each processor.
-fn cpus_of(text: &str, host: &str) -> Objects {
+fn cpus_of(text: &str, busy: &BTreeMap<u32, f64>, host: &str) -> Objects {
     let mut all = Objects::new();
     for block in text.split("\n\n") {
         let fields: BTreeMap<&str, &str> = block
@@ -47,6 +48,7 @@ fn cpus_of(text: &str, host: &str) -> Objects {
         if number.is_empty() {
             continue;
         }
+        let share = number.parse().ok().and_then(|number: u32| busy.get(&number));
         let speed = get("cpu MHz").split('.').next().unwrap_or_default();
         add(
             &mut all,
@@ -60,6 +62,7 @@ fn cpus_of(text: &str, host: &str) -> Objects {
                 ("stepping", record::text(get("stepping"))),
                 ("flags", record::text(get("flags"))),
                 ("features", record::text(get("flags"))),
+                ("utilisation", Value::Double(share.copied().unwrap_or(0.0))),
             ],
         );
     }
@@ -307,12 +310,13 @@ mod tests {
     fn processors_are_read_from_their_blocks() {
         let text = "processor\t: 0\nvendor_id\t: AuthenticAMD\nmodel name\t: EPYC\nstepping\t: 2\ncpu MHz\t\t: 2445.404\n\
                     flags\t\t: fpu vme\n\nprocessor\t: 1\ncpu MHz\t\t: 2000\n\nHardware\t: x\n";
-        let all = cpus_of(text, "h");
+        let all = cpus_of(text, &BTreeMap::from([(0, 0.25)]), "h");
         assert_eq!(all.len(), 2);
         let first = &all[&cpu_reference("h", "0")];
         assert_eq!(first["speed"], record::text("2445"));
         assert_eq!(first["vendor"], record::text("AuthenticAMD"));
+        assert_eq!(first["utilisation"], Value::Double(0.25));
         assert_eq!(first["flags"], record::text("fpu vme"));
-        assert!(cpus_of("", "h").is_empty());
+        assert!(cpus_of("", &BTreeMap::new(), "h").is_empty());
     }
 }

@@ -43,6 +43,7 @@ const METHODS: &[&str] = &[
     "VM.resume",
     "VM.save",
     "VM.restore",
+    "VM.migrate",
     "VM.send_sysrq",
     "VM.send_trigger",
     "VM.set_VCPUs_number_live",

@@ -15,6 +15,7 @@ mod failure;
 mod hardware;
 mod host;
 mod images;
+mod load;
 mod objects;
 mod record;
 mod session;
@@ -30,6 +31,7 @@ use dxr::Value;
 use events::Events;
 use failure::Failure;
 use images::Images;
+use load::Load;
 use session::Sessions;
 use std::collections::BTreeMap;
 use tasks::Tasks;
@@ -44,6 +46,7 @@ pub struct XenApi {
     tasks: Tasks,
     events: Events,
     images: Images,
+    load: Load,
 }
 
 impl XenApi {
@@ -99,6 +102,7 @@ impl XenApi {
         let mut call = Call {
             ask,
             images: &self.images,
+            load: &self.load,
             name,
             given: params.len(),
             params: params.into_iter(),
@@ -134,6 +138,7 @@ impl XenApi {
 struct Call<'a> {
     ask: &'a dyn Ask,
     images: &'a Images,
+    load: &'a Load,
     name: &'a str,
     given: usize,
     params: std::vec::IntoIter<Value>,
@@ -234,5 +239,7 @@ fn attribute(call: &Call, method: &str, record: &Record) -> Result<Value, Failur
         .ok_or_else(|| call.unknown())
 }
 
+#[cfg(test)]
+mod interface_tests;
 #[cfg(test)]
 mod tests;

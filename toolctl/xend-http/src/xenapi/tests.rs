@@ -2,18 +2,18 @@ use super::*;
 use crate::stand_in::{StandIn, UUID};
 use proptest::prelude::*;
 
-fn text(text: &str) -> Value {
+pub(super) fn text(text: &str) -> Value {
     Value::String(text.into())
 }
 
-struct Client {
+pub(super) struct Client {
     api: XenApi,
-    ask: StandIn,
-    session: Value,
+    pub(super) ask: StandIn,
+    pub(super) session: Value,
 }
 
 impl Client {
-    fn new() -> Client {
+    pub(super) fn new() -> Client {
         let (api, ask) = (XenApi::default(), StandIn::default());
         let session = api.call(
             &ask,
@@ -28,7 +28,7 @@ impl Client {
         }
     }
 
-    fn call(&self, name: &str, rest: &[Value]) -> Result<Value, Failure> {
+    pub(super) fn call(&self, name: &str, rest: &[Value]) -> Result<Value, Failure> {
         let mut params = vec![self.session.clone()];
         params.extend_from_slice(rest);
         self.api.call(&self.ask, &Door::Open, name, params)
@@ -257,7 +257,6 @@ fn image_is_named_then_used_and_what_nothing_is_behind_says_so() {
         panic!()
     };
     for (name, words) in [
-        ("VM.migrate", vec![text(UUID), text("other")]),
         ("network.create", vec![record(&[])]),
         ("host.reboot", hosts),
     ] {
@@ -268,6 +267,40 @@ fn image_is_named_then_used_and_what_nothing_is_behind_says_so() {
         client.call("VM_guest_metrics.get_all", &[]),
         Ok(Value::Array(vec![]))
     );
+}
+
+#[test]
+fn vm_moves_to_another_host_as_it_is_told() {
+    use noxen_xend_api::Request;
+    let client = Client::new();
+    let options = |pairs: &[(&str, Value)]| {
+        Value::Struct(pairs.iter().map(|(n, v)| ((*n).to_owned(), v.clone())).collect())
+    };
+    let usual = options(&[
+        ("port", Value::Integer(8012)),
+        ("node", Value::Integer(-1)),
+        ("ssl", Value::Boolean(false)),
+    ]);
+    let live = Value::Boolean(true);
+    let words = [text(UUID), text("other"), live.clone(), usual];
+    client.call("VM.migrate", &words).unwrap();
+    match client.ask.asked().as_slice() {
+        [Request::Migrate { domain, how }] => {
+            assert_eq!((domain.as_str(), how.host.as_str()), (UUID, "other"));
+            assert_eq!((how.port, how.live, how.ssl), (Some(8012), true, false));
+        }
+        other => panic!("{other:?}"),
+    }
+    for (name, value) in [
+        ("node", Value::Integer(1)),
+        ("port", Value::Integer(70_000)),
+        ("speed", text("9")),
+    ] {
+        let words = [text(UUID), text("other"), live.clone(), options(&[(name, value)])];
+        client.failure("VM.migrate", &words);
+    }
+    client.failure("VM.migrate", &[text(UUID), text(""), live]);
+    assert_eq!(client.ask.asked().len(), 1);
 }
 
 #[test]

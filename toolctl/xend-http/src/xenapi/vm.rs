@@ -12,12 +12,6 @@ use noxen_xend_api::{
 };
 use std::collections::BTreeMap;
 
-/// Methods of the class that nothing is behind, and why.
-const NOT_BUILT: &[(&str, &str)] = &[(
-    "migrate",
-    "a domain cannot leave its host; shut it down here and create it there",
-)];
-
 /// `VM.METHOD`.
 pub fn method(method: &str, call: &mut Call) -> Result<Value, Failure> {
     match method {
@@ -62,9 +56,6 @@ pub fn method(method: &str, call: &mut Call) -> Result<Value, Failure> {
             }
         }
         _ => {
-            if let Some((_, why)) = NOT_BUILT.iter().find(|(name, _)| *name == method) {
-                return Err(Failure::NotImplemented(call.name.to_owned(), why));
-            }
             let handle = call.text(2)?;
             let info = find(call, &handle)?;
             of_one(method, call, &info)
@@ -103,6 +94,7 @@ fn of_one(method: &str, call: &mut Call, info: &DomainInfo) -> Result<Value, Fai
         }
         "start" => return start(call, info),
         "resume" => return resume(call, info),
+        "migrate" => return migrate(call, info),
         "clone" => {
             let name = call.text(3)?;
             call.end()?;
@@ -319,6 +311,39 @@ fn resume(call: &mut Call, info: &DomainInfo) -> Result<Value, Failure> {
     }
     let domain = info.uuid.clone();
     call.ask.ask(Request::Resume { domain, paused })?;
+    Ok(record::text(""))
+}
+
+/// `VM.migrate(vm, destination, live, {port, node, ssl, change_home_server})`.
+fn migrate(call: &mut Call, info: &DomainInfo) -> Result<Value, Failure> {
+    let host = call.text(5)?;
+    let live = call.flag();
+    let options = match call.params.len() {
+        0 => Record::new(),
+        _ => call.record(5)?,
+    };
+    call.end()?;
+    running(info)?;
+    let (mut port, mut ssl) = (None, false);
+    for (name, value) in &options {
+        let number = match value {
+            Value::Integer(number) => Some(i64::from(*number)),
+            Value::Boolean(flag) => Some((*flag).into()),
+            Value::String(text) if text.is_empty() => Some(0),
+            Value::String(text) => text.parse().ok(),
+            _ => None,
+        };
+        let refuse = |why| Failure::not_supported("other_config", name, why);
+        let number = number.ok_or_else(|| refuse("a whole number is expected"))?;
+        match (name.as_str(), number) {
+            ("port", _) => port = Some(number),
+            ("ssl", _) => ssl = number != 0,
+            // None of them is asked for.
+            ("node", ..=-1) | ("change_home_server" | "resource", 0) => {}
+            _ => return Err(refuse("nothing here takes it")),
+        }
+    }
+    tree::migrate(call.ask, info.uuid.clone(), &host, live, port, ssl)?;
     Ok(record::text(""))
 }
 
