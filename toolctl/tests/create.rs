@@ -354,3 +354,35 @@ fn missing_file_prints_usage_without_the_list_of_variables() {
         ran.out
     );
 }
+
+#[test]
+fn xml_dry_run_prints_the_document_of_the_xen_api_mode() {
+    let root = Root::new();
+    let file = root.file(
+        "conf",
+        "name = 'a<b'\nkernel = '/k'\nmemory = 64\nvcpus = 2\ncpus = '0'\ncpu_weight = 300\nextra = 'x=\"1\"'\n\
+         disk = ['phy:vg0/a,xvda,w', 'file:/b.iso,xvdb:cdrom,r']\nvif = ['mac=00:16:3e:00:00:01,bridge=xenbr0']\n",
+    );
+    let ran = root.run(&["create", "-x", "--skipdtd", &file]);
+    assert_eq!((ran.status, ran.err.as_str()), (Some(0), ""), "{ran:?}");
+    assert_eq!(ran.out, include_str!("pages/xmldryrun.xml"));
+    // A parser of XML's own reads it as it is meant.
+    let script = "import sys, xml.etree.ElementTree as e\nx = e.parse(sys.stdin).getroot()\n\
+        print(x.find('vm/name/label').text, x.find('vm/pv').get('args'), [d.get('src') for d in x.findall('vdi')])";
+    let mut python = std::process::Command::new("python3");
+    python.args(["-c", script]);
+    python
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped());
+    let mut python = python.spawn().unwrap();
+    std::io::Write::write_all(&mut python.stdin.take().unwrap(), ran.out.as_bytes()).unwrap();
+    let told = python.wait_with_output().unwrap();
+    assert_eq!(
+        String::from_utf8(told.stdout).unwrap(),
+        "a<b x=\"1\" ['phy:vg0/a', 'file:/b.iso']\n"
+    );
+    let hvm = root.file("hvm", "name='h'\nbuilder='hvm'\nkernel='/k'\nmemory=64\n");
+    let refused = root.run(&["new", "-x", &hvm]);
+    assert_eq!(refused.status, Some(1));
+    assert!(refused.err.contains("builder"), "{refused:?}");
+}

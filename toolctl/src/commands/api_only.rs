@@ -5,11 +5,12 @@
 //!   network-show: network records ──> rows       network-new, -del: network.create, destroy
 //! ```
 
-use crate::cli::command::{Command, Group, Standing};
+use crate::cli::command::{Command, Group, Standing, JSON};
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 use crate::cli::getopt::Parsed;
 use noxen_xen_api::{session, Value};
+use serde_json::json;
 use std::io::Write;
 
 const fn command(
@@ -66,14 +67,17 @@ pub const NETWORK_DEL: Command = command(
     delete_network,
 );
 /// `network-show`.
-pub const NETWORK_SHOW: Command = command(
-    Group::Other,
-    "network-show",
-    "",
-    "Show all networks (Xen-API mode only).",
-    IN_THE_MODE,
-    show_networks,
-);
+pub const NETWORK_SHOW: Command = Command {
+    options: &[JSON],
+    ..command(
+        Group::Other,
+        "network-show",
+        "",
+        "Show all networks (Xen-API mode only).",
+        IN_THE_MODE,
+        show_networks,
+    )
+};
 /// `getenforce`.
 pub const GETENFORCE: Command = command(
     Group::Security,
@@ -123,8 +127,20 @@ fn text(text: &str) -> Value {
     Value::String(text.to_owned())
 }
 
-fn show_networks(context: &mut Context, _: &Parsed) -> Result<i32, Failure> {
+fn show_networks(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
     let networks = context.session()?.records("network")?;
+    if parsed.has("json") {
+        let all = networks.iter().map(|(uuid, network)| {
+            json!({
+                "name": session::text(network, "name_label"),
+                "uuid": uuid,
+                "vifs": session::list(network, "VIFs"),
+                "pifs": session::list(network, "PIFs"),
+            })
+        });
+        context.json(&all.collect::<serde_json::Value>())?;
+        return Ok(0);
+    }
     context.line(format!("{:<20} {:<40} {:<10}", "Name", "VIFs", "PIFs"))?;
     for network in networks.values() {
         let vifs = session::list(network, "VIFs").join(",");

@@ -1,7 +1,7 @@
 //! `new`: keep a configuration as a managed domain.
 
 use super::create;
-use crate::cli::command::{Command, Standing};
+use crate::cli::command::Command;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 use crate::cli::getopt::Parsed;
@@ -17,7 +17,6 @@ pub const COMMAND: Command = Command {
     options: create::OPTIONS,
     more_help: Some(create::help::variables),
     usage_after_fault: false,
-    standing: Standing::Partly("without --xmldryrun"),
     run: Some(run),
     ..Command::DEFAULT
 };
@@ -29,9 +28,8 @@ fn run(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
             .write_all(create::help::variables().as_bytes())?;
         return Ok(0);
     }
-    create::refuse_unbuilt(&COMMAND, parsed)?;
     let config = create::source::configuration(context, parsed)?;
-    if parsed.has("dryrun") {
+    if create::is_dry(parsed) {
         return create::dry_run(context, parsed, &config);
     }
     context.out.flush()?;

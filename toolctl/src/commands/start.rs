@@ -42,7 +42,7 @@ fn run(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
     };
     match create::start(context, parsed, &started) {
         Ok(console) => {
-            create::view(context, parsed, &started);
+            create::view(context, parsed, false, &started);
             match console {
                 Some(console) => console::attach(context, console),
                 None => Ok(0),

@@ -13,7 +13,7 @@ use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command as Process, Stdio};
 
-/// The program that shows screens; the search path has it.
+/// The program that shows screens; the search path has it. `$VNCVIEWER` names another.
 const VIEWER: &str = "vncviewer";
 /// The first display's port.
 const FIRST_PORT: u16 = 5900;
@@ -24,7 +24,8 @@ pub const COMMAND: Command = Command {
     args: "[--[vncviewer-]autopass] <Domain>",
     summary: "Open a VNC viewer on a domain's screen.",
     details: "Runs the program vncviewer with the address and display of the domain's screen. With --autopass it is given \
-        -autopass, and the display's password on its standard input, as TightVNC's viewer takes it.",
+        -autopass, and the display's password on its standard input, as TightVNC's viewer takes it. The \
+        environment variable VNCVIEWER names another program.",
     options: &[
         Opt::long_flag("autopass", "Give the viewer the password of the display."),
         Opt::long_flag("vncviewer-autopass", "The same."),
@@ -55,6 +56,7 @@ fn run(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
 
 /// A viewer to be started.
 pub(super) struct Viewer {
+    program: String,
     host: String,
     port: u16,
     /// Given to it on its standard input.
@@ -72,12 +74,21 @@ pub(super) fn find(context: &mut Context, domain: &str, autopass: bool) -> Resul
             port,
             password,
         } => Ok(Viewer {
+            program: program(),
             host,
             port,
             password: password.filter(|_| autopass),
         }),
         other => Err(unexpected(other)),
     }
+}
+
+fn program() -> String {
+    let named = std::env::var("VNCVIEWER");
+    named
+        .ok()
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| VIEWER.to_owned())
 }
 
 impl Viewer {
@@ -106,11 +117,11 @@ impl Viewer {
     }
 
     fn line(&self) -> String {
-        format!("{VIEWER} {}", self.words().join(" "))
+        format!("{} {}", self.program, self.words().join(" "))
     }
 
     fn process(&self) -> Process {
-        let mut process = Process::new(VIEWER);
+        let mut process = Process::new(&self.program);
         process.args(self.words());
         process
     }
@@ -133,12 +144,13 @@ impl Viewer {
     fn missing(&self, error: io::Error) -> Failure {
         let hint = match error.kind() {
             io::ErrorKind::NotFound => {
-                "; Debian's tigervnc-viewer has it, and any VNC viewer can connect there"
+                "; Debian's tigervnc-viewer has it, VNCVIEWER names another one, and any VNC viewer can connect there"
             }
             _ => "",
         };
         Failure::message(format!(
-            "Cannot run {VIEWER} for {} (port {}): {error}{hint}",
+            "Cannot run {} for {} (port {}): {error}{hint}",
+            self.program,
             self.display(),
             self.port
         ))
@@ -152,6 +164,7 @@ mod tests {
     #[test]
     fn viewer_is_told_the_display_and_the_password_apart() {
         let mut viewer = Viewer {
+            program: VIEWER.into(),
             host: "127.0.0.1".into(),
             port: 5907,
             password: None,

@@ -16,6 +16,7 @@ pub mod session;
 mod transport;
 pub mod wire;
 
+pub use ask::vm_record;
 pub use choice::{Choice, Kind, Server};
 pub use dxr::Value;
 pub use error::Error;

@@ -153,6 +153,8 @@ pub struct Hvm {
     pub stdvga: bool,
     /// No display.
     pub nographic: bool,
+    /// A viewer is started on the display once the domain runs, where `create` was typed.
+    pub vncconsole: bool,
     /// Image in the first floppy drive, a path; empty for none.
     pub fda: String,
     /// ... in the second, which is there only with it.
@@ -175,6 +177,7 @@ impl Default for Hvm {
             screen: Vfb::default(),
             stdvga: false,
             nographic: false,
+            vncconsole: false,
             fda: String::new(),
             fdb: String::new(),
             unbuilt: Vec::new(),

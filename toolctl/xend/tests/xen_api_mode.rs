@@ -153,6 +153,19 @@ fn domain_is_created_changed_suspended_and_deleted_by_the_xen_api() {
     assert!(xm
         .xm("network-show")
         .starts_with("Name                 VIFs "));
+    let networks: serde_json::Value = serde_json::from_str(&xm.xm("network-show --json")).unwrap();
+    let page = include_str!("../../../docs/json.md");
+    let (_, part) = page.split_once("\n## network-show\n").unwrap();
+    let part = part.split("\n## ").next().unwrap();
+    for network in networks.as_array().unwrap() {
+        for (name, value) in network.as_object().unwrap() {
+            let list = if value.is_array() { "[]" } else { "" };
+            assert!(
+                part.contains(&format!("| `[].{name}{list}` | text |")),
+                "{name}"
+            );
+        }
+    }
     assert!(xm.refusal("network-new br7").contains("ip link"));
 }
 

@@ -164,6 +164,7 @@ fn hvm(settings: &Settings) -> Result<Hvm> {
         screen: screen(settings)?,
         stdvga: no("stdvga")?,
         nographic: no("nographic")?,
+        vncconsole: no("vncconsole")?,
         fda: absolute(&text("fda")),
         fdb: absolute(&text("fdb")),
         unbuilt: unbuilt.map(|name| name.to_string()).collect(),

@@ -11,9 +11,10 @@
 
 pub(crate) mod help;
 pub(crate) mod source;
+mod xml;
 
 use super::{console, vncviewer};
-use crate::cli::command::{Command, Opt, Standing};
+use crate::cli::command::{Command, Opt};
 use crate::cli::context::{unexpected, Context};
 use crate::cli::failure::Failure;
 use crate::cli::front::{self, Front};
@@ -29,7 +30,7 @@ pub(super) const OPTIONS: &[Opt] = &[
         Opt::value('f', "defconfig", "FILE", "Use the given Python configuration script. Arguments of the form name=value override its variables."),
         Opt::value('F', "config", "FILE", "Domain configuration to use (SXP). It is not evaluated, and variables are ignored."),
         Opt::flag('n', "dryrun", "Dry run - prints the resulting configuration in SXP but does not create the domain."),
-        Opt::flag('x', "xmldryrun", "The same in XML; of the Xen-API mode only."),
+        Opt::flag('x', "xmldryrun", "The same in XML, as xm made it for the Xen-API."),
         Opt::flag('s', "skipdtd", "Skip DTD checking of XML configurations."),
         Opt::flag('p', "paused", "Leave the domain paused after it is created."),
         Opt::flag('c', "console_autoconnect", "Connect to the console after the domain is created."),
@@ -50,7 +51,6 @@ pub const COMMAND: Command = Command {
     options: OPTIONS,
     more_help: Some(help::variables),
     usage_after_fault: false,
-    standing: Standing::Partly("without --xmldryrun"),
     run: Some(run),
     ..Command::DEFAULT
 };
@@ -61,9 +61,8 @@ fn run(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
         source::declared(context, parsed)?;
         return Ok(0);
     }
-    refuse_unbuilt(&COMMAND, parsed)?;
     let config = source::configuration(context, parsed)?;
-    if parsed.has("dryrun") {
+    if is_dry(parsed) {
         return dry_run(context, parsed, &config);
     }
     // What is said about the file comes before whatever xend has to say.
@@ -71,17 +70,9 @@ fn run(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
     create(context, parsed, config)
 }
 
-/// Options that are known and that nothing stands behind yet.
-pub(super) fn refuse_unbuilt(command: &Command, parsed: &Parsed) -> Result<(), Failure> {
-    for option in ["xmldryrun"] {
-        if parsed.has(option) {
-            return Err(Failure::message(format!(
-                "'xm {} --{option}' is not built yet",
-                command.name
-            )));
-        }
-    }
-    Ok(())
+/// Is the configuration only to be shown?
+pub(super) fn is_dry(parsed: &Parsed) -> bool {
+    parsed.has("dryrun") || parsed.has("xmldryrun")
 }
 
 pub(super) fn dry_run(
@@ -89,6 +80,11 @@ pub(super) fn dry_run(
     parsed: &Parsed,
     config: &DomainConfig,
 ) -> Result<i32, Failure> {
+    if parsed.has("xmldryrun") {
+        let document = xml::document(config).map_err(|e| Failure::message(e.to_string()))?;
+        context.out.write_all(document.as_bytes())?;
+        return Ok(0);
+    }
     if parsed.has("json") {
         context.json(&serde_json::json!(config))?;
         return Ok(0);
@@ -106,6 +102,7 @@ pub(super) fn dry_run(
 fn create(context: &mut Context, parsed: &Parsed, config: DomainConfig) -> Result<i32, Failure> {
     let quiet = parsed.has("quiet");
     let text = format!("Building domain {}", config.name);
+    let wants_viewer = config.is_hvm() && config.hvm.vncconsole;
     let request = Request::Create {
         config: Box::new(config),
     };
@@ -119,7 +116,7 @@ fn create(context: &mut Context, parsed: &Parsed, config: DomainConfig) -> Resul
             if !quiet {
                 context.line(format!("Started domain {}{}", domain.name, id(&domain)))?;
             }
-            view(context, parsed, &domain);
+            view(context, parsed, wants_viewer, &domain);
             match console {
                 Some(console) => console::attach(context, console),
                 None => Ok(0),
@@ -135,11 +132,11 @@ fn create(context: &mut Context, parsed: &Parsed, config: DomainConfig) -> Resul
     }
 }
 
-/// Opens a viewer on the screen of a domain that runs, if that is asked for. Without one it runs as well, so what is wrong
+/// Opens a viewer on the screen of a domain that runs, if that is asked for by an option, or `wanted` otherwise. Without one it runs as well, so what is wrong
 /// is said and nothing more.
-pub(super) fn view(context: &mut Context, parsed: &Parsed, domain: &DomainInfo) {
+pub(super) fn view(context: &mut Context, parsed: &Parsed, wanted: bool, domain: &DomainInfo) {
     let autopass = parsed.has("vncviewer-autopass");
-    if !autopass && !parsed.has("vncviewer") {
+    if !autopass && !wanted && !parsed.has("vncviewer") {
         return;
     }
     let started =

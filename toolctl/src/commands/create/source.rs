@@ -46,7 +46,7 @@ fn from_sxp_file(file: &str) -> Result<DomainConfig, Failure> {
 
 fn from_program(context: &mut Context, parsed: &Parsed) -> Result<DomainConfig, Failure> {
     let only_json = parsed.has("dryrun") && context.front == Front::Xl;
-    let quiet = parsed.has("quiet") || parsed.has("json") || only_json;
+    let quiet = parsed.has("quiet") || parsed.has("json") || parsed.has("xmldryrun") || only_json;
     let (_, loaded) = load(context, parsed, &parsed.words, quiet)?;
     noxen_xm_config::domain_config(&loaded.settings).map_err(failed)
 }

@@ -5,6 +5,7 @@
 //! ```
 //! The columns, the keys and the batch switches are xentop's, which xm ran for this.
 
+mod json;
 mod sample;
 mod screen;
 mod table;
@@ -33,6 +34,7 @@ pub const COMMAND: Command = Command {
         Opt::flag('f', "full-name", "Output the full domain name (not truncated)."),
         Opt::flag('b', "batch", "Output in batch mode, no user input accepted."),
         Opt::value('i', "iterations", "N", "Number of iterations before exiting."),
+        Opt::long_flag("json", "Output each update as a line of JSON; implies --batch."),
     ],
     arity: Arity::Exact(0),
     run: Some(run),
@@ -65,8 +67,15 @@ fn run(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
                 .map_err(|_| Failure::usage("Invalid argument."))?,
         ),
     };
+    if parsed.has("json") {
+        return batch(context, true, delay, iterations, |now, before| {
+            vec![json::of(now, before).to_string()]
+        });
+    }
     if parsed.has("batch") {
-        return batch(context, &view, delay, iterations);
+        return batch(context, view.vcpus, delay, iterations, |now, before| {
+            table::table(now, before, &view)
+        });
     }
     if !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
         return Err(Failure::message(
@@ -85,11 +94,13 @@ fn delay(text: &str) -> Option<Duration> {
         .then(|| Duration::from_secs_f64(seconds))
 }
 
+/// A sample again and again, as `lines` has it.
 fn batch(
     context: &mut Context,
-    view: &View,
+    with_vcpus: bool,
     delay: Duration,
     iterations: Option<u64>,
+    lines: impl Fn(&Sample, Option<&Sample>) -> Vec<String>,
 ) -> Result<i32, Failure> {
     let mut before: Option<Sample> = None;
     let mut left = iterations;
@@ -97,8 +108,8 @@ fn batch(
         if before.is_some() {
             std::thread::sleep(delay);
         }
-        let now = Sample::take(context, view.vcpus)?;
-        for line in table::table(&now, before.as_ref(), view) {
+        let now = Sample::take(context, with_vcpus)?;
+        for line in lines(&now, before.as_ref()) {
             context.line(line)?;
         }
         context.out.flush()?;

@@ -140,7 +140,7 @@ fn order(a: &(&Row, f64), b: &(&Row, f64), sort: Sort) -> Ordering {
 }
 
 /// Per cent of one CPU since `before`.
-fn busy(row: &Row, now: &Sample, before: Option<&Sample>) -> f64 {
+pub(super) fn busy(row: &Row, now: &Sample, before: Option<&Sample>) -> f64 {
     let Some(before) = before else { return 0.0 };
     let same =
         |other: &&Row| other.info.uuid == row.info.uuid && other.info.domid == row.info.domid;

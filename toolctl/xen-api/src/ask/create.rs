@@ -22,7 +22,7 @@ impl Session {
 
     /// The VM, halted and without devices; its reference.
     pub(super) fn keep(&mut self, config: &DomainConfig) -> Result<String, Error> {
-        let record = record(config)?;
+        let record = vm_record(config)?;
         self.text("VM.create", &[Value::Struct(record)])
     }
 
@@ -59,7 +59,7 @@ impl Session {
 }
 
 /// The record that `VM.create` is given; an error names what no attribute is there for.
-fn record(config: &DomainConfig) -> Result<Record, Error> {
+pub fn vm_record(config: &DomainConfig) -> Result<Record, Error> {
     let without = [
         ("builder", config.builder != "linux"),
         ("features", !config.features.is_empty()),
@@ -157,13 +157,13 @@ mod tests {
             vcpus: 2,
             ..DomainConfig::default()
         };
-        let told = record(&config).unwrap();
+        let told = vm_record(&config).unwrap();
         assert_eq!(told["memory_dynamic_max"], word("67108864"));
         assert!(matches!(&told["VCPUs_params"], Value::Struct(all) if all.len() == 2));
         let config = DomainConfig {
             pci: vec!["01:00.0".into()],
             ..config
         };
-        assert!(record(&config).unwrap_err().to_string().contains("pci"));
+        assert!(vm_record(&config).unwrap_err().to_string().contains("pci"));
     }
 }

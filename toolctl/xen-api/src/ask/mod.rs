@@ -11,6 +11,8 @@ mod devices;
 mod domains;
 mod host;
 
+pub use create::vm_record;
+
 use crate::error::Error;
 use crate::session::{text, Session};
 use dxr::Value;

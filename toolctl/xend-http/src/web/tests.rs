@@ -139,7 +139,9 @@ fn with_the_token_domains_are_paused_shut_down_and_created() {
     assert_eq!(post(&token(), &ask, &domain, "op=migrate", &SIGNED_IN), 400);
     let there = "op=migrate&host=other";
     assert_eq!(post(&token(), &ask, &domain, there, &SIGNED_IN), 200);
-    assert!(matches!(&ask.asked()[7..], [Asked::Migrate { how, .. }] if how.host == "other" && how.live));
+    assert!(
+        matches!(&ask.asked()[7..], [Asked::Migrate { how, .. }] if how.host == "other" && how.live)
+    );
     assert_eq!(
         post(&token(), &ask, "/web/domain/nobody", "op=pause", &SIGNED_IN),
         404

@@ -48,7 +48,10 @@ fn cpus_of(text: &str, busy: &BTreeMap<u32, f64>, host: &str) -> Objects {
         if number.is_empty() {
             continue;
         }
-        let share = number.parse().ok().and_then(|number: u32| busy.get(&number));
+        let share = number
+            .parse()
+            .ok()
+            .and_then(|number: u32| busy.get(&number));
         let speed = get("cpu MHz").split('.').next().unwrap_or_default();
         add(
             &mut all,

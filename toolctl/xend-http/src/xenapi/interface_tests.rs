@@ -177,7 +177,11 @@ fn row(class: &Class) -> String {
         (.., missing) => format!("{there}, without {}", cell(missing)),
     };
     let cells = [settable, works, refuses, unknown].map(|names| cell(&names));
-    format!("| {} | {attributes} | {} |\n", class.name, cells.join(" | "))
+    format!(
+        "| {} | {attributes} | {} |\n",
+        class.name,
+        cells.join(" | ")
+    )
 }
 
 #[test]

@@ -56,7 +56,14 @@ impl Load {
                 let before = kept.before.get(number).copied().unwrap_or_default();
                 let all = ticks.all.saturating_sub(before.all);
                 let busy = ticks.busy.saturating_sub(before.busy).min(all);
-                (*number, if all == 0 { 0.0 } else { busy as f64 / all as f64 })
+                (
+                    *number,
+                    if all == 0 {
+                        0.0
+                    } else {
+                        busy as f64 / all as f64
+                    },
+                )
             })
             .collect()
     }

@@ -274,7 +274,12 @@ fn vm_moves_to_another_host_as_it_is_told() {
     use noxen_xend_api::Request;
     let client = Client::new();
     let options = |pairs: &[(&str, Value)]| {
-        Value::Struct(pairs.iter().map(|(n, v)| ((*n).to_owned(), v.clone())).collect())
+        Value::Struct(
+            pairs
+                .iter()
+                .map(|(n, v)| ((*n).to_owned(), v.clone()))
+                .collect(),
+        )
     };
     let usual = options(&[
         ("port", Value::Integer(8012)),
@@ -296,7 +301,12 @@ fn vm_moves_to_another_host_as_it_is_told() {
         ("port", Value::Integer(70_000)),
         ("speed", text("9")),
     ] {
-        let words = [text(UUID), text("other"), live.clone(), options(&[(name, value)])];
+        let words = [
+            text(UUID),
+            text("other"),
+            live.clone(),
+            options(&[(name, value)]),
+        ];
         client.failure("VM.migrate", &words);
     }
     client.failure("VM.migrate", &[text(UUID), text(""), live]);

@@ -44,7 +44,7 @@ pub(super) const DISPLAY: &[KeyDef] = &[
     key("vnclisten", Str, "ADDRESS", "", Hvm, Used, "Address that VNC listens on."),
     key("vncpasswd", Str, "PASSWORD", "", Hvm, Used, "Password of VNC; empty for none."),
     key("vncunused", Bool, "no|yes", "yes", Hvm, Used, "Take the first free display from vncdisplay on."),
-    key("vncconsole", Bool, "no|yes", "no", Hvm, Later, "Start a viewer after create."),
+    key("vncconsole", Bool, "no|yes", "no", Hvm, Used, "Start a viewer after create."),
     key("vncviewer", Bool, "no|yes", "no", Hvm, Ignored("deprecated; use --vncviewer"), "Deprecated."),
     key("sdl", Str, "0|1", "", Hvm, Refused, "Show the screen in a window."),
     key("opengl", Str, "0|1", "1", Hvm, Later, "Draw that window with OpenGL."),

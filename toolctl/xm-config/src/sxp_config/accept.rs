@@ -103,6 +103,7 @@ fn image(node: &Node, config: &mut DomainConfig) -> Result<()> {
         screen,
         stdvga: flag("stdvga"),
         nographic: flag("nographic"),
+        vncconsole: flag("vncconsole"),
         fda: text("fda"),
         fdb: text("fdb"),
         unbuilt: text("unbuilt")

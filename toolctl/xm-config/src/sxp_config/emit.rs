@@ -100,6 +100,7 @@ fn image(config: &DomainConfig) -> Result<Node> {
         put("fdb", &hvm.fdb);
         put("stdvga", if hvm.stdvga { "1" } else { "" });
         put("nographic", if hvm.nographic { "1" } else { "" });
+        put("vncconsole", if hvm.vncconsole { "1" } else { "" });
         put("unbuilt", &hvm.unbuilt.join(","));
         for (key, value) in hvm.screen.pairs() {
             image.push(Node::pair(key, value));
