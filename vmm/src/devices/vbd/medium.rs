@@ -94,7 +94,7 @@ impl fmt::Debug for Shared {
     }
 }
 
-/// The place for a medium in a drive; dropping it ends its thread after what it is at.
+/// The place for a medium in a drive; dropping it ends its thread after what it is at and closes the image.
 #[derive(Debug)]
 pub struct Tray {
     shared: Arc<Shared>,
@@ -168,6 +168,9 @@ impl Drop for Tray {
             // A thread that panicked is over as well.
             let _ = thread.join();
         }
+        // The drive's side stays with a machine that ends with the process: the image has to be closed before.
+        let inside = lock(&self.shared.state).inside.take();
+        drop(inside);
     }
 }
 

@@ -138,3 +138,23 @@ fn image_with_larger_sectors_is_refused() {
     let line = Loaded::open(&config, vec![]).unwrap_err();
     assert!(line.contains("one descriptor"), "{line}");
 }
+
+#[test]
+fn tray_that_is_let_go_of_has_done_what_was_begun_and_closed_its_image() {
+    let file = file(2);
+    let mut rig = rig(Some(loaded(&file, false)));
+    let image = Arc::downgrade(lock(&rig.tray.shared.state).inside.as_ref().unwrap());
+    rig.head.begin(Request {
+        token: 1,
+        what: What::Write {
+            offset: 0,
+            data: vec![9; 512],
+        },
+    });
+    drop(rig.tray);
+    assert!(image.upgrade().is_none());
+    assert_eq!(rig.head.disc().bytes, None);
+    let mut kept = [0; 512];
+    file.read_exact_at(&mut kept, 0).unwrap();
+    assert_eq!(kept, [9; 512]);
+}
