@@ -119,6 +119,11 @@ impl Monitor {
         self.act(&Request::Nmi { vcpu }, "nmi")
     }
 
+    /// Has a vCPU of an HVM domain begin again.
+    pub fn init(&self, vcpu: u32) -> Result<(), MonitorError> {
+        self.act(&Request::Init { vcpu }, "init")
+    }
+
     /// Presses a button of an HVM domain.
     pub fn press(&self, button: CaseButton) -> Result<(), MonitorError> {
         self.act(&Request::Press { button }, "press")

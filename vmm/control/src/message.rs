@@ -33,6 +33,11 @@ pub enum Request {
         /// Index.
         vcpu: u32,
     },
+    /// Have a vCPU of an HVM domain begin again as after INIT.
+    Init {
+        /// Index.
+        vcpu: u32,
+    },
     /// Press a button on an HVM domain's case.
     Press {
         /// Which.
@@ -157,6 +162,8 @@ pub enum CaseButton {
     Power,
     /// Sleep.
     Sleep,
+    /// Reset: the machine begins anew, whatever its guest is at.
+    Reset,
 }
 
 /// Why a guest stopped (public/sched.h SHUTDOWN_*).

@@ -144,6 +144,9 @@ fn carry_out(parts: &mut Parts<'_>, request: Request, queue: &mut FdQueue) -> (R
         },
         Request::SetMaxMemory { kib } => done(machine.set_max_memory(kib)),
         Request::Nmi { vcpu } => done(machine.nmi(vcpu)),
+        Request::Init { .. } => Reply::Error {
+            message: "a PV domain's vCPUs know no INIT".into(),
+        },
         Request::Press { .. } => Reply::Error {
             message: "a PV domain has no buttons; use its control/shutdown node".into(),
         },

@@ -9,6 +9,7 @@ use crate::hvm::cards::{Cards, MAX_ROM};
 use crate::hvm::drives::Drives;
 use crate::hvm::pc::Pc;
 use crate::hvm::registry::Known;
+use crate::vstate::vm::Signal;
 use noxen_control::device::{DeviceClass, DeviceSpec};
 use noxen_control::fds::FdQueue;
 use noxen_control::message::{CaseButton, VcpuStatus};
@@ -196,13 +197,36 @@ impl HvmMachine {
         }
     }
 
-    fn press(&self, button: CaseButton) -> Result<(), String> {
-        if self.over().is_some() {
-            return Err("the domain has shut down".into());
+    fn still_runs(&self) -> Result<(), String> {
+        match self.over() {
+            Some(_) => Err("the domain has shut down".into()),
+            None => Ok(()),
         }
+    }
+
+    fn signal(&self, vcpu: u32, signal: Signal) -> Result<(), String> {
+        self.still_runs()?;
+        let count = self.vcpus().len();
+        if vcpu as usize >= count {
+            return Err(format!(
+                "there is no vCPU {vcpu}: the domain has vCPUs 0 to {}",
+                count - 1
+            ));
+        }
+        self.pc
+            .signal(vcpu, signal)
+            .map_err(|error| error.to_string())
+    }
+
+    fn press(&self, button: CaseButton) -> Result<(), String> {
+        self.still_runs()?;
         let button = match button {
             CaseButton::Power => Button::Power,
             CaseButton::Sleep => Button::Sleep,
+            CaseButton::Reset => {
+                self.pc.reset();
+                return Ok(());
+            }
         };
         match self.pc.press(button) {
             true => Ok(()),
@@ -258,7 +282,8 @@ impl Asked for HvmMachine {
                 devices: [self.drives.list(), self.cards.list()].concat(),
             },
             Request::SetMaxMemory { .. } => not_yet("changing the memory"),
-            Request::Nmi { .. } => not_yet("a non-maskable interrupt"),
+            Request::Nmi { vcpu } => done(self.signal(vcpu, Signal::Nmi)),
+            Request::Init { vcpu } => done(self.signal(vcpu, Signal::Init)),
             Request::AttachDevice { device, fds: count } => {
                 let taken = fds
                     .take(count)

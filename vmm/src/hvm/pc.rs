@@ -15,7 +15,7 @@ use crate::hvm::lines::{pci_line, Changes, Lines};
 use crate::log::Level;
 use crate::vstate::exit::{Exit, Io};
 use crate::vstate::memory::GuestMemory;
-use crate::vstate::vm::Vm;
+use crate::vstate::vm::{Signal, Vm, VmError};
 use noxen_control::ShutdownReason;
 use noxen_pc::bus::Happened;
 use noxen_pc::vga::View;
@@ -126,6 +126,16 @@ impl Pc {
     /// Presses a button; false if the machine has none.
     pub fn press(&self, button: Button) -> bool {
         self.act(|bus, now, ram| bus.press(button, now, ram))
+    }
+
+    /// The button that resets the machine.
+    pub fn reset(&self) {
+        self.end(ShutdownReason::Reboot);
+    }
+
+    /// Gives a vCPU a signal that no program can mask.
+    pub fn signal(&self, vcpu: u32, signal: Signal) -> Result<(), VmError> {
+        self.vm.signal(vcpu, signal)
     }
 
     /// A person did something; false if no device takes it.

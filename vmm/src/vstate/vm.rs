@@ -3,10 +3,10 @@
 use crate::vstate::memory::{DomainMemory, Piece, Slot};
 use kvm_bindings::{
     kvm_enable_cap, kvm_irq_routing_entry, kvm_irq_routing_entry__bindgen_ty_1,
-    kvm_irq_routing_irqchip, kvm_irq_routing_msi, kvm_pit_config, kvm_userspace_memory_region,
-    KvmIrqRouting, KVM_CAP_SPLIT_IRQCHIP, KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER,
-    KVM_IRQCHIP_PIC_SLAVE, KVM_IRQ_ROUTING_IRQCHIP, KVM_IRQ_ROUTING_MSI, KVM_MEM_LOG_DIRTY_PAGES,
-    KVM_MEM_READONLY, KVM_PIT_SPEAKER_DUMMY,
+    kvm_irq_routing_irqchip, kvm_irq_routing_msi, kvm_msi, kvm_pit_config,
+    kvm_userspace_memory_region, KvmIrqRouting, KVM_CAP_SPLIT_IRQCHIP, KVM_IRQCHIP_IOAPIC,
+    KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, KVM_IRQ_ROUTING_IRQCHIP, KVM_IRQ_ROUTING_MSI,
+    KVM_MEM_LOG_DIRTY_PAGES, KVM_MEM_READONLY, KVM_PIT_SPEAKER_DUMMY,
 };
 use kvm_ioctls::{Cap, IoEventAddress, Kvm, VcpuFd, VmFd};
 use noxen_monitor_abi::layout::vector;
@@ -18,6 +18,8 @@ use vmm_sys_util::eventfd::EventFd;
 const DOORBELL_GSI: u32 = 0;
 /// MSI address: local APICs, physical destination 0 (SDM 3A, 11.11.1).
 const MSI_ADDRESS: u32 = 0xfee0_0000;
+/// Where the destination is in that address.
+const MSI_DESTINATION: u32 = 12;
 /// Three pages that KVM on Intel CPUs without unrestricted guest wants; in the hole below 4 GiB.
 const TSS_ADDRESS: usize = 0xfffb_d000;
 
@@ -41,6 +43,15 @@ pub struct VmError {
 
 fn refused(what: &'static str) -> impl Fn(kvm_ioctls::Error) -> VmError {
     move |source| VmError { what, source }
+}
+
+/// What a local APIC takes whatever its processor masks: delivery modes of a message (SDM 3A, 11.11.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// Non-maskable interrupt.
+    Nmi = 4,
+    /// INIT: the first vCPU begins at its reset vector, another waits for the first to start it.
+    Init = 5,
 }
 
 /// A VM with its memory and interrupt controller.
@@ -186,6 +197,22 @@ impl Vm {
         self.fd
             .set_irq_line(u32::from(line), up)
             .map_err(refused("set an interrupt line"))
+    }
+
+    /// Gives vCPU `vcpu` (below 255) `signal`.
+    pub fn signal(&self, vcpu: u32, signal: Signal) -> Result<(), VmError> {
+        let message = kvm_msi {
+            address_lo: MSI_ADDRESS | vcpu << MSI_DESTINATION,
+            data: (signal as u32) << 8,
+            ..Default::default()
+        };
+        match self.fd.signal_msi(message) {
+            Ok(taken) if taken > 0 => Ok(()),
+            Ok(_) => Err(refused("signal a vCPU whose local APIC is off")(
+                kvm_ioctls::Error::new(libc::EAGAIN),
+            )),
+            Err(error) => Err(refused("signal a vCPU")(error)),
+        }
     }
 
     #[allow(unsafe_code)] // KVM_SET_USER_MEMORY_REGION gives the guest a range of this process.

@@ -316,6 +316,10 @@ fn answer(machine: &Machine, stream: &UnixStream, line: &[u8], fds: &mut FdQueue
                 let message = format!("no NMI for vCPU {vcpu}");
                 tell(stream, &Reply::Error { message });
             }
+            Request::Init { vcpu } => {
+                println!("init {vcpu}");
+                tell(stream, &Reply::Ok);
+            }
             Request::Press { button } => {
                 println!("press {button:?}");
                 tell(stream, &Reply::Ok);
