@@ -9,11 +9,12 @@ use noxen_xend_api::{Change, Request};
 /// The definition.
 pub const COMMAND: Command = Command {
     name: "trigger",
-    args: "<Domain> <nmi|reset|init|s3resume|power> [<VCPU>]",
+    args: "<Domain> <nmi|reset|init|s3resume|power|sleep> [<VCPU>]",
     summary: "Send a trigger to a domain.",
-    details: "A paravirtual domain knows nmi: its kernel gets a non-maskable interrupt on that VCPU, 0 unless given.",
+    details: "nmi: that VCPU, 0 unless given, gets a non-maskable interrupt. Of an HVM domain also init: that VCPU begins again as after INIT; \
+              power, sleep, reset: that button of the PC is pressed.",
     arity: Arity::Between(2, 3),
-    standing: Standing::Partly("paravirtual domains know nmi only"),
+    standing: Standing::Partly("paravirtual domains know nmi only; s3resume is not built"),
     run: Some(run),
     ..Command::DEFAULT
 };

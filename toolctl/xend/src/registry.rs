@@ -88,6 +88,9 @@ pub struct Record {
     /// It has come from another host.
     #[serde(default)]
     pub came: Option<Came>,
+    /// By how much its guest has set the clock since it was built, seconds; `config` has it in `rtc_timeoffset`.
+    #[serde(default)]
+    pub clock_moved: i64,
     /// Number of its next network interface; none is used twice.
     #[serde(default)]
     pub next_vif: u32,
@@ -134,6 +137,7 @@ impl Record {
             sedf: None,
             successor: None,
             devices: Vec::new(),
+            clock_moved: 0,
             next_vif: 0,
             moving: None,
             came: None,

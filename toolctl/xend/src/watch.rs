@@ -57,6 +57,7 @@ fn watch(node: &Arc<Node>, domain: &Arc<Domain>) {
                             let id = DeviceId { class, devid };
                             devices::changed(node, domain, id, state, reason.as_deref());
                         }
+                        Event::ClockMoved { seconds } => keep_clock(node, domain, seconds),
                         Event::VcpuOnline { .. } => {}
                     }
                 }
@@ -99,6 +100,28 @@ fn on_death(node: &Arc<Node>, domain: &Arc<Domain>) {
         crate::resources::log_path(&node.options, &record.name).display()
     );
     teardown(node, domain, &mut life, false);
+}
+
+/// The guest has set its clock by `seconds` since it was built: whatever starts it again begins from there.
+fn keep_clock(node: &Node, domain: &Domain, seconds: i64) {
+    let saved = node.save(domain, |r| {
+        let since = seconds.saturating_sub(r.clock_moved);
+        r.config.rtc_timeoffset = r.config.rtc_timeoffset.saturating_add(since);
+        r.clock_moved = seconds;
+    });
+    let stored = saved.and_then(|record| {
+        let path = format!("{}/rtc/timeoffset", record.vm_path);
+        let value = record.config.rtc_timeoffset.to_string();
+        let written = node.store.apply(&[StoreOp::Write(path, value)]);
+        written.map_err(|e| Fault::internal(e.to_string()))
+    });
+    if let Err(e) = stored {
+        warning!(
+            "domain {}: its clock's offset is not kept: {}",
+            domain.domid(),
+            e.message
+        );
+    }
 }
 
 /// The guest has stopped. True when the domain is gone.

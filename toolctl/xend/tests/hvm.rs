@@ -3,9 +3,9 @@
 mod support;
 
 use noxen_xend_api::device::Vfb;
-use noxen_xend_api::{DomainConfig, Request, Response, Vif};
+use noxen_xend_api::{Change, DomainConfig, Request, Response, Vif};
 use noxen_xenstore::client::Nodes;
-use support::Lab;
+use support::{eventually, Lab};
 
 /// A PC whose firmware is a file, with the fake monitor's kernel besides.
 fn pc(lab: &Lab, name: &str, change: impl FnOnce(&mut DomainConfig)) -> DomainConfig {
@@ -135,4 +135,67 @@ fn floppies_are_drives_of_the_machine() {
         "{}",
         fault.message
     );
+}
+
+#[test]
+fn clock_that_the_guest_has_set_is_kept_for_the_next_start() {
+    let lab = Lab::new();
+    let config = pc(&lab, "a", |config| config.rtc_timeoffset = 100);
+    let domain = lab.run(config);
+    let home = format!("/local/domain/{}", domain.domid.unwrap());
+    let mut store = lab.store();
+    let offset = format!(
+        "{}/rtc/timeoffset",
+        store.read(&format!("{home}/vm")).unwrap()
+    );
+    assert_eq!(store.read(&offset).unwrap(), "100");
+    // What is told is the sum, so what is told twice counts once.
+    for (seconds, kept) in [("60", "160"), ("60", "160"), ("-40", "60")] {
+        let fault = format!("clock {seconds}");
+        lab.store()
+            .write(&format!("{home}/data/fault"), &fault)
+            .unwrap();
+        eventually("the offset in the store", || {
+            (lab.store().read(&offset).unwrap() == kept).then_some(())
+        });
+    }
+    lab.store()
+        .write(&format!("{home}/control/shutdown"), "reboot")
+        .unwrap();
+    eventually("another domain", || {
+        lab.guest("a").filter(|guest| guest.domid > domain.domid)
+    });
+    assert_eq!(lab.store().read(&offset).unwrap(), "60");
+    let log = lab.domain_log("a");
+    assert!(log.contains("\"clock_offset_s\":60"), "{log}");
+    lab.destroy("a");
+}
+
+#[test]
+fn triggers_are_buttons_and_signals_of_the_pc() {
+    let lab = Lab::new();
+    lab.create(pc(&lab, "a", |_| {})).unwrap();
+    let trigger = |name: &str, vcpu| {
+        let change = Change::Trigger {
+            trigger: name.into(),
+            vcpu,
+        };
+        lab.ask(&Request::Change {
+            domain: "a".into(),
+            change,
+        })
+    };
+    for name in ["power", "sleep", "reset"] {
+        trigger(name, 0).unwrap();
+    }
+    trigger("init", 3).unwrap();
+    let refused = |name| trigger(name, 0).unwrap_err().message;
+    assert!(refused("nmi").contains("no NMI for vCPU 0"));
+    assert!(refused("s3resume").contains("ACPI S3"));
+    assert!(refused("bell").contains("Invalid trigger: bell"));
+    let log = lab.domain_log("a");
+    for line in ["press Power", "press Sleep", "press Reset", "init 3"] {
+        assert!(log.contains(line), "{line}: {log}");
+    }
+    lab.destroy("a");
 }

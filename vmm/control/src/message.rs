@@ -310,6 +310,11 @@ pub enum Event {
         /// A line for the log.
         detail: Option<String>,
     },
+    /// An HVM domain's guest has set its clock. Also sent at once to a new subscriber when it already has.
+    ClockMoved {
+        /// By how much in all since the domain was built, seconds.
+        seconds: i64,
+    },
     /// A vCPU went up or down.
     VcpuOnline {
         /// Index.

@@ -30,8 +30,8 @@ pub trait Asked {
         fds: &mut FdQueue,
     ) -> (Option<Reply>, After);
 
-    /// The event to tell a new subscriber, if the domain is over.
-    fn over_event(&self) -> Option<Event>;
+    /// What a new subscriber is told at once: what happened and still holds.
+    fn news(&self) -> Vec<Event>;
 }
 
 impl Asked for Parts<'_> {
@@ -68,8 +68,8 @@ impl Asked for Parts<'_> {
         }
     }
 
-    fn over_event(&self) -> Option<Event> {
-        self.machine.over_event()
+    fn news(&self) -> Vec<Event> {
+        self.machine.over_event().into_iter().collect()
     }
 }
 

@@ -158,7 +158,7 @@ impl Connection {
                 After::Nothing => {}
                 After::Subscribe => {
                     self.subscribed = true;
-                    if let Some(event) = domain.over_event() {
+                    for event in domain.news() {
                         self.send(&event);
                     }
                 }

@@ -74,6 +74,11 @@ impl Hub {
     pub fn report(&self, report: Report) {
         // A main loop that is gone has nothing to learn; a full eventfd is readable already.
         let _ = lock(&self.reports).send(report);
+        self.wake();
+    }
+
+    /// Has the main loop look around.
+    pub fn wake(&self) {
         let _ = self.wake.write(1);
     }
 }

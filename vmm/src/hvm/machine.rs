@@ -20,11 +20,15 @@ use std::io::Read;
 use std::ops::{Deref, DerefMut};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// Pages by which the store knows the domain, which takes none without; nothing answers there until a guest's drivers for
 /// Xen are served.
 const STORE_PAGE: u64 = 0xfeff8;
 const CONSOLE_PAGE: u64 = 0xfeff9;
+
+/// Least time between two events of the guest's clock.
+const CLOCK_PAUSE: Duration = Duration::from_secs(1);
 
 /// An HVM domain with its threads.
 #[derive(Debug)]
@@ -37,6 +41,28 @@ pub struct HvmMachine {
     drives: Drives,
     cards: Cards,
     console_tty: String,
+    clock: ClockNews,
+}
+
+/// What xend has been told of the guest's clock: a guest that sets it over and over is not told of each time.
+#[derive(Debug, Default)]
+struct ClockNews {
+    told: i64,
+    at: Option<Instant>,
+}
+
+impl ClockNews {
+    /// The event that the clock has been set by `moved` s in all, if it is time for one; `last`: there is no later time.
+    fn of(&mut self, moved: i64, last: bool, now: Instant) -> Option<Event> {
+        let is_early = self
+            .at
+            .is_some_and(|at| now.duration_since(at) < CLOCK_PAUSE);
+        if moved == self.told || (is_early && !last) {
+            return None;
+        }
+        (self.told, self.at) = (moved, Some(now));
+        Some(Event::ClockMoved { seconds: moved })
+    }
 }
 
 impl Deref for HvmMachine {
@@ -72,6 +98,7 @@ impl HvmMachine {
             pc,
             known,
             console_tty: String::new(),
+            clock: ClockNews::default(),
         }
     }
 
@@ -111,10 +138,15 @@ impl HvmMachine {
     /// Takes the threads' news.
     pub fn take_reports(&mut self) -> Vec<Event> {
         let events = self.crew.take_reports();
-        if self.crew.over().is_some() {
+        let is_over = self.crew.over().is_some();
+        if is_over {
             self.pc.set_running(false);
         }
-        events
+        // Before the end is told, which makes the domain's successor.
+        let clock = self
+            .clock
+            .of(self.pc.clock_moved(), is_over, Instant::now());
+        clock.into_iter().chain(events).collect()
     }
 
     /// Counters of all groups.
@@ -303,8 +335,10 @@ impl Asked for HvmMachine {
         (Some(reply), After::Nothing)
     }
 
-    fn over_event(&self) -> Option<Event> {
-        self.crew.over_event()
+    fn news(&self) -> Vec<Event> {
+        let seconds = self.pc.clock_moved();
+        let clock = (seconds != 0).then_some(Event::ClockMoved { seconds });
+        clock.into_iter().chain(self.crew.over_event()).collect()
     }
 }
 
@@ -312,6 +346,18 @@ impl Asked for HvmMachine {
 mod tests {
     use super::*;
     use std::io::{Seek, Write};
+
+    #[test]
+    fn clock_is_told_of_at_once_then_once_a_second_and_before_the_end() {
+        let (mut news, start) = (ClockNews::default(), Instant::now());
+        let told = |seconds| Some(Event::ClockMoved { seconds });
+        assert_eq!(news.of(0, true, start), None);
+        assert_eq!(news.of(60, false, start), told(60));
+        assert_eq!(news.of(61, false, start), None);
+        assert_eq!(news.of(62, false, start + CLOCK_PAUSE), told(62));
+        assert_eq!(news.of(60, true, start + CLOCK_PAUSE), told(60));
+        assert_eq!(news.of(60, true, start + CLOCK_PAUSE), None);
+    }
 
     #[test]
     fn rom_is_read_whole_and_one_that_is_too_long_no_further_than_to_show_it() {

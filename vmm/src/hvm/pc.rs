@@ -61,6 +61,8 @@ struct Board {
     clock: Clock,
     /// When the alarm thread wakes, in guest time.
     planned: u64,
+    /// By how much the guest has set its clock in all, seconds.
+    moved: i64,
     /// [`Bus::looks`] when memory was last mapped where BARs lie.
     placed: u64,
 }
@@ -91,6 +93,7 @@ impl Pc {
                 lines: Lines::default(),
                 clock: Clock::default(),
                 planned: u64::MAX,
+                moved: 0,
                 placed: 0,
             }),
             alarm: Condvar::new(),
@@ -155,6 +158,11 @@ impl Pc {
         board.bus.view(now)
     }
 
+    /// By how much the guest has set its clock in all, seconds.
+    pub fn clock_moved(&self) -> i64 {
+        lock(&self.board).moved
+    }
+
     /// Accesses that no device answered.
     pub fn strays(&self) -> u64 {
         lock(&self.board).bus.strays()
@@ -205,13 +213,14 @@ impl Pc {
                     lock(&self.hub.messages).push(format!("{line}\n").as_bytes());
                     self.hub.log.firmware_line(line);
                 }
-                // Kept by xend one day, as xm keeps it in rtc/timeoffset; until then the next start forgets it.
-                Effect::ClockMoved(seconds) => self.hub.log.guest_line(
-                    Level::Info,
-                    format_args!(
-                        "the guest set its clock; it is {seconds} s from where it started"
-                    ),
-                ),
+                Effect::ClockMoved(seconds) => {
+                    board.moved = board.moved.saturating_add(seconds);
+                    self.hub.log.guest_line(
+                        Level::Info,
+                        format_args!("the guest set its clock by {seconds} s"),
+                    );
+                    self.hub.wake();
+                }
                 // Addresses have more than 20 bits whatever the gate says, as on every PC since; the bus did Remap itself.
                 Effect::A20(_) | Effect::Remap => {}
             }

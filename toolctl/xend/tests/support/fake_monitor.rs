@@ -226,7 +226,15 @@ fn guest_loop(machine: &Machine, store: &mut Client) -> Result<(), Box<dyn std::
         match store.read_if_present("data/fault")?.as_deref() {
             Some("crash") => stop(machine, ShutdownReason::Crash),
             Some("exit") => std::process::exit(7),
-            _ => {}
+            Some(other) => {
+                if let Some(seconds) = other.strip_prefix("clock ") {
+                    let seconds = seconds.parse()?;
+                    for subscriber in &machine.guest.lock().unwrap().subscribers {
+                        tell(subscriber, &Event::ClockMoved { seconds });
+                    }
+                }
+            }
+            None => {}
         }
     }
 }

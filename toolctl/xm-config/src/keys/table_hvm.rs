@@ -24,7 +24,7 @@ pub(super) const MACHINE: &[KeyDef] = &[
     key("acpi", Int, "0|1", "1", Hvm, Used, "ACPI tables."),
     key("apic", Int, "0|1", "1", Hvm, Used, "I/O APIC."),
     key("pae", Int, "0|1", "1", Hvm, Used, "Physical address extension."),
-    key("hap", Int, "0|1", "1", Hvm, Later, "Second-level paging."),
+    key("hap", Int, "0|1", "1", Hvm, NotOnKvm("the host's kvm module decides: second-level paging wherever the processor has it"), "Second-level paging."),
     key("hpet", Int, "0|1", "0", Hvm, Refused, "High precision event timer."),
     key("viridian", Int, "0|1", "0", Hvm, Refused, "Interfaces that Windows expects of its own hypervisor."),
     key("timer_mode", Int, "0..3", "1", Hvm, Later, "What happens to timer ticks that the guest missed."),
