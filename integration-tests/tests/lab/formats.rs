@@ -1,7 +1,7 @@
 //! Image formats: what a guest writes is what the programs that the formats come from read.
 //!
 //! ```text
-//!   xvda tap:qcow2   xvdb tap:vhd   xvdc nbd:   xvdd tap:aio   xvde tap:vhdx
+//!   xvda tap:qcow2   xvdb tap:vhd   xvdc nbd:   xvdd tap:aio   xvde tap:vhdx   xvdf tap:vmdk
 //!   guest writes random data into each, another part reads it back ── host: qemu-img convert, qemu-img check
 //! ```
 
@@ -79,9 +79,11 @@ fn disks_of_every_format_hold_what_the_guest_wrote() {
     let node = Node::new().unwrap();
     let path = |name: &str| node.root().join(name);
     let text = |path: &Path| path.display().to_string();
-    let [qcow2, vhd, nbd, raw, vhdx] = ["a.qcow2", "b.vhd", "c.nbd", "d.raw", "e.vhdx"].map(path);
+    let names = ["a.qcow2", "b.vhd", "c.nbd", "d.raw", "e.vhdx", "f.vmdk"];
+    let [qcow2, vhd, nbd, raw, vhdx, vmdk] = names.map(path);
     let size = SIZE.to_string();
     qemu_img(&["create", "-q", "-f", "qcow2", &text(&qcow2), &size]);
+    qemu_img(&["create", "-q", "-f", "vmdk", &text(&vmdk), &size]);
     qemu_img(&[
         "create",
         "-q",
@@ -114,6 +116,7 @@ fn disks_of_every_format_hold_what_the_guest_wrote() {
         format!("'nbd:{} disk,xvdc,w'", text(&socket)),
         format!("'tap:aio:{},xvdd,w'", text(&raw)),
         format!("'tap:vhdx:{},xvde,w'", text(&vhdx)),
+        format!("'tap:vmdk:{},xvdf,w'", text(&vmdk)),
     ];
     // Flushed, then read past the guest's cache: the blocks come from the image.
     let (seek, count) = (AT / 4096, LENGTH / 4096);
@@ -121,7 +124,7 @@ fn disks_of_every_format_hold_what_the_guest_wrote() {
         .unwrap()
         .line(&format!("disk = [{}]", disks.join(", ")))
         .running(&format!(
-            "for d in a b c d e; do dd if=/dev/urandom of=/tmp/x bs=4k count={count} 2>/dev/null; \
+            "for d in a b c d e f; do dd if=/dev/urandom of=/tmp/x bs=4k count={count} 2>/dev/null; \
              dd if=/tmp/x of=/dev/xvd$d bs=4k seek={seek} conv=fsync 2>/dev/null; echo 3 > /proc/sys/vm/drop_caches; \
              dd if=/dev/xvd$d of=/tmp/y bs=4k skip={seek} count={count} 2>/dev/null; cmp /tmp/x /tmp/y || echo differs; \
              echo sum-$d $(md5sum < /tmp/x) $(cat /sys/block/xvd$d/size); done"
@@ -131,7 +134,7 @@ fn disks_of_every_format_hold_what_the_guest_wrote() {
     let said = console.expect("NOXEN-CMD end", LIMIT).unwrap();
     node.wait_gone("formats", LIMIT);
     assert!(!said.contains("differs"), "{said}");
-    for image in [&qcow2, &vhdx] {
+    for image in [&qcow2, &vhdx, &vmdk] {
         qemu_img(&["check", "-q", &text(image)]);
     }
     for (disk, format, image) in [
@@ -140,6 +143,7 @@ fn disks_of_every_format_hold_what_the_guest_wrote() {
         ('c', "raw", &nbd),
         ('d', "raw", &raw),
         ('e', "vhdx", &vhdx),
+        ('f', "vmdk", &vmdk),
     ] {
         let plain: PathBuf = image.with_extension("plain");
         qemu_img(&[

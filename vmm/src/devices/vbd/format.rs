@@ -1,4 +1,4 @@
-//! Image formats, by the imago library: qcow2 for reading and writing, vmdk for reading.
+//! Image formats, by the imago library: qcow2, read and written.
 //!
 //! A qcow2 image's backing files are opened by the paths in it, as QEMU does; the library caches the
 //! image's tables, so that a flush writes those first and then has the file synchronised.
@@ -10,7 +10,6 @@ use imago::file::File as ImageFile;
 use imago::io_buffers::{IoVector, IoVectorMut};
 use imago::qcow2::Qcow2;
 use imago::storage::StorageOpenOptions;
-use imago::vmdk::Vmdk;
 use imago::{FormatAccess, FormatDriverBuilder, PermissiveImplicitOpenGate};
 use noxen_control::device::ImageFormat;
 use noxen_devices::pv::block::{Job, JobOp};
@@ -39,17 +38,11 @@ impl Formatted {
                 .open(gate)
                 .map(FormatAccess::new)
                 .map_err(|error| format!("cannot be opened as qcow2: {error}"))?,
-            ImageFormat::Vmdk if writable => {
-                return Err(
-                    "vmdk images can only be read: give the disk mode r, or convert it".into(),
-                )
-            }
-            ImageFormat::Vmdk => Vmdk::<ImageFile>::builder(storage)
-                .write(false)
-                .open(gate)
-                .map(FormatAccess::new)
-                .map_err(|error| format!("cannot be opened as vmdk: {error}"))?,
-            ImageFormat::Raw | ImageFormat::Vhd | ImageFormat::Vhdx | ImageFormat::Nbd => {
+            ImageFormat::Raw
+            | ImageFormat::Vhd
+            | ImageFormat::Vhdx
+            | ImageFormat::Vmdk
+            | ImageFormat::Nbd => {
                 return Err(format!("{format:?} is not one of the library's formats"))
             }
         };

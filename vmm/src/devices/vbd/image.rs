@@ -3,15 +3,17 @@
 //! ```text
 //!   open(descriptor, wanted) --> Opened{ image, size, sectors }     image.perform(job): does it, blocking
 //!       Raw: file or block device, preadv/pwritev/fdatasync/fallocate; mapped/ where it is in memory
-//!       Format: format.rs      Vhd: vhd.rs      Vhdx: vhdx/      Nbd: nbd.rs
+//!       Format: format.rs (qcow2)      Blocks: vhd.rs, vhdx/, vmdk/      Nbd: nbd.rs
 //! ```
 
+use crate::devices::vbd::blocks::{self, Blocks};
 use crate::devices::vbd::format::Formatted;
 use crate::devices::vbd::mapped::Mapped;
 use crate::devices::vbd::nbd::Nbd;
 use crate::devices::vbd::vectors::Vectors;
 use crate::devices::vbd::vhd::Vhd;
 use crate::devices::vbd::vhdx::Vhdx;
+use crate::devices::vbd::vmdk::Vmdk;
 use crate::vstate::memory::GuestMemory;
 use noxen_control::device::{DiskImage, ImageFormat};
 use noxen_devices::pv::block::{Job, JobOp, Outcome, SECTOR};
@@ -70,10 +72,8 @@ pub enum Image {
     Raw(File, Place),
     /// Behind a format.
     Format(Formatted),
-    /// Virtual PC's format.
-    Vhd(Box<Vhd>),
-    /// Hyper-V's format.
-    Vhdx(Box<Vhdx>),
+    /// In blocks: Virtual PC's, Hyper-V's and VMware's formats.
+    Blocks(Box<dyn Blocks>),
     /// At an NBD server.
     Nbd(Nbd),
 }
@@ -127,14 +127,15 @@ pub fn open(wanted: &Wanted<'_>, fd: OwnedFd) -> Result<Opened, String> {
             };
             (Image::Raw(file, place), bytes, true)
         }
-        ImageFormat::Vhd | ImageFormat::Vhdx if wanted.image.direct => {
-            let line = "vhd and vhdx images are not used past the page cache: leave direct out";
+        ImageFormat::Vhd | ImageFormat::Vhdx | ImageFormat::Vmdk if wanted.image.direct => {
+            let line =
+                "vhd, vhdx and vmdk images are not used past the page cache: leave direct out";
             return Err(line.into());
         }
         ImageFormat::Vhd => {
             let vhd = Vhd::open(file)?;
             let bytes = vhd.size();
-            (Image::Vhd(Box::new(vhd)), bytes, false)
+            (Image::Blocks(Box::new(vhd)), bytes, false)
         }
         ImageFormat::Vhdx => {
             let vhdx = Vhdx::open(file, wanted.readonly)?;
@@ -148,7 +149,12 @@ pub fn open(wanted: &Wanted<'_>, fd: OwnedFd) -> Result<Opened, String> {
             }
             sector_size = logical;
             physical = physical.max(own).max(logical);
-            (Image::Vhdx(Box::new(vhdx)), bytes, false)
+            (Image::Blocks(Box::new(vhdx)), bytes, false)
+        }
+        ImageFormat::Vmdk => {
+            let vmdk = Vmdk::open(file, wanted.readonly)?;
+            let bytes = vmdk.size();
+            (Image::Blocks(Box::new(vmdk)), bytes, false)
         }
         format => {
             let formatted = Formatted::open(format, file, wanted)?;
@@ -209,7 +215,7 @@ impl Image {
     pub fn raw(&self) -> Option<&File> {
         match self {
             Image::Raw(file, _) => Some(file),
-            Image::Format(_) | Image::Vhd(_) | Image::Vhdx(_) | Image::Nbd(_) => None,
+            Image::Format(_) | Image::Blocks(_) | Image::Nbd(_) => None,
         }
     }
 
@@ -226,8 +232,7 @@ impl Image {
             }
             Image::Raw(file, _) => outcome(perform_raw(file, memory, job, done)),
             Image::Format(formatted) => outcome(formatted.perform(memory, job)),
-            Image::Vhd(vhd) => outcome(vhd.perform(memory, job)),
-            Image::Vhdx(vhdx) => outcome(vhdx.perform(memory, job)),
+            Image::Blocks(image) => outcome(blocks::perform(&**image, memory, job)),
             Image::Nbd(nbd) => outcome(nbd.perform(memory, job)),
         }
     }

@@ -302,7 +302,7 @@ fn flushed_data_of_a_qcow2_image_is_there_when_it_is_opened_anew() {
 fn format_that_is_not_there_or_cannot_be_written_is_refused_with_a_line() {
     for (format, word) in [
         (ImageFormat::Qcow2, "qcow2"),
-        (ImageFormat::Vmdk, "read"),
+        (ImageFormat::Vmdk, "as vmdk"),
         (ImageFormat::Vhd, "footer"),
         (ImageFormat::Vhdx, "vhdx file"),
         (ImageFormat::Nbd, "ocket"),

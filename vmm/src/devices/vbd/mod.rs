@@ -13,6 +13,7 @@
 //! `feature-persistent` is offered only where the device asks for it: it spares a hypervisor's mapping of
 //! each page, which costs nothing here, and has the front end copy all data, which does.
 
+mod blocks;
 mod counts;
 mod engine;
 mod format;
@@ -25,6 +26,7 @@ mod thread;
 mod vectors;
 mod vhd;
 mod vhdx;
+mod vmdk;
 
 pub use counts::Counts;
 

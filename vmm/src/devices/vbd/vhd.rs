@@ -10,11 +10,9 @@
 //! footer's current size, as blktap took it. Differencing images are refused. A table entry is written only
 //! after its block is in the file, so a crash loses at most what was not flushed.
 
-use crate::devices::vbd::vectors::{gather, parts, scatter, slices};
+use crate::devices::vbd::blocks::Blocks;
 use crate::domain::calls::lock;
-use crate::vstate::memory::GuestMemory;
-use noxen_devices::pv::block::{Job, JobOp, SECTOR};
-use rustix::fs::fdatasync;
+use noxen_devices::pv::block::SECTOR;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -123,36 +121,31 @@ impl Vhd {
     pub fn size(&self) -> u64 {
         self.size
     }
+}
 
-    /// Does `job`; blocks.
-    pub fn perform(&self, memory: &GuestMemory, job: &Job) -> io::Result<()> {
-        let slices = slices(memory, &job.pieces).ok_or(io::ErrorKind::InvalidInput)?;
+impl Blocks for Vhd {
+    fn file(&self) -> &File {
+        &self.file
+    }
+
+    fn block(&self) -> u64 {
         // A fixed image is one block without an end.
-        let block = self
-            .dynamic
+        self.dynamic
             .as_ref()
-            .map_or(u64::MAX, |dynamic| dynamic.block);
-        match job.op {
-            JobOp::Flush => Ok(fdatasync(&self.file)?),
-            JobOp::Discard(_) => Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP)),
-            JobOp::Write => {
-                let data = gather(&slices)?;
-                parts(job.offset, data.len(), block, |at, range| {
-                    match &self.dynamic {
-                        None => self.file.write_all_at(&data[range], at),
-                        Some(dynamic) => dynamic.write(&self.file, at, &data[range]),
-                    }
-                })
-            }
-            JobOp::Read => {
-                let length = slices.iter().map(|slice| slice.len()).sum();
-                let mut data = vec![0; length];
-                parts(job.offset, length, block, |at, range| match &self.dynamic {
-                    None => self.file.read_exact_at(&mut data[range], at),
-                    Some(dynamic) => dynamic.read(&self.file, at, &mut data[range]),
-                })?;
-                scatter(&slices, &data)
-            }
+            .map_or(u64::MAX, |dynamic| dynamic.block)
+    }
+
+    fn read_part(&self, at: u64, data: &mut [u8]) -> io::Result<()> {
+        match &self.dynamic {
+            None => self.file.read_exact_at(data, at),
+            Some(dynamic) => dynamic.read(&self.file, at, data),
+        }
+    }
+
+    fn write_part(&self, at: u64, data: &[u8]) -> io::Result<()> {
+        match &self.dynamic {
+            None => self.file.write_all_at(data, at),
+            Some(dynamic) => dynamic.write(&self.file, at, data),
         }
     }
 }
@@ -201,7 +194,6 @@ impl Dynamic {
     fn read(&self, file: &File, at: u64, data: &mut [u8]) -> io::Result<()> {
         let (index, first, sectors) = self.place(at, data.len());
         let entry = lock(&self.state).table.get(index).copied();
-        data.fill(0);
         let Some(entry) = entry.filter(|entry| *entry != ABSENT) else {
             return Ok(());
         };

@@ -1,5 +1,7 @@
 use super::*;
-use noxen_devices::pv::block::Piece;
+use crate::devices::vbd::blocks::perform;
+use crate::vstate::memory::GuestMemory;
+use noxen_devices::pv::block::{Job, JobOp, Piece};
 use rustix::fs::{memfd_create, MemfdFlags};
 use vm_memory::{Bytes, GuestAddress};
 
@@ -63,7 +65,7 @@ fn transfer(vhd: &Vhd, memory: &GuestMemory, op: JobOp, offset: u64, at: u64, le
             len,
         }],
     };
-    vhd.perform(memory, &job).unwrap();
+    perform(vhd, memory, &job).unwrap();
 }
 
 fn bytes(memory: &GuestMemory, at: u64, len: usize) -> Vec<u8> {

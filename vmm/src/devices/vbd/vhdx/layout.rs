@@ -10,6 +10,7 @@
 //! ```
 //! Numbers are little-endian; structures carry a CRC-32C of themselves in their second word.
 
+use crate::devices::vbd::blocks::{head, read};
 use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
@@ -149,20 +150,6 @@ pub fn checksum(bytes: &[u8]) -> u32 {
     let (first, rest) = bytes.split_at(bytes.len().min(4));
     let sum = crc32c::crc32c_append(crc32c::crc32c(first), &[0; 4]);
     crc32c::crc32c_append(sum, rest.get(4..).unwrap_or_default())
-}
-
-/// The structure at the start of `bytes`, by a copy.
-pub fn head<T: FromBytes + KnownLayout + Immutable + Unaligned>(bytes: &[u8]) -> Result<T, String> {
-    let (value, _) = T::read_from_prefix(bytes).map_err(|_| "it ends early".to_owned())?;
-    Ok(value)
-}
-
-/// `length` bytes at `at`.
-pub fn read(file: &File, at: u64, length: usize) -> Result<Vec<u8>, String> {
-    let mut bytes = vec![0; length];
-    file.read_exact_at(&mut bytes, at)
-        .map_err(|error| format!("{length} bytes at {at}: {error}"))?;
-    Ok(bytes)
 }
 
 /// A range that begins and ends at multiples of 1 MiB behind the first.

@@ -9,7 +9,8 @@
 //! ```
 //! A change that is made twice does no harm, so an entry is forgotten only with the whole log.
 
-use super::layout::{checksum, head, read, MIB};
+use super::layout::{checksum, MIB};
+use crate::devices::vbd::blocks::{head, read};
 use rustix::fs::{fallocate, fdatasync, FallocateFlags};
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -13,11 +13,9 @@
 mod layout;
 mod log;
 
-use crate::devices::vbd::vectors::{gather, parts, scatter, slices};
+use crate::devices::vbd::blocks::{read, Blocks};
 use crate::domain::calls::lock;
-use crate::vstate::memory::GuestMemory;
 use layout::{Current, Layout, MIB};
-use noxen_devices::pv::block::{Job, JobOp};
 use rustix::fs::fdatasync;
 use rustix::rand::{getrandom, GetRandomFlags};
 use std::fs::File;
@@ -100,35 +98,6 @@ impl Vhdx {
         (self.layout.logical, self.layout.physical)
     }
 
-    /// Does `job`; blocks.
-    pub fn perform(&self, memory: &GuestMemory, job: &Job) -> io::Result<()> {
-        let slices = slices(memory, &job.pieces).ok_or(io::ErrorKind::InvalidInput)?;
-        let block = self.layout.block;
-        match job.op {
-            JobOp::Flush => Ok(fdatasync(&self.file)?),
-            JobOp::Discard(_) => Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP)),
-            JobOp::Write => {
-                let data = gather(&slices)?;
-                parts(job.offset, data.len(), block, |at, range| {
-                    let base = self.written(at)?;
-                    self.file.write_all_at(&data[range], base + at % block)
-                })
-            }
-            JobOp::Read => {
-                let length = slices.iter().map(|slice| slice.len()).sum();
-                let mut data = vec![0; length];
-                parts(job.offset, length, block, |at, range| {
-                    let found = lock(&self.state).blocks.get((at / block) as usize).copied();
-                    match found.ok_or(io::ErrorKind::InvalidInput)? {
-                        ABSENT => Ok(()),
-                        base => self.file.read_exact_at(&mut data[range], base + at % block),
-                    }
-                })?;
-                scatter(&slices, &data)
-            }
-        }
-    }
-
     /// The place of the block with `at`, which is about to be written to.
     fn written(&self, at: u64) -> io::Result<u64> {
         let index = (at / self.layout.block) as usize;
@@ -172,6 +141,30 @@ impl Vhdx {
     }
 }
 
+impl Blocks for Vhdx {
+    fn file(&self) -> &File {
+        &self.file
+    }
+
+    fn block(&self) -> u64 {
+        self.layout.block
+    }
+
+    fn read_part(&self, at: u64, data: &mut [u8]) -> io::Result<()> {
+        let block = self.layout.block;
+        let found = lock(&self.state).blocks.get((at / block) as usize).copied();
+        match found.ok_or(io::ErrorKind::InvalidInput)? {
+            ABSENT => Ok(()),
+            base => self.file.read_exact_at(data, base + at % block),
+        }
+    }
+
+    fn write_part(&self, at: u64, data: &[u8]) -> io::Result<()> {
+        let base = self.written(at)?;
+        self.file.write_all_at(data, base + at % self.layout.block)
+    }
+}
+
 impl Drop for Vhdx {
     fn drop(&mut self) {
         let state = self.state.get_mut();
@@ -210,7 +203,7 @@ fn blocks(
     if count > MAX_BLOCKS || entries * 8 > layout.table.end - layout.table.start {
         return Err(format!("a table of {count} blocks"));
     }
-    let bytes = layout::read(file, layout.table.start, entries as usize * 8)?;
+    let bytes = read(file, layout.table.start, entries as usize * 8)?;
     let (words, _) = bytes.as_chunks::<8>();
     let others = [&current.log, &layout.table, &layout.metadata];
     let mut blocks = Vec::with_capacity(count as usize);

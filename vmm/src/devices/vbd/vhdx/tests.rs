@@ -1,6 +1,8 @@
 use super::layout::checksum;
 use super::*;
-use noxen_devices::pv::block::Piece;
+use crate::devices::vbd::blocks::perform;
+use crate::vstate::memory::GuestMemory;
+use noxen_devices::pv::block::{Job, JobOp, Piece};
 use proptest::prelude::*;
 use rustix::fs::{memfd_create, MemfdFlags};
 use std::process::Command;
@@ -125,7 +127,7 @@ fn transfer(vhdx: &Vhdx, memory: &GuestMemory, op: JobOp, offset: u64, len: u32)
             len,
         }],
     };
-    vhdx.perform(memory, &job).unwrap();
+    perform(vhdx, memory, &job).unwrap();
 }
 
 /// Bytes of value `value` written from `offset` on.
@@ -149,7 +151,7 @@ fn whole(vhdx: &Vhdx) -> Vec<u8> {
 }
 
 fn bytes(file: &File, at: u64, length: usize) -> Vec<u8> {
-    layout::read(file, at, length).unwrap()
+    read(file, at, length).unwrap()
 }
 
 #[test]
