@@ -52,6 +52,18 @@ impl MemoryAccount {
     /// As it is now, but what each of `domains` has resident may be as it was `age` ago: it is the one part whose cost
     /// grows with the number of domains.
     pub fn of<'a>(domains: impl IntoIterator<Item = &'a Arc<Domain>>, age: Duration) -> Self {
+        MemoryAccount::with(domains, |domain| domain.resident_kib(age, resident_kib))
+    }
+
+    /// As if no guest had any of its memory yet: there is at least that much free, and no guest is looked at.
+    pub fn at_worst<'a>(domains: impl IntoIterator<Item = &'a Arc<Domain>>) -> Self {
+        MemoryAccount::with(domains, |_| 0)
+    }
+
+    fn with<'a>(
+        domains: impl IntoIterator<Item = &'a Arc<Domain>>,
+        resident: impl Fn(&Domain) -> u64,
+    ) -> Self {
         let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
         let mut account = MemoryAccount {
             total: parse_meminfo(&text, "MemTotal"),
@@ -60,9 +72,8 @@ impl MemoryAccount {
         };
         for domain in domains {
             let own = domain.look(|record| record.config.memory.max(0).unsigned_abs() * 1024);
-            let resident = domain.resident_kib(age, resident_kib);
             account.owned += own;
-            account.promised += own.saturating_sub(resident);
+            account.promised += own.saturating_sub(resident(domain));
         }
         account
     }

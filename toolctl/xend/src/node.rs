@@ -133,16 +133,18 @@ impl Node {
         mib: u64,
     ) -> Result<(), u64> {
         let least = self.settings().int("dom0-min-mem").max(0).unsigned_abs();
-        let free_mib = |age: Duration| {
-            let account = MemoryAccount::of(domains.clone(), age);
+        let free_mib = |account: MemoryAccount| {
             let not_guests = account.free_mib() + account.domain_0_mib();
             account.free_mib().min(not_guests.saturating_sub(least))
         };
-        if mib <= free_mib(RESIDENT_AGE) {
+        // The dearer the look, the later: a host with room for all that its guests may ever take needs none.
+        if mib <= free_mib(MemoryAccount::at_worst(domains.clone()))
+            || mib <= free_mib(MemoryAccount::of(domains.clone(), RESIDENT_AGE))
+        {
             return Ok(());
         }
         // Guests that have just been started have more by now than they had.
-        match free_mib(Duration::ZERO) {
+        match free_mib(MemoryAccount::of(domains, Duration::ZERO)) {
             enough if mib <= enough => Ok(()),
             little => Err(little),
         }
