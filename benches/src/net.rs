@@ -37,7 +37,7 @@ const SERVING: &str = "NET-SERVING";
 /// For the boot of the second guest.
 const PATIENCE: Patience = Patience {
     lab: Duration::from_secs(40),
-    real: Duration::from_secs(120),
+    real: Duration::from_secs(600),
 };
 
 /// A bridge with an address of this host and two taps, gone with this value.

@@ -13,17 +13,25 @@ pub mod lines;
 pub mod table;
 
 use crate::contender::{Contender, Guest, NoxenVmm, Qemu, LIMIT};
+use crate::patience::Patience;
 use crate::{cpu_time, kvm, report};
 use anyhow::{bail, Context, Result};
 use counts::Counts;
 use lines::Cost;
 use noxen_integration_tests::console::Console;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use table::{Column, Table};
 
 const MEMORY_MIB: u32 = 512;
 /// Batches of a workload that the counters see: five samples and the warm-up.
 const BATCHES: u64 = 6;
+/// For each workload of a guest. In a lab on a busy machine the longest takes some minutes of real time; a guest that spins
+/// would take as long as the lab may last.
+const PATIENCE: Patience = Patience {
+    lab: LIMIT,
+    real: Duration::from_secs(900),
+};
 /// The workload that does nothing: what a stop costs in counters.
 const NOTHING: &str = "nothing";
 
@@ -177,12 +185,12 @@ pub fn column(
 fn attend(contender: &dyn Contender, console: &mut Console, ask: bool) -> Result<Vec<Counts>> {
     let mut stops = Vec::new();
     if !ask {
-        console.expect("COSTS-DONE", LIMIT)?;
+        PATIENCE.expect(console, "COSTS-DONE")?;
         console.expect("\n", LIMIT)?;
         return Ok(stops);
     }
     loop {
-        console.expect("COSTS-AT ", LIMIT)?;
+        PATIENCE.expect(console, "COSTS-AT ")?;
         let at = console.expect("\n", LIMIT)?;
         let monitor = contender.monitor(console);
         let mut counters = contender.counters()?;
@@ -190,7 +198,7 @@ fn attend(contender: &dyn Contender, console: &mut Console, ask: bool) -> Result
         stops.push(Counts::new(&kvm::counters(monitor)?, &counters));
         console.send("\n")?;
         if at.trim() == "end" {
-            console.expect("COSTS-DONE", LIMIT)?;
+            PATIENCE.expect(console, "COSTS-DONE")?;
             console.expect("\n", LIMIT)?;
             return Ok(stops);
         }

@@ -402,6 +402,53 @@ fn debians_vif_nat_runs_unchanged() {
     assert_eq!(host.node("hotplug-status"), "connected");
 }
 
+#[test]
+fn debians_vif_route_runs_unchanged() {
+    let host = Host::new(&[("ip", "10.9.0.5")]);
+    // It calls ifconfig, of net-tools; busybox has one.
+    let shown = host.play(
+        &debian_scripts(),
+        "mkdir /run/bin; ln -s $(which busybox) /run/bin/ifconfig; PATH=/run/bin:$PATH
+         ip link add up0 type veth peer name far0; ip link set up0 up; ip addr add 192.0.2.1/24 dev up0
+         ip route add default dev up0
+         cable; export netdev=up0; run vif-route online type_if=vif; ip route show dev vif5.0
+         guest ip addr add 10.9.0.5/24 dev eth0; guest ip route add default dev eth0
+         echo ping $(reach guest busybox ping -c1 -W2 192.0.2.1)
+         run vif-route offline type_if=vif; echo after; ip route show dev vif5.0",
+    );
+    shown.lacks("ended with");
+    shown.has("10.9.0.5 scope link");
+    shown.has("ping reached");
+    assert_eq!(shown.text.split("after\n").nth(1), Some(""));
+    assert_eq!(host.node("hotplug-status"), "connected");
+}
+
+#[test]
+fn debians_block_runs_unchanged() {
+    let Some(device) = block_device() else {
+        // A container may have none.
+        return;
+    };
+    let name = device.display().to_string();
+    let host = Host::new(&[("type", "phy"), ("params", &name), ("mode", "w!")]);
+    let shown = host.play(
+        &debian_scripts(),
+        "export XENBUS_TYPE=vbd; run block add; run block remove",
+    );
+    shown.lacks("ended with");
+    assert_eq!(host.node("hotplug-status"), "connected");
+    assert!(host.node("physical-device").contains(':'));
+}
+
+/// Some block device of this machine.
+fn block_device() -> Option<PathBuf> {
+    use std::os::unix::fs::FileTypeExt;
+    let entries = std::fs::read_dir("/dev").ok()?.flatten();
+    let mut paths = entries.map(|entry| entry.path());
+    paths
+        .find(|path| std::fs::metadata(path).is_ok_and(|found| found.file_type().is_block_device()))
+}
+
 /// A store with a disk of `kind`, `params` and mode w at the usual place; what `block add` came to.
 fn block(scripts: &Path, kind: &str, params: &str) -> Host {
     let host = Host::new(&[("type", kind), ("params", params), ("mode", "w")]);
@@ -411,15 +458,7 @@ fn block(scripts: &Path, kind: &str, params: &str) -> Host {
 
 #[test]
 fn block_finds_a_device_and_says_what_is_wrong_with_others() {
-    let device = std::fs::read_dir("/dev")
-        .unwrap()
-        .flatten()
-        .map(|entry| entry.path())
-        .find(|path| {
-            use std::os::unix::fs::FileTypeExt;
-            std::fs::metadata(path).is_ok_and(|found| found.file_type().is_block_device())
-        });
-    if let Some(device) = device {
+    if let Some(device) = block_device() {
         let name = device.file_name().unwrap().to_str().unwrap();
         let host = block(&our_scripts(), "phy", name);
         assert_eq!(host.node("hotplug-status"), "connected");
