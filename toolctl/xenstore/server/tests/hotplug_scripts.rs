@@ -294,6 +294,29 @@ fn vif_nat_hides_the_guest_behind_the_hosts_address() {
 }
 
 #[test]
+fn network_nat_with_antispoof_lets_nothing_but_answers_in() {
+    let host = Host::new(&[]);
+    let shown = host.play(
+        &our_scripts(),
+        "ip netns add outside; ip link add up0 type veth peer name far0 netns outside; ip link set up0 up
+         ip addr add 192.0.2.1/24 dev up0; ip netns exec outside ip addr add 192.0.2.9/24 dev far0
+         ip netns exec outside ip link set far0 up; ip netns exec outside ip route add 10.0.0.0/16 via 192.0.2.1
+         cable; run vif-nat online dhcp=no
+         guest ip addr add 10.0.5.1/16 dev eth0; guest ip route add default via 10.0.5.128
+         from_outside() { reach ip netns exec outside busybox ping -c1 -W1 10.0.5.1; }
+         run network-nat netdev=up0 dhcp=no start; echo open $(from_outside)
+         run network-nat netdev=up0 antispoof=yes dhcp=no start; echo held $(from_outside)
+         echo answers $(reach guest busybox ping -c1 -W2 192.0.2.9)
+         run network-nat netdev=up0 dhcp=no stop; nft list tables",
+    );
+    shown.lacks("ended with");
+    shown.has("open reached");
+    shown.has("held unreached");
+    shown.has("answers reached");
+    shown.lacks("noxen_nat");
+}
+
+#[test]
 fn network_bridge_moves_addresses_and_routes_there_and_back() {
     let host = Host::new(&[]);
     let shown = host.play(
