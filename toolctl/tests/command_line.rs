@@ -28,6 +28,10 @@ fn help_pages_have_their_statuses() {
     root.run(&["pause", "--help"]).is(1, pause, "");
     root.run(&["pause", "x", "-h"]).is(1, pause, "");
     root.run(&["nonsense", "-h"]).is(1, SHORT, "");
+    let attach = root.run(&["help", "block-attach"]).out;
+    assert!(attach.contains("phy:DEVICE, file:FILE"), "{attach}");
+    let behind_an_error = root.run(&["block-attach"]).out;
+    assert!(!behind_an_error.contains("phy:DEVICE"), "{behind_an_error}");
     root.run(&["shutdown", "-h"]).is(
         1,
         "Usage: xm shutdown <Domain> [-waRH]
@@ -39,6 +43,9 @@ Shutdown a domain.
   -a, --all                      Shutdown all guest domains.                
   -R, --reboot                   Ask for a reboot instead.                  
   -H, --halt                     Ask the guest to halt without powering off.
+
+The guest is asked and may take its time or ignore it. With --wait the command
+returns when the domain is gone, or has shut down and is kept by on_poweroff.
 
 ",
         "",

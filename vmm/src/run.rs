@@ -187,18 +187,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
             .attach(&vif_spec(vif), queues)
             .map_err(|line| anyhow::anyhow!(line))?;
     }
-    service
-        .machine()
-        .unpause()
-        .map_err(|line| anyhow::anyhow!(line))?;
-    let over = service.run(Until::Over)?;
-    if options.counters {
-        print_counters(service.machine().counters());
-    }
-    if let Some(path) = &options.control {
-        let _ = std::fs::remove_file(path);
-    }
-    Ok(exit_code(over))
+    to_its_end(options, &mut service)
 }
 
 fn open(path: &Path) -> Result<File> {
@@ -296,15 +285,53 @@ fn run_hvm(options: &Options, bios: &Path, kvm: &Kvm) -> Result<ExitCode> {
         let attached = service.machine().attach_with_rom(&spec, queues, rom);
         attached.map_err(|line| anyhow::anyhow!(line))?;
     }
-    service
-        .machine()
-        .unpause()
-        .map_err(|line| anyhow::anyhow!(line))?;
-    let over = service.run(Until::Over)?;
+    to_its_end(options, &mut service)
+}
+
+/// A domain of either kind, built and with its devices.
+trait Domain {
+    fn unpause(&mut self) -> Result<(), String>;
+    fn serve(&mut self) -> std::io::Result<Option<ShutdownReason>>;
+    fn counters(&mut self) -> Groups;
+}
+
+impl Domain for Service {
+    fn unpause(&mut self) -> Result<(), String> {
+        self.machine().unpause()
+    }
+
+    fn serve(&mut self) -> std::io::Result<Option<ShutdownReason>> {
+        self.run(Until::Over)
+    }
+
+    fn counters(&mut self) -> Groups {
+        self.machine().counters()
+    }
+}
+
+impl Domain for HvmService {
+    fn unpause(&mut self) -> Result<(), String> {
+        self.machine().unpause()
+    }
+
+    fn serve(&mut self) -> std::io::Result<Option<ShutdownReason>> {
+        self.run(Until::Over)
+    }
+
+    fn counters(&mut self) -> Groups {
+        self.machine().counters()
+    }
+}
+
+/// Lets the domain run until it is over, and says what is to be said of it.
+fn to_its_end(options: &Options, domain: &mut impl Domain) -> Result<ExitCode> {
+    domain.unpause().map_err(|line| anyhow::anyhow!(line))?;
+    let over = domain.serve()?;
     if options.counters {
-        print_counters(service.machine().counters());
+        print_counters(domain.counters());
     }
     if let Some(path) = &options.control {
+        // It may be gone already; there is nothing more to do about it.
         let _ = std::fs::remove_file(path);
     }
     Ok(exit_code(over))

@@ -141,6 +141,18 @@ impl Context {
         }
     }
 
+    /// Asks xend of this host, if it runs.
+    pub fn ask_if_running(&mut self, request: &Request) -> Result<Option<Response>, Failure> {
+        match Client::connect(&self.paths) {
+            Ok(client) => {
+                self.xend = Some(Xend::Local(client));
+                self.ask(request).map(Some)
+            }
+            Err(ClientError::Connect(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Does `work`, saying `text` while xend takes long.
     pub fn saying<T>(&mut self, text: Option<String>, work: impl FnOnce(&mut Context) -> T) -> T {
         let before = std::mem::replace(&mut self.waiting, text);

@@ -56,12 +56,17 @@ pub fn long(grouped: bool) -> String {
         page.push('\n');
     }
     page.push_str(FOOTER);
+    page.push_str("\nFor the page of one subcommand run 'xm help <subcommand>'.\n");
     page
 }
 
-/// What `xm CMD --help` prints: usage and what else the command has to say.
+/// What `xm CMD --help` prints: usage, and below xm's own page what else there is to say.
 pub fn help(command: &Command) -> String {
     let mut page = self::command(command);
+    if !command.details.is_empty() {
+        page.push_str(&super::wrap::paragraph(command.details, 78));
+        page.push('\n');
+    }
     if let Some(more) = command.more_help {
         page.push_str(&more());
     }

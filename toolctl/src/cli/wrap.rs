@@ -18,6 +18,12 @@ pub fn wrap(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
+/// `text` in lines of at most `width` characters, each with its end.
+pub fn paragraph(text: &str, width: usize) -> String {
+    let lines = wrap(text, width);
+    lines.iter().map(|line| format!("{line}\n")).collect()
+}
+
 /// A row of two columns as help pages have it: `left` padded to `left_width` after `indent` blanks, a blank, and `right`
 /// wrapped at `right_width` with its further lines indented below.
 pub fn row(

@@ -5,6 +5,7 @@ use crate::cli::command::{Command, Group, Opt, JSON};
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 use crate::cli::getopt::Parsed;
+use noxen_xend_api::Request;
 use noxen_xm_config::keys::{self, Status};
 use noxen_xm_config::settings::{Setting, Settings};
 
@@ -21,6 +22,7 @@ pub const COMMAND: Command = Command {
         JSON,
     ],
     group: Group::Hidden,
+    usage_after_fault: false,
     run: Some(run),
     ..Command::DEFAULT
 };
@@ -40,6 +42,15 @@ fn check(context: &mut Context, parsed: &Parsed, words: &[String]) -> Result<i32
     let config = noxen_xm_config::domain_config(&loaded.settings).map_err(failed)?;
     noxen_xm_config::to_sxp(&config).map_err(failed)?;
     let mut notes = Vec::new();
+    if !context.by_xen_api() {
+        let config = Box::new(config);
+        match context.ask_if_running(&Request::Check { config })? {
+            Some(_) => {}
+            None => notes.push(
+                "kernel, disks and what this host can give were not looked at, since xend does not run".to_owned(),
+            ),
+        }
+    }
     for (name, _) in loaded.settings.iter() {
         let Some(key) = keys::find(name) else {
             continue;

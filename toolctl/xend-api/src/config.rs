@@ -154,6 +154,8 @@ pub struct Hvm {
     /// No display.
     pub nographic: bool,
     /// A viewer is started on the display once the domain runs, where `create` was typed.
+    // Left out where it says nothing, so that a xend from before it takes what toolctl sends until it is restarted.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub vncconsole: bool,
     /// Image in the first floppy drive, a path; empty for none.
     pub fda: String,

@@ -143,6 +143,11 @@ pub enum Request {
         #[serde(default)]
         checkpoint: bool,
     },
+    /// Judge a configuration, and look for the files that it names, without making anything of it: [`Response::Ok`].
+    Check {
+        /// It.
+        config: Box<DomainConfig>,
+    },
     /// Make a domain of a file that [`Request::Save`] wrote: [`Response::Domain`].
     Restore {
         /// Absolute path.

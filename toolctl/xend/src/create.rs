@@ -16,13 +16,14 @@ use crate::node::{internal, Node};
 use crate::process::{Launch, Process};
 use crate::registry::{Phase, Record};
 use crate::resources::{self, Resources, Source};
-use crate::saved::{self, Image};
+use crate::saved;
 use crate::validate::{self, Plan};
 use crate::{
     atomic, clock, host, hvm, info, pinning, share, store_nodes, teardown, warning, watch,
 };
 use noxen_control::spec::{Kind, Vnc, SPEC_VERSION};
 use noxen_control::{DomainSpec, Status};
+use noxen_xend_api::device::Image;
 use noxen_xend_api::{DomainConfig, Fault};
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use std::fs::File;
@@ -84,6 +85,30 @@ pub fn create(
     .map_err(|failure| failure.fault)
 }
 
+/// Judges `config` as far as that can be done without making anything: no boot loader runs, no device is set up, no memory is
+/// set aside.
+pub fn check(node: &Arc<Node>, config: DomainConfig) -> Result<(), Fault> {
+    let config = devices::complete(config)?;
+    let plan = validate::check(&config, host::cpus())?;
+    if config.bootloader.is_empty() {
+        Resources::open(&node.options, &config, &plan)?;
+    }
+    for disk in &config.disk {
+        let image = disk.image().map_err(|e| Fault::generic(e.to_string()))?;
+        let (Image::Phy(path) | Image::File(path) | Image::Tap(_, path)) = image else {
+            continue;
+        };
+        // Other hosts' disks may be anywhere.
+        if disk.backend.is_none() && !Path::new(&path).exists() {
+            return Err(Fault::generic(format!(
+                "Disk image does not exist: {path} (disk {})",
+                disk.text()
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// Why an attempt made no domain.
 struct Failure {
     fault: Fault,
@@ -140,12 +165,12 @@ fn draft(node: &Node, config: &DomainConfig) -> Result<Record, Fault> {
 }
 
 /// Makes a domain that comes from another host and leaves it paused. It counts as being built until its source has let go.
-pub fn arrive(node: &Arc<Node>, image: Image) -> Result<Arc<Domain>, Fault> {
+pub fn arrive(node: &Arc<Node>, image: saved::Image) -> Result<Arc<Domain>, Fault> {
     restore(node, image)
 }
 
 /// Makes a domain of an image and leaves it paused.
-pub fn restore(node: &Arc<Node>, image: Image) -> Result<Arc<Domain>, Fault> {
+pub fn restore(node: &Arc<Node>, image: saved::Image) -> Result<Arc<Domain>, Fault> {
     let mut plan = validate::check(&image.config, host::cpus())?;
     saved::check(&image, &plan)?;
     plan.memory_mib = plan.memory_mib.max(image.memory_mib);

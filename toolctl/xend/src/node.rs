@@ -323,7 +323,11 @@ impl Node {
                 domain.name()
             )));
         }
-        self.save(domain, |r| r.config.memory = mib)
+        self.save(domain, |r| {
+            // Where nobody has set a maximum, it is what the domain was created with, and stays that.
+            r.config.maxmem = Some(r.config.maxmem_mib());
+            r.config.memory = mib;
+        })
     }
 
     /// Gives a domain another name that nobody has.

@@ -87,6 +87,7 @@ pub fn handle(node: &Arc<Node>, request: Request) -> Result<Response, Fault> {
             teardown::teardown(node, &found, &mut life, false);
             Ok(Response::Ok)
         }
+        Request::Check { config } => create::check(node, *config).map(|()| Response::Ok),
         Request::Save {
             domain,
             file,

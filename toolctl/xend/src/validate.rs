@@ -88,7 +88,11 @@ pub fn check_name(name: &str) -> Result<(), Fault> {
     let good = |c: char| c.is_ascii_alphanumeric() || "_-.:/+".contains(c);
     // The name is a file's name in the log directory as well, so it may not climb.
     if !name.chars().all(good) || name.len() > 128 || name.split('/').any(|p| p == "..") {
-        return Err(Fault::generic("Invalid VM Name"));
+        let shown: String = name.chars().take(40).collect();
+        return Err(Fault::generic(format!(
+            "Invalid VM Name '{}': up to 128 letters, digits and _-.:/+ are possible, without '..'",
+            shown.escape_debug()
+        )));
     }
     Ok(())
 }

@@ -59,11 +59,8 @@ fn check_names_wrong_vcpus_and_the_limit() {
 fn check_names_and_uuids() {
     assert_eq!(refusal(|c| c.name = String::new()), "Missing VM Name");
     for name in ["a b", "a\n", "é", "../x", "a/../b", &"x".repeat(129)] {
-        assert_eq!(
-            refusal(|c| c.name = name.into()),
-            "Invalid VM Name",
-            "{name}"
-        );
+        let text = refusal(|c| c.name = name.into());
+        assert!(text.starts_with("Invalid VM Name '"), "{text}");
     }
     for uuid in ["", "12", "5e1ad6c1-9a0b-4a2e-8d8f-0c4b5d2f7a1g"] {
         assert!(

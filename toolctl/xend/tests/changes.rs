@@ -2,7 +2,7 @@
 
 mod support;
 
-use noxen_xend_api::{Change, Fault, Request, Response, VcpuInfo};
+use noxen_xend_api::{Change, Disk, DomainConfig, Fault, Request, Response, VcpuInfo};
 use noxen_xenstore::client::Nodes;
 use support::Lab;
 
@@ -134,6 +134,52 @@ fn memory_target_and_maximum_are_written_and_bounded() {
     assert!(change(&lab, "a", Change::Memory { mib: 0 })
         .unwrap_err()
         .starts_with("Invalid memory size"));
+    // Without a maximum of its own, a domain that gave memory back gets it again.
+    let config = DomainConfig {
+        maxmem: None,
+        ..lab.config("b")
+    };
+    lab.run(config);
+    change(&lab, "b", Change::Memory { mib: 32 }).unwrap();
+    change(&lab, "b", Change::Memory { mib: 64 }).unwrap();
+    assert_eq!(lab.guest("b").unwrap().maxmem_mib, 64);
+    assert!(change(&lab, "b", Change::Memory { mib: 65 }).is_err());
+}
+
+#[test]
+fn configuration_is_judged_without_a_domain() {
+    let lab = Lab::new();
+    let judge = |change: &dyn Fn(&mut DomainConfig)| {
+        let mut config = Box::new(lab.config("a"));
+        change(&mut config);
+        lab.ask(&Request::Check { config })
+            .map_err(|fault| fault.message)
+    };
+    assert_eq!(judge(&|_| {}), Ok(Response::Ok));
+    let image = lab.image("a.img", "x");
+    let disk = |path: &str| vec![Disk::parse(&format!("file:{path},xvda,w")).unwrap()];
+    assert_eq!(judge(&|c| c.disk = disk(&image)), Ok(Response::Ok));
+    type Edit = fn(&mut DomainConfig);
+    let wrong: [(Edit, &str); 4] = [
+        (|c| c.vcpus = 0, "vcpus = 0"),
+        (
+            |c| c.kernel = "/nonexistent/k".into(),
+            "Kernel image does not exist: /nonexistent/k",
+        ),
+        (
+            |c| c.on_reboot = "restrat".into(),
+            "on_reboot = 'restrat'; use destroy",
+        ),
+        (
+            |c| c.disk = vec![Disk::parse("phy:/nonexistent/d,xvda,w").unwrap()],
+            "Disk image does not exist: /nonexistent/d",
+        ),
+    ];
+    for (edit, words) in wrong {
+        let text = judge(&edit).unwrap_err();
+        assert!(text.contains(words), "{text}");
+    }
+    assert!(lab.guests().is_empty() && lab.traces().is_empty());
 }
 
 #[test]
@@ -146,10 +192,8 @@ fn renamed_domain_is_found_by_its_new_name_also_by_the_next_xend() {
         change(&lab, "old", to("other")).unwrap_err(),
         "VM name 'other' already exists as domain 2"
     );
-    assert_eq!(
-        change(&lab, "old", to("a b")).unwrap_err(),
-        "Invalid VM Name"
-    );
+    let text = change(&lab, "old", to("a b")).unwrap_err();
+    assert!(text.starts_with("Invalid VM Name 'a b'"), "{text}");
     std::fs::write(
         lab.paths().domain_log_dir().join("new.log"),
         "an earlier one's",

@@ -107,6 +107,7 @@ impl Session {
             Request::LogPath
             | Request::Settings
             | Request::Migrate { .. }
+            | Request::Check { .. }
             | Request::Config { .. }
             | Request::Configure { .. }
             | Request::Counters { .. }

@@ -261,7 +261,7 @@ fn disk(all: &Parameters, text: &str) -> Result<Disk, XlDiskError> {
                 wrong(
                     "format",
                     format.unwrap_or_default(),
-                    "it is raw, qcow, qcow2 or vhd",
+                    "it is raw, qcow, qcow2 or vhd; in xm's form a disk begins with phy:, file: or tap:",
                 )
             })?
         }

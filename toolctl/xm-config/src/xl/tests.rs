@@ -79,7 +79,7 @@ fn what_is_wrong_is_named_with_what_would_do() {
     );
     assert_eq!(
         error("/a,qed,xvda"),
-        "Invalid disk '/a,qed,xvda': format is 'qed'; it is raw, qcow, qcow2 or vhd"
+        "Invalid disk '/a,qed,xvda': format is 'qed'; it is raw, qcow, qcow2 or vhd; in xm's form a disk begins with phy:, file: or tap:"
     );
     assert_eq!(
         error("/a,,xvda,maybe"),
