@@ -26,12 +26,13 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Ours.
-    pub fn noxen(name: &'static str, dir: &Path) -> Result<Daemon> {
+    /// Ours, with further options.
+    pub fn noxen(name: &'static str, dir: &Path, options: &[&str]) -> Result<Daemon> {
         let root = dir.join(name);
         std::fs::create_dir_all(&root)?;
         let mut command = Command::new(layout::bin_dir().join("xenstored"));
-        command.arg("--foreground").env("NOXEN_ROOT", &root);
+        command.arg("--foreground").args(options);
+        command.env("NOXEN_ROOT", &root);
         Daemon::start(name, command, root.join("var/run/xenstored/socket"))
     }
 

@@ -27,6 +27,8 @@ pub struct Report {
     pub contenders: Vec<Contender>,
     /// The server that does nothing.
     pub floor: Contender,
+    /// Ours that never looks for a request before it sleeps (`--poll-us 0`).
+    pub unpolled: Contender,
     /// Ours with its thousand domains.
     pub full: Contender,
     /// Domains connected to the last contender.
@@ -94,7 +96,9 @@ impl Report {
     }
 
     fn columns(&self) -> impl Iterator<Item = &Contender> {
-        self.contenders.iter().chain([&self.floor, &self.full])
+        self.contenders
+            .iter()
+            .chain([&self.unpolled, &self.floor, &self.full])
     }
 
     /// Writes the JSON, prints the table and the one-line summary.
@@ -159,12 +163,21 @@ impl Report {
             let all = self.rows.iter().map(|r| ratio(&self.full, ours, r, of));
             all.fold(f64::NAN, f64::max)
         };
+        let polled = |of: Samples, pick: fn(f64, f64) -> f64| {
+            let all = self.rows.iter().map(|r| ratio(ours, &self.unpolled, r, of));
+            all.fold(f64::NAN, pick)
+        };
         format!(
             "store: {least:.1} to {most:.1} times the requests of the fastest peer, watch latency {:.2} of its; \
              {lowest:.2} to {highest:.2} times as long as the floor, watch {:.2}; \
+             by polling {:.2} to {:.2} times as long and {:.2} to {:.2} times the CPU; \
              with {} domains at most {:.2} times the CPU ({:.2} times as long), {:.0} bytes a node",
             of_watch(&|row| 1.0 / self.advantage(row, wall)),
             of_watch(&|row| self.above(row, wall)),
+            polled(wall, f64::min),
+            polled(wall, f64::max),
+            polled(cpu, f64::min),
+            polled(cpu, f64::max),
             self.domains,
             slower(cpu),
             slower(wall),
@@ -201,6 +214,7 @@ mod tests {
                 contender("slow", &[9000.0, 9000.0, 9000.0], 9000.0, 300.0),
                 contender("fast", &[4000.0, 36000.0, 1000.0], 8000.0, 300.0),
             ],
+            unpolled: contender("noxen 0", &[2000.0, 9000.0, 1000.0], 2500.0, 90.0),
             floor: contender("floor", &[800.0, 7200.0, 400.0], 1000.0, 80.0),
             full: contender("noxen 1000", &[1100.0, 9900.0, 500.0], 2000.0, 120.0),
             domains: 1000,
@@ -211,6 +225,7 @@ mod tests {
             report.summary(),
             "store: 4.0 to 4.0 times the requests of the fastest peer, watch latency 0.25 of its; \
              1.25 to 1.25 times as long as the floor, watch 2.00; \
+             by polling 0.50 to 0.80 times as long and 1.11 to 1.11 times the CPU; \
              with 1000 domains at most 1.20 times the CPU (1.10 times as long), 500 bytes a node"
         );
         assert!(report.table().contains("4.00"), "{}", report.table());

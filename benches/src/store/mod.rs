@@ -1,7 +1,7 @@
 //! `store`: our xenstored beside Xen's two, by one client over one unix socket.
 //!
 //! ```text
-//!   round 1: read  -> noxen, C, oxenstored, floor, noxen with 1,000 domains
+//!   round 1: read  -> noxen, C, oxenstored, noxen without polling, floor, noxen with 1,000 domains
 //!            write -> ...                    one sample each, in turn, so that whatever else
 //!   round 2: ...                             the machine does hits all of them alike
 //! ```
@@ -203,11 +203,12 @@ fn run_in(dir: &std::path::Path) -> Result<Report> {
     std::fs::create_dir_all(dir)?;
     let mut all = Vec::new();
     for daemon in [
-        Daemon::noxen("noxen", dir)?,
+        Daemon::noxen("noxen", dir, &[])?,
         Daemon::c(dir)?,
         Daemon::ocaml(dir)?,
+        Daemon::noxen("noxen, --poll-us 0", dir, &["--poll-us", "0"])?,
         Daemon::floor(dir)?,
-        Daemon::noxen("noxen, 1000 domains", dir)?,
+        Daemon::noxen("noxen, 1000 domains", dir, &[])?,
     ] {
         let name = daemon.name;
         all.push(Bench::new(daemon).with_context(|| format!("{name} cannot be prepared"))?);
@@ -227,11 +228,13 @@ fn run_in(dir: &std::path::Path) -> Result<Report> {
     let mut contenders: Vec<Contender> = all.into_iter().map(|b| b.result).collect();
     let full = contenders.pop().context("no contenders")?;
     let floor = contenders.pop().context("no contenders")?;
+    let unpolled = contenders.pop().context("no contenders")?;
     Ok(Report {
         bench: "store",
         rows: ROWS.iter().map(|r| r.name).collect(),
         contenders,
         floor,
+        unpolled,
         full,
         domains: usize::from(DOMAINS),
         nodes: usize::from(DOMAINS) * NODES_EACH,

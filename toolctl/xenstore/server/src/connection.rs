@@ -25,6 +25,7 @@ use crate::journal::GuestState;
 use crate::listeners::Door;
 use crate::log::Log;
 use crate::output::Output;
+use crate::polling::Figures;
 use crate::recovery::Absent;
 use crate::upgrade::Wanted;
 
@@ -281,6 +282,7 @@ pub struct Outbox<'a> {
     pub doomed: &'a mut Vec<usize>,
     pub blamed: &'a mut Vec<usize>,
     pub wanted: &'a mut Option<Wanted>,
+    pub polled: &'a Figures,
     pub log: &'a mut Log,
 }
 
@@ -345,6 +347,10 @@ impl Sink for Outbox<'_> {
         let wanted = ConnKind::Guest(culprit);
         let route = self.routes.iter().flatten().find(|r| r.kind == wanted);
         self.blamed.extend(route.map(|r| r.peer));
+    }
+
+    fn figures(&self) -> Vec<(&'static str, u64)> {
+        self.polled.rows().to_vec()
     }
 
     fn task(&mut self, task: Task<'_>) -> Result<(), String> {

@@ -1,7 +1,7 @@
 //! The loop: one thread, bounded work per connection and turn.
 //!
 //! ```text
-//!   wait -> readable peers join the run queue
+//!   wait -> readable peers join the run queue (polling: without sleep, where that pays)
 //!   turn -> each queued peer: one receive, at most BUDGET requests,
 //!           to the back of the queue if more are in hand
 //!        -> flush every output that got something, once
@@ -26,7 +26,6 @@ use noxen_xenstore::server::{ConnKind, Server};
 use noxen_xenstore::session::Attach;
 use noxen_xenstore::wire::{Header, Op, ATTACH_DOMAIN};
 use noxen_xenstore::{locations, Errno};
-use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, Event, EventData, EventFlags};
 
 use crate::connection::{Outbox, Route, Table};
@@ -35,6 +34,7 @@ use crate::listeners::{Door, Listener};
 use crate::log::Log;
 use crate::options::Options;
 use crate::output::{Output, PAUSE_FROM};
+use crate::polling::{receive, Polling};
 use crate::process::PidFile;
 use crate::recovery;
 use crate::signals::Signals;
@@ -65,14 +65,21 @@ pub struct Daemon {
     pub(crate) run_queue: VecDeque<usize>,
     /// Who is held back, by token, and until when.
     pub(crate) held: Vec<(Instant, u64)>,
-    epoll: OwnedFd,
+    pub(crate) epoll: OwnedFd,
+    /// When epoll was last asked.
+    pub(crate) epoll_asked: Instant,
+    pub(crate) polling: Polling,
+    /// Connections served in the turn before.
+    pub(crate) served: usize,
+    /// Token of the one that was, if it was one.
+    pub(crate) last_served: Option<u64>,
     pub(crate) listeners: Vec<Listener>,
     accepting: bool,
     signals: Signals,
     pub(crate) log: Log,
     pub(crate) pid_file: PidFile,
     pub(crate) wanted: Option<Wanted>,
-    received: Vec<u8>,
+    pub(crate) received: Vec<u8>,
     /// `None` once it could not be written.
     journal: Option<Journal>,
 }
@@ -94,7 +101,8 @@ impl Daemon {
         if options.soft_quota != Quota::UNLIMITED {
             server.set_soft_quota(options.soft_quota);
         }
-        Daemon::assemble(pid_file, signals, listeners, log, server, table)
+        let limit = options.poll_limit;
+        Daemon::assemble(pid_file, signals, listeners, log, server, table, limit)
     }
 
     /// Everything around this server and these connections.
@@ -105,6 +113,7 @@ impl Daemon {
         mut log: Log,
         server: Server,
         mut table: Table,
+        poll_limit: Duration,
     ) -> anyhow::Result<Daemon> {
         let journal = Journal::start(&locations::state_dir(), &dump(&server), &table.guests());
         let journal = journal.inspect_err(|e| log.line(&no_journal(e))).ok();
@@ -122,6 +131,10 @@ impl Daemon {
             run_queue: VecDeque::new(),
             held: Vec::new(),
             epoll,
+            epoll_asked: Instant::now(),
+            polling: Polling::new(poll_limit),
+            served: 0,
+            last_served: None,
             listeners,
             accepting: true,
             signals,
@@ -157,11 +170,7 @@ impl Daemon {
         let mut events: Vec<Event> = Vec::with_capacity(4096);
         loop {
             events.clear();
-            let timeout = self.timeout();
-            match epoll::wait(&self.epoll, spare_capacity(&mut events), timeout.as_ref()) {
-                Ok(_) | Err(rustix::io::Errno::INTR) => {}
-                Err(e) => return Err(e).context("cannot wait for events"),
-            }
+            self.wait(&mut events)?;
             for event in &events {
                 match event.data.u64() {
                     STOP => {
@@ -176,7 +185,12 @@ impl Daemon {
                 }
             }
             self.let_go();
-            for _ in 0..self.run_queue.len() {
+            self.served = self.run_queue.len();
+            self.last_served = match self.served {
+                1 => self.run_queue.front().map(|index| self.table.token(*index)),
+                _ => None,
+            };
+            for _ in 0..self.served {
                 if let Some(index) = self.run_queue.pop_front() {
                     self.serve(index);
                 }
@@ -331,16 +345,7 @@ impl Daemon {
         }
         peer.served = true;
         if !peer.input.ready() && !peer.ended {
-            match peer.stream.read(&mut self.received) {
-                Ok(0) => peer.ended = true,
-                Ok(n) => peer.input.feed(&self.received[..n]),
-                Err(e)
-                    if matches!(
-                        e.kind(),
-                        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-                    ) => {}
-                Err(_) => peer.ended = true,
-            }
+            receive(peer, &mut self.received);
         }
         // While others wait, a share is smaller, and so is its time.
         let alone = self.run_queue.is_empty();
@@ -400,6 +405,7 @@ impl Daemon {
                         doomed,
                         blamed,
                         wanted: &mut self.wanted,
+                        polled: &self.polling.figures,
                         log: &mut self.log,
                     };
                     self.server.handle(conn, header, payload, &mut outbox);
@@ -483,6 +489,9 @@ impl Daemon {
                 continue;
             }
             let paused = output.pending() >= PAUSE_FROM;
+            // Who had its share while much was pending may have more in hand, and nothing that comes may
+            // tell of it.
+            let again = !paused && (was_paused || peer.input.ready());
             let mut interest = EventFlags::empty();
             interest.set(EventFlags::IN, !paused && !peer.ended && !peer.held);
             interest.set(EventFlags::OUT, !all_out);
@@ -490,7 +499,7 @@ impl Daemon {
                 peer.interest = interest;
                 self.ask(index);
             }
-            if was_paused && !paused {
+            if again {
                 self.enqueue(index);
             }
         }

@@ -22,6 +22,7 @@ mod listeners;
 mod log;
 mod options;
 mod output;
+mod polling;
 mod process;
 mod recovery;
 mod signals;
@@ -97,5 +98,5 @@ fn succeed(options: &Options) -> anyhow::Result<()> {
     let log = log::Log::open(options)?;
     let signals = signals::Signals::catch().context("cannot catch signals")?;
     let peers = descriptors.collect();
-    event_loop::Daemon::succeed(pid_file, signals, listeners, log, state, peers)?.run()
+    event_loop::Daemon::succeed(pid_file, signals, listeners, log, state, peers, options)?.run()
 }

@@ -3,11 +3,12 @@
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use noxen_xenstore::locations;
 use noxen_xenstore::quota::Quota;
 
-use crate::handover;
+use crate::{handover, polling};
 
 pub const HELP: &str = "\
 Usage: xenstored [options]
@@ -23,6 +24,8 @@ Usage: xenstored [options]
   -A, --perm-nb N              permission entries per node
   -Q, --quota NAME=N           any quota by name (see xenstore-control quota)
   -q, --quota-soft NAME=N      the same as a limit that only warns: nodes, watches, transactions
+      --poll-us N              look for the next request for at most N us before sleeping (default 50,
+                               at most 1000; 0: never)
       --fresh                  forget what a daemon of before has left to go on from
   -D, --no-domain-init         accepted: there is no domain 0 ring to set up
   -I, --internal-db [on]       accepted: nodes are always in memory
@@ -62,6 +65,8 @@ pub struct Options {
     pub quota: Quota,
     /// Limits that only warn.
     pub soft_quota: Quota,
+    /// How long to look for the next request at most before going to sleep.
+    pub poll_limit: Duration,
 }
 
 /// Name of the private switch behind [`Options::announce`].
@@ -78,6 +83,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Wish, String> {
         log_file: None,
         quota: Quota::GUEST,
         soft_quota: Quota::UNLIMITED,
+        poll_limit: polling::DEFAULT_LIMIT,
     };
     let mut args = args.into_iter();
     while let Some(arg) = args.next() {
@@ -115,6 +121,15 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Wish, String> {
                     return Err(format!("only {} can be soft", Quota::SOFT.join(", ")));
                 }
                 options.soft_quota = soft;
+            }
+            "--poll-us" => {
+                let us = number(&name, &value()?)?;
+                options.poll_limit = Duration::from_micros(us.into());
+                if options.poll_limit > polling::GREATEST_LIMIT {
+                    return Err(format!(
+                        "option {name} needs a number up to 1000, found {us}"
+                    ));
+                }
             }
             "-I" | "--internal-db" if inline.as_deref().is_none_or(|v| v == "on") => {}
             "-D" | "--no-domain-init" | "-R" | "--no-recovery" | "-V" | "--verbose" => {}
@@ -179,6 +194,7 @@ mod tests {
             "-q",
             "nodes=2",
             "--entry-nb=3",
+            "--poll-us=0",
         ])
         .unwrap();
         assert!(o.foreground && o.log_file.is_none());
@@ -192,6 +208,7 @@ mod tests {
                 ..Quota::GUEST
             }
         );
+        assert!(o.poll_limit.is_zero());
         assert_eq!(
             o.soft_quota,
             Quota {
@@ -211,6 +228,7 @@ mod tests {
             (&["-Q", "bogus=1"], "nodes, size"),
             (&["-q", "size=1"], "only nodes, watches, transactions"),
             (&["--internal-db=off"], "--internal-db"),
+            (&["--poll-us", "1001"], "up to 1000, found 1001"),
         ] {
             let line = run(args).unwrap_err();
             assert!(line.contains(part) && !line.contains('\n'), "{line}");

@@ -15,6 +15,7 @@ use crate::event_loop::Daemon;
 use crate::handover::{self, State};
 use crate::listeners::Listener;
 use crate::log::Log;
+use crate::options::Options;
 use crate::output::Output;
 use crate::process::PidFile;
 use crate::recovery::Absent;
@@ -74,6 +75,7 @@ impl Daemon {
         mut log: Log,
         state: State,
         descriptors: Vec<OwnedFd>,
+        options: &Options,
     ) -> anyhow::Result<Daemon> {
         let server = restore(&state.server).context("the store that was handed over")?;
         ensure!(
@@ -119,7 +121,15 @@ impl Daemon {
                 );
             }
         }
-        let mut daemon = Daemon::assemble(pid_file, signals, listeners, log, server, table)?;
+        let mut daemon = Daemon::assemble(
+            pid_file,
+            signals,
+            listeners,
+            log,
+            server,
+            table,
+            options.poll_limit,
+        )?;
         daemon.take_peers_in()?;
         Ok(daemon)
     }

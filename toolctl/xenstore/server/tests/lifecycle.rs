@@ -203,6 +203,24 @@ fn oversized_message_closes_that_connection_only() {
 }
 
 #[test]
+fn requests_sent_at_once_are_all_answered_though_nothing_more_is_sent() {
+    let d = Daemon::start();
+    let mut stream = UnixStream::connect(d.socket()).unwrap();
+    stream.set_read_timeout(Some(daemon::PATIENCE)).unwrap();
+    let value = "v".repeat(4000);
+    let big: [&[u8]; 2] = [b"/big\0", value.as_bytes()];
+    let mut all = Vec::new();
+    append_message(&mut all, Op::Write as u32, 0, 0, &big);
+    // More replies than are let pile up before a connection is read from no more.
+    for _ in 0..300 {
+        append_message(&mut all, Op::Read as u32, 0, 0, &[b"/big\0"]);
+    }
+    stream.write_all(&all).unwrap();
+    let mut replies = vec![0; 16 + 3 + 300 * (16 + 4000)];
+    stream.read_exact(&mut replies).unwrap();
+}
+
+#[test]
 fn requests_sent_before_hanging_up_are_still_done() {
     let d = Daemon::start();
     let mut stream = UnixStream::connect(d.socket()).unwrap();

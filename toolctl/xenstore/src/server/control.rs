@@ -97,11 +97,11 @@ impl Server {
             ["logfile", file] => self.ask_daemon(&call, Task::LogTo(file), sink),
             ["live-update", ref words @ ..] => self.live_update(&call, words, sink)?,
             ["memreport", file] => {
-                let text = self.report();
+                let text = self.report(sink);
                 self.ask_daemon(&call, Task::Report { file, text: &text }, sink);
             }
             ["memreport"] => {
-                let report = self.report();
+                let report = self.report(sink);
                 self.text(&call, report, sink);
             }
             ["print", text] => {
@@ -223,7 +223,7 @@ impl Server {
         self.reply(call, &[text.as_bytes()], sink);
     }
 
-    fn report(&self) -> String {
+    fn report(&self, sink: &dyn Sink) -> String {
         let mut out = String::new();
         let connections = self.slots.iter().filter(|s| s.conn.is_some()).count();
         let open = self
@@ -243,7 +243,7 @@ impl Server {
             ("unknown operations", self.counters.unknown_operations),
             ("unknown commands", self.counters.unknown_commands),
         ];
-        for (name, count) in rows {
+        for (name, count) in rows.into_iter().chain(sink.figures()) {
             let _ = writeln!(out, "{name:<20}: {count}");
         }
         for (op, count) in &self.counters.requests {

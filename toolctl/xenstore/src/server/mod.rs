@@ -100,6 +100,11 @@ pub trait Sink {
         let _ = culprit;
     }
 
+    /// What the daemon around the core has counted, for `memreport`.
+    fn figures(&self) -> Vec<(&'static str, u64)> {
+        Vec::new()
+    }
+
     /// Something that only the daemon around the core can do. An error becomes
     /// the answer to the request.
     fn task(&mut self, task: Task<'_>) -> Result<(), String> {
