@@ -29,6 +29,11 @@ pub fn ready() -> io::Result<()> {
     sd_notify::notify(&[NotifyState::Ready])
 }
 
+/// Says in a line what the service is or does, for `systemctl status`.
+pub fn status(line: &str) -> io::Result<()> {
+    sd_notify::notify(&[NotifyState::Status(line)])
+}
+
 /// Says that the daemon is ending.
 pub fn stopping() -> io::Result<()> {
     sd_notify::notify(&[NotifyState::Stopping])

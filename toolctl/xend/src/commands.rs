@@ -9,8 +9,8 @@
 
 use crate::daemon::{self, Announce, Setup};
 use crate::node::Options;
-use crate::scope::Scopes;
 use crate::settings::{self, Settings};
+use crate::unit::{self, Units};
 use crate::{api_tokens, atomic, clock, create, lifecycle};
 use noxen_xend_api::client::sibling_program;
 use noxen_xend_api::paths::Paths;
@@ -88,6 +88,12 @@ pub fn parse(args: &[String]) -> Result<Option<Invocation>, String> {
 
 /// Runs the command line.
 pub fn main(args: &[String]) -> ExitCode {
+    if args
+        .first()
+        .is_some_and(|first| unit::COMMANDS.contains(&first.as_str()))
+    {
+        return unit::command(&Paths::from_env(), args);
+    }
     if let Some((_, words)) = args.split_first().filter(|(first, _)| *first == "token") {
         return match api_tokens::command(&Paths::from_env(), words) {
             Ok(text) => {
@@ -202,7 +208,7 @@ fn options(paths: Paths, invocation: &Invocation, settings: &Settings) -> Option
         device_timeout: seconds(settings, "device-create-timeout"),
         detach_timeout: seconds(settings, "device-destroy-timeout"),
         build_limit: invocation.build_limit,
-        scopes: Scopes::of(&paths),
+        units: Units::of(&paths),
         restart_guard_s: invocation.restart_guard_s,
         paths,
     }

@@ -13,10 +13,11 @@ use crate::devices::{self, kept, Site};
 use crate::domain::Domain;
 use crate::kernel_cache::Kernel;
 use crate::node::{internal, Node};
-use crate::process::{Launch, Process};
+use crate::process::Process;
 use crate::registry::{Phase, Record};
 use crate::resources::{self, Resources, Source};
 use crate::saved;
+use crate::unit::{self, Start};
 use crate::validate::{self, Plan};
 use crate::{
     atomic, clock, host, hvm, info, pinning, share, store_nodes, teardown, warning, watch,
@@ -28,7 +29,7 @@ use noxen_xend_api::{DomainConfig, Fault};
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::Arc;
@@ -279,10 +280,10 @@ fn build(
             "" => format!("the kernel that {} chose", record.config.bootloader),
             path => path.to_owned(),
         },
-        kernel_fd: resources.kernel().map(|file| kernel.fd(file)),
+        kernel_fd: resources.kernel().map(|file| kernel.fd(file).as_raw_fd()),
         restore_fd: resources.image().map(|f| fd(f)),
         stream_fd: resources.stream().map(|f| fd(f)),
-        unpacked_fd: kernel.unpacked_fd(),
+        unpacked_fd: kernel.unpacked_fd().map(|f| f.as_raw_fd()),
         ramdisk_fd: resources.ramdisk().map(|f| fd(f)),
         cmdline: plan.cmdline.clone(),
         tune_kernel: record.config.kernel_tuning,
@@ -294,50 +295,43 @@ fn build(
         ready_fd: fd(&ready_writer),
     };
     let spec_file = spec_file(&spec).map_err(internal)?;
-    let mut inherit = vec![
-        spec.kvm_fd,
-        spec.control_fd,
-        spec.ready_fd,
-        spec_file.as_raw_fd(),
+    let passed = [
+        Some(resources.kvm.as_fd()),
+        Some(control.as_fd()),
+        Some(ready_writer.as_fd()),
+        Some(spec_file.as_fd()),
+        Some(store.as_fd()),
+        Some(log.as_fd()),
+        resources.bios().map(AsFd::as_fd),
+        resources.display_bios().map(AsFd::as_fd),
+        shown.as_ref().map(|shown| shown.socket.as_fd()),
+        resources.kernel().map(|file| kernel.fd(file)),
+        resources.image().map(AsFd::as_fd),
+        resources.stream().map(AsFd::as_fd),
+        kernel.unpacked_fd(),
+        resources.ramdisk().map(AsFd::as_fd),
+        resources.ram.as_ref().map(AsFd::as_fd),
     ];
-    let optional: [Option<RawFd>; 11] = [
-        resources.bios().map(|f| fd(f)),
-        resources.display_bios().map(|f| fd(f)),
-        shown.as_ref().map(|shown| fd(&shown.socket)),
-        spec.kernel_fd,
-        spec.restore_fd,
-        spec.stream_fd,
-        spec.unpacked_fd,
-        spec.ramdisk_fd,
-        spec.ram_fd,
-        spec.store_fd,
-        spec.log_fd,
-    ];
-    inherit.extend(optional.into_iter().flatten());
-
-    let pid_file = File::create(node.options.paths.pid_file(domid)).map_err(internal)?;
-    let args = vec![SPEC_ARGUMENT.to_owned(), spec_file.as_raw_fd().to_string()];
-    let (program, args) = match &node.options.scopes {
-        Some(scopes) => scopes.wrap(
-            (domid, &record.name),
-            share::configured(&record.config),
-            &node.options.vmm,
-            &args,
-        ),
-        None => (node.options.vmm.clone(), args),
-    };
-    let process = Process::spawn(Launch {
-        program: &program,
-        args: &args,
-        inherit: &inherit,
-        output: log.try_clone().map_err(internal)?,
+    let passed: Vec<_> = passed.into_iter().flatten().collect();
+    let start = Start {
+        domid,
+        name: &record.name,
+        share: share::configured(&record.config),
+        program: &node.options.vmm,
+        args: &[SPEC_ARGUMENT.to_owned(), spec_file.as_raw_fd().to_string()],
+        inherit: &passed,
+        output: &log,
         affinity: pinning::common(&plan.pinning),
-        pid_file: &pid_file,
-    })
+        pid_file: &node.options.paths.pid_file(domid),
+    };
+    let process = match &node.options.units {
+        Some(units) => units.start(&start),
+        None => unit::spawn(start.program, start.args, &start),
+    }
     .map_err(|e| {
         Fault::internal(format!(
             "cannot start {}: {e}; is it installed beside xend, on PATH or named by NOXEN_VMM?",
-            program.display()
+            start.program.display()
         ))
     })?;
     let process = Arc::new(process);

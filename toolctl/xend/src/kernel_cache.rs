@@ -24,7 +24,7 @@ use rustix::io::Errno;
 use rustix::time::{clock_gettime, ClockId};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -77,17 +77,17 @@ impl Kernel {
     }
 
     /// The descriptor from which noxen-vmm is to read the kernel.
-    pub fn fd(&self, original: &File) -> RawFd {
+    pub fn fd<'a>(&'a self, original: &'a File) -> BorrowedFd<'a> {
         match self {
-            Kernel::Cached(file) => file.as_raw_fd(),
-            Kernel::New(_) | Kernel::Uncached => original.as_raw_fd(),
+            Kernel::Cached(file) => file.as_fd(),
+            Kernel::New(_) | Kernel::Uncached => original.as_fd(),
         }
     }
 
     /// The descriptor to which noxen-vmm is to unpack the kernel.
-    pub fn unpacked_fd(&self) -> Option<RawFd> {
+    pub fn unpacked_fd(&self) -> Option<BorrowedFd<'_>> {
         match self {
-            Kernel::New(entry) => Some(entry.file.as_raw_fd()),
+            Kernel::New(entry) => Some(entry.file.as_fd()),
             Kernel::Cached(_) | Kernel::Uncached => None,
         }
     }

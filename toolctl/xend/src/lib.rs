@@ -46,7 +46,6 @@ pub mod requests;
 pub mod resources;
 pub mod restore;
 pub mod saved;
-pub mod scope;
 pub mod server;
 pub mod servers;
 pub mod settings;
@@ -56,6 +55,7 @@ pub mod store_nodes;
 pub mod teardown;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod unit;
 pub mod validate;
 pub mod watch;
 pub mod web_token;

@@ -12,10 +12,10 @@ use crate::domain::Domain;
 use crate::host::MemoryAccount;
 use crate::managed::Managed;
 use crate::registry::{Phase, Record, Registry, LAST_DOMID};
-use crate::scope::Scopes;
 use crate::settings::Settings;
 use crate::store::StoreLink;
 use crate::store_nodes::{DOMAIN_0_NAME, DOMAIN_0_UUID};
+use crate::unit::Units;
 use crate::{error, monitor};
 use noxen_xend_api::paths::Paths;
 use noxen_xend_api::{DomainConfig, Fault};
@@ -48,8 +48,8 @@ pub struct Options {
     pub detach_timeout: Duration,
     /// How long a monitor may take to build a domain.
     pub build_limit: Duration,
-    /// Scopes for the monitors, where systemd runs the host.
-    pub scopes: Option<Scopes>,
+    /// Units for the monitors, where systemd runs the host.
+    pub units: Option<Units>,
     /// A domain that ran for less is not restarted, seconds.
     pub restart_guard_s: f64,
 }

@@ -181,6 +181,69 @@ impl Process {
     }
 }
 
+/// What this process is to become.
+pub struct Become {
+    /// Program, arguments and environment.
+    pub command: Command,
+    /// Descriptors and the numbers that the program knows them by.
+    pub fds: Vec<(OwnedFd, RawFd)>,
+    /// Its standard output and error.
+    pub output: OwnedFd,
+    /// Host CPUs that it may use.
+    pub cpus: Option<Vec<u32>>,
+}
+
+/// Becomes that program; returns only if that fails, and why.
+pub fn become_program(what: Become) -> io::Error {
+    match try_to_become(what) {
+        Ok(never) => match never {},
+        Err(error) => error,
+    }
+}
+
+fn try_to_become(what: Become) -> io::Result<std::convert::Infallible> {
+    let Become {
+        mut command,
+        fds,
+        output,
+        cpus,
+    } = what;
+    if let Some(cpus) = cpus {
+        rustix::thread::sched_setaffinity(None, &pinning::cpu_set(&cpus))?;
+    }
+    // Above all numbers that are wanted, so that none is overwritten before it is where it belongs.
+    let above = 1 + fds.iter().map(|(_, number)| *number).max().unwrap_or(2);
+    let mut moves = Vec::new();
+    for (fd, number) in fds {
+        if number < 3 {
+            return Err(io::Error::other(format!(
+                "descriptor {number} is none to pass"
+            )));
+        }
+        moves.push((rustix::io::fcntl_dupfd_cloexec(&fd, above)?, number));
+    }
+    let errors = output.try_clone()?;
+    command
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(output)
+        .stderr(errors);
+    // SAFETY: with `exec` the closure runs in this very process, which has one thread; it makes only system calls.
+    // `dup2` gives each number to the program and closes what this process had there: nothing that it uses again, since
+    // what follows is either the program or the end. rustix has no safe way to name a number that nobody owns yet.
+    unsafe {
+        command.pre_exec(move || {
+            for (fd, number) in &moves {
+                if libc::dup2(fd.as_raw_fd(), *number) < 0 {
+                    return Err(io::Error::last_os_error());
+                }
+            }
+            Ok(())
+        });
+    }
+    Err(command.exec())
+}
+
 /// Writes the caller's process id, a line in decimal, without allocating.
 fn write_pid(fd: RawFd) -> io::Result<()> {
     let mut left = rustix::process::getpid()

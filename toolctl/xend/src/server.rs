@@ -163,7 +163,7 @@ mod tests {
             device_timeout: Duration::ZERO,
             detach_timeout: Duration::ZERO,
             build_limit: Duration::ZERO,
-            scopes: None,
+            units: None,
             restart_guard_s: 0.0,
             paths,
         };

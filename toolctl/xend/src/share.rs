@@ -18,8 +18,8 @@ pub fn configured(config: &DomainConfig) -> (i64, i64) {
 /// Puts the monitor `pid` of a new domain into its group with its share. Only a share that was asked for must be had.
 pub fn at_build(node: &Node, domid: u32, pid: u32, config: &DomainConfig) -> Result<(), Fault> {
     let (weight, cap) = configured(config);
-    if node.options.scopes.is_some() {
-        return Ok(()); // Its scope was made with them.
+    if node.options.units.is_some() {
+        return Ok(()); // Its unit was started with them.
     }
     let groups = Groups::of(&node.options.paths);
     let done = groups
@@ -50,9 +50,9 @@ pub fn set(
     config.cpu_cap = cap.or(config.cpu_cap);
     check(&config)?;
     let (weight, cap) = configured(&config);
-    if let Some(scopes) = &node.options.scopes {
-        scopes
-            .set(record.domid, weight, cap)
+    if let (Some(units), Some(pid)) = (&node.options.units, record.pid) {
+        units
+            .set(record.domid, pid, (weight, cap))
             .map_err(|e| Fault::generic(format!("The CPU share cannot be set: {e}")))?;
     } else if let Some(pid) = record.pid {
         // A domain from before the host had cgroup2 has no group yet.
@@ -79,9 +79,9 @@ pub fn set_sedf(node: &Node, domain: &Arc<Domain>, change: &SedfChange) -> Resul
     let record = domain.record();
     let sedf = changed(record.sedf.unwrap_or_default(), change)?;
     let cannot = |why: String| Fault::generic(format!("The CPU share cannot be set: {why}"));
-    match &node.options.scopes {
+    match node.options.units.as_ref().zip(record.pid) {
         // systemd chooses the period; the ratio is kept.
-        Some(scopes) => {
+        Some((units, pid)) => {
             let cap = match sedf.extra {
                 true => 0,
                 false => (sedf.slice_ms * 100.0 / sedf.period_ms).ceil() as i64,
@@ -92,8 +92,8 @@ pub fn set_sedf(node: &Node, domain: &Arc<Domain>, change: &SedfChange) -> Resul
             } else {
                 sedf.weight
             };
-            scopes
-                .set(record.domid, weight, cap)
+            units
+                .set(record.domid, pid, (weight, cap))
                 .map_err(|e| cannot(e.to_string()))?;
         }
         None => Groups::of(&node.options.paths)

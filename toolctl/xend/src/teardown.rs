@@ -41,6 +41,10 @@ pub fn teardown(node: &Node, domain: &Domain, life: &mut Life, successor: bool) 
     }
     remove_run_dir(node, domid);
     Groups::of(&node.options.paths).remove(domid);
+    let units = node.options.units.as_ref();
+    if let Some(Err(e)) = units.map(|units| units.forget(domid)) {
+        warning!("domain {domid}: {e}");
+    }
     if !successor {
         node.erase(domain);
         node.forget(domid);

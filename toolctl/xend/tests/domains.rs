@@ -188,6 +188,23 @@ fn domain_whose_monitor_dies_is_removed_and_released() {
 }
 
 #[test]
+fn monitor_that_dies_takes_no_other_domain_with_it() {
+    let lab = Lab::new();
+    let neighbour = lab.run(lab.config("neighbour"));
+    let made = lab.run(lab.config("tenant"));
+    support::kill(made.pid.unwrap());
+    eventually("one domain is left", || {
+        (lab.guests().len() == 1).then_some(())
+    });
+    assert_eq!(lab.guests()[0].pid, neighbour.pid);
+    let mut store = lab.store();
+    assert!(store.is_introduced(1).unwrap());
+    eventually("the other is released", || {
+        (!store.is_introduced(2).unwrap()).then_some(())
+    });
+}
+
+#[test]
 fn listing_in_full_and_vcpus_and_host_are_told() {
     let lab = Lab::new();
     let mut config = lab.config("tenant");

@@ -280,6 +280,54 @@ fn domain_is_started_in_a_scope_of_its_own_where_systemd_runs() {
 }
 
 #[test]
+fn domain_is_started_by_systemctl_where_the_template_is_installed() {
+    let lab = Lab::new();
+    lab.stop();
+    let said = lab.root().join("said");
+    let xend = env!("CARGO_BIN_EXE_xend");
+    // What systemd does: a process that is no child of xend's and knows nothing but the instance.
+    let text = format!(
+        "#!/bin/sh\necho \"systemctl $*\" >>{said}\n[ \"$3\" = start ] || exit 0\nid=${{4#noxen@}}\n\
+         setsid {xend} run-domain ${{id%.service}} </dev/null >/dev/null 2>>{said} &\n",
+        said = said.display()
+    );
+    let directory = lab.program("systemctl", &text);
+    let start = lab
+        .command(Path::new(xend))
+        .arg("start")
+        .env("NOXEN_SYSTEMCTL", directory.join("systemctl"))
+        .output()
+        .unwrap();
+    assert!(start.status.success(), "{start:?}");
+    let mut config = lab.config("tenant");
+    config.cpu_weight = Some(512);
+    let made = lab.run(config);
+    let pid = made.pid.unwrap();
+    let arguments = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap();
+    assert!(
+        arguments.contains("xend-fake-monitor\0--spec-fd\0"),
+        "{arguments:?}"
+    );
+    let share = noxen_xend_api::Change::Credit {
+        weight: None,
+        cap: Some(50),
+    };
+    lab.ask(&Request::Change {
+        domain: "tenant".into(),
+        change: share,
+    })
+    .unwrap();
+    let told = "systemctl --no-ask-password --quiet start noxen@1.service\n\
+         systemctl set-property --runtime noxen@1.service CPUWeight=200 CPUQuota=\n\
+         systemctl set-property --runtime noxen@1.service CPUWeight=200 CPUQuota=50%\n";
+    assert_eq!(std::fs::read_to_string(&said).unwrap(), told);
+    // The next xend knows it as the same process.
+    lab.kill_all_of_xend();
+    lab.start();
+    assert_eq!(lab.guest("tenant").unwrap().pid, made.pid);
+}
+
+#[test]
 fn store_is_started_as_its_unit_where_systemd_runs() {
     let lab = Lab::new();
     lab.stop();

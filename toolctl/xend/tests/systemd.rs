@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   target/assets/debian/root.img ── support/container.sh ── systemd ── xenstored.socket, xend.socket, xend.service
-//!                                                               └── noxen.slice ── noxen-1.scope: a stand-in for noxen-vmm
+//!                                                               └── noxen.slice ── noxen@1.service: a stand-in for noxen-vmm
 //! ```
 //! It needs root, namespaces, loop devices, overlayfs and cgroup2.
 
@@ -10,6 +10,7 @@ mod support;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use support::{asset, eventually, is_alive};
 
 /// A running system.
@@ -75,7 +76,9 @@ fn lay_out(files: &Path) {
 impl Container {
     /// Starts it and waits until its systemd has nothing left to do.
     fn start() -> Container {
-        let name = format!("noxen-container-{}", std::process::id());
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let name = format!("noxen-container-{}-{number}", std::process::id());
         let directory = std::env::temp_dir().join(&name);
         let group = groups().join(name);
         let (files, logs) = (directory.join("files"), directory.join("logs"));
@@ -194,10 +197,19 @@ fn domains_are_units_that_outlive_xend_and_are_shut_down_before_the_host() {
         "active\n".repeat(4)
     );
     host.run("xm create /root/web.cfg");
-    assert_eq!(host.property("noxen-1.scope", "Description"), "Domain web");
-    let members = "cat /sys/fs/cgroup/noxen.slice/noxen-1.scope/cgroup.procs";
+    let unit = "noxen@1.service";
+    assert_eq!(host.property(unit, "Description"), "Xen domain 1");
+    let shown = host.run("systemctl status --no-pager noxen@1");
+    assert!(shown.contains("Status: \"Domain web\""), "{shown}");
+    let members = "cat /sys/fs/cgroup/noxen.slice/noxen@1.service/cgroup.procs";
     let monitor = host.run(members);
     assert_eq!(monitor.lines().count(), 1, "{monitor}");
+    // It is the stand-in, with the descriptors that it knows by number, and nothing of the one that it was before.
+    assert_eq!(host.property(unit, "MainPID"), monitor.trim());
+    let said = host.run(&format!("tr '\\0' ' ' </proc/{}/cmdline", monitor.trim()));
+    assert!(said.contains("noxen-vmm --spec-fd "), "{said}");
+    let left = host.said("ls /run/noxen/domains/1/start.sock").0;
+    assert!(left.contains("No such file"), "{left}");
 
     // xend goes and comes; who asks meanwhile waits at systemd's socket.
     let before = host.property("xend.service", "MainPID");
@@ -220,13 +232,62 @@ fn domains_are_units_that_outlive_xend_and_are_shut_down_before_the_host() {
     host.run("systemctl reload xend.service");
     assert_eq!(host.run(members), monitor);
     host.run("xm sched-credit -d web -w 512 -c 50");
-    assert_eq!(host.property("noxen-1.scope", "CPUWeight"), "200");
+    assert_eq!(host.property(unit, "CPUWeight"), "200");
+    assert_eq!(host.property(unit, "CPUQuotaPerSecUSec"), "500ms");
+    assert_eq!(
+        host.property(unit, "ControlGroup"),
+        "/noxen.slice/noxen@1.service"
+    );
+    // Where the host has the controller of CPUs in cgroup2 (and not in the old hierarchy), they are the group's.
+    if host
+        .run("cat /sys/fs/cgroup/cgroup.controllers")
+        .split_whitespace()
+        .any(|c| c == "cpu")
+    {
+        let group = "/sys/fs/cgroup/noxen.slice/noxen@1.service";
+        let set = host.run(&format!("cat {group}/cpu.weight {group}/cpu.max"));
+        assert_eq!(set, "200\n50000 100000\n");
+    }
 
-    // A domain that ends takes its unit with it.
-    host.run("xm create /root/two.cfg && xm destroy two");
-    eventually("the unit is gone", || {
-        (host.property("noxen-2.scope", "ActiveState") == "inactive").then_some(())
+    // A domain that ends takes its unit with it, and what was set of it.
+    let gone = |domid: u32| {
+        eventually("the unit is gone", || {
+            let state = host.property(&format!("noxen@{domid}.service"), "ActiveState");
+            (state == "inactive").then_some(())
+        });
+        let units = host.run("systemctl list-units --all --plain --no-legend 'noxen@*'");
+        assert!(!units.contains(&format!("noxen@{domid}.")), "{units}");
+        let kept = host.said("ls /run/systemd/system.control").0;
+        assert!(!kept.contains(&format!("noxen@{domid}.")), "{kept}");
+    };
+    host.run("xm create /root/two.cfg cpu_weight=512");
+    assert_eq!(host.property("noxen@2.service", "CPUWeight"), "200");
+    host.run("xm destroy two");
+    gone(2);
+    // Stopped as a unit, its guest shuts down in good order.
+    host.run("xm create /root/two.cfg && systemctl stop noxen@3.service");
+    gone(3);
+    assert!(
+        host.log()
+            .contains("domain two (id=3) has shut down: poweroff"),
+        "{}",
+        host.log()
+    );
+    // Killed as a unit, it is gone, and only it.
+    host.run("xm create /root/two.cfg && systemctl kill -s KILL noxen@4.service");
+    eventually("xend knows that it is gone", || {
+        (host.domains() == ["web"]).then_some(())
     });
+    gone(4);
+    assert_eq!(host.run(members), monitor);
+    // Nobody makes a domain that way.
+    host.said("systemctl start noxen@77.service");
+    let journal = "journalctl --no-pager -u noxen@77.service";
+    eventually("the reason in the journal", || {
+        let text = host.said(journal).0;
+        text.contains("domains are made by xm create").then_some(())
+    });
+    gone(77);
 
     // The host goes down: xendomains acts first. The domain is a new one, for the stand-in looks for no new store.
     host.run("sed -i 's/^XENDOMAINS_SAVE=.*/XENDOMAINS_SAVE=/' /etc/default/xendomains");
@@ -235,8 +296,32 @@ fn domains_are_units_that_outlive_xend_and_are_shut_down_before_the_host() {
     eventually("the container is down", || host.outer.try_wait().unwrap());
     let log = host.log();
     assert!(
-        log.contains("domain web (id=3) has shut down: poweroff"),
+        log.contains("domain web (id=5) has shut down: poweroff"),
         "{log}"
     );
-    assert!(!log.contains("died: its monitor ended"), "{log}");
+    assert!(!log.contains("domain web (id=5) died"), "{log}");
+}
+
+#[test]
+fn domain_is_a_scope_where_the_template_is_not_installed() {
+    let host = Container::start();
+    host.run("rm /etc/systemd/system/noxen@.service && systemctl daemon-reload");
+    host.run("systemctl enable --now xenstored.socket xend.socket xend.service");
+    host.run("xm create /root/web.cfg");
+    assert_eq!(host.property("noxen-1.scope", "Description"), "Domain web");
+    let members = "cat /sys/fs/cgroup/noxen.slice/noxen-1.scope/cgroup.procs";
+    let monitor = host.run(members);
+    assert_eq!(monitor.lines().count(), 1, "{monitor}");
+    // The template comes with an upgrade: the domain stays what it is, the next one is a service.
+    let template = include_str!("../../../configs/systemd/noxen@.service");
+    std::fs::write(host.directory.join("logs/template"), template).unwrap();
+    host.run(
+        "cp /var/log/xen/template /etc/systemd/system/noxen@.service && systemctl daemon-reload",
+    );
+    host.run("systemctl restart xend.service && xm sched-credit -d web -w 512");
+    assert_eq!(host.property("noxen-1.scope", "CPUWeight"), "200");
+    host.run("xm create /root/two.cfg");
+    assert_eq!(host.property("noxen@2.service", "ActiveState"), "active");
+    assert_eq!(host.run(members), monitor);
+    host.run("xm destroy web && xm destroy two");
 }
