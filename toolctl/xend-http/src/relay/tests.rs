@@ -27,6 +27,21 @@ fn slot() -> Slot {
     Slot::take(&Arc::new(AtomicUsize::new(0)), 1)
 }
 
+/// Makes every connection a relay to `address`.
+fn relayed_to(
+    address: std::net::SocketAddr,
+    may_type: bool,
+) -> impl Fn(&Request) -> Answer + Send + Sync {
+    move |request| {
+        let connect =
+            || TcpStream::connect(address).map_err(|e| Response::text(500, e.to_string()));
+        match Relay::new(request, may_type, slot(), connect) {
+            Ok(relay) => Answer::Relay(Box::new(relay)),
+            Err(response) => response.into(),
+        }
+    }
+}
+
 /// A server whose every connection becomes a relay to the returned listener; a client's socket to it.
 fn relay(may_type: bool) -> (TcpListener, UnixStream, std::path::PathBuf) {
     let screen = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -38,15 +53,7 @@ fn relay(may_type: bool) -> (TcpListener, UnixStream, std::path::PathBuf) {
     ));
     let listener = UnixListener::bind(&path).unwrap();
     std::thread::spawn(move || {
-        let answer = move |request: &Request| {
-            let connect =
-                || TcpStream::connect(address).map_err(|e| Response::text(500, e.to_string()));
-            match Relay::new(request, may_type, slot(), connect) {
-                Ok(relay) => Answer::Relay(Box::new(relay)),
-                Err(response) => response.into(),
-            }
-        };
-        serve_unix(&listener, Arc::new(answer));
+        serve_unix(&listener, Arc::new(relayed_to(address, may_type)));
     });
     let stream = UnixStream::connect(&path).unwrap();
     std::fs::remove_file(&path).unwrap();
@@ -63,8 +70,73 @@ fn binary(bytes: &[u8]) -> Message {
 #[test]
 fn bytes_go_both_ways_however_many_and_the_end_of_the_screen_is_told() {
     let (screen, stream, _) = relay(true);
-    let (mut browser, answer) = client("ws://localhost/web/screen/x", stream).unwrap();
+    let (browser, answer) = client("ws://localhost/web/screen/x", stream).unwrap();
     assert_eq!(answer.status(), 101);
+    much_goes_both_ways(browser, &screen);
+}
+
+/// A key and a certificate for localhost that signed itself.
+fn certificate(directory: &std::path::Path) -> [std::path::PathBuf; 2] {
+    let paths = ["key.pem", "cert.pem"].map(|name| directory.join(name));
+    let words =
+        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=localhost \
+        -addext subjectAltName=DNS:localhost -addext basicConstraints=CA:FALSE -days 2";
+    let mut openssl = std::process::Command::new("openssl");
+    openssl.args(words.split_whitespace());
+    openssl
+        .arg("-keyout")
+        .arg(&paths[0])
+        .arg("-out")
+        .arg(&paths[1]);
+    let made = openssl.output().unwrap();
+    assert!(made.status.success(), "{made:?}");
+    paths
+}
+
+#[test]
+fn tls_carries_as_much_in_both_directions() {
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::CertificateDer;
+    let directory = std::env::temp_dir().join(format!("noxen-relay-tls-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let [key, cert] = certificate(&directory);
+    let tls = crate::tls::Tls::load(&key, &cert).unwrap();
+    let mut roots = rustls::RootCertStore::empty();
+    roots
+        .add(CertificateDer::from_pem_file(&cert).unwrap())
+        .unwrap();
+    std::fs::remove_dir_all(&directory).unwrap();
+    let screen = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let place = listener.local_addr().unwrap();
+    let address = screen.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let handler = Arc::new(relayed_to(address, true));
+        crate::serve_tcp(
+            &listener,
+            &crate::allow::Allow::default(),
+            Some(&tls),
+            handler,
+        );
+    });
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = "localhost".try_into().unwrap();
+    let connection = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
+    let stream = TcpStream::connect(place).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
+    let stream = rustls::StreamOwned::new(connection, stream);
+    let (browser, _) = client("ws://localhost/web/screen/x", stream).unwrap();
+    much_goes_both_ways(browser, &screen);
+}
+
+fn much_goes_both_ways<S: Read + Write>(mut browser: WebSocket<S>, screen: &TcpListener) {
     let (mut screen, _) = screen.accept().unwrap();
     // Several messages at once, of which poll sees only the first.
     for index in 0..50u8 {
