@@ -8,6 +8,7 @@
 //! The carrier follows the front end, so a bridge keeps frames away from a domain that is not there to
 //! take them.
 
+mod announce;
 mod queue;
 mod tap;
 #[cfg(test)]
@@ -20,7 +21,6 @@ use noxen_control::device::VifRate;
 use noxen_control::tap::{adopt, set_carrier, set_offloads, set_queue_enabled, Offloads};
 use noxen_control::DeviceId;
 use noxen_devices::pv::grant::{Access, Grant};
-use noxen_devices::pv::net::frame::VNET_HEADER;
 use noxen_devices::pv::net::front::{offered, Features, Front, Ports, QueueNodes, MAX_QUEUES};
 use noxen_devices::pv::net::rate::Credit;
 use noxen_devices::pv::net::receive::Receive;
@@ -189,12 +189,16 @@ impl Vif {
     }
 
     /// Tells switches where the guest's address is now.
-    fn announce(&self) {
-        let Some(frame) = announcement(&self.mac) else {
-            return;
-        };
-        // A frame that is lost is missed by nobody once the guest sends one of its own.
-        let _ = rustix::io::write(&self.queues[0], &frame);
+    fn announce(&self, running: &mut Running) {
+        let tap = self.queues[0].clone();
+        match announce::start(&self.mac, tap, running.stop.clone()) {
+            Ok(thread) => running.threads.extend(thread),
+            // It is missed by nobody once the guest sends a frame of its own.
+            Err(error) => self.context.shared().log.line(
+                Level::Warning,
+                format_args!("{} is not announced: {error}", self.id),
+            ),
+        }
     }
 
     /// Ends what runs, and gives back what it used.
@@ -250,10 +254,10 @@ impl Backend for Vif {
             self.end(running);
             return Err(error);
         }
-        self.running = Some(running);
         if std::mem::take(&mut self.arrives) {
-            self.announce();
+            self.announce(&mut running);
         }
+        self.running = Some(running);
         Ok(Published::new())
     }
 
@@ -312,48 +316,8 @@ impl Backend for Vif {
     }
 }
 
-/// A reverse ARP request of `mac` for itself, behind an empty virtio-net header: a broadcast that every switch learns
-/// from and nobody answers (RFC 903; QEMU announces its guests by the same).
-fn announcement(mac: &str) -> Option<Vec<u8>> {
-    let parts = mac.split(':').map(|part| u8::from_str_radix(part, 16).ok());
-    let mac: [u8; 6] = parts.collect::<Option<Vec<u8>>>()?.try_into().ok()?;
-    let mut frame = vec![0; VNET_HEADER];
-    frame.extend_from_slice(&[0xff; 6]);
-    frame.extend_from_slice(&mac);
-    // EtherType RARP; Ethernet, IPv4, 6 and 4 bytes of address, "request reverse".
-    frame.extend_from_slice(&[0x80, 0x35, 0, 1, 8, 0, 6, 4, 0, 3]);
-    for _ in 0..2 {
-        frame.extend_from_slice(&mac);
-        frame.extend_from_slice(&[0; 4]);
-    }
-    frame.resize(VNET_HEADER + 60, 0);
-    Some(frame)
-}
-
 impl Drop for Vif {
     fn drop(&mut self) {
         self.disconnect();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn announcement_is_a_broadcast_from_the_guests_address() {
-        let frame = announcement("00:16:3e:00:00:01").unwrap();
-        let frame = &frame[VNET_HEADER..];
-        assert_eq!(frame.len(), 60);
-        assert_eq!(frame[..6], [0xff; 6]);
-        assert_eq!(frame[6..12], [0, 0x16, 0x3e, 0, 0, 1]);
-        assert_eq!(frame[12..14], [0x80, 0x35]);
-        assert_eq!(
-            (&frame[22..28], &frame[32..38]),
-            (&frame[6..12], &frame[6..12])
-        );
-        for nonsense in ["", "00:16:3e:00:00", "00:16:3e:00:00:100", "x"] {
-            assert_eq!(announcement(nonsense), None, "{nonsense}");
-        }
     }
 }

@@ -123,7 +123,7 @@ impl<P: Port> Queue<P> {
 }
 
 #[allow(unsafe_code)]
-fn borrowed(event: &EventFd) -> BorrowedFd<'_> {
+pub(super) fn borrowed(event: &EventFd) -> BorrowedFd<'_> {
     // SAFETY: the descriptor stays open while `event`, its owner, is borrowed. vmm-sys-util's EventFd has
     // only the raw accessor.
     unsafe { BorrowedFd::borrow_raw(event.as_raw_fd()) }
