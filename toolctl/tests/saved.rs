@@ -3,7 +3,14 @@
 mod common;
 
 use common::*;
+use noxen_xend_api::migrate::AtTimeout;
 use noxen_xend_api::{Answer, Request};
+use rustix::process::{kill_process, Pid, Signal};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
 
 fn a_host(request: &Request) -> Answer {
     match request {
@@ -80,4 +87,98 @@ fn restore_suspend_and_resume_ask_with_their_switches() {
     ] {
         assert!(asked.contains(&request), "{request:?}: {asked:?}");
     }
+}
+
+/// SIGINT.
+fn interrupt(child: &Child) {
+    let pid = Pid::from_child(child);
+    kill_process(pid, Signal::INT).unwrap();
+}
+
+fn wait_for(wanted: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !wanted() {
+        assert!(Instant::now() < deadline);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn interrupt_cancels_a_move_and_a_second_one_does_not_wait() {
+    let root = Root::new();
+    // A move ends once it is cancelled and may end.
+    let (cancelled, ends) = (Mutex::new(false), Condvar::new());
+    let hangs = Arc::new(AtomicBool::new(false));
+    let hanging = hangs.clone();
+    let asked = serve(&root, move |request| match request {
+        Request::Migrate { .. } => {
+            let mut cancelled = cancelled.lock().unwrap();
+            while !*cancelled || hanging.load(Ordering::SeqCst) {
+                cancelled = ends.wait(cancelled).unwrap();
+            }
+            generic("cancelled; the domain runs on here")
+        }
+        Request::Cancel { domain } if domain == "3" => {
+            *cancelled.lock().unwrap() = true;
+            ends.notify_all();
+            ok()
+        }
+        other => a_host(other),
+    });
+    let count = |wanted: fn(&Request) -> bool| {
+        let asked = asked.lock().unwrap();
+        asked.iter().filter(|request| wanted(request)).count()
+    };
+    let moves = || count(|request| matches!(request, Request::Migrate { .. }));
+    let cancels = || count(|request| matches!(request, Request::Cancel { .. }));
+    let start = || {
+        let mut toolctl = root.toolctl();
+        toolctl.args(["migrate", "--live", "a", "there"]);
+        toolctl
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    };
+    let first = start();
+    wait_for(|| moves() == 1);
+    interrupt(&first);
+    let ran = Ran::of(first.wait_with_output().unwrap());
+    assert_eq!(ran.status, Some(1));
+    assert!(ran.err.starts_with("Error: cancelled;"), "{}", ran.err);
+    // One that does not come to an end is left alone by the second.
+    hangs.store(true, Ordering::SeqCst);
+    let second = start();
+    wait_for(|| moves() == 2);
+    interrupt(&second);
+    wait_for(|| cancels() == 2);
+    interrupt(&second);
+    let status = second.wait_with_output().unwrap().status;
+    assert_eq!(status.signal(), Some(2), "{status}");
+}
+
+#[test]
+fn what_becomes_of_a_move_that_takes_too_long_is_said_with_its_time() {
+    let root = Root::new();
+    let asked = serve(&root, a_host);
+    for words in [
+        &["--at-timeout", "force"][..],
+        &["--timeout", "5", "--at-timeout", "pray"],
+        &["--timeout", "soon"],
+        &["--postcopy"],
+    ] {
+        let mut args = vec!["migrate", "a", "there"];
+        args.extend(words);
+        assert_eq!(root.run(&args).status, Some(1), "{args:?}");
+    }
+    root.run(&["migrate", "a", "there", "--timeout=5", "--at-timeout=force"]);
+    let asked = asked.lock().unwrap();
+    let moved: Vec<_> = asked
+        .iter()
+        .filter_map(|request| match request {
+            Request::Migrate { how, .. } => Some((how.timeout_s, how.at_timeout)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(moved, [(Some(5), AtTimeout::Force)]);
 }

@@ -13,6 +13,7 @@ pub mod front;
 pub mod getopt;
 pub mod progress;
 pub mod registry;
+pub mod transfer;
 pub mod usage;
 pub mod wrap;
 

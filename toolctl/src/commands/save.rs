@@ -2,10 +2,11 @@
 
 use super::restore::absolute;
 use crate::cli::command::{Arity, Command, Opt};
-use crate::cli::context::Context;
+use crate::cli::context::{unexpected, Context};
 use crate::cli::failure::{reason, Failure};
 use crate::cli::getopt::Parsed;
-use noxen_xend_api::Request;
+use crate::cli::transfer;
+use noxen_xend_api::{Request, Response};
 use rustix::fs::{access, Access};
 use std::path::Path;
 
@@ -14,7 +15,7 @@ pub const COMMAND: Command = Command {
     name: "save",
     args: "[-c|--checkpoint] [-f|--force] <Domain> <CheckpointFile>",
     summary: "Save a domain's state to restore it later.",
-    details: "The domain is gone once the file is whole and on disk, and its memory is free again; if the file cannot be written, the \
+    details: "The domain is gone once the file is whole and on disk, and its memory is free again; if the file cannot be written, or on Ctrl-C, the \
         domain runs on. Its disks are not part of the file.",
     options: &[
         Opt::flag('c', "checkpoint", "Leave the domain running afterwards."),
@@ -51,13 +52,16 @@ fn save(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
         return Err(unable("it is there already; -f overwrites it"));
     }
     let text = format!("Saving domain {domain}");
+    let id = running_guest(context, domain, "save")?;
     let request = Request::Save {
-        domain: running_guest(context, domain, "save")?,
+        domain: id.clone(),
         file: absolute(file)?,
         checkpoint: parsed.has("checkpoint"),
     };
-    context.saying(Some(text), |context| context.ask_ok(&request))?;
-    Ok(0)
+    match transfer::ask(context, &id, text, &request)? {
+        Response::Ok => Ok(0),
+        other => Err(unexpected(other)),
+    }
 }
 
 fn suspend(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {

@@ -163,6 +163,17 @@ pub enum Request {
         /// How.
         how: crate::migrate::Wanted,
     },
+    /// How far a save or a move of a domain is: [`Response::Transfer`].
+    Transfer {
+        /// Which.
+        domain: String,
+    },
+    /// Give up a save or a move of a domain, which runs on; whoever asked for that is answered with an error:
+    /// [`Response::Ok`].
+    Cancel {
+        /// Which.
+        domain: String,
+    },
     /// Write a running managed domain to its own place and end it: [`Response::Ok`].
     Suspend {
         /// Which.
@@ -282,6 +293,11 @@ pub enum Response {
     Moved {
         /// What it came to.
         ledger: Box<crate::migrate::Ledger>,
+    },
+    /// How far a save or a move is.
+    Transfer {
+        /// None: there is none.
+        transfer: Option<crate::migrate::Transfer>,
     },
     /// One domain.
     Domain {

@@ -17,12 +17,47 @@ pub struct Wanted {
     /// How long it may stand still while the last of its memory is sent, milliseconds.
     #[serde(default = "downtime")]
     pub downtime_ms: u32,
+    /// How long it may take until it is all sent, seconds; none: as long as it takes.
+    #[serde(default)]
+    pub timeout_s: Option<u32>,
+    /// What becomes of it then.
+    #[serde(default)]
+    pub at_timeout: AtTimeout,
     /// Over TLS.
     #[serde(default)]
     pub ssl: bool,
     /// A managed domain's configuration is forgotten here.
     #[serde(default)]
     pub change_home_server: bool,
+}
+
+/// What becomes of a move that has taken too long.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum AtTimeout {
+    /// It is given up; the domain runs on where it was.
+    #[default]
+    Cancel,
+    /// The guest is stopped whatever is left of its memory, and the move goes on.
+    Force,
+}
+
+/// How far a save or a move is.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Transfer {
+    /// Rounds that are over; a save has none.
+    pub rounds: u32,
+    /// Bytes of memory looked at so far in this round.
+    pub done: u64,
+    /// Of how many.
+    pub total: u64,
+    /// Bytes of memory looked at in all.
+    pub passed: u64,
+    /// Bytes per second that the guest has written during the last round.
+    pub dirty_rate: u64,
+    /// The guest stands still.
+    pub still: bool,
 }
 
 /// What a guest that is moved live may stand still for, unless another limit is asked for, milliseconds (the users' manual,
@@ -53,6 +88,9 @@ pub struct Ledger {
     pub total_us: u64,
     /// It was paused, and is.
     pub paused: bool,
+    /// It went by TLS.
+    #[serde(default)]
+    pub encrypted: bool,
 }
 
 impl Ledger {

@@ -55,6 +55,7 @@ pub mod store_nodes;
 pub mod teardown;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod under_way;
 pub mod unit;
 pub mod validate;
 pub mod watch;

@@ -8,7 +8,6 @@ use noxen_control::device::{DeviceId, DeviceSpec, DeviceState, DeviceStatus};
 use noxen_control::message::{CaseButton, Move, Moved};
 use noxen_control::{Event, Reply, Request, Status};
 use std::fs::File;
-use std::net::TcpStream;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -208,14 +207,18 @@ impl Monitor {
         Ok(true)
     }
 
+    /// A connection for [`Self::save`].
+    pub fn saver(&self) -> Result<Client, MonitorError> {
+        Ok(Client::connect(&self.socket, Some(SAVE))?)
+    }
+
     /// Has it write the domain into `file`. The domain stands still then, as long as the answer is kept.
     pub fn save(
-        &self,
+        mut client: Client,
         config: String,
         directories: Vec<String>,
         file: &File,
     ) -> Result<Standing, MonitorError> {
-        let mut client = Client::connect(&self.socket, Some(SAVE))?;
         let request = Request::Save {
             config,
             directories,
@@ -235,7 +238,7 @@ impl Monitor {
     pub fn migrate(
         &self,
         how: Move,
-        stream: &TcpStream,
+        stream: &impl AsFd,
     ) -> Result<(Moved, Standing), MonitorError> {
         let mut client = Client::connect(&self.socket, Some(SAVE))?;
         let request = Request::Move { how, fds: 1 };

@@ -78,6 +78,8 @@ pub struct Node {
     pub dmesg: Mutex<Dmesg>,
     /// Domains that come from other hosts.
     pub moves: crate::migrate::Moves,
+    /// Saves and moves that may still be given up.
+    pub under_way: Arc<crate::under_way::UnderWay>,
     /// Held while it is seen that nobody else has a disk, until its new holder can be seen.
     pub sharing: Mutex<()>,
     settings: Mutex<Arc<Settings>>,
@@ -106,6 +108,7 @@ impl Node {
             store,
             dmesg: Mutex::new(Dmesg::default()),
             moves: crate::migrate::Moves::default(),
+            under_way: Arc::default(),
             sharing: Mutex::new(()),
             settings: Mutex::default(),
             domains: Mutex::new(BTreeMap::new()),

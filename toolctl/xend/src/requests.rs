@@ -10,7 +10,7 @@ use crate::registry::Phase;
 use crate::store::StoreOp;
 use crate::{
     change, clock, debug_keys, host, info, listing, managed, migrate, saved, share, store_nodes,
-    teardown, watch,
+    teardown, under_way, watch,
 };
 use noxen_control::message::CaseButton;
 use noxen_xend_api::{Fault, Request, Response, ShutdownKind, StateFilter};
@@ -100,6 +100,16 @@ pub fn handle(node: &Arc<Node>, request: Request) -> Result<Response, Fault> {
             migrate::migrate(node, &domain, &how).map(|ledger| Response::Moved {
                 ledger: Box::new(ledger),
             })
+        }
+        Request::Transfer { domain } => {
+            let domain = node.find_guest(&domain, "look at")?;
+            let transfer = under_way::transfer(&domain)?;
+            Ok(Response::Transfer { transfer })
+        }
+        Request::Cancel { domain } => {
+            let domain = node.find_guest(&domain, "cancel anything of")?;
+            node.under_way.cancel(domain.domid())?;
+            Ok(Response::Ok)
         }
         Request::Suspend { domain } => saved::suspend(node, &domain).map(|()| Response::Ok),
         Request::Resume { domain, paused } => {

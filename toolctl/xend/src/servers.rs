@@ -15,12 +15,12 @@
 use crate::api_tokens::Tokens;
 use crate::node::Node;
 use crate::settings::Settings;
-use crate::{info, migrate, requests, server, web_token};
+use crate::{info, migrate, requests, server, warning, web_token};
 use noxen_xend_api::client::sibling_program;
 use noxen_xend_api::paths::Paths;
 use noxen_xend_api::{Fault, Request, Response};
 use noxen_xend_http::allow::Allow;
-use noxen_xend_http::tls::Tls;
+use noxen_xend_http::tls::{Mutual, Tls};
 use noxen_xend_http::web::{self, Access, Consoles, Screens, Site};
 use noxen_xend_http::xenapi::{Door, XenApi};
 use noxen_xend_http::{legacy, serve_tcp, serve_unix, Ask, Handler};
@@ -67,15 +67,15 @@ enum Guard {
     Token,
 }
 
-/// Where domains from other hosts are taken in.
-fn relocation(settings: &Settings) -> Result<Option<Tcp>, String> {
-    if !settings.bool("xend-relocation-server") {
+/// Where domains from other hosts are taken in, in the clear or by TLS.
+fn relocation(settings: &Settings, server: &str, port: &str) -> Result<Option<Tcp>, String> {
+    if !settings.bool(server) {
         return Ok(None);
     }
-    let text = settings.text("xend-relocation-port");
+    let text = settings.text(port);
     let port = text
         .parse()
-        .map_err(|_| format!("invalid xend config xend-relocation-port: {text} is no port"))?;
+        .map_err(|_| format!("invalid xend config {port}: {text} is no port"))?;
     let allow = Allow::parse(settings.text("xend-relocation-hosts-allow"))
         .map_err(|e| format!("invalid xend config xend-relocation-hosts-allow: {e}"))?;
     Ok(Some(Tcp {
@@ -94,7 +94,7 @@ enum Listener {
 /// Sockets that are bound and not served yet.
 pub struct Servers {
     bound: Vec<(Service, Listener)>,
-    relocation: Option<Listener>,
+    relocation: Vec<(Listener, Option<Mutual>)>,
 }
 
 struct Xend(Arc<Node>);
@@ -118,8 +118,17 @@ impl Servers {
             };
             bound.push((service, listener));
         }
-        let relocation = relocation(settings)?;
-        let relocation = relocation.as_ref().map(tcp).transpose()?;
+        let mut relocation_servers = Vec::new();
+        if let Some(place) = relocation(settings, "xend-relocation-server", "xend-relocation-port")?
+        {
+            relocation_servers.push((tcp(&place)?, None));
+        }
+        let by_tls = ("xend-relocation-ssl-server", "xend-relocation-ssl-port");
+        if let Some(place) = relocation(settings, by_tls.0, by_tls.1)? {
+            let tls = migrate::tls(settings).map_err(|why| format!("{}: {why}", by_tls.0))?;
+            relocation_servers.push((tcp(&place)?, Some(tls)));
+        }
+        let relocation = relocation_servers;
         Ok(Servers { bound, relocation })
     }
 
@@ -128,12 +137,18 @@ impl Servers {
         let ask = Arc::new(Xend(node.clone()));
         let api = Arc::new(XenApi::default());
         let mut files = Vec::new();
-        if let Some(Listener::Tcp(listener, place, allow, ..)) = self.relocation {
-            info!("domains are taken in on {place}, in the clear");
+        for (listener, tls) in self.relocation {
+            let Listener::Tcp(listener, place, allow, ..) = listener else {
+                continue;
+            };
+            match tls {
+                Some(_) => info!("domains are taken in on {place}, by TLS"),
+                None => warning!("domains are taken in on {place}, in the clear"),
+            }
             let node = node.clone();
             std::thread::Builder::new()
                 .name("relocation-accept".into())
-                .spawn(move || migrate::serve(&node, &listener, &allow))
+                .spawn(move || migrate::serve(&node, &listener, &allow, tls.as_ref()))
                 .map_err(|e| format!("cannot start a server's thread: {e}"))?;
         }
         for (service, listener) in self.bound {

@@ -2,71 +2,21 @@
 
 mod support;
 
+#[path = "support/moving.rs"]
+mod moving;
+
+use moving::{kill_and_wait, migrate, runs, target};
 use noxen_saved_image::state::read_outline;
 use noxen_saved_image::{Reader, State};
-use noxen_xend_api::migrate::Wanted;
-use noxen_xend_api::{Disk, DomainConfig, Request, Response, Vif};
+use noxen_xend_api::{Disk, DomainConfig, Vif};
 use noxen_xenstore::client::Nodes;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::thread::JoinHandle;
-use support::{eventually, free_port, kill, Lab};
+use support::{eventually, Lab};
 
 const SCRIPT: &str = "echo \"$1 $vif\" >> \"$NOXEN_ROOT/script.log\"\ncase $1 in online) say hotplug-status connected;; esac";
-
-/// A xend that takes domains in, and its port.
-fn target(allow: &str) -> (Lab, u16) {
-    let lab = Lab::new();
-    let port = free_port();
-    lab.stop();
-    lab.settings(&format!(
-        "(xend-relocation-server yes)(xend-relocation-port {port})(xend-relocation-address 127.0.0.1)\
-         (xend-relocation-hosts-allow '{allow}')"
-    ));
-    lab.start();
-    (lab, port)
-}
-
-fn migrate(lab: &Lab, port: u16) -> Result<(), String> {
-    let how = Wanted {
-        host: "127.0.0.1".into(),
-        port: Some(port),
-        live: true,
-        downtime_ms: 60,
-        ssl: false,
-        change_home_server: false,
-    };
-    let request = Request::Migrate {
-        domain: "m".into(),
-        how,
-    };
-    match lab.ask(&request) {
-        Ok(Response::Moved { .. }) => Ok(()),
-        Ok(other) => panic!("{other:?}"),
-        Err(fault) => Err(fault.message),
-    }
-}
-
-/// It runs on `lab`, and stops when it is asked to.
-fn runs(lab: &Lab) {
-    eventually("a domain that runs", || {
-        lab.letters("m").starts_with("-b").then_some(())
-    });
-}
-
-/// Kills a xend, and waits for the one that is started in its place.
-fn kill_and_wait(lab: &Lab) {
-    let pid = lab.pid();
-    kill(pid);
-    eventually("another xend", || {
-        let paths = lab.paths();
-        let text = std::fs::read_to_string(paths.xend_pid()).ok()?;
-        let other = text.trim().parse() != Ok(pid);
-        let mut client = noxen_xend_api::Client::connect(&paths).ok()?;
-        (other && client.ask(&Request::Ping).is_ok()).then_some(())
-    });
-}
 
 /// A domain that is not made ready over there before the file is.
 fn with_wait(lab: &Lab, config: DomainConfig) -> PathBuf {

@@ -124,6 +124,10 @@ pub struct Move {
     pub devices: Vec<(String, u32, String)>,
     /// It runs while its memory is sent.
     pub live: bool,
+    /// Seconds after which rounds end whatever is left; none: by their number and size only.
+    // A monitor that was started by an earlier version does not know it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub force_s: Option<u32>,
     /// How long it may stand still while the last of its memory is sent, milliseconds; rounds go on until that is foreseen.
     pub downtime_ms: u32,
 }
@@ -234,12 +238,24 @@ pub struct Status {
 }
 
 /// How far a save is.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
 pub struct Saving {
-    /// Bytes of memory looked at so far.
+    /// Bytes of memory looked at so far, of this round where it is a move.
     pub done: u64,
     /// Of how many.
     pub total: u64,
+    /// Rounds that are over.
+    #[serde(default)]
+    pub rounds: u32,
+    /// Bytes of memory looked at in all.
+    #[serde(default)]
+    pub passed: u64,
+    /// Bytes per second that the guest has written during the last round.
+    #[serde(default)]
+    pub dirty_rate: u64,
+    /// The guest stands still.
+    #[serde(default)]
+    pub still: bool,
 }
 
 /// One line from noxen-vmm in answer to one [`Request`].

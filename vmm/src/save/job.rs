@@ -15,7 +15,7 @@ use noxen_control::Reply;
 use noxen_saved_image::{Header, State, Writer};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::{channel, Receiver, Sender, TryRecvError};
 use std::sync::Arc;
 use std::time::Instant;
@@ -28,6 +28,9 @@ pub const BUFFER: usize = 1 << 20;
 pub struct Progress {
     done: AtomicU64,
     total: AtomicU64,
+    passed: AtomicU64,
+    rounds: AtomicU32,
+    dirty_rate: AtomicU64,
     cancelled: AtomicBool,
 }
 
@@ -38,9 +41,16 @@ impl Progress {
         self.total.store(total, Ordering::Relaxed);
     }
 
+    /// A round is over; meanwhile the guest has written so many bytes per second.
+    pub fn round(&self, dirty_rate: u64) {
+        self.rounds.fetch_add(1, Ordering::Relaxed);
+        self.dirty_rate.store(dirty_rate, Ordering::Relaxed);
+    }
+
     /// So much more is done; an error if nobody waits for it any more.
     pub fn pass(&self, bytes: u64) -> io::Result<()> {
         self.done.fetch_add(bytes, Ordering::Relaxed);
+        self.passed.fetch_add(bytes, Ordering::Relaxed);
         match self.cancelled.load(Ordering::Relaxed) {
             true => Err(io::Error::other("whoever asked for it is gone")),
             false => Ok(()),
@@ -121,6 +131,10 @@ impl Job {
         Saving {
             done: read(&self.progress.done),
             total: read(&self.progress.total),
+            rounds: self.progress.rounds.load(Ordering::Relaxed),
+            passed: read(&self.progress.passed),
+            dirty_rate: read(&self.progress.dirty_rate),
+            still: self.is_still(),
         }
     }
 }

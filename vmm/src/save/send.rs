@@ -6,8 +6,8 @@
 //!      --> the rest of the state, end: whoever asked says what becomes of the domain
 //! ```
 //! A round ends the rounds when what is left would be sent within the downtime that was asked for, at the rate that the
-//! last one had; after [`MOST_ROUNDS`], or when more than [`MOST_TIMES`] the memory has been sent, it is over
-//! all the same. Not live, the guest stands still from the beginning.
+//! last one had; after [`MOST_ROUNDS`], when more than [`MOST_TIMES`] the memory has been sent, or when the time is up after
+//! which it is forced, it is over all the same. Not live, the guest stands still from the beginning.
 
 use crate::domain::calls::Shared;
 use crate::log::Level;
@@ -117,7 +117,7 @@ impl Course<'_> {
                 (state, Frames::default())
             }
             None => {
-                let mut left = self.rounds(&mut writer, &mut ledger)?;
+                let mut left = self.rounds(&mut writer, &mut ledger, began)?;
                 let (state, took) = self.halt()?;
                 ledger.stop_us = micros(took);
                 self.add_written(&mut left)?;
@@ -188,10 +188,17 @@ impl Course<'_> {
     }
 
     /// Rounds until little enough is left; what is left.
-    fn rounds(&self, writer: &mut Out, ledger: &mut Moved) -> Result<Frames, String> {
+    fn rounds(
+        &self,
+        writer: &mut Out,
+        ledger: &mut Moved,
+        begun: Instant,
+    ) -> Result<Frames, String> {
         let failed = |error: io::Error| format!("the connection failed: {error}");
         let whole = self.domain.max_pages * PAGE;
         let target = u128::from(self.wanted.downtime_ms) * 1000;
+        let limit = self.wanted.force_s.map(|s| Duration::from_secs(s.into()));
+        let over = || limit.is_some_and(|limit| begun.elapsed() >= limit);
         loop {
             let mut left = Frames::default();
             self.add_written(&mut left)?;
@@ -199,11 +206,15 @@ impl Course<'_> {
                 return Ok(left);
             };
             last.written = left.bytes();
+            let dirty_rate = u128::from(last.written) * 1_000_000 / u128::from(last.micros.max(1));
+            self.progress
+                .round(u64::try_from(dirty_rate).unwrap_or(u64::MAX));
             let rate =
                 u128::from(last.bytes.max(PAGE)) * 1_000_000 / u128::from(last.micros.max(1));
             let needed = u128::from(left.bytes()) * 1_000_000 / rate.max(1);
             let sent = writer.totals().memory;
             if needed <= target
+                || over()
                 || ledger.rounds.len() >= MOST_ROUNDS
                 || sent > whole.saturating_mul(MOST_TIMES)
             {

@@ -108,6 +108,8 @@ impl Session {
             | Request::Settings
             | Request::Migrate { .. }
             | Request::Check { .. }
+            | Request::Transfer { .. }
+            | Request::Cancel { .. }
             | Request::Config { .. }
             | Request::Configure { .. }
             | Request::Counters { .. }

@@ -19,12 +19,32 @@
 
 mod source;
 mod target;
+mod tunnel;
 mod wire;
 
 pub use source::{migrate, settle};
 pub use target::{serve, Moves};
 
+use crate::settings::Settings;
+use noxen_xend_http::tls::Mutual;
 use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// What TLS needs, as the settings name it; the line says what is missing or wrong.
+pub fn tls(settings: &Settings) -> Result<Mutual, String> {
+    let keys = [
+        "xend-relocation-server-ssl-key-file",
+        "xend-relocation-server-ssl-cert-file",
+        "xend-relocation-ssl-ca-file",
+    ];
+    if let Some(key) = keys.iter().find(|key| settings.text(key).is_empty()) {
+        return Err(format!(
+            "{key} is not set in xend-config.sxp; TLS needs this host's key, its certificate, and the certificate of who signs those of the hosts"
+        ));
+    }
+    let [key, cert, ca] = keys.map(|key| Path::new(settings.text(key)));
+    Mutual::load(key, cert, ca)
+}
 
 /// A domain that has been sent away, from before `go` until it is known where it runs.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
@@ -36,6 +56,9 @@ pub struct Moving {
     pub host: String,
     /// Port of its relocation server.
     pub port: u16,
+    /// It is asked by TLS.
+    #[serde(default)]
+    pub tls: bool,
 }
 
 /// A domain that has come here.

@@ -1,7 +1,7 @@
 //! A domain goes to another host.
 
-use super::wire::{self, Answer, PATIENCE};
-use super::Moving;
+use super::wire::{self, Answer, Link, PATIENCE};
+use super::{tls, Moving};
 use crate::create::random_uuid;
 use crate::devices::monitor_class;
 use crate::domain::{Domain, Life};
@@ -9,13 +9,13 @@ use crate::monitor::MonitorError;
 use crate::node::{internal, Node};
 use crate::registry::Phase;
 use crate::store_nodes::GUEST_DIRECTORIES;
+use crate::under_way::Ticket;
 use crate::watch::fresh_config;
 use crate::{info, managed, teardown, warning};
 use noxen_control::message::{Move, Moved};
-use noxen_xend_api::migrate::{Ledger, Wanted};
+use noxen_xend_api::migrate::{AtTimeout, Ledger, Wanted};
 use noxen_xend_api::{DeviceConfig, Fault};
 use std::io;
-use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 /// How long the other host may take to make the domain ready once it has all of it.
@@ -30,14 +30,15 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub fn migrate(node: &Node, domain: &str, wanted: &Wanted) -> Result<Ledger, Fault> {
     let _busy = node.begin();
     let domain = node.find_guest(domain, "migrate")?;
-    if wanted.ssl || node.settings().bool("xend-relocation-ssl") {
-        return Err(Fault::generic(
-            "SSL error: domains are not sent over TLS yet; without --ssl and xend-relocation-ssl everybody on the way can read the domain's memory",
-        ));
-    }
+    let tls = match wanted.ssl || node.settings().bool("xend-relocation-ssl") {
+        true => {
+            Some(tls(&node.settings()).map_err(|why| Fault::generic(format!("SSL error: {why}")))?)
+        }
+        false => None,
+    };
     let port = match wanted.port {
         Some(port) => port,
-        None => default_port(node)?,
+        None => default_port(node, tls.is_some())?,
     };
     let mut life = domain.enter();
     let record = domain.record();
@@ -46,15 +47,27 @@ pub fn migrate(node: &Node, domain: &str, wanted: &Wanted) -> Result<Ledger, Fau
     }
     let was_paused = domain.monitor().status().map_err(internal)?.paused;
     let cannot = |e: io::Error| Fault::generic(format!("can't connect: {e}"));
-    let stream = wire::connect(&wanted.host, port).map_err(cannot)?;
-    wire::say(&stream, "receive").map_err(cannot)?;
-    match wire::answer(&stream).map_err(cannot)? {
+    let limit = wanted.timeout_s.map(|s| Duration::from_secs(s.into()));
+    let (given_up, forced) = match wanted.at_timeout {
+        AtTimeout::Cancel => (limit, None),
+        AtTimeout::Force => (None, wanted.timeout_s),
+    };
+    let ticket = node.under_way.begin(record.domid, given_up);
+    let ticket = ticket.map_err(internal)?;
+    let stream = wire::connect(&wanted.host, port, tls.as_ref()).map_err(cannot)?;
+    ticket.link(&stream)?;
+    let word = match stream.is_secret() {
+        true => "sslreceive",
+        false => "receive",
+    };
+    let said = wire::say(&stream, word).and_then(|()| wire::answer(&stream));
+    match said.map_err(|e| ticket.explain(cannot(e)))? {
         Answer::Ready => {}
         Answer::Refused(why) => return Err(Fault::generic(format!("can't connect: {why}"))),
         Answer::Ok(_) => return Err(Fault::generic("can't connect: it is no relocation server")),
     }
     // The rest may take as long as it takes; a peer that is gone is noticed by the connection.
-    stream.set_write_timeout(None).map_err(cannot)?;
+    stream.wait_for_writing(None).map_err(cannot)?;
     let token = random_uuid()?;
     let config = fresh_config(&record.config, &record.name, &record.uuid);
     let devices = record.devices.iter().map(|device| {
@@ -71,25 +84,28 @@ pub fn migrate(node: &Node, domain: &str, wanted: &Wanted) -> Result<Ledger, Fau
         directories: GUEST_DIRECTORIES.map(str::to_owned).to_vec(),
         devices: devices.collect(),
         live: wanted.live,
+        force_s: forced,
         downtime_ms: wanted.downtime_ms,
     };
-    info!(
-        "domain {} (id={}) goes to {}:{port}{}, in the clear",
-        record.name,
-        record.domid,
-        wanted.host,
-        if wanted.live { ", live" } else { "" }
-    );
+    let (name, domid, host) = (&record.name, record.domid, &wanted.host);
+    let live = if wanted.live { ", live" } else { "" };
+    match stream.is_secret() {
+        true => info!("domain {name} (id={domid}) goes to {host}:{port}{live}, by TLS"),
+        false => warning!(
+            "domain {name} (id={domid}) goes to {host}:{port}{live}, in the clear: whoever is on the way can read and change its memory"
+        ),
+    }
     let begun = Instant::now();
     let sent = domain.monitor().migrate(how, &stream);
-    let (moved, standing) = sent.map_err(|e| refused(e, &stream))?;
+    let (moved, standing) = sent.map_err(|e| ticket.explain(refused(e, &stream)))?;
     let still = Instant::now();
     let there = Moving {
         token,
         host: wanted.host.clone(),
         port,
+        tls: stream.is_secret(),
     };
-    hand_over(node, &domain, &stream, &there)?;
+    hand_over(node, &domain, &stream, &there, &ticket)?;
     let start_us = micros(still.elapsed());
     info!(
         "domain {} (id={}) runs on {}",
@@ -100,22 +116,32 @@ pub fn migrate(node: &Node, domain: &str, wanted: &Wanted) -> Result<Ledger, Fau
         forget_managed(node, &record.uuid);
     }
     drop(standing);
-    Ok(ledger(&moved, start_us, begun.elapsed(), was_paused))
+    Ok(Ledger {
+        start_us,
+        total_us: micros(begun.elapsed()),
+        paused: was_paused,
+        encrypted: stream.is_secret(),
+        ..ledger(&moved)
+    })
 }
 
-fn default_port(node: &Node) -> Result<u16, Fault> {
+fn default_port(node: &Node, tls: bool) -> Result<u16, Fault> {
     let settings = node.settings();
-    let text = settings.text("xend-relocation-port");
+    let key = match tls {
+        true => "xend-relocation-ssl-port",
+        false => "xend-relocation-port",
+    };
+    let text = settings.text(key);
     text.parse()
-        .map_err(|_| Fault::generic(format!("xend-relocation-port is {text}, which is no port")))
+        .map_err(|_| Fault::generic(format!("{key} is {text}, which is no port")))
 }
 
 /// Why sending ended: the other side's own words, where it has said any.
-fn refused(error: MonitorError, stream: &TcpStream) -> Fault {
+fn refused(error: MonitorError, stream: &Link) -> Fault {
     let MonitorError::Refused(line) = error else {
         return internal(error);
     };
-    let _ = stream.set_read_timeout(Some(Duration::from_secs(2)));
+    let _ = stream.wait_for_reading(Some(Duration::from_secs(2)));
     match line.starts_with("the connection failed") {
         true => match wire::answer(stream) {
             Ok(Answer::Refused(why)) => Fault::generic(format!("the other host refused: {why}")),
@@ -129,16 +155,17 @@ fn refused(error: MonitorError, stream: &TcpStream) -> Fault {
 fn hand_over(
     node: &Node,
     domain: &Domain,
-    stream: &TcpStream,
+    stream: &Link,
     there: &Moving,
+    ticket: &Ticket,
 ) -> Result<(), Fault> {
     let lost = |e: io::Error| {
-        Fault::generic(format!(
+        ticket.explain(Fault::generic(format!(
             "the other host did not take the domain ({e}); it runs on here"
-        ))
+        )))
     };
-    stream.set_read_timeout(Some(PREPARE)).map_err(lost)?;
-    stream.set_write_timeout(Some(PATIENCE)).map_err(lost)?;
+    stream.wait_for_reading(Some(PREPARE)).map_err(lost)?;
+    stream.wait_for_writing(Some(PATIENCE)).map_err(lost)?;
     match wire::answer(stream).map_err(lost)? {
         Answer::Ok(word) if word == "prepared" => {}
         Answer::Refused(why) => {
@@ -146,11 +173,12 @@ fn hand_over(
         }
         _ => return Err(lost(io::Error::other("it said something else"))),
     }
+    ticket.commit()?;
     // From here this xend may die: the next one asks the other host.
     node.save(domain, |r| r.moving = Some(there.clone()))?;
     domain.monitor().hold().map_err(internal)?;
     let said = wire::say(stream, "go").and_then(|()| {
-        stream.set_read_timeout(Some(START))?;
+        stream.wait_for_reading(Some(START))?;
         wire::answer(stream)
     });
     match said {
@@ -161,7 +189,7 @@ fn hand_over(
         }
         Ok(_) | Err(_) => {}
     }
-    match ask(there, QUESTIONS) {
+    match ask(node, there, QUESTIONS) {
         Some(true) => Ok(()),
         Some(false) => {
             run_on(node, domain)?;
@@ -178,12 +206,19 @@ fn hand_over(
 }
 
 /// Does it run on the other host? None: that does not answer.
-fn ask(there: &Moving, times: u32) -> Option<bool> {
+fn ask(node: &Node, there: &Moving, times: u32) -> Option<bool> {
+    let tls = match there.tls.then(|| tls(&node.settings())).transpose() {
+        Ok(tls) => tls,
+        Err(why) => {
+            warning!("{} cannot be asked: {why}", there.host);
+            return None;
+        }
+    };
     for question in 0..times {
         if question > 0 {
             std::thread::sleep(PAUSE);
         }
-        let said = wire::connect(&there.host, there.port).and_then(|stream| {
+        let said = wire::connect(&there.host, there.port, tls.as_ref()).and_then(|stream| {
             wire::say(&stream, &format!("moved {}", there.token))?;
             wire::answer(&stream)
         });
@@ -205,7 +240,7 @@ fn run_on(node: &Node, domain: &Domain) -> Result<(), Fault> {
 pub fn settle(node: &Node, domain: &Domain, there: &Moving) {
     let record = domain.record();
     let name = &record.name;
-    match ask(there, 3) {
+    match ask(node, there, 3) {
         Some(true) => {
             info!("domain {name} (id={}) runs on {}", record.domid, there.host);
             let mut life: std::sync::MutexGuard<'_, Life> = domain.enter();
@@ -235,7 +270,7 @@ fn forget_managed(node: &Node, uuid: &str) {
     }
 }
 
-fn ledger(moved: &Moved, start_us: u64, total: Duration, was_paused: bool) -> Ledger {
+fn ledger(moved: &Moved) -> Ledger {
     let round = |round: &noxen_control::message::Round| noxen_xend_api::migrate::Round {
         bytes: round.bytes,
         micros: round.micros,
@@ -247,9 +282,7 @@ fn ledger(moved: &Moved, start_us: u64, total: Duration, was_paused: bool) -> Le
         stop_us: moved.stop_us,
         last_us: moved.last_us,
         state_us: moved.state_us,
-        start_us,
-        total_us: micros(total),
-        paused: was_paused,
+        ..Ledger::default()
     }
 }
 

@@ -1,6 +1,6 @@
 //! Domains that come from another host.
 
-use super::wire::{self, PATIENCE};
+use super::wire::{self, Link};
 use super::Came;
 use crate::create;
 use crate::devices::kept;
@@ -13,11 +13,12 @@ use noxen_saved_image::state::read_outline;
 use noxen_saved_image::{ImageError, Reader};
 use noxen_xend_api::Fault;
 use noxen_xend_http::allow::Allow;
+use noxen_xend_http::tls::Mutual;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
-use std::net::{TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
+use std::net::TcpListener;
+use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -91,7 +92,7 @@ impl Moves {
 }
 
 /// Serves relocation requests for ever.
-pub fn serve(node: &Arc<Node>, listener: &TcpListener, allow: &Allow) {
+pub fn serve(node: &Arc<Node>, listener: &TcpListener, allow: &Allow, tls: Option<&Mutual>) {
     let connections = Arc::new(());
     loop {
         let (stream, peer) = match listener.accept() {
@@ -111,12 +112,14 @@ pub fn serve(node: &Arc<Node>, listener: &TcpListener, allow: &Allow) {
             warning!("a relocation request from {peer} is refused: {MOST_CONNECTIONS} are served");
             continue;
         }
-        let (node, slot) = (node.clone(), connections.clone());
+        let (node, slot, tls) = (node.clone(), connections.clone(), tls.cloned());
         // A thread that cannot be started drops the connection, which is all that can be said to the peer.
         let _ = std::thread::Builder::new()
             .name("relocation".into())
             .spawn(move || {
-                if let Err(e) = converse(&node, &stream) {
+                let tls = tls.map(|tls| tls.accept().map_err(io::Error::other));
+                let link = tls.transpose().and_then(|tls| Link::new(stream, tls));
+                if let Err(e) = link.and_then(|link| converse(&node, &link)) {
                     info!("relocation request from {peer}: {e}");
                 }
                 drop(slot);
@@ -124,10 +127,7 @@ pub fn serve(node: &Arc<Node>, listener: &TcpListener, allow: &Allow) {
     }
 }
 
-fn converse(node: &Arc<Node>, stream: &TcpStream) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+fn converse(node: &Arc<Node>, stream: &Link) -> io::Result<()> {
     loop {
         let Some(text) = wire::line(stream)? else {
             return Ok(());
@@ -139,13 +139,13 @@ fn converse(node: &Arc<Node>, stream: &TcpStream) -> io::Result<()> {
             [] => {}
             ["quit"] => return wire::say(stream, "(ok)"),
             ["help"] => wire::say(stream, "(ok 'receive, moved TOKEN, help, quit')")?,
-            ["receive"] => {
+            ["sslreceive"] if !stream.is_secret() => {
+                let why = "this port is not for TLS; see xend-relocation-ssl-port";
+                return wire::say(stream, &wire::refusal(why));
+            }
+            ["receive" | "sslreceive"] => {
                 wire::say(stream, "(ready receive)")?;
                 return receive(node, stream);
-            }
-            ["sslreceive"] => {
-                let why = "TLS is not built yet; send without it";
-                return wire::say(stream, &wire::refusal(why));
             }
             ["moved", token] => {
                 let on_record = || {
@@ -169,19 +169,19 @@ fn converse(node: &Arc<Node>, stream: &TcpStream) -> io::Result<()> {
 
 /// What is read is kept, too: noxen-vmm begins where this ends.
 struct Kept<'a> {
-    stream: &'a TcpStream,
+    stream: &'a Link,
     bytes: Vec<u8>,
 }
 
 impl Read for Kept<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.stream.read(buffer)?;
+        let count = (&mut &*self.stream).read(buffer)?;
         self.bytes.extend_from_slice(&buffer[..count]);
         Ok(count)
     }
 }
 
-fn receive(node: &Arc<Node>, stream: &TcpStream) -> io::Result<()> {
+fn receive(node: &Arc<Node>, stream: &Link) -> io::Result<()> {
     let _busy = node.begin();
     let refused = |fault: Fault| {
         info!("a domain is not taken in: {}", fault.message);
@@ -205,7 +205,7 @@ fn receive(node: &Arc<Node>, stream: &TcpStream) -> io::Result<()> {
 }
 
 /// Reads what comes before the memory.
-fn head(stream: &TcpStream) -> Result<(Image, String), Fault> {
+fn head(stream: &Link) -> Result<(Image, String), Fault> {
     let bad = |e: ImageError| Fault::generic(e.to_string());
     let mut reader = Reader::open(Kept {
         stream,
@@ -226,7 +226,7 @@ fn head(stream: &TcpStream) -> Result<(Image, String), Fault> {
     file.write_all(&bytes)
         .and_then(|()| file.rewind())
         .map_err(internal)?;
-    let stream = OwnedFd::from(stream.try_clone().map_err(internal)?);
+    let stream = stream.as_fd().try_clone_to_owned().map_err(internal)?;
     let image = Image {
         file,
         stream: Some(stream),
@@ -240,9 +240,9 @@ fn head(stream: &TcpStream) -> Result<(Image, String), Fault> {
     Ok((image, token))
 }
 
-fn take_in(node: &Arc<Node>, stream: &TcpStream, image: Image, token: &str) -> Result<(), Fault> {
+fn take_in(node: &Arc<Node>, stream: &Link, image: Image, token: &str) -> Result<(), Fault> {
     // From here on noxen-vmm reads; a source that is gone is noticed by the connection.
-    stream.set_read_timeout(None).map_err(internal)?;
+    stream.wait_for_reading(None).map_err(internal)?;
     let domain = create::arrive(node, image)?;
     let name = domain.name();
     let mut life = domain.enter();
@@ -266,9 +266,9 @@ fn take_in(node: &Arc<Node>, stream: &TcpStream, image: Image, token: &str) -> R
 }
 
 /// From `prepared` to a domain that runs.
-fn confirm(node: &Node, stream: &TcpStream, domain: &Domain, token: &str) -> Result<(), Fault> {
+fn confirm(node: &Node, stream: &Link, domain: &Domain, token: &str) -> Result<(), Fault> {
     let lost = |e: io::Error| Fault::generic(format!("the source is gone: {e}"));
-    stream.set_read_timeout(Some(GO)).map_err(lost)?;
+    stream.wait_for_reading(Some(GO)).map_err(lost)?;
     wire::say(stream, "(ok prepared)").map_err(lost)?;
     match wire::line(stream).map_err(lost)?.as_deref() {
         Some("go") => {}

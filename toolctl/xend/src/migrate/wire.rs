@@ -1,9 +1,12 @@
-//! Lines of the relocation protocol.
+//! Connections and lines of the relocation protocol.
 
+use super::tunnel::Tunnel;
+use noxen_xend_http::tls::{Connection, Mutual};
 use noxen_xm_config::sxp::{parse, Node};
 use noxen_xm_config::Limits;
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 /// Longest line, bytes.
@@ -22,19 +25,105 @@ pub enum Answer {
     Refused(String),
 }
 
-/// Connects to `host`.
-pub fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
+/// A connection to another xend.
+#[derive(Debug)]
+pub enum Link {
+    /// In the clear.
+    Plain(TcpStream),
+    /// Through TLS.
+    Tunnel(Tunnel),
+}
+
+impl Link {
+    /// On `tcp`, which waits [`PATIENCE`] for each word; through TLS if that is given.
+    pub fn new(tcp: TcpStream, tls: Option<Connection>) -> io::Result<Link> {
+        tcp.set_nodelay(true)?;
+        tcp.set_read_timeout(Some(PATIENCE))?;
+        tcp.set_write_timeout(Some(PATIENCE))?;
+        let Some(tls) = tls else {
+            return Ok(Link::Plain(tcp));
+        };
+        let link = Link::Tunnel(Tunnel::open(tls, tcp)?);
+        link.wait_for_reading(Some(PATIENCE))?;
+        link.wait_for_writing(Some(PATIENCE))?;
+        Ok(link)
+    }
+
+    /// How long each read may take.
+    pub fn wait_for_reading(&self, time: Option<Duration>) -> io::Result<()> {
+        match self {
+            Link::Plain(tcp) => tcp.set_read_timeout(time),
+            Link::Tunnel(tunnel) => tunnel.stream.set_read_timeout(time),
+        }
+    }
+
+    /// How long each write may take.
+    pub fn wait_for_writing(&self, time: Option<Duration>) -> io::Result<()> {
+        match self {
+            Link::Plain(tcp) => tcp.set_write_timeout(time),
+            Link::Tunnel(tunnel) => tunnel.stream.set_write_timeout(time),
+        }
+    }
+
+    /// What is said is not in the clear.
+    pub fn is_secret(&self) -> bool {
+        matches!(self, Link::Tunnel(_))
+    }
+
+    /// Why reading or writing failed: TLS's own words, where it has some.
+    fn explain(&self, error: io::Error) -> io::Error {
+        match self {
+            Link::Plain(_) => error,
+            Link::Tunnel(tunnel) => tunnel.failure().map_or(error, io::Error::other),
+        }
+    }
+}
+
+impl AsFd for Link {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Link::Plain(tcp) => tcp.as_fd(),
+            Link::Tunnel(tunnel) => tunnel.stream.as_fd(),
+        }
+    }
+}
+
+impl Read for &Link {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Link::Plain(tcp) => (&mut &*tcp).read(buffer),
+            Link::Tunnel(tunnel) => (&mut &tunnel.stream).read(buffer),
+        }
+    }
+}
+
+impl Write for &Link {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Link::Plain(tcp) => (&mut &*tcp).write(bytes),
+            Link::Tunnel(tunnel) => (&mut &tunnel.stream).write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Connects to `host`, through TLS if that is given.
+pub fn connect(host: &str, port: u16, tls: Option<&Mutual>) -> io::Result<Link> {
+    let tls = tls.map(|tls| tls.connect(host));
+    let tls = tls.transpose().map_err(io::Error::other)?;
+    Link::new(reach(host, port)?, tls)
+}
+
+fn reach(host: &str, port: u16) -> io::Result<TcpStream> {
     let unknown = || io::Error::other(format!("no address is known for {host}"));
     let addresses = (host, port).to_socket_addrs().map_err(|_| unknown())?;
     let mut last = unknown();
     for address in addresses {
         match TcpStream::connect_timeout(&address, PATIENCE) {
-            Ok(stream) => {
-                stream.set_nodelay(true)?;
-                stream.set_read_timeout(Some(PATIENCE))?;
-                stream.set_write_timeout(Some(PATIENCE))?;
-                return Ok(stream);
-            }
+            Ok(stream) => return Ok(stream),
             Err(error) => last = error,
         }
     }
@@ -42,8 +131,9 @@ pub fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
 }
 
 /// Sends one line.
-pub fn say(mut stream: &TcpStream, line: &str) -> io::Result<()> {
-    stream.write_all(format!("{line}\n").as_bytes())
+pub fn say(mut link: &Link, line: &str) -> io::Result<()> {
+    let said = link.write_all(format!("{line}\n").as_bytes());
+    said.map_err(|error| link.explain(error))
 }
 
 /// Reads one line, a byte at a time: what follows it is not for this reader. None: the other side has closed.
@@ -65,8 +155,9 @@ pub fn line(mut stream: impl Read) -> io::Result<Option<String>> {
 }
 
 /// Reads what the other side answers.
-pub fn answer(stream: &TcpStream) -> io::Result<Answer> {
-    let text = line(stream)?.ok_or(io::ErrorKind::UnexpectedEof)?;
+pub fn answer(link: &Link) -> io::Result<Answer> {
+    let text = line(link).and_then(|text| text.ok_or(io::ErrorKind::UnexpectedEof.into()));
+    let text = text.map_err(|error| link.explain(error))?;
     understand(&text).ok_or_else(|| {
         let shown: String = text.chars().take(80).flat_map(char::escape_debug).collect();
         io::Error::other(format!("it said {shown:?}, which is no answer of a xend"))

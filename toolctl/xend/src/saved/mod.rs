@@ -18,7 +18,7 @@ use crate::create;
 use crate::devices::kept::{self, Kept};
 use crate::domain::Domain;
 use crate::managed;
-use crate::monitor::MonitorError;
+use crate::monitor::{Monitor, MonitorError};
 use crate::node::{internal, Node, Target};
 use crate::registry::Phase;
 use crate::store_nodes::GUEST_DIRECTORIES;
@@ -61,19 +61,26 @@ fn save_guest(node: &Node, domain: &Domain, path: &Path, checkpoint: bool) -> Re
     let was_paused = domain.monitor().status().map_err(internal)?.paused;
     let mut replacing = Replacing::begin(path).map_err(|e| cannot(&e))?;
     let directories = GUEST_DIRECTORIES.map(str::to_owned).to_vec();
-    let standing = domain
-        .monitor()
-        .save(config, directories, replacing.file())
-        .map_err(|e| match e {
+    let begun = node.under_way.begin(record.domid, None);
+    let ticket = begun.map_err(internal)?;
+    let saver = domain.monitor().saver().map_err(internal)?;
+    ticket.link(saver.stream())?;
+    let saved = Monitor::save(saver, config, directories, replacing.file());
+    let standing = saved.map_err(|e| {
+        ticket.explain(match e {
             MonitorError::Refused(line) => cannot(&line),
             other => internal(other),
-        })?;
-    // From here the domain stands still, until it is gone or `standing` is.
-    let written = replacing.finish();
+        })
+    })?;
+    // From here the domain stands still, until it is gone or `standing` is. What takes long may still be cancelled.
+    let written = replacing.file().sync_all().map_err(|e| cannot(&e));
+    let written = written
+        .and_then(|()| ticket.commit())
+        .and_then(|()| replacing.finish().map_err(|e| cannot(&e)));
     if (written.is_err() || checkpoint) && !was_paused {
         domain.monitor().unpause().map_err(internal)?;
     }
-    written.map_err(|e| cannot(&e))?;
+    written?;
     info!(
         "domain {} (id={}) is saved in {}, {} MiB of memory",
         record.name,

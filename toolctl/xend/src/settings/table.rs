@@ -51,7 +51,6 @@ const fn key(name: &'static str, kind: Kind, default: &'static str, effect: Effe
 use Effect::{Fixed, Missing, Used};
 use Kind::{Bool, Int, Path, Text, Word};
 
-const NO_RELOCATION_TLS: Effect = Missing("domains are not sent over TLS yet");
 const NO_TLS: Effect = Missing("this version shows screens without TLS");
 const ONE_PLACE: Effect = Fixed("this version keeps its files in the usual place only");
 const LEVELS: &[&str] = &["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"];
@@ -86,11 +85,12 @@ pub const KEYS: &[Key] = &[
     key("xend-unix-xmlrpc-server", Bool, "yes", Used),
     key("xen-api-server", Text, "((unix))", Used),
     key("xend-relocation-server", Bool, "no", Used),
-    key("xend-relocation-ssl-server", Bool, "no", NO_RELOCATION_TLS),
+    key("xend-relocation-ssl-server", Bool, "no", Used),
     key("xend-relocation-port", Int, "8002", Used),
-    key("xend-relocation-ssl-port", Int, "8003", NO_RELOCATION_TLS),
-    key("xend-relocation-server-ssl-key-file", Text, "", NO_RELOCATION_TLS),
-    key("xend-relocation-server-ssl-cert-file", Text, "", NO_RELOCATION_TLS),
+    key("xend-relocation-ssl-port", Int, "8003", Used),
+    key("xend-relocation-server-ssl-key-file", Text, "", Used),
+    key("xend-relocation-server-ssl-cert-file", Text, "", Used),
+    key("xend-relocation-ssl-ca-file", Text, "", Used),
     key("xend-relocation-ssl", Bool, "no", Used),
     key("xend-relocation-address", Text, "", Used),
     key("xend-relocation-hosts-allow", Text, "", Used),

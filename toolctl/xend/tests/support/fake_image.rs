@@ -96,7 +96,9 @@ pub fn send(
     writer.unit(&Outline {
         devices: how.devices.iter().map(outlined).collect(),
     })?;
-    writer.memory("ram", 0, &[b'o'; 4096])?;
+    for _ in 0..2 {
+        writer.memory_again("ram", 0, &[b'o'; 4096])?;
+    }
     writer.state_but_domain(&state)?;
     writer.end().map(drop)
 }

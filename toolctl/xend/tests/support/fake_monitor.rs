@@ -7,6 +7,7 @@
 //!                          \x7fELF [error: TEXT]
 //!   guest: control/shutdown = poweroff|halt|reboot -> Shutdown event    data/fault = crash|exit
 //!          data/hold = DEVID: does not let go of that device
+//!          command line alive=PATH: it holds a lock on that file while it runs; PATH.twice is made when another does, too
 //!   devices: attached ones are in the state InitWait; what is in the image is copied into the log
 //! ```
 #![allow(unsafe_code)] // Descriptors arrive as numbers in the spec.
@@ -38,6 +39,28 @@ struct Guest {
     /// Saved or sent: whether it was paused before.
     standing: Option<bool>,
     held: bool,
+    alive: Option<File>,
+}
+
+impl Guest {
+    /// It runs from now on, or does not.
+    fn set_paused(&mut self, paused: bool, spec: &DomainSpec) {
+        use rustix::fs::{flock, FlockOperation};
+        self.paused = paused;
+        let words = spec.cmdline.split_whitespace();
+        let Some(path) = words.filter_map(|w| w.strip_prefix("alive=")).next() else {
+            return;
+        };
+        if paused {
+            self.alive = None;
+        } else if self.alive.is_none() {
+            let file = File::create(path).unwrap();
+            if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+                File::create(format!("{path}.twice")).unwrap();
+            }
+            self.alive = Some(file);
+        }
+    }
 }
 
 struct Attached {
@@ -280,7 +303,7 @@ fn control(machine: &Machine, stream: UnixStream) {
     let mut guest = machine.guest.lock().unwrap();
     if asked && !guest.held {
         if let Some(before) = guest.standing.take() {
-            guest.paused = before;
+            guest.set_paused(before, &machine.spec);
             machine.changed.notify_all();
         }
     }
@@ -301,12 +324,13 @@ fn answer(machine: &Machine, stream: &UnixStream, line: &[u8], fds: &mut FdQueue
                 tell(stream, &Reply::Status(Box::new(status)));
             }
             Request::Pause => {
-                guest.paused = true;
+                guest.set_paused(true, &machine.spec);
                 tell(stream, &Reply::Ok);
             }
             Request::Unpause => {
                 guest.standing = None;
-                guest.paused = false;
+                guest.held = false;
+                guest.set_paused(false, &machine.spec);
                 machine.changed.notify_all();
                 tell(stream, &Reply::Ok);
             }
@@ -359,7 +383,7 @@ fn answer(machine: &Machine, stream: &UnixStream, line: &[u8], fds: &mut FdQueue
                 let reply = match saved::write(file, &machine.spec, &config, nodes, devices) {
                     Ok(()) => {
                         guest.standing = Some(guest.paused);
-                        guest.paused = true;
+                        guest.set_paused(true, &machine.spec);
                         Reply::Saved { bytes: 4096 }
                     }
                     Err(error) => Reply::Error {
@@ -399,7 +423,7 @@ fn answer(machine: &Machine, stream: &UnixStream, line: &[u8], fds: &mut FdQueue
                 let reply = match saved::send(out, &machine.spec, &how, nodes, devices) {
                     Ok(()) => {
                         guest.standing = Some(guest.paused);
-                        guest.paused = true;
+                        guest.set_paused(true, &machine.spec);
                         let ledger = Moved::default();
                         Reply::Moved { ledger }
                     }
