@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod block;
+mod busy;
 mod cache;
 mod debian;
 mod disks;

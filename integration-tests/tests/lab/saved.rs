@@ -1,6 +1,7 @@
 //! `save` and `restore` of a guest that notices nothing, and what is left of a save that fails: a guest that runs.
 
-use crate::network::{self, configure, ping, serve};
+use crate::busy::Busy;
+use crate::network::{configure, ping};
 use crate::support::{node_with_scripts, Bridge};
 use crate::{in_lab, LIMIT};
 use noxen_integration_tests::assets::{self, Flavour};
@@ -8,10 +9,8 @@ use noxen_integration_tests::console::Console;
 use noxen_integration_tests::guest::Domain;
 use noxen_integration_tests::node::Node;
 use noxen_integration_tests::wait;
-use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::Command;
-use std::sync::mpsc::{channel, Receiver};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// How far the guest's clock may be from the host's, seconds: it reads whole ones, and a console is slow here.
@@ -57,30 +56,10 @@ fn saved_domain_goes_on_where_it_stood_with_a_right_clock() {
     let mut console = node.create_on_console(&domain).unwrap();
     console.login(LIMIT).unwrap();
     configure(&mut console, "eth0", "10.80.0.2");
-    let (told, line) = channel();
-    let _lines = serve("10.80.0.1:5080", move |stream| {
-        for text in BufReader::new(stream).lines() {
-            let _ = told.send(text?);
-        }
-        Ok(())
-    });
     let counter = "sh -c 'n=0; while :; do n=$((n+1)); echo $n > /run/n.new; mv /run/n.new /run/n; sleep 0.1; done' & true";
     console.run(counter, LIMIT).unwrap();
-    console
-        .run("head -c 20000000 /dev/urandom > /run/data", LIMIT)
-        .unwrap();
-    let sum = console.run("md5sum /run/data", LIMIT).unwrap();
     assert!(ahead(&mut console).abs() <= CLOCK);
-    // A connection that says a number now and then, and a disk that is written to all the while.
-    let talk = "sh -c 'n=0; while :; do n=$((n+1)); echo $n; sleep 0.2; done | nc 10.80.0.1 5080' > /dev/null 2>&1 & true";
-    console.run(talk, LIMIT).unwrap();
-    let load = "sh -c 'while [ ! -e /run/stop ]; do dd if=/run/data of=/dev/xvda bs=64k conv=fsync 2>/dev/null; done; touch /run/stopped' & true";
-    console.run(load, LIMIT).unwrap();
-    let said = |line: &Receiver<String>| -> u64 {
-        let text = line.recv_timeout(LIMIT).unwrap();
-        text.parse().unwrap()
-    };
-    let heard = said(&line);
+    let mut busy = Busy::start(&mut console, "10.80.0.1", 5080);
     wait::until("a count", LIMIT, || {
         (number(&mut console, "cat /run/n") > 5).then_some(())
     });
@@ -106,30 +85,13 @@ fn saved_domain_goes_on_where_it_stood_with_a_right_clock() {
     let mut console = node.console("kept").unwrap();
     node.toolctl(&["unpause", "kept"]).ok();
     console.send("\n").unwrap();
-    assert_eq!(console.run("md5sum /run/data", LIMIT).unwrap(), sum);
+    busy.memory_is_right(&mut console);
     wait::until("a higher count", LIMIT, || {
         (number(&mut console, "cat /run/n") > counted + 5).then_some(())
     });
-    // The same connection goes on, and nothing of it is missing.
-    let mut last = heard;
-    let came: Vec<String> = line.try_iter().collect();
-    for text in came
-        .into_iter()
-        .chain((0..3).map(|_| said(&line).to_string()))
-    {
-        last += 1;
-        assert_eq!(text, last.to_string());
-    }
+    busy.talks_on(3);
     ping(&mut console, "10.80.0.1");
-    // So does the disk: its driver noticed nothing, and what was written is there.
-    let compare = "touch /run/stop; n=0; while [ ! -e /run/stopped ] && [ $n -lt 900 ]; do n=$((n+1)); sleep 0.1; done; \
-        echo 3 > /proc/sys/vm/drop_caches; head -c 20000000 /dev/xvda | md5sum";
-    let on_disk = console.run(compare, LIMIT).unwrap();
-    assert_eq!(network::sum(&on_disk), network::sum(&sum));
-    let errors = console
-        .run("dmesg | grep -ci 'I/O error' || true", LIMIT)
-        .unwrap();
-    assert_eq!(errors.trim(), "0");
+    busy.disk_is_right(&mut console);
     let off = ahead(&mut console);
     assert!(off.abs() <= CLOCK, "the guest's clock is {off} s ahead");
     assert_eq!(number(&mut console, "grep -c ^processor /proc/cpuinfo"), 2);
