@@ -26,7 +26,7 @@ use std::process::ExitCode;
 const HELP: &str = "\
 usage: cargo xtask COMMAND
 
-  lab [--vcpus N] [--mem MiB] [--hosts N] [--timeout S] [--icount] [--verbose] -- CMD...
+  lab [--vcpus N] [--mem MiB] [--hosts N] [--timeout S] [--icount [--icount-shift N]] [--verbose] -- CMD...
                run CMD on a Debian host with real kvm; exit status, stdin, stdout, stderr pass through
   test [FILTER]    run every test (lab tests inside the lab); FILTER limits the lab tests
   demo [--check]   boot a stock Debian PV guest and attach its console; --check: unattended

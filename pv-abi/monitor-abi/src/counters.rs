@@ -51,6 +51,14 @@ pub mod other {
     pub const BATCHED: usize = 13;
     /// Times the local APIC began to tick by itself.
     pub const TICKING: usize = 14;
+    /// Times a vCPU that blocked polled before it halted.
+    pub const POLL: usize = 15;
+    /// Of these: what it waited for came, and it did not halt.
+    pub const POLL_WOKEN: usize = 16;
+    /// Of these: ended because the host had something else to run.
+    pub const POLL_TAKEN: usize = 17;
+    /// Times the guest found no room in its console's ring.
+    pub const CONSOLE_FULL: usize = 18;
 }
 
 /// Names of the `OTHER` words.
@@ -70,4 +78,8 @@ pub const OTHER_NAMES: &[&str] = &[
     "log-dropped",
     "batched",
     "ticking",
+    "poll",
+    "poll-woken",
+    "poll-taken",
+    "console-full",
 ];

@@ -139,6 +139,8 @@ pub struct MonInfo {
     pub cr4: u64,
     /// [`crate::layout::compat::PAGES_PER_VCPU`] zeroed pages for each vCPU of a 32-bit guest, else 0.
     pub compat_gpa: u64,
+    /// The console's ring, a page of guest RAM (public/io/console.h); 0: none is watched.
+    pub console_gpa: u64,
 }
 
 const _: () = assert!(core::mem::size_of::<MonInfo>() <= 2048);

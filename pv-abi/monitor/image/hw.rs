@@ -387,6 +387,11 @@ impl Machine for Hw {
         core::hint::spin_loop();
     }
 
+    fn breathe(&self) {
+        // SAFETY: as in `wrmsr_open`. The first PAUSE lies in STI's shadow, the second does not.
+        unsafe { asm!("sti", "pause", "pause", "cli", options(nostack)) };
+    }
+
     fn yield_cpu(&self, to: u32) {
         let result: u64;
         // SAFETY: a KVM hypercall that changes nothing but RAX. RBX is the compiler's, hence the exchange.

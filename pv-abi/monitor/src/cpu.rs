@@ -152,7 +152,10 @@ impl<M: Machine> Cpu<'_, M> {
             return;
         };
         target.attention.fetch_or(bits, Ordering::SeqCst);
-        if id != self.v.id && !target.kicked.swap(true, Ordering::SeqCst) {
+        // One that polls sees the flags by itself, and looks at them once more when it has said that it does not any longer.
+        let needs_interrupt =
+            id != self.v.id && target.place.load(Ordering::SeqCst) != place::POLLING;
+        if needs_interrupt && !target.kicked.swap(true, Ordering::SeqCst) {
             self.count_other(other::IPI);
             self.m.ipi(id);
         }

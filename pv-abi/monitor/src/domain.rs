@@ -38,6 +38,8 @@ pub mod place {
     pub const HALTED: u32 = 2;
     /// Parked by VCPUOP_down.
     pub const DOWN: u32 = 3;
+    /// Blocked, but still looking: it sees its flags without an interrupt ([`crate::polling`]).
+    pub const POLLING: u32 = 4;
 }
 
 /// What other vCPUs may read or change of a vCPU.
@@ -71,6 +73,14 @@ pub struct VcpuShared {
 }
 
 impl VcpuShared {
+    /// In SCHEDOP_block or poll.
+    pub fn is_blocked(&self) -> bool {
+        matches!(
+            self.place.load(Ordering::SeqCst),
+            place::HALTED | place::POLLING
+        )
+    }
+
     const fn new() -> VcpuShared {
         VcpuShared {
             attention: AtomicU32::new(0),

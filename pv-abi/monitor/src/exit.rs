@@ -161,25 +161,27 @@ impl<M: Machine> Cpu<'_, M> {
         self.arm_timer();
     }
 
-    /// Halts until there is something to do or `done` says so. Events may be masked (poll).
+    /// Waits until `done`, first awake ([`crate::polling`]), then halted. Events may be masked (poll).
     pub fn sleep(&mut self, mut done: impl FnMut(&mut Self) -> bool) {
         if done(self) {
             return;
         }
-        self.count_other(other::HALT);
+        let began = self.now();
         self.set_runstate(Runstate::BLOCKED.0);
-        loop {
-            self.shared().place.store(place::HALTED, Ordering::SeqCst);
-            if self.shared().attention.load(Ordering::SeqCst) == 0 && !done(self) {
-                self.m.halt();
+        if !self.look_around(&mut done) {
+            self.count_other(other::HALT);
+            loop {
+                self.shared().place.store(place::HALTED, Ordering::SeqCst);
+                if self.shared().attention.load(Ordering::SeqCst) == 0 && !done(self) {
+                    self.m.halt();
+                }
+                self.come_back();
+                if done(self) {
+                    break;
+                }
             }
-            self.shared().place.store(place::RUNNING, Ordering::SeqCst);
-            while self.shared().attention.load(Ordering::SeqCst) != 0 {
-                self.attend();
-            }
-            if done(self) {
-                break;
-            }
+            let blocked = self.now().saturating_sub(began);
+            self.v.polling.halted(blocked);
         }
         self.set_runstate(Runstate::RUNNING.0);
     }

@@ -18,6 +18,7 @@
 
 pub mod bounce;
 pub mod compat;
+pub mod console;
 pub mod count;
 pub mod cpu;
 pub mod crash;
@@ -28,6 +29,7 @@ pub mod exit;
 pub mod hypercall;
 pub mod machine;
 pub mod pagetable;
+pub mod polling;
 pub mod regs;
 pub mod shape;
 pub mod start;

@@ -88,6 +88,8 @@ pub trait Machine {
     fn halt(&self);
     /// A pause in a spin loop.
     fn relax(&self);
+    /// The same with interrupts on, so that those that wait are handled.
+    fn breathe(&self);
     /// Gives the processor to somebody else if the host knows how.
     fn yield_cpu(&self, to: u32);
 

@@ -23,6 +23,8 @@ impl<M: Machine> Cpu<'_, M> {
     /// Prepares this vCPU and answers the registers of its first entry.
     pub fn first_entry(&mut self) -> Regs {
         self.v.counters = self.dom.info.counters_gpa + u64::from(self.v.id) * 4096;
+        // An interrupt that was sent before this vCPU's local APIC was enabled is lost, and nobody would send another one.
+        self.shared().kicked.store(false, Ordering::SeqCst);
         if self.v.id == 0 {
             self.boot();
         } else {

@@ -1,5 +1,6 @@
 //! [`Vcpu`]: a vCPU's private state, touched by that vCPU only.
 
+use crate::polling::Polling;
 use crate::tick::Tick;
 use crate::time::NEVER;
 
@@ -116,6 +117,10 @@ pub struct Vcpu {
     pub time_area: u64,
     /// Timers.
     pub timers: Timers,
+    /// Whether it polls before it halts.
+    pub polling: Polling,
+    /// The consumer index of a full console ring of which the back end was told.
+    pub console_told: Option<u32>,
     /// Machine address of this vCPU's counter page (for the entry code).
     pub counters: u64,
     /// An NMI waits.
@@ -192,6 +197,8 @@ impl Vcpu {
                 armed: NEVER,
                 tick: Tick::NEW,
             },
+            polling: Polling::NEW,
+            console_told: None,
             counters: 0,
             nmi_pending: false,
             nmi_active: false,

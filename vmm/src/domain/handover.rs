@@ -13,7 +13,7 @@ use crate::vstate::cpuid::{self, HostCpuid};
 use crate::vstate::memory::GuestMemory;
 use noxen_domain_builder::{OutsideMemory, PvLayout};
 use noxen_monitor_abi::info::{FLAG_BITS32, FLAG_HOST_FLUSHES, FLAG_REPEATS_INTERRUPTS};
-use noxen_monitor_abi::layout::{mfn_of_pfn, pfn_of_mfn, ABI_VERSION, MAGIC};
+use noxen_monitor_abi::layout::{mfn_of_pfn, pfn_of_mfn, ABI_VERSION, MAGIC, PAGE_SIZE};
 use noxen_monitor_abi::{CpuidEntry, MonInfo};
 use std::time::Duration;
 use vm_memory::{Bytes, GuestAddress};
@@ -213,6 +213,7 @@ impl Facts<'_> {
             xcr0_mask: self.host.xcr0_mask(),
             cr4: self.host.cr4(),
             compat_gpa: region.compat,
+            console_gpa: layout.console_mfn() * PAGE_SIZE,
         }
     }
 }
@@ -228,8 +229,8 @@ pub fn write_info(memory: &GuestMemory, gpa: u64, info: &MonInfo) -> Result<(), 
     write(memory, gpa, bytes)
 }
 
-/// 34 fields of 8 bytes, 14 of 4, one of 16: no padding.
-const _: () = assert!(size_of::<MonInfo>() == 34 * 8 + 14 * 4 + 16);
+/// 35 fields of 8 bytes, 14 of 4, one of 16: no padding.
+const _: () = assert!(size_of::<MonInfo>() == 35 * 8 + 14 * 4 + 16);
 
 #[cfg(test)]
 #[path = "handover_tests.rs"]

@@ -30,6 +30,9 @@ pub const TIMED_OUT: u8 = 124;
 /// The exit status when the lab itself failed.
 pub const LAB_FAILED: u8 = 125;
 
+/// Two nanoseconds an instruction, of all figures that do not say otherwise.
+const ICOUNT_SHIFT: u32 = 1;
+
 /// One run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spec {
@@ -41,6 +44,8 @@ pub struct Spec {
     pub timeout: Duration,
     /// Deterministic virtual time, one vCPU.
     pub icount: bool,
+    /// Its pace: an instruction takes two to the power of this nanoseconds.
+    pub icount_shift: u32,
     /// Say how long things took.
     pub verbose: bool,
     /// Program and arguments.
@@ -59,6 +64,7 @@ impl Spec {
             mem_mib: 4096,
             timeout: Duration::from_secs(900),
             icount: false,
+            icount_shift: ICOUNT_SHIFT,
             verbose: false,
             argv,
             env: Vec::new(),
@@ -129,6 +135,10 @@ fn parse(args: &[String]) -> Result<Spec> {
                         spec.timeout = Duration::from_secs(reader.number(&name, 1..=86_400)?)
                     }
                     "--icount" => spec.icount = true,
+                    "--icount-shift" => {
+                        spec.icount = true;
+                        spec.icount_shift = reader.number(&name, 0..=10)? as u32;
+                    }
                     "--verbose" => spec.verbose = true,
                     "--hosts" => {
                         let hosts = reader.number(&name, 1..=2)?;
@@ -257,6 +267,15 @@ mod tests {
             (4, 1024, 7)
         );
         assert_eq!(spec.argv, words("sh -c exit --vcpus"));
+    }
+
+    #[test]
+    fn pace_of_virtual_time_implies_it() {
+        let spec = parse(&words("--icount -- ls")).unwrap();
+        assert_eq!((spec.icount, spec.icount_shift), (true, 1));
+        let spec = parse(&words("--icount-shift=0 -- ls")).unwrap();
+        assert_eq!((spec.icount, spec.icount_shift, spec.vcpus), (true, 0, 1));
+        assert!(parse(&words("--icount-shift=11 -- ls")).is_err());
     }
 
     #[test]

@@ -28,7 +28,8 @@ pub fn command(
     ]);
     command.args(["-machine", "q35,vmport=off,hpet=off", "-cpu", "max"]);
     if spec.icount {
-        command.args(["-accel", "tcg,thread=single", "-icount", "shift=1"]);
+        command.args(["-accel", "tcg,thread=single", "-icount"]);
+        command.arg(format!("shift={}", spec.icount_shift));
     } else {
         command.args(["-accel", "tcg,thread=multi"]);
     }

@@ -17,7 +17,7 @@ mod port;
 pub use port::Port;
 
 use crate::cpu::{info, Cpu};
-use crate::domain::place;
+use crate::domain::VcpuShared;
 use crate::machine::Machine;
 use core::mem::offset_of;
 use core::sync::atomic::{fence, Ordering};
@@ -137,21 +137,15 @@ impl<M: Machine> Cpu<'_, M> {
         };
         pending.store(1, Ordering::SeqCst);
         // A running vCPU that masks events looks by itself when it unmasks them.
-        let wanted = vcpu != self.v.id
-            && (mask.load(Ordering::SeqCst) == 0
-                || target.place.load(Ordering::SeqCst) == place::HALTED);
+        let wanted = vcpu != self.v.id && (mask.load(Ordering::SeqCst) == 0 || target.is_blocked());
         u64::from(wanted) << vcpu
     }
 
-    /// The bit of a vCPU that halts, perhaps to poll.
+    /// The bit of a vCPU that is blocked, perhaps in SCHEDOP_poll.
     #[must_use]
     fn wake_poller(&self, vcpu: u32) -> u64 {
-        let halted = vcpu != self.v.id
-            && self
-                .dom
-                .vcpu(vcpu)
-                .is_some_and(|target| target.place.load(Ordering::SeqCst) == place::HALTED);
-        u64::from(halted) << (vcpu & 63)
+        let blocked = vcpu != self.v.id && self.dom.vcpu(vcpu).is_some_and(VcpuShared::is_blocked);
+        u64::from(blocked) << (vcpu & 63)
     }
 
     /// Clears a port's mask and delivers what is pending.

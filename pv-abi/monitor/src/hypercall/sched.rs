@@ -93,12 +93,15 @@ impl<M: Machine> Cpu<'_, M> {
     }
 
     /// To the next vCPU that has something to do and lost its processor; where there is none, the guest waits for somebody
-    /// outside, and the host may look at who that is.
+    /// outside: for its console's back end, or the host may look at who that is.
     fn yield_now(&mut self) {
         let vcpus = self.dom.info.nr_vcpus;
         let mut others = (1..vcpus).map(|step| (self.v.id + step) % vcpus);
-        let next = others.find(|id| self.wants_to_run(*id));
-        self.m.yield_cpu(next.unwrap_or(self.v.id));
+        if let Some(next) = others.find(|id| self.wants_to_run(*id)) {
+            self.m.yield_cpu(next);
+        } else if !self.wait_for_console() {
+            self.m.yield_cpu(self.v.id);
+        }
     }
 
     fn wants_to_run(&self, id: u32) -> bool {

@@ -1,7 +1,7 @@
 //! vcpu_op (public/vcpu.h): bringing vCPUs up and down, runstate, timers, vcpu_info.
 //!
 //! ```text
-//!   FRESH --initialise, up--> RUNNING <--> HALTED
+//!   FRESH --initialise, up--> RUNNING <--> POLLING, HALTED
 //!                              |  ^
 //!                        down  v  | up
 //!                             DOWN            (place in crate::domain::VcpuShared)

@@ -117,5 +117,6 @@ pub fn info() -> MonInfo {
         xcr0_mask: XCR0_MASK,
         cr4: CR4,
         compat_gpa: 0,
+        console_gpa: 0,
     }
 }

@@ -96,7 +96,10 @@ pub struct State {
     pub effects: Vec<Effect>,
 }
 
-/// What happens during a halt.
+/// How long a turn of a poll takes, in cycles.
+const TURN: u64 = 200;
+
+/// What happens during a halt or in a turn of a poll.
 type Event = Box<dyn FnOnce(&Mock) + Send>;
 
 /// What the vCPUs of a world share besides memory.
@@ -105,11 +108,17 @@ pub struct Bus {
     pub tsc: AtomicU64,
     /// What interrupts the next halts, in order.
     pub while_halted: Mutex<VecDeque<Event>>,
+    /// What happens in the next turns of polls, in order.
+    pub while_polling: Mutex<VecDeque<Event>>,
+    /// What happens between two of a vCPU's looks at the world: its number, the looks that are left before, the event.
+    between: Mutex<Option<(u32, u64, Event)>>,
     /// IPIs that were not taken yet, per vCPU.
     ipis: Mutex<Vec<u32>>,
     arrived: Condvar,
     /// vCPUs (a bit each) whose flushes the host does.
     pub preempted: AtomicU64,
+    /// Nanoseconds that the host took from each vCPU.
+    pub stolen: AtomicU64,
     /// vCPUs that have not run yet.
     pub fresh: Vec<Mutex<Vcpu>>,
     /// Turns of wait loops: a test that waits for ever ends.
@@ -134,12 +143,25 @@ impl Bus {
         Bus {
             tsc: AtomicU64::new(1_000_000),
             while_halted: Mutex::new(VecDeque::new()),
+            while_polling: Mutex::new(VecDeque::new()),
+            between: Mutex::new(None),
             ipis: Mutex::new(vec![0; vcpus as usize]),
+            stolen: AtomicU64::new(0),
             preempted: AtomicU64::new(0),
             arrived: Condvar::new(),
             fresh: (0..vcpus).map(|id| Mutex::new(Vcpu::new(id))).collect(),
             turns: AtomicU64::new(0),
         }
+    }
+
+    /// Has `event` happen before look `number` of a vCPU at bytes, the clock or another vCPU, and before it pauses or halts.
+    pub fn before_look(&self, vcpu: u32, number: u64, event: impl FnOnce(&Mock) + Send + 'static) {
+        *self.between.lock().expect("lock") = Some((vcpu, number, Box::new(event)));
+    }
+
+    /// True when it has not happened, which it then will not.
+    pub fn never_looked(&self) -> bool {
+        self.between.lock().expect("lock").take().is_some()
     }
 
     /// Waits until an IPI for `id` arrives and takes it; false after `limit`.
@@ -181,6 +203,21 @@ impl Mock {
     /// Effects since the last call.
     pub fn take_effects(&self) -> Vec<Effect> {
         core::mem::take(&mut self.state().effects)
+    }
+
+    /// One look of the vCPU at the world.
+    fn look(&self) {
+        let mut between = self.bus.between.lock().expect("lock");
+        match between.take() {
+            Some((vcpu, 0, event)) if vcpu == self.id => {
+                drop(between);
+                event(self);
+            }
+            Some((vcpu, left, event)) if vcpu == self.id => {
+                *between = Some((vcpu, left - 1, event));
+            }
+            other => *between = other,
+        }
     }
 
     fn note(&self, effect: Effect) {
@@ -241,6 +278,7 @@ fn canonical(va: u64) -> bool {
 
 impl Machine for Mock {
     fn byte(&self, maddr: u64) -> Option<&AtomicU8> {
+        self.look();
         self.memory.byte(maddr)
     }
 
@@ -348,7 +386,12 @@ impl Machine for Mock {
     }
 
     fn tsc(&self) -> u64 {
+        self.look();
         self.bus.tsc.load(Ordering::SeqCst)
+    }
+
+    fn stolen_ns(&self) -> u64 {
+        self.bus.stolen.load(Ordering::SeqCst)
     }
 
     fn set_deadline(&self, tsc: u64) {
@@ -366,6 +409,7 @@ impl Machine for Mock {
     }
 
     fn preempted(&self, vcpu: u32) -> Option<bool> {
+        self.look();
         Some(self.bus.preempted.load(Ordering::SeqCst) >> vcpu & 1 != 0)
     }
 
@@ -398,6 +442,7 @@ impl Machine for Mock {
     }
 
     fn halt(&self) {
+        self.look();
         self.note(Effect::Halt);
         let event = self.bus.while_halted.lock().expect("lock").pop_front();
         if let Some(event) = event {
@@ -423,6 +468,18 @@ impl Machine for Mock {
             "a wait loop does not end"
         );
         std::thread::yield_now();
+    }
+
+    fn breathe(&self) {
+        self.look();
+        self.bus.tsc.fetch_add(TURN, Ordering::SeqCst);
+        // Interrupts are on: those that wait are over.
+        self.bus.ipis.lock().expect("lock")[self.id as usize] = 0;
+        let event = self.bus.while_polling.lock().expect("lock").pop_front();
+        if let Some(event) = event {
+            event(self);
+        }
+        self.relax();
     }
 
     fn yield_cpu(&self, to: u32) {

@@ -4,6 +4,7 @@
 mod bounce;
 mod callback;
 mod compat;
+mod console;
 mod crash;
 mod emulate;
 mod emulate_io;
@@ -17,6 +18,7 @@ mod memory;
 mod misc;
 mod mmu;
 mod page_fault;
+mod polling;
 mod ports;
 mod sched;
 mod segment;
