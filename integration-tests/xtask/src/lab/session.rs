@@ -132,7 +132,8 @@ fn order(spec: &Spec, run_dir: &RunDir, terminal: Option<(u16, u16)>) -> Result<
     env.push(("NOXEN_LAB".to_owned(), "1".to_owned()));
     env.push(("NOXEN_LAB_OUT".to_owned(), out.clone()));
     if spec.icount {
-        env.push(("NOXEN_LAB_ICOUNT".to_owned(), "1".to_owned()));
+        let pace = 1u32 << spec.icount_shift;
+        env.push(("NOXEN_LAB_ICOUNT".to_owned(), pace.to_string()));
     }
     Ok(Run {
         argv: spec.argv.clone(),
