@@ -63,3 +63,11 @@ pub fn read(file: &File, at: u64, length: usize) -> Result<Vec<u8>, String> {
         .map_err(|error| format!("{length} bytes at {at}: {error}"))?;
     Ok(bytes)
 }
+
+/// Runs Debian's qemu-img, which must succeed.
+#[cfg(test)]
+pub fn qemu_img(args: &[&str]) {
+    let out = std::process::Command::new("qemu-img").args(args).output();
+    let out = out.expect("qemu-img (package qemu-utils)");
+    assert!(out.status.success(), "qemu-img {args:?}: {out:?}");
+}

@@ -1,11 +1,10 @@
 use super::layout::checksum;
 use super::*;
-use crate::devices::vbd::blocks::perform;
+use crate::devices::vbd::blocks::{perform, qemu_img};
 use crate::vstate::memory::GuestMemory;
 use noxen_devices::pv::block::{Job, JobOp, Piece};
 use proptest::prelude::*;
 use rustix::fs::{memfd_create, MemfdFlags};
-use std::process::Command;
 use vm_memory::{Bytes, GuestAddress};
 
 const SIZE: u64 = 6 * MIB;
@@ -312,12 +311,6 @@ fn damaged_or_foreign_images_are_refused_with_a_line() {
         let line = opened(&file).unwrap_err();
         assert!(line.contains(word), "{word}: {line}");
     }
-}
-
-fn qemu_img(args: &[&str]) {
-    let out = Command::new("qemu-img").args(args).output();
-    let out = out.expect("qemu-img (package qemu-utils)");
-    assert!(out.status.success(), "qemu-img {args:?}: {out:?}");
 }
 
 #[test]

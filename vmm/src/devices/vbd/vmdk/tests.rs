@@ -1,10 +1,9 @@
 use super::*;
-use crate::devices::vbd::blocks::{perform, read};
+use crate::devices::vbd::blocks::{perform, qemu_img, read};
 use crate::vstate::memory::GuestMemory;
 use noxen_devices::pv::block::{Job, JobOp, Piece};
 use proptest::prelude::*;
 use rustix::fs::{fcntl_add_seals, memfd_create, MemfdFlags, SealFlags};
-use std::process::Command;
 use vm_memory::{Bytes, GuestAddress};
 
 /// Grains of 4 KiB, so that a disk of two tables is small.
@@ -310,12 +309,6 @@ fn damaged_or_foreign_images_are_refused_with_a_line() {
         let line = opened(&file).unwrap_err();
         assert!(line.contains(word), "{word}: {line}");
     }
-}
-
-fn qemu_img(args: &[&str]) {
-    let out = Command::new("qemu-img").args(args).output();
-    let out = out.expect("qemu-img (package qemu-utils)");
-    assert!(out.status.success(), "qemu-img {args:?}: {out:?}");
 }
 
 /// A file of one test, gone with this value.
