@@ -118,16 +118,16 @@ fn disks_of_every_format_hold_what_the_guest_wrote() {
         format!("'tap:vhdx:{},xvde,w'", text(&vhdx)),
         format!("'tap:vmdk:{},xvdf,w'", text(&vmdk)),
     ];
-    // Flushed, then read past the guest's cache: the blocks come from the image.
+    // Flushed, then read past the guest's cache: the blocks come from the image. A kernel takes 32 words for its init.
     let (seek, count) = (AT / 4096, LENGTH / 4096);
     let domain = Domain::debian("formats", Flavour::Cloud)
         .unwrap()
         .line(&format!("disk = [{}]", disks.join(", ")))
         .running(&format!(
-            "for d in a b c d e f; do dd if=/dev/urandom of=/tmp/x bs=4k count={count} 2>/dev/null; \
-             dd if=/tmp/x of=/dev/xvd$d bs=4k seek={seek} conv=fsync 2>/dev/null; echo 3 > /proc/sys/vm/drop_caches; \
-             dd if=/dev/xvd$d of=/tmp/y bs=4k skip={seek} count={count} 2>/dev/null; cmp /tmp/x /tmp/y || echo differs; \
-             echo sum-$d $(md5sum < /tmp/x) $(cat /sys/block/xvd$d/size); done"
+            "for d in /dev/xvd?; do dd if=/dev/urandom of=/tmp/x bs=4k count={count} 2>/dev/null; \
+             dd if=/tmp/x of=$d bs=4k seek={seek} conv=fsync 2>/dev/null; echo 3 > /proc/sys/vm/drop_caches; \
+             dd if=$d of=/tmp/y bs=4k skip={seek} count={count} 2>/dev/null; cmp /tmp/x /tmp/y || echo differs; \
+             echo sum-${{d#/dev/xvd}} $(md5sum < /tmp/x) $(cat /sys/block/${{d#/dev/}}/size); done"
         ));
     let mut console = node.create_on_console(&domain).unwrap();
     console.expect("NOXEN-CMD begin", LIMIT).unwrap();
