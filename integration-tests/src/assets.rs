@@ -9,6 +9,7 @@
 //!   debian/{root.img,vmlinuz,initrd.img}                        a system made by mmdebstrap (xtask: assets/debian.rs)
 //!   xen-tools/{tools.cfg,domains/tools/disk.img}                a guest that xen-create-image made of it
 //!   clients/                                                    ganeti-3.0, resource-agents, xen-tools, .. (xtask: assets/clients.rs)
+//!   programs/{*.iso,*.img}                                      programs of a bare PC (xtask: assets/programs.rs)
 //!   busybox                                                     package busybox-static
 //!   xen-stores/usr/{lib/xen-4.17/bin/{xenstored,oxenstored},lib/..}  packages xen-utils-4.17 and its libraries; bench store only
 //!   guest-generic.cpio  guest-cloud.cpio                        made by us from busybox
@@ -129,6 +130,11 @@ pub fn debian() -> Result<[PathBuf; 3], MissingAsset> {
 /// The config of the guest that xen-create-image made, as it wrote it. root's password is "noxen".
 pub fn xen_tools_config() -> Result<PathBuf, MissingAsset> {
     existing("xen-tools/tools.cfg")
+}
+
+/// A program for a PC without an operating system: `memtest.iso`, `grub.iso`, `grub.img`, `loader.iso`.
+pub fn program(name: &str) -> Result<PathBuf, MissingAsset> {
+    existing(&format!("programs/{name}"))
 }
 
 /// Debian's pygrub, ready to run.

@@ -1,8 +1,8 @@
 //! HVM domains: a PC from its reset vector to the end.
 
-use crate::screen::Viewer;
 use crate::store::xenstore;
 use crate::support::{node_with_scripts, Bridge};
+use crate::viewer::Viewer;
 use crate::{in_lab, LIMIT};
 use noxen_integration_tests::assets::Flavour;
 use noxen_integration_tests::guest::Domain;

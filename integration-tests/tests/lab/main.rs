@@ -9,6 +9,7 @@ mod disks;
 mod ending;
 mod exits;
 mod formats;
+mod glyphs;
 mod host;
 mod hvm;
 mod kernels;
@@ -16,6 +17,7 @@ mod leaks;
 mod lifecycle;
 mod moved;
 mod network;
+mod programs;
 mod resources;
 mod ring1;
 mod saved;
@@ -24,6 +26,7 @@ mod smp;
 mod store;
 mod support;
 mod survival;
+mod viewer;
 
 use std::time::Duration;
 

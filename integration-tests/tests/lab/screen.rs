@@ -7,6 +7,7 @@
 //! ```
 
 use crate::store::xenstore;
+use crate::viewer::Viewer;
 use crate::{in_lab, LIMIT};
 use noxen_control::client::Client;
 use noxen_control::screen::{Input, Part, Picture};
@@ -15,8 +16,6 @@ use noxen_integration_tests::assets::Flavour;
 use noxen_integration_tests::guest::Domain;
 use noxen_integration_tests::node::Node;
 use noxen_integration_tests::wait;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 
 /// The line that the guest paints, and how many pixels of it; the kernel's own text is far above.
 const LINE: u32 = 500;
@@ -52,84 +51,6 @@ impl Screen {
     fn input(&mut self, events: Vec<Input>) {
         let reply = self.ask(&Request::Input { devid: 0, events });
         assert_eq!(reply, Reply::Ok);
-    }
-}
-
-/// A viewer that takes raw pictures.
-pub struct Viewer {
-    stream: TcpStream,
-    size: (usize, usize),
-    picture: Vec<u8>,
-}
-
-impl Viewer {
-    /// 3.3, where the server tells the security type: none.
-    pub fn connect(port: u16) -> Viewer {
-        let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-        stream.set_read_timeout(Some(LIMIT)).unwrap();
-        let mut viewer = Viewer {
-            stream,
-            size: (0, 0),
-            picture: Vec::new(),
-        };
-        assert_eq!(viewer.read(12), b"RFB 003.008\n");
-        viewer.stream.write_all(b"RFB 003.003\n\x01").unwrap();
-        assert_eq!(viewer.read(4), [0, 0, 0, 1]);
-        let init = viewer.read(24);
-        let side = |at: usize| usize::from(u16::from_be_bytes([init[at], init[at + 1]]));
-        viewer.size = (side(0), side(2));
-        viewer.picture = vec![0; viewer.size.0 * viewer.size.1 * 4];
-        viewer.read(usize::from(init[23]));
-        viewer
-    }
-
-    fn read(&mut self, count: usize) -> Vec<u8> {
-        let mut bytes = vec![0; count];
-        self.stream.read_exact(&mut bytes).unwrap();
-        bytes
-    }
-
-    /// Waits for the next update and paints it.
-    fn update(&mut self, incremental: bool) {
-        let [wide, high] = [self.size.0 as u16, self.size.1 as u16].map(u16::to_be_bytes);
-        let mut request = vec![3, incremental.into(), 0, 0, 0, 0];
-        request.extend(wide.into_iter().chain(high));
-        self.stream.write_all(&request).unwrap();
-        let head = self.read(4);
-        assert_eq!(head[0], 0);
-        for _ in 0..u16::from_be_bytes([head[2], head[3]]) {
-            let part = self.read(12);
-            let [x, y, width, height] =
-                [0, 2, 4, 6].map(|at| usize::from(u16::from_be_bytes([part[at], part[at + 1]])));
-            assert_eq!(part[8..], [0; 4]);
-            for line in y..y + height {
-                let at = (line * self.size.0 + x) * 4;
-                let pixels = self.read(width * 4);
-                self.picture[at..at + width * 4].copy_from_slice(&pixels);
-            }
-        }
-    }
-
-    /// Updates until `wanted` holds of the lines from `top` on.
-    pub fn wait(&mut self, top: usize, lines: usize, wanted: impl Fn(&[u8]) -> bool) {
-        let line = self.size.0 * 4;
-        while !wanted(&self.picture[top * line..(top + lines) * line]) {
-            self.update(true);
-        }
-    }
-
-    fn type_text(&mut self, text: &str) {
-        for character in text.chars() {
-            let keysym = match character {
-                '\n' => 0xff0d,
-                other => u32::from(other),
-            };
-            for pressed in [1, 0] {
-                let mut key = vec![4, pressed, 0, 0];
-                key.extend(keysym.to_be_bytes());
-                self.stream.write_all(&key).unwrap();
-            }
-        }
     }
 }
 
@@ -194,7 +115,7 @@ fn stock_front_ends_show_what_the_guest_draws_and_hand_it_keys() {
         &["xenstore-read", "/local/domain/1/console/vnc-port"],
     );
     let mut viewer = Viewer::connect(port.trim().parse().unwrap());
-    assert_eq!(viewer.size, (800, 600));
+    assert_eq!(viewer.size(), (800, 600));
     console
         .run(
             "chvt 1 2>/dev/null; printf '\\033[2J\\033[H' >/dev/tty1; (head -n 1 </dev/tty1 >/tmp/typed; touch /tmp/read) & sleep 1",

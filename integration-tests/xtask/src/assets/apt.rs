@@ -47,6 +47,9 @@ const NEEDED: &[&str] = &[
     "mmdebstrap",
     "xen-tools",
     "dnsmasq-base",
+    // CDs; network boot of a PC
+    "xorriso",
+    "ipxe-qemu",
     // hotplug scripts
     "nftables",
     // the web page, looked at

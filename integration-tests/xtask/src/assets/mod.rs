@@ -13,6 +13,7 @@ mod debian;
 mod guest;
 mod io;
 pub mod kernel;
+mod programs;
 mod xen;
 
 use anyhow::{Context, Result};
@@ -80,6 +81,9 @@ pub fn ensure_all() -> Result<()> {
     cache.pygrub()?;
     cache.novnc()?;
     cache.once("clients", |new| clients::lay_out(cache.scratch()?, new))?;
+    cache.stamped("programs", &programs::fingerprint(), |new| {
+        programs::lay_out(cache.scratch()?, new)
+    })?;
     cache.gnumach()
 }
 
