@@ -1,5 +1,8 @@
 //! The example configurations are ones that xend takes.
 
+mod support;
+
+use noxen_xend_api::{Request, Response};
 use noxen_xm_config::{domain_config, load_file, Options};
 use std::path::PathBuf;
 
@@ -123,4 +126,40 @@ fn config_of_xen_create_image_is_taken_as_it_is() {
     let config = xen_tools(&pygrub);
     assert_eq!(config.bootloader, "/usr/bin/pygrub");
     assert!(config.vif[0].mac.is_some() && config.kernel.is_empty());
+}
+
+/// xend takes each example, on a kernel and an image that this host has in place of those that it names.
+#[test]
+fn every_example_is_one_that_xend_would_build() {
+    let lab = support::Lab::new();
+    let kernel = format!("kernel={}", lab.root().join("kernel-ok").display());
+    let image = lab.image("disk.img", "x");
+    let disk = |device: &str| format!("disk=file:{image},{device},w");
+    let (xvda1, xvda, hda) = (disk("xvda1"), disk("xvda"), disk("hda"));
+    let linux = [kernel.as_str(), "ramdisk="];
+    let examples: [(&str, Vec<&str>); 6] = [
+        ("xmexample1", linux.to_vec()),
+        ("xmexample2", [&linux[..], &["vmid=3"]].concat()),
+        ("xmexample3", [&linux[..], &["vmid=3", &xvda1]].concat()),
+        (
+            "xmexample.nbd",
+            [&linux[..], &["server=storage", &xvda1]].concat(),
+        ),
+        ("xmexample.pv-grub", vec![&kernel, &xvda]),
+        ("xmexample.hvm", vec![&hda]),
+    ];
+    for (name, words) in examples {
+        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+            .join("../../configs")
+            .join(name);
+        let words: Vec<String> = words.into_iter().map(str::to_owned).collect();
+        let loaded = load_file(&path, &words, &Options::default()).unwrap();
+        let config = Box::new(domain_config(&loaded.settings).unwrap());
+        let judged = lab.ask(&Request::Check { config });
+        assert_eq!(
+            judged.map_err(|fault| fault.message),
+            Ok(Response::Ok),
+            "{name}"
+        );
+    }
 }
