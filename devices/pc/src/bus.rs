@@ -8,7 +8,9 @@
 
 use crate::device::{Button, Device, Effect, Memory, Pointing, Region, Touch, Turn, Width};
 use crate::pci::BarKind;
+use crate::state::StateError;
 use crate::vga::View;
+use serde_json::Value;
 
 const ADDRESS: u16 = 0xcf8;
 const DATA: u16 = 0xcfc;
@@ -117,6 +119,36 @@ impl Bus {
     /// Accesses that no device answered.
     pub fn strays(&self) -> u64 {
         self.strays
+    }
+
+    /// What an image has of it: CONFIG_ADDRESS, and each device by its name, in order.
+    pub fn save(&self) -> (u32, Vec<(String, Value)>) {
+        let devices = self.devices.iter();
+        let saved = devices.map(|device| (device.name().to_owned(), device.save()));
+        (self.address, saved.collect())
+    }
+
+    /// Takes that over; the devices must be the same, in the same order. After an error nothing is promised of any.
+    pub fn restore(&mut self, address: u32, saved: &[(String, Value)]) -> Result<(), StateError> {
+        let here = self.devices.iter().map(|device| device.name());
+        let there = saved.iter().map(|(name, _)| name.as_str());
+        if !here.clone().eq(there.clone()) {
+            let other = there.clone().find(|name| here.clone().all(|n| n != *name));
+            let lacks = here.clone().find(|name| there.clone().all(|n| n != *name));
+            let (name, why) = match (other, lacks) {
+                (Some(name), _) => (name, "this machine has no such device"),
+                (None, Some(name)) => (name, "it is missing, and this machine has one"),
+                (None, None) => ("bus", "the devices come in another order"),
+            };
+            let shown: String = name.escape_debug().take(32).collect();
+            return Err(StateError::wrong(&shown, why));
+        }
+        for (device, (_, state)) in self.devices.iter_mut().zip(saved) {
+            device.restore(state)?;
+        }
+        self.address = address;
+        self.look_again();
+        Ok(())
     }
 
     /// Finds out anew where the PCI regions lie.

@@ -281,3 +281,42 @@ fn tick_comes_when_it_is_due_and_not_before() {
     assert_eq!(bus.tick(100, &NoMemory), vec![(0, Effect::Reset)]);
     assert_eq!(bus.next(), None);
 }
+
+#[test]
+fn saved_bus_goes_on_where_it_stood_and_other_devices_are_named() {
+    use crate::chipset::{HostBridge, IsaBridge};
+    let board = |devices: &[&str]| {
+        let mut bus = Bus::new();
+        for (slot, name) in (0..).zip(devices) {
+            let device: Box<dyn Device> = match *name {
+                "host" => Box::new(HostBridge::new()),
+                _ => Box::new(IsaBridge::new()),
+            };
+            bus.add(device, Some(Place { slot, function: 0 }));
+        }
+        bus
+    };
+    let ram = crate::conformance::Ram::new();
+    let mut bus = board(&["host", "isa"]);
+    bus.write_port(0xcf8, Width::Dword, 0x8000_0000, 0, &ram);
+    let (address, saved) = bus.save();
+    let mut other = board(&["host", "isa"]);
+    other.restore(address, &saved).unwrap();
+    // The next access goes to the register that was chosen before.
+    let read = |bus: &mut Bus| bus.read_port(0xcfc, Width::Dword, 0, &ram).0;
+    assert_eq!(read(&mut other), read(&mut bus));
+    assert_ne!(read(&mut other), u32::MAX);
+    for (devices, words) in [
+        (
+            &["host"][..],
+            "isa-bridge: saved state that cannot be: this machine has no such device",
+        ),
+        (&["isa", "host"][..], "another order"),
+    ] {
+        let error = board(devices).restore(address, &saved).unwrap_err();
+        assert!(error.to_string().contains(words), "{error}");
+    }
+    let (_, fewer) = board(&["host"]).save();
+    let error = board(&["host", "isa"]).restore(0, &fewer).unwrap_err();
+    assert!(error.to_string().contains("isa-bridge"), "{error}");
+}

@@ -19,6 +19,7 @@
 pub mod device;
 pub mod error;
 pub mod header;
+pub mod hvm;
 pub mod read;
 pub mod record;
 pub mod state;
@@ -27,6 +28,7 @@ pub mod write;
 pub use device::Device;
 pub use error::ImageError;
 pub use header::Header;
+pub use hvm::{HvmState, Saved};
 pub use read::{Reader, Record};
 pub use state::{State, Unit};
 pub use write::Writer;

@@ -3,12 +3,13 @@
 //!
 //! ```text
 //!   domain, clock, vcpu (one each), console, store, nodes, vbd, vif, vfb, vkbd (device.rs; one for each)
-//!        -- all before the first memory record --> State::read
+//!        -- all before the first memory record --> State::read      of an HVM domain: hvm.rs
 //! ```
 //! A field that is missing, unknown or of another type is an error; so is a part that comes twice.
 
 use crate::device::{self, Device};
 use crate::error::ImageError;
+use crate::hvm;
 use crate::read::{Reader, Record};
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -233,8 +234,12 @@ pub struct State {
 }
 
 #[derive(Default)]
-struct Parts {
+pub(crate) struct Parts {
     domain: Option<Domain>,
+    pc: Option<hvm::Pc>,
+    chips: Option<hvm::Chips>,
+    board: Option<hvm::Board>,
+    pc_devices: Vec<hvm::PcDevice>,
     clock: Option<Clock>,
     vcpus: Vec<Vcpu>,
     console: Option<Console>,
@@ -246,18 +251,8 @@ struct Parts {
 impl State {
     /// Reads the parts; also gives the first memory record, if there is one.
     pub fn read<R: Read>(reader: &mut Reader<R>) -> Result<(State, Option<Record>), ImageError> {
-        let writer = reader.header().writer.clone();
-        let mut parts = Parts::default();
-        loop {
-            match reader.next()? {
-                Some(Record::Unit {
-                    name,
-                    version,
-                    body,
-                }) => parts.take(&name, version, &body, &writer)?,
-                rest => return Ok((parts.whole()?, rest)),
-            }
-        }
+        let (parts, rest) = Parts::read(reader)?;
+        Ok((parts.whole()?, rest))
     }
 }
 
@@ -329,6 +324,28 @@ impl State {
 }
 
 impl Parts {
+    /// Reads all parts; also gives the first memory record, if there is one.
+    pub(crate) fn read<R: Read>(
+        reader: &mut Reader<R>,
+    ) -> Result<(Parts, Option<Record>), ImageError> {
+        let writer = reader.header().writer.clone();
+        let mut parts = Parts::default();
+        loop {
+            match reader.next()? {
+                Some(Record::Unit {
+                    name,
+                    version,
+                    body,
+                }) => parts.take(&name, version, &body, &writer)?,
+                rest => return Ok((parts, rest)),
+            }
+        }
+    }
+
+    pub(crate) fn is_hvm(&self) -> bool {
+        self.pc.is_some()
+    }
+
     fn take(
         &mut self,
         name: &str,
@@ -363,6 +380,16 @@ impl Parts {
                 self.vcpus.push(parse(body, writer)?);
                 Ok(())
             }
+            (hvm::Pc::NAME, hvm::Pc::VERSION) => once(&mut self.pc, body, writer),
+            (hvm::Chips::NAME, hvm::Chips::VERSION) => once(&mut self.chips, body, writer),
+            (hvm::Board::NAME, hvm::Board::VERSION) => once(&mut self.board, body, writer),
+            (hvm::PcDevice::NAME, hvm::PcDevice::VERSION) => {
+                if self.pc_devices.len() >= hvm::MAX_PC_DEVICES {
+                    return Err(structure("it has more devices than a PC can have"));
+                }
+                self.pc_devices.push(parse(body, writer)?);
+                Ok(())
+            }
             _ => {
                 let device = Device::of_unit(name, version, body, writer).ok_or_else(|| {
                     ImageError::UnknownUnit {
@@ -380,25 +407,59 @@ impl Parts {
         }
     }
 
-    fn whole(mut self) -> Result<State, ImageError> {
-        let missing = |name: &str| structure(&format!("its part {name:?} is missing"));
-        let domain = self.domain.ok_or_else(|| missing(Domain::NAME))?;
-        self.vcpus.sort_by_key(|vcpu| vcpu.id);
-        let ids = self.vcpus.iter().map(|vcpu| vcpu.id);
-        if !ids.eq(0..domain.vcpus) {
-            return Err(structure("it does not have each of its vCPUs once"));
+    /// The vCPUs by id, if all `count` are there.
+    fn each_vcpu(&mut self, count: u32) -> Result<Vec<Vcpu>, ImageError> {
+        let mut vcpus = std::mem::take(&mut self.vcpus);
+        vcpus.sort_by_key(|vcpu| vcpu.id);
+        match vcpus.iter().map(|vcpu| vcpu.id).eq(0..count) {
+            true => Ok(vcpus),
+            false => Err(structure("it does not have each of its vCPUs once")),
         }
+    }
+
+    pub(crate) fn whole_hvm(mut self) -> Result<hvm::HvmState, ImageError> {
+        let of_pv = self.domain.is_some() || self.store.is_some() || !self.devices.is_empty();
+        if of_pv || self.nodes.is_some() {
+            return Err(structure("it has parts of both kinds of domain"));
+        }
+        let pc = self.pc.take().ok_or_else(|| missing(hvm::Pc::NAME))?;
+        let state = hvm::HvmState {
+            vcpus: self.each_vcpu(pc.vcpus)?,
+            pc,
+            clock: self.clock.ok_or_else(|| missing(Clock::NAME))?,
+            console: self.console.ok_or_else(|| missing(Console::NAME))?,
+            chips: self.chips.ok_or_else(|| missing(hvm::Chips::NAME))?,
+            board: self.board.ok_or_else(|| missing(hvm::Board::NAME))?,
+            devices: self.pc_devices,
+        };
+        hvm::check(&state)?;
+        Ok(state)
+    }
+
+    pub(crate) fn whole(mut self) -> Result<State, ImageError> {
+        if self.pc.is_some() || self.chips.is_some() || self.board.is_some() {
+            return Err(structure("it has parts of both kinds of domain"));
+        }
+        if !self.pc_devices.is_empty() {
+            return Err(structure("it has a PC's devices and no PC"));
+        }
+        let domain = self.domain.take().ok_or_else(|| missing(Domain::NAME))?;
+        let vcpus = self.each_vcpu(domain.vcpus)?;
         device::check(&self.devices)?;
         Ok(State {
             domain,
             clock: self.clock.ok_or_else(|| missing(Clock::NAME))?,
-            vcpus: self.vcpus,
+            vcpus,
             console: self.console.ok_or_else(|| missing(Console::NAME))?,
             store: self.store,
             nodes: self.nodes,
             devices: self.devices,
         })
     }
+}
+
+fn missing(name: &str) -> ImageError {
+    structure(&format!("its part {name:?} is missing"))
 }
 
 pub(crate) fn structure(text: &str) -> ImageError {

@@ -1,6 +1,7 @@
 //! An image to write, and one that a version of before has written.
 
 use noxen_saved_image::device::{Device, Geometry, Input, Vbd, Vfb, Vif, Vkbd};
+use noxen_saved_image::hvm::{Board, Chips, Disk, HvmState, Pc, PcDevice};
 use noxen_saved_image::state::{Bytes, Clock, Console, Domain, Feature, State, Store, Vcpu, Watch};
 use noxen_saved_image::{Header, Writer};
 
@@ -126,6 +127,64 @@ pub fn with_devices() -> State {
 pub fn image(state: &State, pages: &[(u64, Vec<u8>)]) -> Vec<u8> {
     let mut writer = Writer::begin(Vec::new(), CONFIG, &header()).unwrap();
     writer.state(state).unwrap();
+    for (offset, bytes) in pages {
+        writer.memory("ram", *offset, bytes).unwrap();
+    }
+    writer.end().unwrap().0
+}
+
+/// An HVM domain.
+pub fn hvm() -> HvmState {
+    let State {
+        clock,
+        vcpus,
+        console,
+        domain,
+        ..
+    } = state();
+    HvmState {
+        pc: Pc {
+            domid: 4,
+            pages: 256,
+            vcpus: 2,
+            bios: 0x4_0000,
+            video: 4 << 20,
+            features: domain.features,
+            disks: vec![Disk {
+                devid: 768,
+                bytes: 1 << 20,
+            }],
+        },
+        clock,
+        vcpus,
+        console,
+        chips: Chips {
+            pic_master: Bytes(vec![1]),
+            pic_slave: Bytes(vec![2, 2]),
+            ioapic: Bytes(vec![3]),
+            pit: Bytes(vec![4]),
+            clock_ns: 5,
+        },
+        board: Board {
+            now: 1_000_000,
+            config_address: 0x8000_0000,
+            isa: vec![(1, 14)],
+            pci: vec![(0, 3)],
+            routes: [Some(10), None, Some(11), None],
+        },
+        devices: ["host-bridge", "ide"]
+            .map(|name| PcDevice {
+                name: name.into(),
+                state: serde_json::json!({ "version": 1, "state": { "b": [1, null], "a": name } }),
+            })
+            .to_vec(),
+    }
+}
+
+/// The state and pages as the writer writes them.
+pub fn hvm_image(state: &HvmState, pages: &[(u64, Vec<u8>)]) -> Vec<u8> {
+    let mut writer = Writer::begin(Vec::new(), CONFIG, &header()).unwrap();
+    writer.hvm_state(state).unwrap();
     for (offset, bytes) in pages {
         writer.memory("ram", *offset, bytes).unwrap();
     }
