@@ -1,4 +1,4 @@
-//! `save`, `restore`, `suspend`, `resume`: what xend is asked.
+//! `save`, `restore`, `suspend`, `resume`, `dump-core`: what xend is asked.
 
 mod common;
 
@@ -46,6 +46,29 @@ fn save_asks_with_an_absolute_path_and_its_switches() {
     let asked = asked.lock().unwrap().clone();
     assert!(asked.contains(&save("state", false)), "{asked:?}");
     assert!(asked.contains(&save("other", true)), "{asked:?}");
+}
+
+#[test]
+fn dump_core_asks_with_its_switches_and_without_a_name_leaves_that_to_xend() {
+    let root = Root::new();
+    let asked = serve(&root, a_host);
+    let said = "Dumping core of domain: a ...\n";
+    root.run(&["dump-core", "-L", "-C", "a", "core"])
+        .is(0, said, "");
+    root.run(&["dump-core", "--reset", "a"]).is(0, said, "");
+    let dump = |file: Option<&str>, live, crash, reset| Request::DumpCore {
+        domain: "3".into(),
+        file: file.map(|file| path(&root, file)),
+        live,
+        crash,
+        reset,
+    };
+    let asked = asked.lock().unwrap().clone();
+    assert!(
+        asked.contains(&dump(Some("core"), true, true, false)),
+        "{asked:?}"
+    );
+    assert!(asked.contains(&dump(None, false, false, true)), "{asked:?}");
 }
 
 #[test]

@@ -10,7 +10,7 @@
 //!        hvm/          the same of an HVM domain: a PC of noxen-pc's devices
 //!        control/  domain/machine.rs (pause, status, ...)  <--channels-->  dispatch.rs, domain/calls.rs
 //!               |
-//!        save/         a domain into a file, and out of one
+//!        save/         a domain into a file, and out of one       core_dump/  for a debugger
 //!        devices/      PV devices: bus thread, back ends
 //!        vstate/       what wraps a KVM object
 //! ```
@@ -19,6 +19,7 @@
 
 pub mod console_end;
 pub mod control;
+pub mod core_dump;
 pub mod counters;
 pub mod crash;
 pub mod devices;

@@ -155,8 +155,8 @@ fn build_hvm(
     log: Log,
 ) -> Result<hvm::build::Domain> {
     let checked = config(spec)?;
-    if spec.restore_fd.is_some() {
-        bail!("an HVM domain cannot be restored yet");
+    if spec.stream_fd.is_some() {
+        bail!("moving of an HVM domain is not built yet");
     }
     let config = hvm::build::Config {
         domid: checked.domid,
@@ -169,6 +169,9 @@ fn build_hvm(
     let files = hvm::build::Files {
         kvm,
         ram,
+        image: descriptors
+            .take_if("restore_fd", spec.restore_fd)?
+            .map(File::from),
         bios: File::from(descriptors.take("bios_fd", hvm.bios_fd)?),
         display_bios: match &hvm.display {
             Some(display) => Some(File::from(

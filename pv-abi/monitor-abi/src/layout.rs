@@ -73,6 +73,15 @@ pub mod window {
     ];
 }
 
+/// What every entry into the monitor leaves at the top of the vCPU's main stack, lowest address first: r15 r14 r13 r12 rbp rbx r11
+/// r10 r9 r8 rax rcx rdx rsi rdi, vector, error code, rip cs rflags rsp ss.
+pub mod entry_frame {
+    /// 64-bit words.
+    pub const WORDS: usize = 22;
+    /// Bytes.
+    pub const BYTES: u64 = WORDS as u64 * 8;
+}
+
 /// Selectors in the monitor's GDT page (page 14 of the GDT, byte offset 0xe000).
 pub mod selector {
     /// Monitor code, ring 0, 64-bit.

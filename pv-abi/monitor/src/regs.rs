@@ -50,6 +50,13 @@ pub struct Regs {
     pub ss: u64,
 }
 
+const _: () = {
+    use noxen_monitor_abi::layout::entry_frame;
+    assert!(core::mem::size_of::<Regs>() as u64 == entry_frame::BYTES);
+    assert!(core::mem::offset_of!(Regs, vector) == 15 * 8);
+    assert!(core::mem::offset_of!(Regs, ss) == 21 * 8);
+};
+
 /// Pseudo-vectors of entries that are no interrupts.
 pub mod entry {
     /// SYSCALL from 64-bit code.

@@ -3,10 +3,10 @@
 use super::command::{Command, Group};
 use crate::commands::{
     api_only, config, console, cpupool, create, debug_keys, delete, destroy, device, dmesg, domid,
-    domname, domstate, gen, help, image, info, list, log, mem_max, mem_set, migrate, new,
-    no_devices, pause, planned, reboot, rename, reset, restore, save, sched_credit, sched_sedf,
-    serve, shell, shutdown, start, sysrq, top, trigger, unpause, uptime, vcpu_list, vcpu_pin,
-    vcpu_set, vncviewer,
+    domname, domstate, dump_core, gen, help, image, info, list, log, mem_max, mem_set, migrate,
+    new, no_devices, pause, planned, reboot, rename, reset, restore, save, sched_credit,
+    sched_sedf, serve, shell, shutdown, start, sysrq, top, trigger, unpause, uptime, vcpu_list,
+    vcpu_pin, vcpu_set, vncviewer,
 };
 
 /// A command, built or planned.
@@ -26,7 +26,7 @@ const ENTRIES: &[Entry] = &[
     Built(&domid::COMMAND),
     Built(&domname::COMMAND),
     Built(&domstate::COMMAND),
-    Planned("dump-core"),
+    Built(&dump_core::COMMAND),
     Built(&list::COMMAND),
     Built(&mem_max::COMMAND),
     Built(&mem_set::COMMAND),

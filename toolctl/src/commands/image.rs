@@ -4,7 +4,7 @@ use crate::cli::command::{Arity, Command, Group, JSON};
 use crate::cli::context::Context;
 use crate::cli::failure::{reason, Failure};
 use crate::cli::getopt::Parsed;
-use noxen_saved_image::{ImageError, Reader, Record, State};
+use noxen_saved_image::{ImageError, Reader, Record, Saved};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::BufReader;
@@ -40,7 +40,7 @@ fn run(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
     })?;
     let failed = |e: ImageError| Failure::message(format!("{name}: {e}"));
     let mut reader = Reader::open(BufReader::new(file)).map_err(failed)?;
-    let (state, mut record) = State::read(&mut reader).map_err(failed)?;
+    let (state, mut record) = Saved::read(&mut reader).map_err(failed)?;
     let mut spaces: BTreeMap<String, Space> = BTreeMap::new();
     while let Some(now) = record {
         match now {
@@ -68,25 +68,25 @@ fn run(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
         return json(context, &name, &reader, &state, &spaces);
     }
     let header = reader.header();
-    let domain = &state.domain;
+    let (kind, maxmem, watches) = match &state {
+        Saved::Pv(state) => {
+            let watches = state.store.as_ref().map_or(0, |s| s.watches.len());
+            ("PV", state.domain.max_pages >> 8, watches)
+        }
+        Saved::Hvm(_) => ("HVM", state.memory_mib(), 0),
+    };
     let lines = [
         ("file", name.clone()),
         ("written by", header.writer.clone()),
         ("format", header.format.to_string()),
         ("created (s)", header.created.to_string()),
-        ("domain id", domain.domid.to_string()),
-        ("vcpus", domain.vcpus.to_string()),
-        ("memory (MiB)", (domain.boot_pages >> 8).to_string()),
-        ("maxmem (MiB)", (domain.max_pages >> 8).to_string()),
-        ("tsc (kHz)", state.clock.tsc_khz.to_string()),
-        (
-            "watches",
-            state
-                .store
-                .as_ref()
-                .map_or(0, |s| s.watches.len())
-                .to_string(),
-        ),
+        ("kind", kind.to_owned()),
+        ("domain id", state.domid().to_string()),
+        ("vcpus", state.vcpus().len().to_string()),
+        ("memory (MiB)", state.memory_mib().to_string()),
+        ("maxmem (MiB)", maxmem.to_string()),
+        ("tsc (kHz)", state.clock().tsc_khz.to_string()),
+        ("watches", watches.to_string()),
         ("configuration", reader.config().trim().to_owned()),
     ];
     for (label, text) in lines {
@@ -103,7 +103,7 @@ fn json(
     context: &mut Context,
     name: &str,
     reader: &Reader<BufReader<File>>,
-    state: &State,
+    state: &Saved,
     spaces: &BTreeMap<String, Space>,
 ) -> Result<i32, Failure> {
     let spaces: serde_json::Map<_, _> = spaces
@@ -113,16 +113,27 @@ fn json(
             (name.clone(), value)
         })
         .collect();
-    context.json(&serde_json::json!({
+    let mut told = serde_json::json!({
         "file": name,
         "header": reader.header(),
         "config": reader.config(),
-        "domain": state.domain,
-        "clock": state.clock,
-        "console": state.console,
-        "store": state.store,
-        "vcpus": state.vcpus,
+        "clock": state.clock(),
+        "console": state.console(),
+        "vcpus": state.vcpus(),
         "memory": spaces,
-    }))?;
+    });
+    match state {
+        Saved::Pv(state) => {
+            told["domain"] = serde_json::json!(state.domain);
+            told["store"] = serde_json::json!(state.store);
+        }
+        Saved::Hvm(state) => {
+            told["pc"] = serde_json::json!(state.pc);
+            told["chips"] = serde_json::json!(state.chips);
+            told["board"] = serde_json::json!(state.board);
+            told["devices"] = serde_json::json!(state.devices);
+        }
+    }
+    context.json(&told)?;
     Ok(0)
 }

@@ -13,6 +13,7 @@ pub mod dmesg;
 pub mod domid;
 pub mod domname;
 pub mod domstate;
+pub mod dump_core;
 pub mod gen;
 pub mod help;
 pub mod image;

@@ -148,6 +148,23 @@ pub enum Request {
         /// It.
         config: Box<DomainConfig>,
     },
+    /// Write a core file of a domain for debuggers: [`Response::Ok`]. A file that is there is replaced.
+    DumpCore {
+        /// Which.
+        domain: String,
+        /// Absolute path; none: a new name in /var/xen/dump.
+        #[serde(default)]
+        file: Option<String>,
+        /// It runs on while its memory is written.
+        #[serde(default)]
+        live: bool,
+        /// It is destroyed afterwards.
+        #[serde(default)]
+        crash: bool,
+        /// It is built anew afterwards.
+        #[serde(default)]
+        reset: bool,
+    },
     /// Make a domain of a file that [`Request::Save`] wrote: [`Response::Domain`].
     Restore {
         /// Absolute path.

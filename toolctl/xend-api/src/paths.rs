@@ -152,6 +152,11 @@ impl Paths {
         self.at("var/cache/noxen/kernels")
     }
 
+    /// Core files.
+    pub fn dump_dir(&self) -> PathBuf {
+        self.at("var/xen/dump")
+    }
+
     /// Managed domains, a directory each, named by its UUID.
     pub fn managed_dir(&self) -> PathBuf {
         self.at("var/lib/xend/domains")

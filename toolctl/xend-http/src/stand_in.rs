@@ -207,6 +207,7 @@ impl Ask for StandIn {
             | Request::Shutdown { domain, .. }
             | Request::Delete { domain }
             | Request::Save { domain, .. }
+            | Request::DumpCore { domain, .. }
             | Request::Suspend { domain }
             | Request::Resume { domain, .. }
             | Request::Change { domain, .. } => {

@@ -177,7 +177,7 @@ pub fn restore(node: &Arc<Node>, image: saved::Image) -> Result<Arc<Domain>, Fau
     plan.memory_mib = plan.memory_mib.max(image.memory_mib);
     let mut draft = draft(node, &image.config)?;
     draft.domid = image.domid;
-    let resources = Resources::of_image(&node.options, image)?;
+    let resources = Resources::of_image(&node.options, image, &plan)?;
     make(node, draft, &plan, resources, Kernel::Uncached).map_err(|failure| failure.fault)
 }
 
@@ -191,6 +191,8 @@ fn make(
     let cached = kernel.is_cached();
     let origin = match &resources.source {
         Source::Image(image) if image.stream.is_some() => Origin::Elsewhere,
+        // A PC's devices are made as for a new one; what they were is the monitor's business.
+        Source::Image(_) if plan.hvm.is_some() => Origin::Fresh,
         Source::Image(_) => Origin::File,
         _ => Origin::Fresh,
     };

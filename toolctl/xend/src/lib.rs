@@ -20,6 +20,7 @@ pub mod cgroup;
 pub mod change;
 pub mod clock;
 pub mod commands;
+pub mod core_dump;
 pub mod cpuset;
 pub mod create;
 pub mod daemon;

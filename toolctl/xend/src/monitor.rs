@@ -234,6 +234,17 @@ impl Monitor {
         }
     }
 
+    /// Has it write a core into the fresh `file`; the domain does what it did before then. Returns the bytes of memory in it.
+    pub fn dump_core(&self, live: bool, file: &File) -> Result<u64, MonitorError> {
+        let mut client = Client::connect(&self.socket, Some(SAVE))?;
+        let request = Request::DumpCore { live, fds: 1 };
+        match client.ask_with(&request, &[file.as_fd()])? {
+            Reply::Saved { bytes } => Ok(bytes),
+            Reply::Error { message } => Err(MonitorError::Refused(message)),
+            _ => Err(MonitorError::Unexpected { asked: "dump-core" }),
+        }
+    }
+
     /// Has it send the domain over `stream`. The domain stands still then, as long as the answer is kept.
     pub fn migrate(
         &self,

@@ -1,5 +1,6 @@
 //! Each request of toolctl, done.
 
+use crate::core_dump::{self, After};
 use crate::create::{self, Heritage};
 use crate::devices::requests as devices;
 use crate::devices::Site;
@@ -93,6 +94,26 @@ pub fn handle(node: &Arc<Node>, request: Request) -> Result<Response, Fault> {
             file,
             checkpoint,
         } => saved::save(node, &domain, Path::new(&file), checkpoint).map(|()| Response::Ok),
+        Request::DumpCore {
+            domain,
+            file,
+            live,
+            crash,
+            reset,
+        } => {
+            let after = match (crash, reset) {
+                (false, false) => After::Nothing,
+                (true, false) => After::Crash,
+                (false, true) => After::Reset,
+                (true, true) => {
+                    return Err(Fault::generic(
+                        "a domain is crashed after its core is dumped, or reset, not both",
+                    ))
+                }
+            };
+            core_dump::dump(node, &domain, file.as_deref().map(Path::new), live, after)
+                .map(|()| Response::Ok)
+        }
         Request::Restore { file, paused } => {
             saved::restore(node, Path::new(&file), paused).map(|domain| one(&domain))
         }

@@ -2,6 +2,7 @@
 
 use crate::atomic;
 use crate::devices::kept::Kept;
+use crate::hvm::Machine;
 use crate::node::Options;
 use crate::saved::Image;
 use crate::validate::Plan;
@@ -21,10 +22,31 @@ const LOG_LIMIT: u64 = 1 << 20;
 pub struct Resources {
     /// What it is made of.
     pub source: Source,
+    /// Firmware of an HVM domain.
+    firmware: Option<Firmware>,
     /// /dev/kvm.
     pub kvm: File,
     /// Guest RAM on huge pages, where the host lets xend have it.
     pub ram: Option<File>,
+}
+
+/// Firmware of a PC.
+struct Firmware {
+    bios: File,
+    /// Of the display, if it has one.
+    display: Option<File>,
+}
+
+impl Firmware {
+    fn open(machine: &Machine) -> Result<Firmware, Fault> {
+        Ok(Firmware {
+            bios: open_image(&machine.bios, "Firmware")?,
+            display: match &machine.display {
+                Some(display) => Some(open_image(&display.bios, "Firmware of the display")?),
+                None => None,
+            },
+        })
+    }
 }
 
 /// What a domain is made of.
@@ -38,10 +60,6 @@ pub enum Source {
     },
     /// A fresh HVM domain.
     Hvm {
-        /// BIOS image.
-        bios: File,
-        /// BIOS of the display, if it has one.
-        display_bios: Option<File>,
         /// A kernel that it starts.
         kernel: Option<File>,
         /// That kernel's ramdisk.
@@ -53,9 +71,10 @@ pub enum Source {
 
 impl Resources {
     /// For the domain in `image`.
-    pub fn of_image(options: &Options, image: Image) -> Result<Resources, Fault> {
+    pub fn of_image(options: &Options, image: Image, plan: &Plan) -> Result<Resources, Fault> {
         Ok(Resources {
             source: Source::Image(Box::new(image)),
+            firmware: plan.hvm.as_ref().map(Firmware::open).transpose()?,
             kvm: open_kvm(&options.kvm)?,
             ram: ram::huge_page_file_if_possible(),
         })
@@ -80,18 +99,12 @@ impl Resources {
 
     /// BIOS image of an HVM domain.
     pub fn bios(&self) -> Option<&File> {
-        match &self.source {
-            Source::Hvm { bios, .. } => Some(bios),
-            Source::Kernel { .. } | Source::Image(_) => None,
-        }
+        self.firmware.as_ref().map(|firmware| &firmware.bios)
     }
 
     /// BIOS of an HVM domain's display.
     pub fn display_bios(&self) -> Option<&File> {
-        match &self.source {
-            Source::Hvm { display_bios, .. } => display_bios.as_ref(),
-            Source::Kernel { .. } | Source::Image(_) => None,
-        }
+        self.firmware.as_ref()?.display.as_ref()
     }
 
     /// Image of a saved domain.
@@ -139,17 +152,13 @@ impl Resources {
                 ramdisk,
             },
             Some(machine) => Source::Hvm {
-                bios: open_image(&machine.bios, "Firmware")?,
-                display_bios: match &machine.display {
-                    Some(display) => Some(open_image(&display.bios, "Firmware of the display")?),
-                    None => None,
-                },
                 kernel: machine.kernel.as_deref().map(kernel).transpose()?,
                 ramdisk,
             },
         };
         Ok(Resources {
             source,
+            firmware: plan.hvm.as_ref().map(Firmware::open).transpose()?,
             kvm: open_kvm(&options.kvm)?,
             ram: ram::huge_page_file_if_possible(),
         })

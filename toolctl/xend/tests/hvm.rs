@@ -199,3 +199,53 @@ fn triggers_are_buttons_and_signals_of_the_pc() {
     }
     lab.destroy("a");
 }
+
+#[test]
+fn pc_is_saved_and_restored_with_its_firmware_and_devices_as_new() {
+    let lab = Lab::new();
+    let disk = lab.image("disk.img", "0123456789abcdef");
+    let made = lab.run(pc(&lab, "a", |config| {
+        config.disk = vec![noxen_xend_api::Disk::parse(&format!("file:{disk},hda,w")).unwrap()];
+    }));
+    let how = noxen_xend_api::migrate::Wanted {
+        host: "127.0.0.1".into(),
+        port: None,
+        live: false,
+        downtime_ms: 60,
+        ssl: false,
+        change_home_server: false,
+    };
+    let domain = || "a".to_owned();
+    let fault = lab
+        .ask(&Request::Migrate {
+            domain: domain(),
+            how,
+        })
+        .unwrap_err();
+    assert!(
+        fault.message.contains("HVM domain is not built"),
+        "{}",
+        fault.message
+    );
+    let file = lab.root().join("a.img").display().to_string();
+    lab.ask(&Request::Save {
+        domain: "a".into(),
+        file: file.clone(),
+        checkpoint: false,
+    })
+    .unwrap();
+    assert!(lab.guests().is_empty());
+    lab.ask(&Request::Restore {
+        file,
+        paused: false,
+    })
+    .unwrap();
+    let back = lab.guest("a").unwrap();
+    assert_eq!((back.domid, &back.uuid), (made.domid, &made.uuid));
+    let log = lab.domain_log("a");
+    for words in ["built of", "machine {", "begins with \"0123456789abcdef\""] {
+        assert_eq!(log.matches(words).count(), 2, "{words}: {log}");
+    }
+    lab.destroy("a");
+    assert!(lab.traces().is_empty(), "{:?}", lab.traces());
+}

@@ -145,18 +145,73 @@ fn rename_restart_keeps_the_dead_one_under_a_new_name() {
 }
 
 #[test]
-fn coredump_values_say_in_the_log_that_no_dump_is_written() {
+fn crash_with_a_coredump_value_leaves_a_core_file_and_other_values_none() {
     let lab = Lab::new();
-    let mut config = lab.config("tenant");
-    config.on_crash = "coredump-destroy".into();
-    let made = lab.run(config);
-    fault(&lab, made.domid.unwrap(), "crash");
-    eventually("the domain is gone", || {
-        lab.guests().is_empty().then_some(())
-    });
-    assert!(lab
-        .log()
-        .contains("a core dump is asked for, but this version writes none"));
+    for (name, value) in [("plain", "destroy"), ("tenant", "coredump-destroy")] {
+        let mut config = lab.config(name);
+        config.on_crash = value.into();
+        let made = lab.run(config);
+        fault(&lab, made.domid.unwrap(), "crash");
+        eventually("the domain is gone", || {
+            lab.guests().is_empty().then_some(())
+        });
+    }
+    let files = cores(&lab);
+    let [(name, text)] = files.as_slice() else {
+        panic!("{files:?}");
+    };
+    assert!(name.ends_with("-tenant.2.core"), "{name}");
+    assert_eq!(text, "core of tenant, live false, Some(Crash)");
+    assert!(lab.log().contains("core dumped to "), "{}", lab.log());
+}
+
+/// Core files by name, with what is in them.
+fn cores(lab: &Lab) -> Vec<(String, String)> {
+    let Ok(files) = std::fs::read_dir(lab.paths().dump_dir()) else {
+        return Vec::new();
+    };
+    files
+        .map(|file| {
+            let path = file.unwrap().path();
+            let text = std::fs::read_to_string(&path).unwrap();
+            (path.display().to_string(), text)
+        })
+        .collect()
+}
+
+#[test]
+fn dump_core_writes_the_file_and_does_afterwards_what_is_asked() {
+    let lab = Lab::new();
+    let made = lab.run(lab.config("tenant"));
+    let path = lab.root().join("core").display().to_string();
+    let dump = |file: Option<&str>, live, crash, reset| {
+        lab.ask(&Request::DumpCore {
+            domain: "tenant".into(),
+            file: file.map(str::to_owned),
+            live,
+            crash,
+            reset,
+        })
+    };
+    dump(Some(&path), true, false, false).unwrap();
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(text, "core of tenant, live true, None");
+    assert_eq!(lab.guest("tenant").unwrap().domid, made.domid);
+    let error = dump(Some("/nowhere/core"), false, true, false).unwrap_err();
+    assert!(
+        error.message.contains("Failed to dump core: /nowhere/core"),
+        "{error:?}"
+    );
+    assert!(dump(None, false, true, true).is_err());
+    // Nothing was written, so it still runs.
+    assert_eq!(lab.guest("tenant").unwrap().domid, made.domid);
+    dump(None, false, false, true).unwrap();
+    assert_eq!(cores(&lab).len(), 1);
+    let fresh = lab.guest("tenant").unwrap();
+    assert!(fresh.domid > made.domid && fresh.uuid == made.uuid);
+    dump(Some(&path), false, true, false).unwrap();
+    assert!(lab.guests().is_empty());
+    assert!(lab.traces().is_empty(), "{:?}", lab.traces());
 }
 
 #[test]

@@ -96,6 +96,14 @@ pub enum Request {
         /// Descriptors sent along: 1.
         fds: u32,
     },
+    /// Write a core file for debuggers into the one fresh file that comes along, also of a domain that has shut down: answered by
+    /// [`Reply::Saved`] once all is written (not synced). The domain does what it did before then.
+    DumpCore {
+        /// It runs on while its memory is written.
+        live: bool,
+        /// Descriptors sent along: 1.
+        fds: u32,
+    },
     /// Send the domain over the one stream that comes along: answered by [`Reply::Moved`] once all is sent. As after a save,
     /// it stands still then.
     Move {
@@ -276,7 +284,7 @@ pub enum Reply {
         /// `exit` (to noxen-vmm), `kvm` (KVM's own), `hypercall`, `refused`, `trap`, `emulated`, `other`.
         groups: BTreeMap<String, BTreeMap<String, u64>>,
     },
-    /// Answer to [`Request::Save`].
+    /// Answer to [`Request::Save`] and [`Request::DumpCore`].
     Saved {
         /// Memory written, bytes.
         bytes: u64,

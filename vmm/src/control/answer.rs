@@ -1,8 +1,9 @@
 //! From a request to its reply.
 
+use crate::core_dump::Core;
 use crate::devices::Devices;
 use crate::domain::calls::lock;
-use crate::save::job::{self, Job};
+use crate::save::job::{self, Job, BUSY};
 use crate::save::Parts;
 use noxen_control::fds::FdQueue;
 use noxen_control::{DeviceId, DeviceSpec, Event, Reply, Request};
@@ -43,7 +44,7 @@ impl Asked for Parts<'_> {
     ) -> (Option<Reply>, After) {
         let error = |message| (Some(Reply::Error { message }), After::Nothing);
         if self.job.is_some() && !may_while_saved(&request) {
-            return error("the domain is being saved; wait until that is over".into());
+            return error(BUSY.into());
         }
         let later = |begun| match begun {
             Ok(()) => (None, After::Nothing),
@@ -58,6 +59,9 @@ impl Asked for Parts<'_> {
                 file(fds, count)
                     .and_then(|file| job::begin(self, asker, config, directories, file)),
             ),
+            Request::DumpCore { live, fds: count } => {
+                later(file(fds, count).and_then(|file| dump(self, asker, live, file)))
+            }
             Request::Move { how, fds: count } => {
                 later(file(fds, count).and_then(|stream| job::begin_move(self, asker, how, stream)))
             }
@@ -90,7 +94,7 @@ pub fn answer(
 }
 
 /// What touches nothing of a guest that stands still.
-fn may_while_saved(request: &Request) -> bool {
+pub fn may_while_saved(request: &Request) -> bool {
     matches!(
         request,
         Request::Status
@@ -107,11 +111,7 @@ fn may_while_saved(request: &Request) -> bool {
 }
 
 fn unpause(parts: &mut Parts<'_>) -> Result<(), String> {
-    match parts.job.as_ref().map(Job::is_written) {
-        Some(false) => return Err("the domain is being saved; wait until that is over".into()),
-        Some(true) => job::end(parts),
-        None => {}
-    }
+    job::give_up_written(parts)?;
     parts.machine.unpause()
 }
 
@@ -190,6 +190,7 @@ fn carry_out(parts: &mut Parts<'_>, request: Request, queue: &mut FdQueue) -> (R
         Request::Destroy
         | Request::Unpause
         | Request::Hold
+        | Request::DumpCore { .. }
         | Request::Move { .. }
         | Request::Save { .. } => return (Reply::Ok, After::End),
     };
@@ -206,13 +207,24 @@ fn hex(bytes: &[u8]) -> String {
         .collect()
 }
 
+/// Begins a core dump.
+fn dump(parts: &mut Parts<'_>, asker: u64, live: bool, file: File) -> Result<(), String> {
+    parts.machine.stop();
+    let begun = Core::of_pv(parts.machine)
+        .and_then(|core| job::begin_dump(parts, asker, core, !live, file));
+    if live || begun.is_err() {
+        parts.machine.go_on();
+    }
+    begun
+}
+
 /// The one file that came along.
-fn file(queue: &mut FdQueue, fds: u32) -> Result<File, String> {
+pub fn file(queue: &mut FdQueue, fds: u32) -> Result<File, String> {
     let file = match queue.take(fds) {
         Ok(mut fds) if fds.len() == 1 => fds.pop(),
         _ => None,
     };
-    let file = file.ok_or("the file to save to did not come along")?;
+    let file = file.ok_or("the file to write to did not come along")?;
     Ok(File::from(file))
 }
 

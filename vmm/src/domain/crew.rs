@@ -9,7 +9,9 @@ use crate::counters::{self, Groups};
 use crate::domain::hub::{lock, Hub, Report};
 use crate::domain::runner::{Command, Handle};
 use crate::log::Level;
+use crate::vstate::vcpu::Snapshot;
 use noxen_control::{Event, ShutdownReason};
+use noxen_saved_image::state;
 use std::sync::mpsc::{channel, Receiver};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -133,6 +135,30 @@ impl Crew {
         }
         self.go_on();
         text
+    }
+
+    /// Registers of all vCPUs, which stand still.
+    pub fn snapshots(&self) -> Result<Vec<Snapshot>, String> {
+        let asked = self.vcpus.iter().map(|vcpu| {
+            let (answer, received) = channel();
+            vcpu.send(Command::Snapshot(answer));
+            received.recv().map_err(|_| "a vCPU's thread is gone")?
+        });
+        asked.collect()
+    }
+
+    /// The vCPUs' part of an image with these MSRs, and the latest of their time-stamp counters; they stand still.
+    pub fn saved(&self, msrs: &Arc<[u32]>) -> Result<(u64, Vec<state::Vcpu>), String> {
+        let (mut tsc, mut vcpus) = (0, Vec::new());
+        for vcpu in &self.vcpus {
+            let (answer, received) = channel();
+            vcpu.send(Command::Save(msrs.clone(), answer));
+            let saved = received.recv().map_err(|_| "a vCPU's thread is gone")??;
+            // They are in step; the latest reading is behind none.
+            tsc = saved.tsc.max(tsc);
+            vcpus.push(saved.state);
+        }
+        Ok((tsc, vcpus))
     }
 
     /// An error line if there is no vCPU `vcpu`, or nothing runs any more.

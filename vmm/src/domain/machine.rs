@@ -4,7 +4,7 @@ use crate::counters::{self, Groups};
 use crate::domain::calls::{Report, Shared};
 use crate::domain::crew::Crew;
 use crate::domain::reservation;
-use crate::domain::runner::{Command, Handle, Saved};
+use crate::domain::runner::Handle;
 use crate::log::Level;
 use crate::vstate::irq::Doorbell;
 use noxen_control::message::VcpuStatus;
@@ -15,7 +15,7 @@ use noxen_saved_image::state;
 use std::mem::offset_of;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{channel, Receiver};
+use std::sync::mpsc::Receiver;
 use std::sync::Arc;
 use std::time::Duration;
 use vm_memory::{Bytes, GuestAddress};
@@ -116,21 +116,12 @@ impl Machine {
 
     /// The vCPUs' part of an image, and the clock, which is `now` (since the epoch) on the host; they stand still.
     pub fn saved_vcpus(&self, now: Duration) -> Result<(state::Clock, Vec<state::Vcpu>), String> {
-        let mut clock = state::Clock {
-            tsc: 0,
+        let (tsc, vcpus) = self.crew.saved(&self.constants.msrs)?;
+        let clock = state::Clock {
+            tsc,
             tsc_khz: self.constants.tsc_khz,
             host_ns: u64::try_from(now.as_nanos()).unwrap_or(u64::MAX),
         };
-        let mut vcpus = Vec::new();
-        for vcpu in self.crew.vcpus() {
-            let (answer, received) = channel();
-            vcpu.send(Command::Save(self.constants.msrs.clone(), answer));
-            let saved = received.recv().map_err(|_| "a vCPU's thread is gone")?;
-            let Saved { tsc, state } = saved?;
-            // They are in step; the latest reading is behind none.
-            clock.tsc = clock.tsc.max(tsc);
-            vcpus.push(state);
-        }
         Ok((clock, vcpus))
     }
 

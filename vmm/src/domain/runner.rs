@@ -15,7 +15,7 @@ use crate::domain::hub::{Hub, Report};
 use crate::vstate::exit::{Exit, Io};
 use crate::vstate::saved;
 use crate::vstate::stats::Stats;
-use crate::vstate::vcpu::{Kicker, Registers, Vcpu};
+use crate::vstate::vcpu::{Kicker, Registers, Snapshot, Vcpu};
 use noxen_control::ShutdownReason;
 use noxen_monitor_abi::layout::PAGE_SIZE;
 use std::fmt::Debug;
@@ -68,6 +68,8 @@ pub enum Command {
     Pause(Sender<()>),
     /// Registers as text; the vCPU must be paused or stopped.
     Registers(Sender<String>),
+    /// Registers for a core file; the vCPU must be paused or stopped.
+    Snapshot(Sender<Result<Snapshot, String>>),
     /// The state for an image, with these MSRs; the vCPU must be paused.
     Save(Arc<[u32]>, Sender<Result<Saved, String>>),
 }
@@ -206,6 +208,10 @@ impl<G: Guest> Runner<G> {
             }
             (Command::Registers(answer), state) => {
                 let _ = answer.send(self.registers_text());
+                state
+            }
+            (Command::Snapshot(answer), state) => {
+                let _ = answer.send(self.vcpu.snapshot().map_err(|error| error.to_string()));
                 state
             }
             (Command::Save(msrs, answer), state) => {

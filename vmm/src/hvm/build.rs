@@ -15,11 +15,15 @@ use crate::hvm::linux::{self, Linux, LinuxError};
 use crate::hvm::machine::HvmMachine;
 use crate::hvm::pc::Pc;
 use crate::hvm::registry::{self, Parts};
+use crate::hvm::saved::{self, Arriving, Carried};
 use crate::hvm::screen::{Fingers, Screen};
 use crate::hvm::video::Video;
 use crate::hvm::wire::Line;
 use crate::log::{Level, Log};
+use crate::save::restore::{hold_rate, passed, tsc_at, RestoreError};
 use crate::viewers::{self, Server as Viewers};
+use crate::vstate::chips::{self, ChipsError};
+use crate::vstate::features;
 use crate::vstate::memory::{DomainMemory, GuestMemory, MemoryError, Piece, Slot};
 use crate::vstate::vcpu::{install_kick_handler, Vcpu, VcpuError};
 use crate::vstate::vm::{Vm, VmError};
@@ -36,7 +40,7 @@ use std::io::{self, Read};
 use std::net::TcpListener;
 use std::sync::mpsc::channel;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use vm_memory::{Bytes, GuestAddress};
 use vmm_sys_util::eventfd::{EventFd, EFD_NONBLOCK};
 
@@ -71,6 +75,8 @@ pub struct Files<'a> {
     pub kvm: &'a Kvm,
     /// Empty file with huge pages, if there is one.
     pub ram: Option<File>,
+    /// The domain is restored from it.
+    pub image: Option<File>,
     /// BIOS image.
     pub bios: File,
     /// BIOS of the display, if it is there.
@@ -109,6 +115,10 @@ pub enum HvmError {
     Vm(#[from] VmError),
     #[error(transparent)]
     Vcpu(#[from] VcpuError),
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
+    #[error(transparent)]
+    Chips(#[from] ChipsError),
     #[error("cannot {what}: {source}")]
     Os {
         what: &'static str,
@@ -154,14 +164,31 @@ pub fn build(config: &Config, files: Files<'_>, log: Log) -> Result<Domain, HvmE
         path: config.hvm.bios_path.clone(),
         source,
     })?;
-    let rom_piece = Piece {
-        gpa: rom.address,
-        len: rom.bytes.len() as u64,
+    let video = match &config.hvm.display {
+        Some(display) => Some(video(display, files.display_bios)?),
+        None => None,
+    };
+    let shown = video.as_ref().map(|(memory, _)| memory.clone());
+    let arriving = match files.image {
+        Some(image) => {
+            let bytes = shown.as_ref().map_or(0, |memory| memory.length());
+            Some(Arriving::read(image, config, bytes)?)
+        }
+        None => None,
+    };
+    let rom_piece = match &arriving {
+        Some(arriving) => arriving.bios(),
+        None => Piece {
+            gpa: rom.address,
+            len: rom.bytes.len() as u64,
+        },
     };
     let memory = DomainMemory::new(files.ram, &ram, rom_piece)?;
     let mut firmware = files::files(&machine);
-    for placed in firmware.placed.iter().chain([&rom, &copy]) {
-        write(&memory.map, placed)?;
+    if arriving.is_none() {
+        for placed in firmware.placed.iter().chain([&rom, &copy]) {
+            write(&memory.map, placed)?;
+        }
     }
     if let Some(kernel) = files.linux {
         firmware
@@ -170,19 +197,48 @@ pub fn build(config: &Config, files: Files<'_>, log: Log) -> Result<Domain, HvmE
     }
     let vm = Arc::new(Vm::create_pc(files.kvm, &slots(&memory.slots, rom_piece))?);
     let host = assemble::host_cpuid(files.kvm)?;
+    let arrived = match arriving {
+        Some(arriving) => {
+            arriving.check_cpu(&host, config)?;
+            let begun = Instant::now();
+            let state = arriving.fill(&memory.map, shown.as_deref())?;
+            let took = begun.elapsed();
+            log.line(
+                Level::Info,
+                format_args!("restored from an image in {took:?}"),
+            );
+            Some(state)
+        }
+        None => None,
+    };
     install_kick_handler().map_err(|source| HvmError::Os {
         what: "install the handler of the kick signal",
         source,
     })?;
+    let fds = (0..config.vcpus)
+        .map(|id| vm.create_vcpu(id))
+        .collect::<Result<Vec<_>, _>>()?;
+    let now = saved::host_now();
+    if let Some(state) = &arrived {
+        chips::apply(&vm, &state.chips, passed(&state.clock, now))?;
+        hold_rate(&fds, state.clock.tsc_khz)?;
+    }
+    let tsc_khz = assemble::tsc_khz(&fds)?;
     let mut vcpus = Vec::new();
-    for id in 0..config.vcpus {
+    for (id, fd) in (0..).zip(fds) {
         let cpuid = host
             .for_hvm(id, config.hvm.pae, config.hvm.apic)
             .ok_or(PvError::Kvm {
                 what: "take so many CPUID leaves",
                 source: kvm_ioctls::Error::new(libc::E2BIG),
             })?;
-        vcpus.push(Vcpu::reset(vm.create_vcpu(id)?, id, &cpuid)?);
+        vcpus.push(match &arrived {
+            Some(state) => {
+                let tsc = tsc_at(&state.clock, now);
+                Vcpu::restored(fd, &cpuid, &state.vcpus[id as usize], tsc)?
+            }
+            None => Vcpu::reset(fd, id, &cpuid)?,
+        });
     }
     let serial = match config.hvm.serial {
         SerialPort::None => None,
@@ -190,10 +246,6 @@ pub fn build(config: &Config, files: Files<'_>, log: Log) -> Result<Domain, HvmE
             what: "make an eventfd",
             source,
         })?),
-    };
-    let video = match &config.hvm.display {
-        Some(display) => Some(video(display, files.display_bios)?),
-        None => None,
     };
     let (bus, known) = registry::devices(Parts {
         display: config
@@ -220,6 +272,20 @@ pub fn build(config: &Config, files: Files<'_>, log: Log) -> Result<Domain, HvmE
     if let Some((memory, _)) = &video {
         memory.set_slot(vm.clone(), vm.free_slot());
     }
+    let carried = Carried {
+        vm: vm.clone(),
+        msrs: assemble::msrs(files.kvm)?,
+        tsc_khz,
+        features: features::of(
+            &host
+                .hvm_table(config.hvm.pae, config.hvm.apic)
+                .unwrap_or_default(),
+        ),
+        bios: rom_piece,
+        video: shown,
+        serial: serial.clone(),
+        arrived,
+    };
     let pc = Arc::new(Pc::new(hub.clone(), vm, bus));
     let viewers = match (&config.hvm.display, files.vnc) {
         (Some(Display { vnc: Some(vnc), .. }), Some(listener)) => {
@@ -255,6 +321,7 @@ pub fn build(config: &Config, files: Files<'_>, log: Log) -> Result<Domain, HvmE
             pc,
             known,
             drives,
+            carried,
         ),
         serial,
         viewers,

@@ -19,6 +19,14 @@ impl Clock {
         self.before.saturating_add(since)
     }
 
+    /// A clock that stands still at `ns`.
+    pub fn standing_at(ns: u64) -> Clock {
+        Clock {
+            before: ns,
+            running_since: None,
+        }
+    }
+
     /// Whether time passes.
     pub fn runs(&self) -> bool {
         self.running_since.is_some()

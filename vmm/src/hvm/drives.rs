@@ -17,6 +17,7 @@ use noxen_pc::floppy::{Floppy, CHANNEL};
 use noxen_pc::ide::{Drive, Ide, Kind};
 use noxen_pc::isa_dma::IsaDma;
 use noxen_pc::medium::Medium;
+use noxen_saved_image::hvm::Disk;
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, OnceLock, Weak};
@@ -215,6 +216,18 @@ impl Drives {
                 disk: None,
             })
             .collect()
+    }
+
+    /// What is in the drives.
+    pub fn discs(&self) -> Vec<Disk> {
+        let disc = |slot: &Slot| {
+            let bytes = slot.tray.medium().disc().bytes?;
+            Some(Disk {
+                devid: slot.devid,
+                bytes,
+            })
+        };
+        self.slots.values().filter_map(disc).collect()
     }
 
     /// Puts the controllers into the machine, once, before its firmware runs.

@@ -11,6 +11,17 @@ use std::collections::BTreeSet;
 /// Changes of inputs: which, level.
 pub type Changes = Vec<(u8, bool)>;
 
+/// Who holds lines up (device, line), as an image has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// ISA lines.
+    pub isa: Vec<(u32, u8)>,
+    /// PCI lines.
+    pub pci: Vec<(u32, u8)>,
+    /// ISA lines of the PCI lines.
+    pub routes: [Option<u8>; 4],
+}
+
 /// All lines of a PC.
 #[derive(Debug, Default)]
 pub struct Lines {
@@ -31,6 +42,32 @@ pub fn pci_line(place: Place, pin: u8) -> Option<u8> {
 }
 
 impl Lines {
+    /// For an image: who holds up ISA lines, who PCI lines, and the routes.
+    pub fn saved(&self) -> Held {
+        let held = |set: &BTreeSet<(usize, u8)>| {
+            let one = |(device, line): &(usize, u8)| (*device as u32, *line);
+            set.iter().map(one).collect()
+        };
+        Held {
+            isa: held(&self.isa),
+            pci: held(&self.pci),
+            routes: self.routes,
+        }
+    }
+
+    /// Takes them over; the inputs that are up then.
+    pub fn take_up(&mut self, held: &Held) -> Changes {
+        let set = |held: &[(u32, u8)]| {
+            let one = |(device, line): &(u32, u8)| (*device as usize, *line);
+            held.iter()
+                .map(one)
+                .filter(|(_, line)| *line < 16)
+                .collect()
+        };
+        (self.isa, self.pci, self.told) = (set(&held.isa), set(&held.pci), 0);
+        self.route(held.routes)
+    }
+
     /// A device gives an ISA line this level.
     pub fn isa(&mut self, device: usize, line: u8, up: bool) -> Changes {
         if line < 16 {
@@ -89,6 +126,18 @@ mod tests {
         assert!(lines.isa(1, 9, false).is_empty());
         assert_eq!(lines.isa(2, 9, false), [(9, false)]);
         assert!(lines.isa(2, 99, true).is_empty());
+    }
+
+    #[test]
+    fn lines_taken_up_are_told_again_and_let_go_by_who_held_them() {
+        let mut lines = Lines::default();
+        lines.isa(1, 9, true);
+        lines.pci(3, 1, true);
+        lines.route([None, Some(11), None, None]);
+        let mut other = Lines::default();
+        assert_eq!(other.take_up(&lines.saved()), [(9, true), (11, true)]);
+        assert_eq!(other.saved(), lines.saved());
+        assert_eq!(other.pci(3, 1, false), [(11, false)]);
     }
 
     #[test]

@@ -1,20 +1,25 @@
 //! The running HVM domain: what the control socket can do with it, beyond what its crew of vCPUs does in any domain.
 
-use crate::control::answer::{done, After, Asked};
+use crate::control::answer::{done, file, may_while_saved, After, Asked};
+use crate::core_dump::Core;
 use crate::counters::{self, Groups};
 use crate::domain::crew::Crew;
-use crate::domain::hub::lock;
+use crate::domain::hub::{lock, Hub};
 use crate::domain::pv::{CONSOLE_PORT, STORE_PORT};
 use crate::hvm::cards::{Cards, MAX_ROM};
 use crate::hvm::drives::Drives;
 use crate::hvm::pc::Pc;
 use crate::hvm::registry::Known;
+use crate::hvm::saved::{self, Carried};
+use crate::log::Level;
+use crate::save::job::{self, Host, Job, BUSY};
 use crate::vstate::vm::Signal;
 use noxen_control::device::{DeviceClass, DeviceSpec};
 use noxen_control::fds::FdQueue;
 use noxen_control::message::{CaseButton, VcpuStatus};
 use noxen_control::{Event, Reply, Request, Status};
 use noxen_pc::Button;
+use noxen_saved_image::State;
 use std::fs::File;
 use std::io::Read;
 use std::ops::{Deref, DerefMut};
@@ -42,6 +47,10 @@ pub struct HvmMachine {
     cards: Cards,
     console_tty: String,
     clock: ClockNews,
+    /// Output of COM1 that the console's end has not taken.
+    pub unwritten: Vec<u8>,
+    carried: Carried,
+    job: Option<Job>,
 }
 
 /// What xend has been told of the guest's clock: a guest that sets it over and over is not told of each time.
@@ -88,6 +97,7 @@ impl HvmMachine {
         pc: Arc<Pc>,
         known: Known,
         drives: Drives,
+        carried: Carried,
     ) -> HvmMachine {
         HvmMachine {
             cards: Cards::new(&pc),
@@ -99,12 +109,80 @@ impl HvmMachine {
             known,
             console_tty: String::new(),
             clock: ClockNews::default(),
+            unwritten: match &carried.arrived {
+                Some(state) => state.console.output.0.clone(),
+                None => Vec::new(),
+            },
+            carried,
+            job: None,
         }
     }
 
     /// The PC itself.
     pub fn pc(&self) -> &Arc<Pc> {
         &self.pc
+    }
+
+    /// It stands still for its job.
+    pub fn stands_still(&self) -> bool {
+        self.job.as_ref().is_some_and(Job::is_still)
+    }
+
+    /// Stops the vCPUs, the guest's time and the devices for the moment; [`Host::run_on`] ends that.
+    fn stand_still(&mut self) {
+        self.crew.stop();
+        self.pc.set_running(false);
+        self.pc.set_frozen(true);
+    }
+
+    fn save(&mut self, asker: u64, config: String, file: File) -> Result<(), String> {
+        if self.crew.over().is_some() {
+            return Err("the domain has shut down; there is nothing to save".into());
+        }
+        // One that has never run has all its parts then, too.
+        self.complete()?;
+        self.stand_still();
+        let state = self
+            .carried
+            .gather(&self.crew, &self.pc, &self.drives, &self.unwritten);
+        let (hub, bios) = (self.pc.hub().clone(), self.carried.bios.gpa);
+        let video = self.carried.video.clone();
+        let begun = state.and_then(|state| {
+            job::begin_still(self, asker, move |progress| {
+                let video = video.as_deref();
+                saved::write(&hub, bios, video, &config, &state, file, progress)
+                    .map_err(|error| error.to_string())
+            })
+        });
+        begun.inspect_err(|line| {
+            let log = &self.pc.hub().log;
+            log.line(Level::Error, format_args!("not saved: {line}"));
+            self.run_on();
+        })
+    }
+
+    /// Puts in what comes last, before its first instruction.
+    fn complete(&mut self) -> Result<(), String> {
+        self.drives.start()?;
+        self.cards.start();
+        self.carried.take_up(&self.pc, &self.drives)
+    }
+
+    fn dump(&mut self, asker: u64, live: bool, file: File) -> Result<(), String> {
+        self.stand_still();
+        let memory = self.pc.hub().memory.clone();
+        let begun = Core::of_hvm(&self.crew, &memory, self.carried.bios.gpa)
+            .and_then(|core| job::begin_dump(self, asker, core, !live, file));
+        if live || begun.is_err() {
+            self.run_on();
+        }
+        begun
+    }
+
+    /// What was typed at its console before it was saved, and the guest has not taken.
+    pub fn typed(&self) -> &[u8] {
+        let arrived = self.carried.arrived.as_ref();
+        arrived.map_or(&[], |state| &state.console.input.0)
     }
 
     /// Names the console's terminal in [`Self::status`].
@@ -127,9 +205,9 @@ impl HvmMachine {
 
     /// Lets them go on.
     pub fn unpause(&mut self) -> Result<(), String> {
+        job::give_up_written(self)?;
         if self.crew.over().is_none() {
-            self.drives.start()?;
-            self.cards.start();
+            self.complete()?;
             self.pc.set_running(true);
         }
         self.crew.unpause()
@@ -172,7 +250,7 @@ impl HvmMachine {
         Status {
             domid: self.domid,
             pid: std::process::id(),
-            paused: self.is_paused(),
+            paused: self.is_paused() || self.stands_still(),
             shutdown: self.over(),
             crash_reason: self.crash_reason(),
             cpu_ns: vcpus.iter().map(|vcpu| vcpu.cpu_ns).sum(),
@@ -184,7 +262,7 @@ impl HvmMachine {
             store_port: STORE_PORT,
             console_mfn: CONSOLE_PAGE,
             console_port: CONSOLE_PORT,
-            saving: None,
+            saving: self.job.as_ref().map(Job::saving),
         }
     }
 
@@ -277,6 +355,30 @@ fn read_rom(file: File) -> Result<Vec<u8>, String> {
     Ok(rom)
 }
 
+impl Host for HvmMachine {
+    fn hub(&self) -> Arc<Hub> {
+        self.pc.hub().clone()
+    }
+
+    fn job(&mut self) -> &mut Option<Job> {
+        &mut self.job
+    }
+
+    fn halt(&mut self, _directories: &[String]) -> Result<State, String> {
+        Err("moving of an HVM domain is not built yet".into())
+    }
+
+    fn run_on(&mut self) {
+        self.pc.set_frozen(false);
+        if !self.crew.is_paused() && self.crew.over().is_none() {
+            self.pc.set_running(true);
+        }
+        self.crew.go_on();
+    }
+
+    fn stop_logging(&mut self) {}
+}
+
 /// What an HVM domain does not do yet.
 fn not_yet(what: &str) -> Reply {
     Reply::Error {
@@ -287,10 +389,13 @@ fn not_yet(what: &str) -> Reply {
 impl Asked for HvmMachine {
     fn carry_out(
         &mut self,
-        _asker: u64,
+        asker: u64,
         request: Request,
         fds: &mut FdQueue,
     ) -> (Option<Reply>, After) {
+        if self.job.is_some() && !may_while_saved(&request) {
+            return (Some(done(Err(BUSY.into()))), After::Nothing);
+        }
         let reply = match request {
             Request::Status => Reply::Status(Box::new(self.status())),
             Request::Pause => {
@@ -326,11 +431,24 @@ impl Asked for HvmMachine {
             Request::Screen { .. } | Request::Pixels { .. } | Request::Input { .. } => {
                 not_yet("the screen")
             }
-            Request::Save { fds: count, .. } | Request::Move { fds: count, .. } => {
+            Request::Save {
+                config, fds: count, ..
+            } => match file(fds, count).and_then(|file| self.save(asker, config, file)) {
+                Ok(()) => return (None, After::Nothing),
+                Err(message) => Reply::Error { message },
+            },
+            Request::Move { fds: count, .. } => {
                 let _ = fds.take(count);
-                not_yet("saving or moving")
+                not_yet("moving")
             }
-            Request::Hold | Request::Arrived => not_yet("saving or moving"),
+            Request::DumpCore { live, fds: count } => {
+                match file(fds, count).and_then(|file| self.dump(asker, live, file)) {
+                    Ok(()) => return (None, After::Nothing),
+                    Err(message) => Reply::Error { message },
+                }
+            }
+            Request::Hold => done(job::hold(self)),
+            Request::Arrived => not_yet("moving"),
         };
         (Some(reply), After::Nothing)
     }

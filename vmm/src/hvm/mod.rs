@@ -8,6 +8,7 @@
 //!   alarm thread --tick--> pc.rs                 clock.rs: the guest's time
 //!   viewers (VNC): screen.rs <--- display, its memory: video.rs; keys, pointer ---> pc.rs
 //!   main loop: service.rs <--- wire.rs ---> serial port       machine.rs: what the control socket asks for
+//!   saved.rs: a domain into a file, and out of one
 //!   linux.rs: a kernel without a boot loader
 //! ```
 //! drives.rs puts the domain's disks into the machine and changes media; cards.rs its network interfaces, on taps (cable.rs).
@@ -24,6 +25,7 @@ pub mod linux;
 pub mod machine;
 pub mod pc;
 pub mod registry;
+pub mod saved;
 pub mod screen;
 pub mod service;
 pub mod video;

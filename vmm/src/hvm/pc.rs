@@ -11,7 +11,7 @@ use crate::domain::hub::{lock, Hub, Report};
 use crate::domain::runner::{Guest, Next};
 use crate::hvm::clock::Clock;
 use crate::hvm::exits::{decide, Verdict};
-use crate::hvm::lines::{pci_line, Changes, Lines};
+use crate::hvm::lines::{pci_line, Changes, Held, Lines};
 use crate::log::Level;
 use crate::vstate::exit::{Exit, Io};
 use crate::vstate::memory::GuestMemory;
@@ -20,8 +20,9 @@ use noxen_control::ShutdownReason;
 use noxen_pc::bus::Happened;
 use noxen_pc::vga::View;
 use noxen_pc::{Bus, Button, Effect, Memory, Outside, Pointing, Touch, Width};
+use noxen_saved_image::hvm::{Board, PcDevice};
 use std::io;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use vm_memory::{Bytes, GuestAddress};
@@ -55,7 +56,7 @@ impl Memory for Ram {
 
 /// What is changed under one lock.
 #[derive(Debug)]
-struct Board {
+struct Inside {
     bus: Bus,
     lines: Lines,
     clock: Clock,
@@ -73,8 +74,10 @@ pub struct Pc {
     hub: Arc<Hub>,
     vm: Arc<Vm>,
     ram: Ram,
-    board: Mutex<Board>,
+    board: Mutex<Inside>,
     alarm: Condvar,
+    /// What happens outside is not looked at: the machine is being written.
+    frozen: AtomicBool,
     /// How the machine ended, if it has: index into [`ENDINGS`], counted from 1.
     ended: AtomicU8,
 }
@@ -88,7 +91,7 @@ impl Pc {
             ram: Ram(hub.memory.clone()),
             hub,
             vm,
-            board: Mutex::new(Board {
+            board: Mutex::new(Inside {
                 bus,
                 lines: Lines::default(),
                 clock: Clock::default(),
@@ -97,6 +100,7 @@ impl Pc {
                 placed: 0,
             }),
             alarm: Condvar::new(),
+            frozen: AtomicBool::new(false),
             ended: AtomicU8::new(0),
         }
     }
@@ -121,14 +125,82 @@ impl Pc {
         make(&mut lock(&self.board).bus)
     }
 
+    /// From now on nothing that happens outside changes the machine; or everything that did is looked at.
+    pub fn set_frozen(&self, frozen: bool) {
+        // Under the lock, in which it is asked for.
+        let board = lock(&self.board);
+        let before = self.frozen.swap(frozen, Ordering::SeqCst);
+        let devices = board.bus.len();
+        drop(board);
+        if before && !frozen {
+            (0..devices).for_each(|number| self.attend(number));
+        }
+    }
+
+    fn is_frozen(&self) -> bool {
+        self.frozen.load(Ordering::SeqCst)
+    }
+
+    /// What an image has of the board and of its devices.
+    pub fn saved(&self) -> (Board, Vec<PcDevice>) {
+        let board = lock(&self.board);
+        let (config_address, devices) = board.bus.save();
+        let held = board.lines.saved();
+        let saved = Board {
+            now: board.clock.now(Instant::now()),
+            config_address,
+            isa: held.isa,
+            pci: held.pci,
+            routes: held.routes,
+        };
+        let device = |(name, state)| PcDevice { name, state };
+        (saved, devices.into_iter().map(device).collect())
+    }
+
+    /// Takes that over, `passed` later; the line says why it cannot be.
+    pub fn take_up(
+        &self,
+        saved: &Board,
+        devices: &[PcDevice],
+        passed: Duration,
+    ) -> Result<(), String> {
+        let devices: Vec<_> = devices
+            .iter()
+            .map(|device| (device.name.clone(), device.state.clone()))
+            .collect();
+        let mut board = lock(&self.board);
+        board
+            .bus
+            .restore(saved.config_address, &devices)
+            .map_err(|error| format!("not a valid guest state file: {error}"))?;
+        let passed = u64::try_from(passed.as_nanos()).unwrap_or(u64::MAX);
+        board.clock = Clock::standing_at(saved.now.saturating_add(passed));
+        let held = Held {
+            isa: saved.isa.clone(),
+            pci: saved.pci.clone(),
+            routes: saved.routes,
+        };
+        self.drive(board.lines.take_up(&held));
+        drop(board);
+        // Memory is mapped where the BARs lie now.
+        self.act(|_, _, _| ((), Vec::new()));
+        Ok(())
+    }
+
     /// Has a device look at what lies behind it.
     pub fn attend(&self, number: usize) {
-        self.act(|bus, now, ram| bus.call(number, now, ram, |device, turn| device.attend(turn)));
+        self.act(|bus, now, ram| match self.is_frozen() {
+            true => ((), Vec::new()),
+            false => bus.call(number, now, ram, |device, turn| device.attend(turn)),
+        });
     }
 
     /// Presses a button; false if the machine has none.
     pub fn press(&self, button: Button) -> bool {
-        self.act(|bus, now, ram| bus.press(button, now, ram))
+        self.act(|bus, now, ram| match self.is_frozen() {
+            true => (true, Vec::new()),
+            false => bus.press(button, now, ram),
+        })
     }
 
     /// The button that resets the machine.
@@ -143,7 +215,10 @@ impl Pc {
 
     /// A person did something; false if no device takes it.
     pub fn touch(&self, touch: Touch) -> bool {
-        self.act(|bus, now, ram| bus.touch(touch, now, ram))
+        self.act(|bus, now, ram| match self.is_frozen() {
+            true => (true, Vec::new()),
+            false => bus.touch(touch, now, ram),
+        })
     }
 
     /// What a pointer is to the machine.
@@ -186,7 +261,7 @@ impl Pc {
         value
     }
 
-    fn follow(&self, board: &mut Board, happened: Happened) {
+    fn follow(&self, board: &mut Inside, happened: Happened) {
         for (device, effect) in happened {
             match effect {
                 Effect::Line(line, up) => self.drive(board.lines.isa(device, line, up)),

@@ -13,6 +13,7 @@ use crate::hvm::build::Domain;
 use crate::hvm::machine::HvmMachine;
 use crate::hvm::wire::Line;
 use crate::log::Level;
+use crate::save::job::{self, Host, Job};
 use crate::service::Until;
 use crate::store::Connection;
 use crate::viewers::Server as Viewers;
@@ -35,13 +36,21 @@ enum Source {
     Connection(usize),
 }
 
+impl Source {
+    /// May it be served while the domain is being written?
+    fn spares_guest(self) -> bool {
+        matches!(
+            self,
+            Source::Wake | Source::Listener | Source::Connection(_)
+        )
+    }
+}
+
 /// A domain and what serves it.
 pub struct HvmService {
     machine: HvmMachine,
     serial: Option<Arc<Line>>,
     console_end: ConsoleEnd,
-    /// Output of COM1 that the console's end has not taken.
-    output: Vec<u8>,
     control: Option<Server>,
     _viewers: Option<Viewers>,
     /// The domain's session with xenstored: the store knows the domain as long as it is open.
@@ -60,11 +69,13 @@ impl HvmService {
         if let ConsoleEnd::Pty(pty) = &console_end {
             machine.set_console_tty(&pty.path);
         }
+        if let Some(line) = &domain.serial {
+            line.type_in(machine.typed());
+        }
         HvmService {
             machine,
             serial: domain.serial,
             console_end,
-            output: Vec::new(),
             control,
             _viewers: domain.viewers,
             _store: store,
@@ -85,6 +96,12 @@ impl HvmService {
             for (source, flags) in self.wait()? {
                 self.serve(source, flags);
             }
+            let still = self.machine.stands_still();
+            self.serve_job();
+            if still && !self.machine.stands_still() {
+                // What was not looked at meanwhile.
+                let _ = self.machine.pc().hub().wake.write(1);
+            }
             if until == Until::Over && self.machine.over().is_some() {
                 self.take_serial();
                 return Ok(self.machine.over());
@@ -93,7 +110,10 @@ impl HvmService {
     }
 
     fn wait(&self) -> io::Result<Vec<(Source, PollFlags)>> {
-        waiting::ready(self.interests(), None)
+        let still = self.machine.stands_still();
+        let interests = self.interests().into_iter();
+        let heeded = interests.filter(|(source, ..)| !still || source.spares_guest());
+        waiting::ready(heeded, None)
     }
 
     fn interests(&self) -> Vec<(Source, BorrowedFd<'_>, PollFlags)> {
@@ -101,7 +121,7 @@ impl HvmService {
         let mut set = vec![(Source::Wake, wake, PollFlags::IN)];
         if let Some(line) = &self.serial {
             // While the console's end takes nothing, output waits in the line, which loses what is too much.
-            if self.output.is_empty() {
+            if self.machine.unwritten.is_empty() {
                 set.push((Source::Serial, event_fd(line.ready()), PollFlags::IN));
             } else {
                 let output = self.console_end.output().as_fd();
@@ -126,6 +146,10 @@ impl HvmService {
 
     fn serve(&mut self, source: Source, flags: PollFlags) {
         match source {
+            Source::Wake if self.machine.stands_still() => {
+                // Reading clears the counter; what it is about is looked at afterwards.
+                let _ = self.machine.pc().hub().wake.read();
+            }
             Source::Wake => {
                 // The last lines of a guest that died belong into its crash record.
                 self.take_serial();
@@ -152,8 +176,26 @@ impl HvmService {
         }
     }
 
+    /// Takes what the thread of a save or a dump says, and notices when nobody waits for it any more.
+    fn serve_job(&mut self) {
+        let Some(control) = &mut self.control else {
+            return;
+        };
+        if let Some((asker, reply)) = job::take_news(&mut self.machine) {
+            control.reply(asker, &reply);
+        }
+        let asker = self.machine.job().as_ref().map(Job::asker);
+        if asker.is_some_and(|asker| !control.has(asker)) {
+            job::abandon(&mut self.machine);
+        }
+    }
+
     fn take_serial(&mut self) {
-        let Some(line) = self.serial.as_ref().filter(|_| self.output.is_empty()) else {
+        let Some(line) = self
+            .serial
+            .as_ref()
+            .filter(|_| self.machine.unwritten.is_empty())
+        else {
             return;
         };
         let (output, lost) = line.take_output();
@@ -163,18 +205,18 @@ impl HvmService {
             hub.log.guest_line(Level::Warning, text);
         }
         lock(&hub.console_tail).push(&output);
-        self.output = output;
+        self.machine.unwritten = output;
         self.write_console();
     }
 
     fn write_console(&mut self) {
-        while !self.output.is_empty() {
-            match self.console_end.output().write(&self.output) {
-                Ok(n) => drop(self.output.drain(..n)),
+        while !self.machine.unwritten.is_empty() {
+            match self.console_end.output().write(&self.machine.unwritten) {
+                Ok(n) => drop(self.machine.unwritten.drain(..n)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
-                    let lost = std::mem::take(&mut self.output).len();
+                    let lost = std::mem::take(&mut self.machine.unwritten).len();
                     self.machine.pc().hub().log.guest_line(
                         Level::Warning,
                         format_args!("serial output lost, {lost} bytes: {error}"),

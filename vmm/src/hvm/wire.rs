@@ -63,6 +63,15 @@ impl Line {
         (output, std::mem::take(&mut bytes.lost))
     }
 
+    /// For an image: output that nobody has taken, input that the port has not.
+    pub fn saved(&self) -> (Vec<u8>, Vec<u8>) {
+        let bytes = lock(&self.bytes);
+        (
+            bytes.output.iter().copied().collect(),
+            bytes.input.iter().copied().collect(),
+        )
+    }
+
     /// How much can be typed.
     pub fn input_room(&self) -> usize {
         INPUT - lock(&self.bytes).input.len()

@@ -1,12 +1,15 @@
-//! A save or a move under way, as the main loop sees it.
+//! A save, a move or a core dump under way, as the main loop sees it.
 //!
 //! ```text
+//!   dump: halted (live: runs) --> a thread writes --done or the asker gone--> answered, runs on
 //!   save: halted --> a thread writes --done--> answered; stands still --Unpause, Destroy--> over
 //!   move: a thread sends rounds while the guest runs --wants it to stand still--> halted --> sends the rest --done--> as above
 //!      \--error--> answered, runs on            \--the asker's connection ends--> runs on, unless told to Hold
 //! ```
 
+use crate::core_dump::Core;
 use crate::domain::calls::Shared;
+use crate::domain::hub::Hub;
 use crate::log::Level;
 use crate::save::send::{self, Course, Ledger};
 use crate::save::{self, memory, Parts};
@@ -20,6 +23,8 @@ use std::sync::mpsc::{channel, Receiver, Sender, TryRecvError};
 use std::sync::Arc;
 use std::time::Instant;
 
+/// What is not done meanwhile.
+pub const BUSY: &str = "the domain is being saved or dumped; wait until that is over";
 /// Bytes that are written at a time.
 pub const BUFFER: usize = 1 << 20;
 
@@ -71,7 +76,7 @@ pub enum News {
 #[derive(Debug, Clone)]
 pub struct Mailbox {
     sender: Sender<News>,
-    shared: Arc<Shared>,
+    hub: Arc<Hub>,
 }
 
 impl Mailbox {
@@ -79,7 +84,7 @@ impl Mailbox {
     pub fn send(&self, news: News) {
         // The main loop is gone with its process, not before.
         let _ = self.sender.send(news);
-        let _ = self.shared.wake.write(1);
+        let _ = self.hub.wake.write(1);
     }
 }
 
@@ -96,7 +101,52 @@ enum Phase {
     },
 }
 
-/// One save or move.
+/// A domain whose job it is.
+pub trait Host {
+    /// What its threads share.
+    fn hub(&self) -> Arc<Hub>;
+
+    /// The place for its job.
+    fn job(&mut self) -> &mut Option<Job>;
+
+    /// Has it stand still, as [`save::halt`].
+    fn halt(&mut self, directories: &[String]) -> Result<State, String>;
+
+    /// Lets it do what it did before.
+    fn run_on(&mut self);
+
+    /// What it writes need not be noted any more.
+    fn stop_logging(&mut self);
+}
+
+impl Host for Parts<'_> {
+    fn hub(&self) -> Arc<Hub> {
+        self.machine.shared().hub.clone()
+    }
+
+    fn job(&mut self) -> &mut Option<Job> {
+        self.job
+    }
+
+    fn halt(&mut self, directories: &[String]) -> Result<State, String> {
+        save::halt(self, directories)
+    }
+
+    fn run_on(&mut self) {
+        save::run_on(self);
+    }
+
+    fn stop_logging(&mut self) {
+        let shared = self.machine.shared();
+        shared.written.watch(false);
+        if let Err(error) = self.vm.log_writes(false) {
+            // The guest runs on, slower.
+            shared.log.line(Level::Warning, error);
+        }
+    }
+}
+
+/// One save, move or dump.
 #[derive(Debug)]
 pub struct Job {
     /// Number of the connection that asked.
@@ -107,6 +157,8 @@ pub struct Job {
     phase: Phase,
     /// KVM notes what the guest writes.
     logging: bool,
+    /// Once all is written the domain does what it did before.
+    dump: bool,
 }
 
 impl Job {
@@ -192,13 +244,49 @@ pub fn begin_move(
     let started = start(parts, asker, directories, Phase::Rounds, sends);
     match &mut *parts.job {
         Some(job) => job.logging = live,
-        None => stop_logging(parts),
+        None => parts.stop_logging(),
     }
     started
 }
 
+/// Begins to write `core` into `file`, for connection `asker`; `still`: the domain stands still meanwhile, as it does already.
+pub fn begin_dump(
+    host: &mut dyn Host,
+    asker: u64,
+    core: Core,
+    still: bool,
+    file: File,
+) -> Result<(), String> {
+    let phase = if still { Phase::Still } else { Phase::Rounds };
+    let log = host.hub();
+    let writes = move |_: &Mailbox, progress: &Progress| {
+        let begun = Instant::now();
+        let bytes = core.write(&file, progress).map_err(|e| e.to_string())?;
+        log.log.line(
+            Level::Info,
+            format_args!("core dumped: {} MiB in {:?}", bytes >> 20, begun.elapsed()),
+        );
+        Ok(Ledger::of_file(bytes))
+    };
+    start(host, asker, Vec::new(), phase, writes)?;
+    if let Some(job) = host.job() {
+        job.dump = true;
+    }
+    Ok(())
+}
+
+/// Begins to have `work` write the domain, which stands still already, for connection `asker`.
+pub fn begin_still(
+    host: &mut dyn Host,
+    asker: u64,
+    work: impl FnOnce(&Progress) -> Result<Ledger, String> + Send + 'static,
+) -> Result<(), String> {
+    let writes = move |_: &Mailbox, progress: &Progress| work(progress);
+    start(host, asker, Vec::new(), Phase::Still, writes)
+}
+
 fn start(
-    parts: &mut Parts<'_>,
+    host: &mut dyn Host,
     asker: u64,
     directories: Vec<String>,
     phase: Phase,
@@ -208,7 +296,7 @@ fn start(
     let (sender, news) = channel();
     let mailbox = Mailbox {
         sender,
-        shared: parts.machine.shared().clone(),
+        hub: host.hub(),
     };
     let shown = progress.clone();
     std::thread::Builder::new()
@@ -218,28 +306,29 @@ fn start(
             mailbox.send(News::Done(done));
         })
         .map_err(|error| format!("no thread to save it: {error}"))?;
-    *parts.job = Some(Job {
+    *host.job() = Some(Job {
         asker,
         directories,
         progress,
         news,
         phase,
         logging: false,
+        dump: false,
     });
     Ok(())
 }
 
 /// Takes what the thread says: the reply for the connection that asked, once there is one. After an error the domain
 /// runs on.
-pub fn take_news(parts: &mut Parts<'_>) -> Option<(u64, Reply)> {
+pub fn take_news(host: &mut dyn Host) -> Option<(u64, Reply)> {
     loop {
-        let job = parts.job.as_mut().filter(|job| !job.is_written())?;
+        let job = host.job().as_mut().filter(|job| !job.is_written())?;
         let asker = job.asker;
         let done = match job.news.try_recv() {
             Ok(News::Halt(answer)) => {
                 let directories = job.directories.clone();
-                let halted = save::halt(parts, &directories);
-                if let (Some(job), true) = (parts.job.as_mut(), halted.is_ok()) {
+                let halted = host.halt(&directories);
+                if let (Some(job), true) = (host.job().as_mut(), halted.is_ok()) {
                     job.phase = Phase::Still;
                 }
                 let _ = answer.send(halted);
@@ -251,13 +340,23 @@ pub fn take_news(parts: &mut Parts<'_>) -> Option<(u64, Reply)> {
         };
         return match done {
             Ok(ledger) => {
-                job.phase = Phase::Written { held: false };
+                if job.dump {
+                    end(host);
+                } else {
+                    job.phase = Phase::Written { held: false };
+                }
                 Some((asker, ledger.reply()))
             }
             Err(message) => {
-                let log = &parts.machine.shared().log;
-                log.line(Level::Error, format_args!("not saved: {message}"));
-                end(parts);
+                let what = if job.dump {
+                    "no core dumped"
+                } else {
+                    "not saved"
+                };
+                host.hub()
+                    .log
+                    .line(Level::Error, format_args!("{what}: {message}"));
+                end(host);
                 Some((asker, Reply::Error { message }))
             }
         };
@@ -265,8 +364,8 @@ pub fn take_news(parts: &mut Parts<'_>) -> Option<(u64, Reply)> {
 }
 
 /// Keeps a domain that is written still, whoever goes.
-pub fn hold(parts: &mut Parts<'_>) -> Result<(), String> {
-    match parts.job.as_mut() {
+pub fn hold(host: &mut dyn Host) -> Result<(), String> {
+    match host.job().as_mut() {
         Some(job) if job.is_written() => {
             job.phase = Phase::Written { held: true };
             Ok(())
@@ -276,40 +375,42 @@ pub fn hold(parts: &mut Parts<'_>) -> Result<(), String> {
 }
 
 /// Nobody waits for it any more: one that is written is given up at once, another as soon as its thread notices.
-pub fn abandon(parts: &mut Parts<'_>) {
-    let Some(job) = parts.job.as_ref() else {
+pub fn abandon(host: &mut dyn Host) {
+    let Some(job) = host.job().as_ref() else {
         return;
     };
     match job.phase {
         Phase::Written { held: true } => {}
         Phase::Written { held: false } => {
-            let log = &parts.machine.shared().log;
-            log.line(Level::Warning, "nobody takes the saved domain; it runs on");
-            end(parts);
+            let hub = host.hub();
+            hub.log
+                .line(Level::Warning, "nobody takes the saved domain; it runs on");
+            end(host);
         }
         Phase::Rounds | Phase::Still => job.progress.cancelled.store(true, Ordering::Relaxed),
     }
 }
 
+/// Gives up what is written, since the domain is to run.
+pub fn give_up_written(host: &mut dyn Host) -> Result<(), String> {
+    match host.job().as_ref().map(Job::is_written) {
+        Some(false) => return Err(BUSY.into()),
+        Some(true) => end(host),
+        None => {}
+    }
+    Ok(())
+}
+
 /// Ends it: the domain does what it did before.
-pub fn end(parts: &mut Parts<'_>) {
-    let Some(job) = parts.job.take() else {
+pub fn end(host: &mut dyn Host) {
+    let Some(job) = host.job().take() else {
         return;
     };
     if job.logging {
-        stop_logging(parts);
+        host.stop_logging();
     }
     if job.is_still() {
-        save::run_on(parts);
-    }
-}
-
-fn stop_logging(parts: &Parts<'_>) {
-    let shared = parts.machine.shared();
-    shared.written.watch(false);
-    if let Err(error) = parts.vm.log_writes(false) {
-        // The guest runs on, slower.
-        shared.log.line(Level::Warning, error);
+        host.run_on();
     }
 }
 

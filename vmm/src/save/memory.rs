@@ -24,6 +24,10 @@ use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
 pub const RAM: &str = "ram";
 /// Name of the monitor's region.
 pub const MONITOR: &str = "monitor";
+/// Name of a PC's firmware.
+pub const BIOS: &str = "bios";
+/// Name of the memory of a PC's display.
+pub const VIDEO: &str = "video";
 
 /// A part of a memory and the file behind it.
 struct Piece<'a> {
@@ -40,6 +44,15 @@ struct Piece<'a> {
 
 /// The pieces, in order of their memories; `region` is where the monitor's begins.
 fn pieces(memory: &GuestMemory, region: u64) -> io::Result<Vec<Piece<'_>>> {
+    pieces_beside(memory, region, MONITOR)
+}
+
+/// The same; what begins at `region` is the memory `other`.
+fn pieces_beside<'a>(
+    memory: &'a GuestMemory,
+    region: u64,
+    other: &'static str,
+) -> io::Result<Vec<Piece<'a>>> {
     let mut ram = 0;
     let mut pieces = Vec::new();
     for part in memory.iter() {
@@ -48,7 +61,7 @@ fn pieces(memory: &GuestMemory, region: u64) -> io::Result<Vec<Piece<'_>>> {
             .ok_or_else(|| io::Error::other("guest memory without a file"))?;
         let length = part.len();
         let (space, start) = match part.start_addr().0 == region {
-            true => (MONITOR, 0),
+            true => (other, 0),
             false => (RAM, ram),
         };
         if space == RAM {
@@ -73,8 +86,54 @@ pub fn write<W: Write>(
     region: u64,
     progress: &Progress,
 ) -> io::Result<()> {
-    let mut buffer = vec![0; CHUNK];
     let pieces = pieces(memory, region)?;
+    each(&pieces, progress, |space, at, bytes| {
+        writer.memory(space, at, bytes)
+    })
+}
+
+/// The same of a PC, whose firmware is at `bios`.
+pub fn write_pc<W: Write>(
+    writer: &mut Writer<W>,
+    memory: &GuestMemory,
+    bios: u64,
+    progress: &Progress,
+) -> io::Result<()> {
+    let pieces = pieces_beside(memory, bios, BIOS)?;
+    each(&pieces, progress, |space, at, bytes| {
+        writer.memory(space, at, bytes)
+    })
+}
+
+/// The pieces of guest RAM: where each begins in it, where the guest has it, bytes. `region` begins what is no RAM.
+pub fn ram(memory: &GuestMemory, region: u64) -> Vec<(u64, u64, u64)> {
+    let mut ram = Vec::new();
+    let mut start = 0;
+    for part in memory.iter().filter(|part| part.start_addr().0 != region) {
+        ram.push((start, part.start_addr().0, part.len()));
+        start += part.len();
+    }
+    ram
+}
+
+/// Hands what guest RAM holds to `take`, with where it is in that memory: whole pages; what is left out is zero.
+pub fn each_of_ram(
+    memory: &GuestMemory,
+    region: u64,
+    progress: &Progress,
+    mut take: impl FnMut(u64, &[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut pieces = pieces(memory, region)?;
+    pieces.retain(|piece| piece.space == RAM);
+    each(&pieces, progress, |_, at, bytes| take(at, bytes))
+}
+
+fn each(
+    pieces: &[Piece<'_>],
+    progress: &Progress,
+    mut take: impl FnMut(&'static str, u64, &[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut buffer = vec![0; CHUNK];
     progress.begin(pieces.iter().map(|piece| piece.length).sum());
     for piece in pieces {
         let end = piece.at + piece.length;
@@ -86,7 +145,7 @@ pub fn write<W: Write>(
                 let length = (extent.end - at).min(CHUNK as u64) as usize;
                 let part = &mut buffer[..length];
                 piece.file.read_exact_at(part, at)?;
-                writer.memory(piece.space, piece.start + (at - piece.at), part)?;
+                take(piece.space, piece.start + (at - piece.at), part)?;
                 at += length as u64;
                 progress.pass(length as u64)?;
             }
@@ -206,6 +265,12 @@ impl<'a> Sink<'a> {
     /// Into `memory`.
     pub fn new(memory: &'a GuestMemory, region: u64) -> Result<Sink<'a>, ImageError> {
         let pieces = pieces(memory, region).map_err(ImageError::Io)?;
+        Ok(Sink { pieces })
+    }
+
+    /// Into that of a PC, whose firmware is at `bios`.
+    pub fn of_pc(memory: &'a GuestMemory, bios: u64) -> Result<Sink<'a>, ImageError> {
+        let pieces = pieces_beside(memory, bios, BIOS).map_err(ImageError::Io)?;
         Ok(Sink { pieces })
     }
 

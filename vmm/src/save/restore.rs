@@ -247,7 +247,7 @@ fn plan(domain: &state::Domain) -> Result<Region, RestoreError> {
 }
 
 /// Makes the vCPUs' TSC run at `khz`, if it does not as good as do so already.
-fn hold_rate(fds: &[VcpuFd], khz: u32) -> Result<(), RestoreError> {
+pub fn hold_rate(fds: &[VcpuFd], khz: u32) -> Result<(), RestoreError> {
     let here = assemble::tsc_khz(fds)?;
     let apart = u64::from(here.abs_diff(khz)) * 1_000_000;
     if apart <= u64::from(here) * TSC_TOLERANCE_PPM {
@@ -263,10 +263,14 @@ fn hold_rate(fds: &[VcpuFd], khz: u32) -> Result<(), RestoreError> {
     Ok(())
 }
 
-/// The TSC now: the guest's clock has run on all the while, as it does for a domain that is paused. A host clock that was
-/// set back does not turn it back.
-fn tsc_at(clock: &Clock, now: Duration) -> u64 {
-    let passed = now.as_nanos().saturating_sub(u128::from(clock.host_ns));
+/// The time that has passed since `clock`. A host clock that was set back does not turn anything back.
+pub fn passed(clock: &Clock, now: Duration) -> Duration {
+    now.saturating_sub(Duration::from_nanos(clock.host_ns))
+}
+
+/// The TSC now: the guest's clock has run on all the while, as it does for a domain that is paused.
+pub fn tsc_at(clock: &Clock, now: Duration) -> u64 {
+    let passed = passed(clock, now).as_nanos();
     let ticks = passed.saturating_mul(u128::from(clock.tsc_khz)) / 1_000_000;
     clock
         .tsc

@@ -218,6 +218,12 @@ impl HostCpuid {
         CpuId::from_entries(&entries).ok()
     }
 
+    /// What an HVM guest finds, as rows.
+    pub fn hvm_table(&self, pae: bool, apic: bool) -> Option<Vec<CpuidEntry>> {
+        let entries = self.for_hvm(0, pae, apic)?;
+        Some(entries.as_slice().iter().map(plain_row).collect())
+    }
+
     /// The table for the monitor, at most [`MAX_CPUID`] rows.
     pub fn pv_table(&self, parameters: PvParameters) -> Vec<CpuidEntry> {
         let vendor = self.supported.iter().find(|entry| entry.function == 0);
@@ -242,15 +248,7 @@ impl HostCpuid {
 
     /// What a guest may see of `entry`.
     fn pv_row(&self, entry: &kvm_cpuid_entry2) -> Option<CpuidEntry> {
-        let mut row = CpuidEntry {
-            leaf: entry.function,
-            subleaf: entry.index,
-            indexed: u32::from(entry.flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX != 0),
-            eax: entry.eax,
-            ebx: entry.ebx,
-            ecx: entry.ecx,
-            edx: entry.edx,
-        };
+        let mut row = plain_row(entry);
         match (entry.function, entry.index) {
             (0, _) => row.eax = row.eax.min(0xd),
             (1, _) => {
@@ -338,6 +336,19 @@ impl HostCpuid {
         (2..64u32)
             .filter(move |n| mask >> n & 1 == 1)
             .filter_map(|n| self.leaf(0xd, n))
+    }
+}
+
+/// A row as KVM has it.
+fn plain_row(entry: &kvm_cpuid_entry2) -> CpuidEntry {
+    CpuidEntry {
+        leaf: entry.function,
+        subleaf: entry.index,
+        indexed: u32::from(entry.flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX != 0),
+        eax: entry.eax,
+        ebx: entry.ebx,
+        ecx: entry.ecx,
+        edx: entry.edx,
     }
 }
 

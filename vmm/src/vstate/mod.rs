@@ -5,8 +5,10 @@
 //!   vcpu.rs    a vCPU: start state, one entry, kick         cpuid.rs   CPUID for KVM and for the guest
 //!   irq.rs     doorbell interrupt and event channels        msr.rs     MSRs set at start
 //!   exit.rs    an exit as a value                           stats.rs   KVM's own counters
+//!   saved.rs   a vCPU's state in an image                   chips.rs   a PC's interrupt controllers and timer there
 //! ```
 
+pub mod chips;
 pub mod cpuid;
 pub mod exit;
 pub mod features;

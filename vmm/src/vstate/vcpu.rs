@@ -31,6 +31,8 @@ const EFER: u64 = 0xd01;
 /// APIC base: at 0xfee00000, enabled, x2APIC.
 const APIC_BASE: u64 = 0xfee0_0000 | 1 << 11 | 1 << 10;
 const APIC_BASE_BSP: u64 = 1 << 8;
+/// MSR (SDM volume 4).
+const KERNEL_GS_BASE: u32 = 0xc000_0102;
 
 /// What the monitor is entered with; the same for all vCPUs but for what follows from `id`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,6 +96,15 @@ pub struct Registers {
     pub general: kvm_regs,
     /// Segments, control registers.
     pub system: kvm_sregs,
+}
+
+/// What a core file tells of a vCPU.
+#[derive(Debug, Clone, Copy)]
+pub struct Snapshot {
+    /// Registers.
+    pub registers: Registers,
+    /// The base of GS that SWAPGS would bring.
+    pub other_gs_base: u64,
 }
 
 impl Vcpu {
@@ -209,6 +220,19 @@ impl Vcpu {
         Ok(Registers {
             general: self.fd.get_regs()?,
             system: self.fd.get_sregs()?,
+        })
+    }
+
+    /// The registers, for a core file.
+    pub fn snapshot(&self) -> Result<Snapshot, VcpuError> {
+        let registers = self.registers().map_err(|source| VcpuError::Kvm {
+            what: "tell the registers",
+            id: self.id,
+            source,
+        })?;
+        Ok(Snapshot {
+            registers,
+            other_gs_base: msr::get(&self.fd, KERNEL_GS_BASE)?,
         })
     }
 

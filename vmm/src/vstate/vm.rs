@@ -41,7 +41,7 @@ pub struct VmError {
     pub source: kvm_ioctls::Error,
 }
 
-fn refused(what: &'static str) -> impl Fn(kvm_ioctls::Error) -> VmError {
+pub(super) fn refused(what: &'static str) -> impl Fn(kvm_ioctls::Error) -> VmError {
     move |source| VmError { what, source }
 }
 
@@ -64,6 +64,11 @@ pub struct Vm {
 }
 
 impl Vm {
+    /// The KVM object.
+    pub(super) fn fd(&self) -> &VmFd {
+        &self.fd
+    }
+
     /// Creates a VM that sees `memory`, with in-kernel local APICs and no other interrupt hardware
     /// (or with the PC's, where KVM cannot split it; nothing is routed to that).
     pub fn create(kvm: &Kvm, memory: &DomainMemory) -> Result<Vm, VmError> {

@@ -7,7 +7,6 @@
 //! So a script learns of its own mistakes here as it would with xm. When one is built it gets a module of its own and its line here goes.
 
 mod device;
-mod domain;
 mod other;
 mod security;
 
@@ -15,7 +14,6 @@ use crate::cli::command::{Arity, Command, Group, Standing};
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 use crate::cli::getopt::Parsed;
-use noxen_xend_api::DomainInfo;
 
 const fn planned(
     group: Group,
@@ -38,38 +36,15 @@ const fn planned(
 
 /// The definition of that name.
 pub fn find(name: &str) -> Option<&'static Command> {
-    [
-        domain::PLANNED,
-        device::PLANNED,
-        security::PLANNED,
-        other::PLANNED,
-    ]
-    .into_iter()
-    .flatten()
-    .find(|command| command.name == name)
+    [device::PLANNED, security::PLANNED, other::PLANNED]
+        .into_iter()
+        .flatten()
+        .find(|command| command.name == name)
 }
 
 /// Word `at`; the empty text where there is none.
 fn word(parsed: &Parsed, at: usize) -> &str {
     parsed.words.get(at).map_or("", String::as_str)
-}
-
-/// The guest named by word `at`, which must run; `verb` is what cannot be done to domain 0.
-fn running_guest(
-    context: &mut Context,
-    parsed: &Parsed,
-    at: usize,
-    verb: &str,
-) -> Result<DomainInfo, Failure> {
-    let domain = context.domain(word(parsed, at))?;
-    match domain.domid {
-        Some(0) => Err(Failure::message(format!(
-            "Cannot {verb} privileged domain {}",
-            domain.name
-        ))),
-        None => Err(Failure::message("Domain is not running")),
-        Some(_) => Ok(domain),
-    }
 }
 
 /// A whole number as a word.

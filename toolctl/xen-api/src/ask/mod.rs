@@ -106,6 +106,7 @@ impl Session {
             // What the log is in is a file of the server's: see Session::log.
             Request::LogPath
             | Request::Settings
+            | Request::DumpCore { .. }
             | Request::Migrate { .. }
             | Request::Check { .. }
             | Request::Transfer { .. }

@@ -45,6 +45,15 @@ impl Args {
         }
     }
 
+    /// A text that may be absent.
+    pub fn text_or_none(&mut self) -> Result<Option<String>, Fault> {
+        match self.next() {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            _ => Err(self.wrong("a text")),
+        }
+    }
+
     /// A whole number, as one or as its digits.
     pub fn whole(&mut self) -> Result<i64, Fault> {
         self.whole_or_none()?

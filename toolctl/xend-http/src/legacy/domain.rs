@@ -25,6 +25,7 @@ pub(super) const METHODS: &[Method] = &[
     Method { name: "xend.domain.waitForDevices", run: |ask, args| simple(ask, args, |domain| Request::WaitForDevices { domain }) },
     Method { name: "xend.domain.reset", run: reset },
     Method { name: "xend.domain.save", run: save },
+    Method { name: "xend.domain.dump", run: dump },
     Method { name: "xend.domain.restore", run: restore },
     Method { name: "xend.domain.suspend", run: |ask, args| simple(ask, args, |domain| Request::Suspend { domain }) },
     Method { name: "xend.domain.resume", run: resume },
@@ -162,6 +163,25 @@ fn save(ask: &dyn Ask, args: &mut Args) -> Result<Value, Fault> {
     nothing()
 }
 
+/// `dump(domain, file, live, crash, reset)`; without a file xend names it.
+fn dump(ask: &dyn Ask, args: &mut Args) -> Result<Value, Fault> {
+    let domain = args.text()?;
+    let file = args.text_or_none()?.map(absolute).transpose()?;
+    let (live, crash, reset) = (args.flag(false)?, args.flag(false)?, args.flag(false)?);
+    args.end()?;
+    tree::done(
+        ask,
+        Request::DumpCore {
+            domain,
+            file,
+            live,
+            crash,
+            reset,
+        },
+    )?;
+    nothing()
+}
+
 fn restore(ask: &dyn Ask, args: &mut Args) -> Result<Value, Fault> {
     let file = file(args)?;
     let paused = args.flag(false)?;
@@ -182,7 +202,10 @@ fn resume(ask: &dyn Ask, args: &mut Args) -> Result<Value, Fault> {
 
 /// A file of the host's: xend's own directory is not the client's.
 fn file(args: &mut Args) -> Result<String, Fault> {
-    let file = args.text()?;
+    absolute(args.text()?)
+}
+
+fn absolute(file: String) -> Result<String, Fault> {
     match file.starts_with('/') {
         true => Ok(file),
         false => Err(Fault::generic(format!("{file}: give an absolute path"))),

@@ -111,6 +111,18 @@ fn save_and_its_like_take_what_xm_sent() {
         vec![text("web1"), text("/a"), yes.clone()],
     )
     .unwrap();
+    call(
+        &ask,
+        "xend.domain.dump",
+        vec![
+            text("web1"),
+            Value::Nil,
+            yes.clone(),
+            no.clone(),
+            yes.clone(),
+        ],
+    )
+    .unwrap();
     call(&ask, "xend.domain.suspend", vec![text("web1")]).unwrap();
     call(&ask, "xend.domain.resume", vec![text("web1"), no]).unwrap();
     let restored = call(&ask, "xend.domain.restore", vec![text("/a"), yes]).unwrap();
@@ -126,6 +138,13 @@ fn save_and_its_like_take_what_xm_sent() {
                 domain: web1(),
                 file: file.clone(),
                 checkpoint: true
+            },
+            Request::DumpCore {
+                domain: web1(),
+                file: None,
+                live: true,
+                crash: false,
+                reset: true
             },
             Request::Suspend { domain: web1() },
             Request::Resume {

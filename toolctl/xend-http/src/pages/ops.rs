@@ -12,7 +12,6 @@ use noxen_xm_config::sxp::{parse, Node};
 const PLANNED: &[&str] = &[
     "configure",
     "wait_for_devices",
-    "dump",
     "cpu_sedf_get",
     "cpu_sedf_set",
     "devices",
@@ -191,6 +190,16 @@ fn request(domain: String, op: &str, form: &Form) -> Result<Option<Request>, Str
             domain,
             file: file(form, op)?,
             checkpoint: flag(form, "checkpoint"),
+        },
+        "dump" => Request::DumpCore {
+            domain,
+            file: match form.get("file") {
+                None | Some("") => None,
+                Some(_) => Some(file(form, op)?),
+            },
+            live: flag(form, "live"),
+            crash: flag(form, "crash"),
+            reset: flag(form, "reset"),
         },
         "shutdown" => {
             let reason = field("reason")?;

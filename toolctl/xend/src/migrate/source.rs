@@ -45,6 +45,11 @@ pub fn migrate(node: &Node, domain: &str, wanted: &Wanted) -> Result<Ledger, Fau
     if life.gone || record.phase != Phase::Running {
         return Err(Fault::generic("Domain is not running"));
     }
+    if record.config.is_hvm() {
+        return Err(Fault::generic(
+            "moving an HVM domain is not built yet; save it, take the file along and restore it there",
+        ));
+    }
     let was_paused = domain.monitor().status().map_err(internal)?.paused;
     let cannot = |e: io::Error| Fault::generic(format!("can't connect: {e}"));
     let limit = wanted.timeout_s.map(|s| Duration::from_secs(s.into()));

@@ -12,6 +12,7 @@
 mod file;
 mod nodes;
 
+pub use file::Replacing;
 pub use nodes::guests_own;
 
 use crate::create;
@@ -24,8 +25,7 @@ use crate::registry::Phase;
 use crate::store_nodes::GUEST_DIRECTORIES;
 use crate::watch::fresh_config;
 use crate::{devices, info, requests, teardown, validate};
-use file::Replacing;
-use noxen_saved_image::{Reader, State};
+use noxen_saved_image::{Reader, Saved};
 use noxen_xend_api::{DomainConfig, Fault};
 use std::fs::File;
 use std::io::{BufReader, Seek};
@@ -152,21 +152,34 @@ fn open(path: &Path) -> Result<Image, Fault> {
         .map_err(|e| Fault::generic(format!("can't read guest state file {shown}: {e}")))?;
     let bad = |e: noxen_saved_image::ImageError| Fault::generic(e.to_string());
     let mut reader = Reader::open(BufReader::new(&file)).map_err(bad)?;
-    let (state, _) = State::read(&mut reader).map_err(bad)?;
+    let (state, _) = Saved::read(&mut reader).map_err(bad)?;
     let config = managed::read_expression(reader.config())
         .map_err(|e| Fault::generic(format!("not a valid guest state file: config parse: {e}")))?;
     drop(reader);
     let config = devices::complete(config)?;
-    let devices = kept::of_image(&config, &state.devices)?;
+    let (domid, memory_mib) = (state.domid(), state.memory_mib());
+    let vcpus = state.vcpus().len() as u32;
+    let (nodes, devices) = match (state, config.is_hvm()) {
+        (Saved::Pv(state), false) => {
+            let devices = kept::of_image(&config, &state.devices)?;
+            (nodes::of_image(state.nodes.unwrap_or_default()), devices)
+        }
+        (Saved::Hvm(_), true) => (Vec::new(), Vec::new()),
+        _ => {
+            return Err(Fault::generic(
+                "not a valid guest state file: its configuration is of another kind of domain than its state",
+            ))
+        }
+    };
     (&file).rewind().map_err(internal)?;
     Ok(Image {
         file,
         stream: None,
         config,
-        domid: state.domain.domid,
-        memory_mib: state.domain.boot_pages >> 8,
-        vcpus: state.domain.vcpus,
-        nodes: nodes::of_image(state.nodes.unwrap_or_default()),
+        domid,
+        memory_mib,
+        vcpus,
+        nodes,
         devices,
     })
 }

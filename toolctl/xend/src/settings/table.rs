@@ -66,7 +66,7 @@ pub const KEYS: &[Key] = &[
     key("dom0-min-mem", Int, "0", Used),
     key("enable-dom0-ballooning", Bool, "yes", Fixed("domain 0 is the host itself: its kernel gives memory to domains by itself")),
     key("dom0-cpus", Int, "0", Missing("this version takes no CPU of the host offline")),
-    key("enable-dump", Bool, "no", Missing("this version writes no core dump when a domain crashes")),
+    key("enable-dump", Bool, "no", Used),
     key("device-create-timeout", Int, "100", Used),
     key("device-destroy-timeout", Int, "100", Used),
     key("xend-http-server", Bool, "no", Used),

@@ -1,7 +1,9 @@
 //! Images of the fake monitor: real ones, of a domain without a single register.
 
 use noxen_control::message::Move;
+use noxen_control::spec::Kind;
 use noxen_control::{DeviceClass, DeviceId, DomainSpec};
+use noxen_saved_image::hvm::{Board, Chips, HvmState, Pc, Saved};
 use noxen_saved_image::state::{
     read_outline, Bytes, Clock, Console, Domain, Node, Nodes, Outline, Outlined, Vcpu,
 };
@@ -23,7 +25,11 @@ pub fn write(
         return Err(io::Error::from_raw_os_error(28)); // ENOSPC
     }
     let mut writer = Writer::begin(file, config, &Header::new("fake monitor", 1))?;
-    writer.state(&state(spec, nodes, devices))?;
+    let state = state(spec, nodes, devices);
+    match spec.kind {
+        Kind::Pv => writer.state(&state)?,
+        Kind::Hvm(_) => writer.hvm_state(&pc(spec, state))?,
+    }
     writer.memory("ram", 0, &[b'o'; 4096])?;
     writer.end().map(drop)
 }
@@ -73,6 +79,39 @@ fn state(spec: &DomainSpec, nodes: Vec<(String, String)>, devices: Vec<Device>) 
             nodes: nodes.collect(),
         }),
         devices,
+    }
+}
+
+fn pc(spec: &DomainSpec, state: State) -> HvmState {
+    let none = Bytes::default;
+    HvmState {
+        pc: Pc {
+            domid: spec.domid,
+            pages: spec.memory_mib << 8,
+            vcpus: spec.vcpus,
+            bios: 1 << 18,
+            video: 0,
+            features: Vec::new(),
+            disks: Vec::new(),
+        },
+        clock: state.clock,
+        vcpus: state.vcpus,
+        console: state.console,
+        chips: Chips {
+            pic_master: none(),
+            pic_slave: none(),
+            ioapic: none(),
+            pit: none(),
+            clock_ns: 0,
+        },
+        board: Board {
+            now: 0,
+            config_address: 0,
+            isa: Vec::new(),
+            pci: Vec::new(),
+            routes: [None; 4],
+        },
+        devices: Vec::new(),
     }
 }
 
@@ -136,7 +175,7 @@ pub fn receive(head: File, stream: File) -> Result<Came, String> {
 /// The text that the fake monitor takes for a kernel.
 pub fn read(file: File) -> String {
     let mut reader = Reader::open(file).unwrap();
-    let (_, mut record) = State::read(&mut reader).unwrap();
+    let (_, mut record) = Saved::read(&mut reader).unwrap();
     loop {
         match record.is_some() {
             true => match reader.next() {

@@ -392,6 +392,18 @@ fn answer(machine: &Machine, stream: &UnixStream, line: &[u8], fds: &mut FdQueue
                 };
                 tell(stream, &reply);
             }
+            Request::DumpCore { live, fds: count } => {
+                let mut file = File::from(fds.take(count).unwrap().remove(0));
+                let (name, shutdown) = (&machine.spec.name, guest.shutdown);
+                let written = write!(file, "core of {name}, live {live}, {shutdown:?}");
+                let reply = match written {
+                    Ok(()) => Reply::Saved { bytes: 4096 },
+                    Err(error) => Reply::Error {
+                        message: error.to_string(),
+                    },
+                };
+                tell(stream, &reply);
+            }
             Request::AttachDevice { device, fds: count } => {
                 let fds = fds.take(count).unwrap();
                 let reply = attach(machine, &mut guest, device, fds);

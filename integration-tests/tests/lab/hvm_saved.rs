@@ -1,0 +1,188 @@
+//! `save` and `restore` of HVM domains: a PC in the midst of its disk's work, and a Linux on two processors.
+
+use crate::{in_lab, LIMIT};
+use noxen_integration_tests::assets::Flavour;
+use noxen_integration_tests::guest::Domain;
+use noxen_integration_tests::node::Node;
+use noxen_integration_tests::wait;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+const SECTOR: usize = 512;
+
+/// A boot sector that for ever reads sector 2, adds one to its first word and to one in memory, puts that beside it, writes the sector,
+/// and says a dot at COM1. A PC that began anew would have fewer in memory than on disk.
+fn counting() -> Vec<u8> {
+    // Segments and the count in memory are 0, the stack is below the program.
+    let mut code = vec![
+        0x31, 0xc0, 0x8e, 0xd8, 0x8e, 0xc0, 0x8e, 0xd0, 0xbc, 0x00, 0x7c, // ..
+        0x66, 0xc7, 0x06, 0x00, 0x80, 0, 0, 0, 0, // mov dword [0x8000],0
+    ];
+    let again = code.len();
+    // mov ax,0x201; mov bx,0x7e00; mov cx,2; mov dh,0; int 0x13; jc fail
+    code.extend([
+        0xb8, 0x01, 0x02, 0xbb, 0x00, 0x7e, 0xb9, 0x02, 0x00, 0xb6, 0x00, 0xcd, 0x13,
+    ]);
+    code.extend([0x72, 0]);
+    let first = code.len();
+    // inc dword [0x7e00]; inc dword [0x8000]; mov eax,[0x8000]; mov [0x7e04],eax
+    code.extend([0x66, 0xff, 0x06, 0x00, 0x7e, 0x66, 0xff, 0x06, 0x00, 0x80]);
+    code.extend([0x66, 0xa1, 0x00, 0x80, 0x66, 0xa3, 0x04, 0x7e]);
+    // mov ax,0x301; mov cx,2; int 0x13; jc fail
+    code.extend([0xb8, 0x01, 0x03, 0xb9, 0x02, 0x00, 0xcd, 0x13, 0x72, 0]);
+    let second = code.len();
+    // push dx; mov dx,0x3f8; mov al,'.'; out dx,al; pop dx; jmp again
+    code.extend([0x52, 0xba, 0xf8, 0x03, 0xb0, b'.', 0xee, 0x5a, 0xeb]);
+    code.push((again as isize - code.len() as isize - 1) as u8);
+    // fail: mov dx,0x3f8; mov al,'!'; out dx,al; halt: hlt; jmp halt
+    for after in [first, second] {
+        code[after - 1] = (code.len() - after) as u8;
+    }
+    code.extend([0xba, 0xf8, 0x03, 0xb0, b'!', 0xee, 0xf4, 0xeb, 0xfd]);
+    code.resize(SECTOR - 2, 0);
+    code.extend([0x55, 0xaa]);
+    code
+}
+
+/// The counts on disk: of all time, and in the memory of the PC that wrote last.
+fn counts(disk: &Path) -> (u32, u32) {
+    let mut bytes = [0; 8];
+    let file = std::fs::File::open(disk).unwrap();
+    file.read_exact_at(&mut bytes, SECTOR as u64).unwrap();
+    let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
+    (word(0), word(4))
+}
+
+fn counts_beyond(disk: &Path, count: u32) -> u32 {
+    wait::until("a higher count on disk", LIMIT, || {
+        Some(counts(disk).0).filter(|now| *now > count)
+    })
+}
+
+#[test]
+fn saved_pc_goes_on_in_the_midst_of_its_disks_work() {
+    in_lab();
+    let node = Node::new().unwrap();
+    let disk = node.root().join("count.img");
+    let mut image = counting();
+    image.resize(4 << 20, 0);
+    std::fs::write(&disk, image).unwrap();
+    let text = format!(
+        "name = 'pc'\nbuilder = 'hvm'\nmemory = 32\nboot = 'c'\nserial = 'pty'\nvnc = 0\nstdvga = 1\ndisk = ['file:{},hda,w']\n",
+        disk.display()
+    );
+    let config = node.config_text("pc", &text).unwrap();
+    node.toolctl(&["create", &config]).ok();
+    let mut last = counts_beyond(&disk, 20);
+    let file = node.root().join("pc.img");
+    let file = file.to_str().unwrap();
+    // A checkpoint leaves it running.
+    node.toolctl(&["save", "-c", "pc", file]).ok();
+    last = counts_beyond(&disk, last + 20);
+    for _ in 0..3 {
+        node.toolctl(&["save", "-f", "pc", file]).ok();
+        assert_eq!(node.domains(), [""; 0]);
+        let (all, in_memory) = counts(&disk);
+        // What a request under way writes once more is the same.
+        assert!(all == in_memory && all >= last, "{all} {in_memory} {last}");
+        node.toolctl(&["restore", file]).ok();
+        last = counts_beyond(&disk, all + 20);
+        let (all, in_memory) = counts(&disk);
+        assert_eq!(all, in_memory, "the PC began anew");
+    }
+    let shown = node.toolctl(&["image", file]).ok();
+    assert!(shown.contains("kind                   : HVM\n"), "{shown}");
+
+    // Another disk in the place of the one that it had, and a damaged file.
+    node.toolctl(&["save", "-f", "pc", file]).ok();
+    let whole = std::fs::metadata(&disk).unwrap().len();
+    let grown = std::fs::File::options().write(true).open(&disk).unwrap();
+    grown.set_len(whole + 4096).unwrap();
+    let said = node.toolctl(&["restore", file]);
+    assert!(
+        said.status == 1 && said.stderr.contains("restore it with the disks"),
+        "{}",
+        said.stderr
+    );
+    assert_eq!(node.domains(), [""; 0]);
+    grown.set_len(whole).unwrap();
+    let bad = node.root().join("bad.img");
+    let mut bytes = std::fs::read(file).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&bad, bytes).unwrap();
+    let said = node.toolctl(&["restore", bad.to_str().unwrap()]);
+    assert!(
+        said.status == 1 && said.stderr.contains("checksum"),
+        "{}",
+        said.stderr
+    );
+    assert!(node.processes_of("noxen-vmm").is_empty());
+    let before = counts(&disk).0;
+    node.toolctl(&["restore", "-p", file]).ok();
+    // Paused, it can be saved again.
+    node.toolctl(&["save", "-f", "pc", file]).ok();
+    node.toolctl(&["restore", file]).ok();
+    counts_beyond(&disk, before + 20);
+    node.toolctl(&["dump-core", "-C", "pc", file]).ok();
+    assert_eq!(node.domains(), [""; 0]);
+}
+
+/// How far the guest's clock may be from the host's, seconds: it reads whole ones, and a console is slow here.
+const CLOCK: i64 = 5;
+
+#[test]
+fn saved_hvm_linux_goes_on_with_a_right_clock() {
+    in_lab();
+    let node = Node::new().unwrap();
+    let mut domain = Domain::debian("pc", Flavour::Cloud)
+        .unwrap()
+        .vcpus(2)
+        .line("builder = 'hvm'")
+        .line("loader = '/usr/lib/xen/boot/hvmloader'")
+        .line("serial = 'pty'")
+        .line("vnc = 0");
+    domain.extra = "console=ttyS0 quiet noxen.autologin".into();
+    let mut console = node.create_on_console(&domain).unwrap();
+    console.expect("NOXEN-INIT up", LIMIT).unwrap();
+    console.expect("# ", LIMIT).unwrap();
+    let mut says = |command: &str| console.run(command, LIMIT).unwrap();
+    says("head -c 8000000 /dev/urandom > /run/data");
+    let sum = says("md5sum /run/data");
+    let clock = |text: String| {
+        let host = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        text.trim().parse::<i64>().unwrap() - host.as_secs() as i64
+    };
+    let before = clock(says("date +%s"));
+    says("sh -c 'n=0; while :; do n=$((n+1)); echo $n > /run/n.new; mv /run/n.new /run/n; sleep 0.1; done' & true");
+    let file = node.root().join("pc.img");
+    let file = file.to_str().unwrap();
+    node.toolctl(&["save", "pc", file]).ok();
+    drop(console);
+    // Time that the guest sleeps through.
+    std::thread::sleep(std::time::Duration::from_secs(CLOCK as u64 + 3));
+    node.toolctl(&["restore", "-p", file]).ok();
+    let mut console = node.console("pc").unwrap();
+    node.toolctl(&["unpause", "pc"]).ok();
+    console.send("\n").unwrap();
+    let mut says = |command: &str| console.run(command, LIMIT).unwrap();
+    assert_eq!(says("md5sum /run/data"), sum);
+    let after = clock(says("date +%s"));
+    assert!(
+        (after - before).abs() <= CLOCK,
+        "ahead by {before} s before, {after} s after"
+    );
+    let count = says("cat /run/n");
+    says("sleep 1");
+    assert_ne!(says("cat /run/n"), count);
+    // Both processors work.
+    for cpu in ["1", "2"] {
+        assert_eq!(
+            says(&format!("taskset {cpu} echo on {cpu}")),
+            format!("on {cpu}\n")
+        );
+    }
+    console.send("poweroff -f\n").unwrap();
+    node.wait_gone("pc", LIMIT);
+}
