@@ -439,3 +439,7 @@ fn write(
     );
     Ok(Ledger::of_file(totals.memory))
 }
+
+#[cfg(test)]
+#[path = "job_tests.rs"]
+mod tests;
