@@ -25,6 +25,7 @@ use crate::viewers::{self, Server as Viewers};
 use crate::vstate::chips::{self, ChipsError};
 use crate::vstate::features;
 use crate::vstate::memory::{DomainMemory, GuestMemory, MemoryError, Piece, Slot};
+use crate::vstate::saved::pc_msr_list;
 use crate::vstate::vcpu::{install_kick_handler, Vcpu, VcpuError};
 use crate::vstate::vm::{Vm, VmError};
 use kvm_ioctls::Kvm;
@@ -274,7 +275,12 @@ pub fn build(config: &Config, files: Files<'_>, log: Log) -> Result<Domain, HvmE
     }
     let carried = Carried {
         vm: vm.clone(),
-        msrs: assemble::msrs(files.kvm)?,
+        msrs: pc_msr_list(files.kvm)
+            .map_err(|source| PvError::Kvm {
+                what: "tell its MSRs",
+                source,
+            })?
+            .into(),
         tsc_khz,
         features: features::of(
             &host

@@ -51,6 +51,20 @@ pub enum SavedError {
     },
 }
 
+/// Memory type range registers, fixed and variable (SDM 3A, 11.11.2), which KVM keeps and does not have on its list (before
+/// Linux 6.5).
+fn mtrrs() -> impl Iterator<Item = u32> {
+    let fixed = [0x250, 0x258, 0x259].into_iter().chain(0x268..0x270);
+    (0x200..0x210).chain(fixed).chain([0x2ff])
+}
+
+/// The MSRs of a PC's vCPU: those, and [`msr_list`].
+pub fn pc_msr_list(kvm: &Kvm) -> Result<Vec<u32>, kvm_ioctls::Error> {
+    let listed = msr_list(kvm)?;
+    let more = mtrrs().filter(|index| !listed.contains(index));
+    Ok(more.chain(listed.iter().copied()).collect())
+}
+
 /// The MSRs that KVM keeps for a vCPU, the TSC's two last.
 pub fn msr_list(kvm: &Kvm) -> Result<Vec<u32>, kvm_ioctls::Error> {
     let list = kvm.get_msr_index_list()?;
