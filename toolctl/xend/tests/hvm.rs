@@ -212,6 +212,8 @@ fn pc_is_saved_and_restored_with_its_firmware_and_devices_as_new() {
         port: None,
         live: false,
         downtime_ms: 60,
+        timeout_s: None,
+        at_timeout: Default::default(),
         ssl: false,
         change_home_server: false,
     };
