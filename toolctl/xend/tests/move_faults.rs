@@ -136,15 +136,23 @@ fn ask(lab: &Lab, port: u16) -> Result<Response, ClientError> {
 
 /// Waits until it is on one of the two or on none, and nothing is under way any more.
 fn settled(here: &Lab, there: &Lab, alive: &Alive) -> Where {
-    let found = eventually("one copy, or none", || {
-        let seen = match alive.runs() {
-            true if runs_on(here) && is_empty(there) => Where::Here,
-            true if runs_on(there) && is_empty(here) => Where::There,
-            false if is_empty(here) && is_empty(there) => Where::Nowhere,
-            _ => return None,
-        };
-        Some(seen)
-    });
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let found = loop {
+        match alive.runs() {
+            true if runs_on(here) && is_empty(there) => break Where::Here,
+            true if runs_on(there) && is_empty(here) => break Where::There,
+            false if is_empty(here) && is_empty(there) => break Where::Nowhere,
+            _ => {}
+        }
+        assert!(
+            Instant::now() < deadline,
+            "neither one copy nor none; one runs: {}, here: {:?}, there: {:?}",
+            alive.runs(),
+            (here.guests(), here.traces()),
+            (there.guests(), there.traces())
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    };
     assert!(!alive.ran_twice(), "two copies ran");
     found
 }
