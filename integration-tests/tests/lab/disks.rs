@@ -68,6 +68,49 @@ fn load(console: &mut Console) {
     shell(console, &command);
 }
 
+/// What xvdb has carried so far, bytes read and written; `top` and `block-list` say the same.
+fn carried(node: &Node) -> [u64; 2] {
+    let json = node.toolctl(&["block-list", "--json", "disky"]).ok();
+    let all: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let disks = all.as_array().unwrap();
+    let disk = disks.iter().find(|disk| disk["devid"] == 51728).unwrap();
+    let bytes = ["read_bytes", "written_bytes"].map(|name| disk["traffic"][name].as_u64().unwrap());
+    let top = node.toolctl(&["top", "-b", "-x", "-i", "1"]).ok();
+    let line = top.lines().find(|line| line.contains("BlkBack 51728 "));
+    let line = line.unwrap_or_else(|| panic!("no disk 51728: {top}"));
+    let sectors = ["RSECT:", "WSECT:"].map(|name| {
+        let (_, rest) = line.split_once(name).unwrap();
+        let number = rest.split_whitespace().next().unwrap();
+        number.parse::<u64>().unwrap()
+    });
+    assert_eq!(sectors, bytes.map(|bytes| bytes / 512), "{line}");
+    bytes
+}
+
+/// What the guest's own kernel has counted of xvdb, in the same way (its Documentation/block/stat.rst).
+fn counted(console: &mut Console) -> [u64; 2] {
+    let text = shell(console, "cat /sys/block/xvdb/stat");
+    let fields: Vec<&str> = text.split_whitespace().collect();
+    [2, 6].map(|at| fields[at].parse::<u64>().unwrap() * 512)
+}
+
+/// What is written to xvdb and read from it is counted, byte for byte. The end of the disk is read: the kernel reads nothing
+/// ahead beyond that.
+fn counters_rise_by_what_is_carried(node: &Node, console: &mut Console) {
+    const MIB: u64 = 1 << 20;
+    let before = (carried(node), counted(console));
+    let last = format!(
+        "dd if=/dev/zero of=/dev/xvdb bs=1M count=1 seek={at} conv=fsync 2>/dev/null; echo 3 >/proc/sys/vm/drop_caches; \
+         dd if=/dev/xvdb of=/dev/null bs=1M count=1 skip={at} 2>/dev/null",
+        at = LOAD_MIB - 1
+    );
+    shell(console, &last);
+    let after = (carried(node), counted(console));
+    let rose = |now: [u64; 2], was: [u64; 2]| [now[0] - was[0], now[1] - was[1]];
+    assert_eq!(rose(after.0, before.0), [MIB, MIB]);
+    assert_eq!(rose(after.1, before.1), [MIB, MIB], "as the guest sees it");
+}
+
 /// Columns of the only row of a listing.
 fn row(listing: &str, number: &str) -> Vec<String> {
     let line = listing.lines().find(|line| line.starts_with(number));
@@ -138,6 +181,9 @@ fn system_on_an_image_reaches_login_and_its_disks_come_and_go_under_load() {
         std::fs::write(&copy, written).unwrap();
         let out = std::process::Command::new("md5sum").arg(copy).output();
         assert_eq!(out.unwrap().stdout[..32], *sum.trim().as_bytes());
+        if round == 0 {
+            counters_rise_by_what_is_carried(&node, &mut console);
+        }
         load(&mut console);
         detach(&node, &mut console);
         assert_eq!(shell(&mut console, "wait; cat /tmp/dd"), "ended\n");

@@ -8,6 +8,7 @@ mod core_dump;
 mod debian;
 mod disks;
 mod ending;
+mod examples;
 mod exits;
 mod formats;
 mod glyphs;
