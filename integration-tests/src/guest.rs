@@ -36,6 +36,30 @@ impl Domain {
         })
     }
 
+    /// GRUB's image for Xen: 128 MiB; at its prompt in seconds, and keeps nothing but memory.
+    pub fn grub(name: &str) -> Result<Domain, MissingAsset> {
+        Ok(Domain {
+            name: name.to_owned(),
+            kernel: assets::grub_x86_64_xen()?,
+            ramdisk: None,
+            memory: 128,
+            vcpus: 1,
+            extra: String::new(),
+            more: Vec::new(),
+        })
+    }
+
+    /// A PC with two vCPUs on which Debian's cloud kernel boots to a shell on its serial port.
+    pub fn pc(name: &str) -> Result<Domain, MissingAsset> {
+        let mut domain = Domain::debian(name, Flavour::Cloud)?
+            .vcpus(2)
+            .line("builder = 'hvm'")
+            .line("loader = '/usr/lib/xen/boot/hvmloader'")
+            .line("serial = 'pty'");
+        domain.extra = "console=ttyS0 quiet noxen.autologin".into();
+        Ok(domain)
+    }
+
     /// The same with that many vCPUs.
     pub fn vcpus(mut self, vcpus: u32) -> Domain {
         self.vcpus = vcpus;

@@ -1,7 +1,6 @@
 //! `dump-core`: what a guest wrote is in the file, at the page where its tables say.
 
 use crate::{in_lab, LIMIT};
-use noxen_integration_tests::assets::{self, Flavour};
 use noxen_integration_tests::guest::Domain;
 use noxen_integration_tests::node::Node;
 use std::collections::BTreeMap;
@@ -66,10 +65,7 @@ fn word(bytes: &[u8], at: usize) -> u64 {
 fn core_has_the_guests_memory_and_registers_and_it_runs_on_or_not_as_asked() {
     in_lab();
     let node = Node::new().unwrap();
-    let mut domain = Domain::debian("g", Flavour::Generic).unwrap().memory(128);
-    domain.kernel = assets::grub_x86_64_xen().unwrap();
-    domain.ramdisk = None;
-    domain.extra = String::new();
+    let domain = Domain::grub("g").unwrap();
     let mut console = node.create_on_console(&domain).unwrap();
     console.expect("grub> ", LIMIT).unwrap();
     // Not in one piece in what is typed, so that no line buffer has it.

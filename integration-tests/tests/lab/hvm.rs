@@ -4,7 +4,6 @@ use crate::store::xenstore;
 use crate::support::{node_with_scripts, Bridge};
 use crate::viewer::Viewer;
 use crate::{in_lab, LIMIT};
-use noxen_integration_tests::assets::Flavour;
 use noxen_integration_tests::guest::Domain;
 
 #[test]
@@ -12,15 +11,10 @@ fn hvm_linux_boots_through_its_bios_and_powers_off_by_acpi() {
     in_lab();
     let node = node_with_scripts();
     let _bridge = Bridge::new("nxbr9", "10.81.0.1/24");
-    let mut domain = Domain::debian("pc", Flavour::Cloud)
+    let domain = Domain::pc("pc")
         .unwrap()
-        .vcpus(2)
-        .line("builder = 'hvm'")
-        .line("loader = '/usr/lib/xen/boot/hvmloader'")
-        .line("serial = 'pty'")
         .line("vnc = 1\nvncdisplay = 41")
         .line("vif = [ 'type=ioemu, bridge=nxbr9' ]");
-    domain.extra = "console=ttyS0 quiet noxen.autologin".into();
     let mut console = node.create_on_console(&domain).unwrap();
     console.expect("NOXEN-INIT up", LIMIT).unwrap();
     console.expect("# ", LIMIT).unwrap();

@@ -1,7 +1,6 @@
 //! `save` and `restore` of HVM domains: a PC in the midst of its disk's work, and a Linux on two processors.
 
 use crate::{in_lab, LIMIT};
-use noxen_integration_tests::assets::Flavour;
 use noxen_integration_tests::guest::Domain;
 use noxen_integration_tests::node::Node;
 use noxen_integration_tests::wait;
@@ -136,14 +135,7 @@ const CLOCK: i64 = 5;
 fn saved_hvm_linux_goes_on_with_a_right_clock() {
     in_lab();
     let node = Node::new().unwrap();
-    let mut domain = Domain::debian("pc", Flavour::Cloud)
-        .unwrap()
-        .vcpus(2)
-        .line("builder = 'hvm'")
-        .line("loader = '/usr/lib/xen/boot/hvmloader'")
-        .line("serial = 'pty'")
-        .line("vnc = 0");
-    domain.extra = "console=ttyS0 quiet noxen.autologin".into();
+    let domain = Domain::pc("pc").unwrap().line("vnc = 0");
     let mut console = node.create_on_console(&domain).unwrap();
     console.expect("NOXEN-INIT up", LIMIT).unwrap();
     console.expect("# ", LIMIT).unwrap();

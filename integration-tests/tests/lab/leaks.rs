@@ -8,7 +8,6 @@
 
 use crate::store::xenstore;
 use crate::{in_lab, LIMIT};
-use noxen_integration_tests::assets::{self, Flavour};
 use noxen_integration_tests::guest::Domain;
 use noxen_integration_tests::node::Node;
 use noxen_integration_tests::process::{self, Process};
@@ -38,12 +37,7 @@ fn domains_made_and_ended_on_kvm_leak_nothing() {
     in_lab();
     let node = Node::new().unwrap();
     // GRUB runs as soon as it is built, and needs little.
-    let mut domain = Domain::debian("tenant", Flavour::Generic)
-        .unwrap()
-        .memory(32);
-    domain.kernel = assets::grub_x86_64_xen().unwrap();
-    domain.ramdisk = None;
-    domain.extra = String::new();
+    let domain = Domain::grub("tenant").unwrap().memory(32);
     let config = node.config(&domain).unwrap();
     let cycle = || {
         node.toolctl(&["create", "-q", &config]).ok();

@@ -11,7 +11,7 @@ use crate::busy::Busy;
 use crate::network::{configure, ping};
 use crate::support::{node_with_scripts, Bridge};
 use crate::{in_lab, LIMIT};
-use noxen_integration_tests::assets::{self, Flavour};
+use noxen_integration_tests::assets::Flavour;
 use noxen_integration_tests::guest::Domain;
 use noxen_integration_tests::node::Node;
 use std::path::Path;
@@ -34,11 +34,7 @@ fn open_node(port: &str) -> Node {
 
 /// A domain that never runs and has the next id.
 fn take_an_id(node: &Node) {
-    let mut domain = Domain::debian("other", Flavour::Generic)
-        .unwrap()
-        .memory(32);
-    domain.kernel = assets::grub_x86_64_xen().unwrap();
-    domain.ramdisk = None;
+    let domain = Domain::grub("other").unwrap().memory(32);
     let path = node.config(&domain).unwrap();
     node.toolctl(&["create", "-p", &path]).ok();
 }

@@ -4,7 +4,7 @@ use crate::busy::Busy;
 use crate::network::{configure, ping};
 use crate::support::{node_with_scripts, Bridge};
 use crate::{in_lab, LIMIT};
-use noxen_integration_tests::assets::{self, Flavour};
+use noxen_integration_tests::assets::Flavour;
 use noxen_integration_tests::console::Console;
 use noxen_integration_tests::guest::Domain;
 use noxen_integration_tests::node::Node;
@@ -136,11 +136,7 @@ impl Drop for Small {
 fn save_that_fails_leaves_the_domain_running_and_a_bad_file_is_refused() {
     in_lab();
     let node = Node::new().unwrap();
-    // GRUB is at its prompt in seconds, and keeps nothing but memory.
-    let mut domain = Domain::debian("g", Flavour::Generic).unwrap().memory(128);
-    domain.kernel = assets::grub_x86_64_xen().unwrap();
-    domain.ramdisk = None;
-    domain.extra = String::new();
+    let domain = Domain::grub("g").unwrap();
     let mut console = node.create_on_console(&domain).unwrap();
     console.expect("grub> ", LIMIT).unwrap();
     let full = Small::mount(&node.root().join("full"), 512);

@@ -16,6 +16,16 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
+/// The domain `tenant` gets half a processor at most.
+fn cap_at_half(lab: &Lab) {
+    let change = noxen_xend_api::Change::Credit {
+        weight: None,
+        cap: Some(50),
+    };
+    let domain = "tenant".into();
+    lab.ask(&Request::Change { domain, change }).unwrap();
+}
+
 #[test]
 fn settings_with_a_mistake_keep_xend_from_starting_and_name_it() {
     let lab = Lab::new();
@@ -251,15 +261,7 @@ fn domain_is_started_in_a_scope_of_its_own_where_systemd_runs() {
     config.cpu_weight = Some(512);
     let made = lab.run(config);
     assert!(is_alive(made.pid.unwrap()));
-    let share = noxen_xend_api::Change::Credit {
-        weight: None,
-        cap: Some(50),
-    };
-    lab.ask(&Request::Change {
-        domain: "tenant".into(),
-        change: share,
-    })
-    .unwrap();
+    cap_at_half(&lab);
     let said = std::fs::read_to_string(&said).unwrap();
     let lines: Vec<&str> = said.lines().collect();
     assert!(
@@ -308,15 +310,7 @@ fn domain_is_started_by_systemctl_where_the_template_is_installed() {
         arguments.contains("xend-fake-monitor\0--spec-fd\0"),
         "{arguments:?}"
     );
-    let share = noxen_xend_api::Change::Credit {
-        weight: None,
-        cap: Some(50),
-    };
-    lab.ask(&Request::Change {
-        domain: "tenant".into(),
-        change: share,
-    })
-    .unwrap();
+    cap_at_half(&lab);
     let told = "systemctl --no-ask-password --quiet start noxen@1.service\n\
          systemctl set-property --runtime noxen@1.service CPUWeight=200 CPUQuota=\n\
          systemctl set-property --runtime noxen@1.service CPUWeight=200 CPUQuota=50%\n";

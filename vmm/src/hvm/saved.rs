@@ -14,12 +14,10 @@ use crate::hvm::drives::Drives;
 use crate::hvm::pc::Pc;
 use crate::hvm::video::Video;
 use crate::hvm::wire::Line;
-use crate::log::Level;
-use crate::save::job::{Progress, BUFFER};
+use crate::save::job::{self, Progress, BUFFER};
 use crate::save::memory::{self, VIDEO};
 use crate::save::restore::{passed, RestoreError};
 use crate::save::send::Ledger;
-use crate::save::WRITER;
 use crate::vstate::chips;
 use crate::vstate::cpuid::HostCpuid;
 use crate::vstate::features;
@@ -29,11 +27,11 @@ use noxen_hvmloader::bios;
 use noxen_pc::backing::Backing;
 use noxen_saved_image::hvm::{self, HvmState, Saved};
 use noxen_saved_image::state::{Bytes, Clock, Console, Feature};
-use noxen_saved_image::{Header, ImageError, Reader, Record, Writer, CHUNK, PAGE};
+use noxen_saved_image::{ImageError, Reader, Record, CHUNK, PAGE};
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Write};
+use std::io::{self, BufReader};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// What a save needs of the machine that nothing else keeps.
 #[derive(Debug)]
@@ -151,13 +149,11 @@ pub fn write(
     file: File,
     progress: &Progress,
 ) -> io::Result<Ledger> {
-    let begun = Instant::now();
-    let header = Header::new(WRITER, state.clock.host_ns / 1_000_000_000);
-    let out = BufWriter::with_capacity(BUFFER, file);
-    let mut writer = Writer::begin(out, config, &header)?;
-    writer.hvm_state(state)?;
-    memory::write_pc(&mut writer, &hub.memory, bios, progress)?;
-    if let Some(video) = video {
+    let seconds = state.clock.host_ns / 1_000_000_000;
+    job::write_file(&hub.log, config, seconds, file, |writer| {
+        writer.hvm_state(state)?;
+        memory::write_pc(writer, &hub.memory, bios, progress)?;
+        let Some(video) = video else { return Ok(()) };
         let mut buffer = vec![0; CHUNK];
         for at in (0..video.length()).step_by(CHUNK) {
             let length = (video.length() - at).min(CHUNK as u64) as usize;
@@ -165,18 +161,8 @@ pub fn write(
             video.read(at, part);
             writer.memory(VIDEO, at, part)?;
         }
-    }
-    let (mut out, totals) = writer.end()?;
-    out.flush()?;
-    hub.log.line(
-        Level::Info,
-        format_args!(
-            "saved: {} MiB in {:?}",
-            totals.memory >> 20,
-            begun.elapsed()
-        ),
-    );
-    Ok(Ledger::of_file(totals.memory))
+        Ok(())
+    })
 }
 
 /// An image whose state was read, and whose memory was not.
@@ -231,15 +217,10 @@ impl Arriving {
     /// Is everything here that the guest may have found of the CPU?
     pub fn check_cpu(&self, host: &HostCpuid, config: &Config) -> Result<(), RestoreError> {
         let table = host.hvm_table(config.hvm.pae, config.hvm.apic);
-        match features::missing(&self.state.pc.features, &table.unwrap_or_default()) {
-            None => Ok(()),
-            Some(lacks) => Err(RestoreError::Cpu {
-                leaf: lacks.leaf,
-                subleaf: lacks.subleaf,
-                register: lacks.register,
-                bits: lacks.bits,
-            }),
-        }
+        Ok(features::check(
+            &self.state.pc.features,
+            &table.unwrap_or_default(),
+        )?)
     }
 
     /// Fills fresh memory, to the image's end.

@@ -10,7 +10,7 @@
 use crate::core_dump::Core;
 use crate::domain::calls::Shared;
 use crate::domain::hub::Hub;
-use crate::log::Level;
+use crate::log::{Level, Log};
 use crate::save::send::{self, Course, Ledger};
 use crate::save::{self, memory, Parts};
 use noxen_control::message::{Move, Saving};
@@ -421,15 +421,28 @@ fn write(
     file: File,
     progress: &Progress,
 ) -> io::Result<Ledger> {
+    write_file(&shared.log, config, send::seconds(state), file, |writer| {
+        writer.state(state)?;
+        memory::write(writer, &shared.memory, shared.region.base, progress)
+    })
+}
+
+/// Writes an image made at `seconds` into `file`; `fill` writes all between its head and its end.
+pub fn write_file(
+    log: &Log,
+    config: &str,
+    seconds: u64,
+    file: File,
+    fill: impl FnOnce(&mut Writer<BufWriter<File>>) -> io::Result<()>,
+) -> io::Result<Ledger> {
     let begun = Instant::now();
-    let header = Header::new(save::WRITER, send::seconds(state));
+    let header = Header::new(save::WRITER, seconds);
     let out = BufWriter::with_capacity(BUFFER, file);
     let mut writer = Writer::begin(out, config, &header)?;
-    writer.state(state)?;
-    memory::write(&mut writer, &shared.memory, shared.region.base, progress)?;
+    fill(&mut writer)?;
     let (mut out, totals) = writer.end()?;
     out.flush()?;
-    shared.log.line(
+    log.line(
         Level::Info,
         format_args!(
             "saved: {} MiB in {:?}",

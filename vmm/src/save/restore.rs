@@ -72,6 +72,18 @@ pub enum RestoreError {
     Vcpu(#[from] VcpuError),
 }
 
+impl From<state::Feature> for RestoreError {
+    /// What this host's CPU lacks.
+    fn from(lacks: state::Feature) -> RestoreError {
+        RestoreError::Cpu {
+            leaf: lacks.leaf,
+            subleaf: lacks.subleaf,
+            register: lacks.register,
+            bits: lacks.bits,
+        }
+    }
+}
+
 /// Restores the domain in `image` as domain `domid`; also gives what its back ends go on with. Where it comes from another
 /// host, `image` is its beginning, and it goes on in `stream`.
 pub fn restore(
@@ -148,15 +160,7 @@ impl Made {
 
     fn check_cpu(&self, domain: &state::Domain, tsc_khz: u32) -> Result<(), RestoreError> {
         let table = self.host.pv_table(parameters(domain, tsc_khz));
-        match features::missing(&domain.features, &table) {
-            None => Ok(()),
-            Some(lacks) => Err(RestoreError::Cpu {
-                leaf: lacks.leaf,
-                subleaf: lacks.subleaf,
-                register: lacks.register,
-                bits: lacks.bits,
-            }),
-        }
+        Ok(features::check(&domain.features, &table)?)
     }
 
     /// Gives the vCPUs their state, and the domain its devices' places.

@@ -59,6 +59,11 @@ pub fn missing(saved: &[Feature], table: &[CpuidEntry]) -> Option<Feature> {
     })
 }
 
+/// Whether `table` has all of `saved`; the error is the first that it lacks.
+pub fn check(saved: &[Feature], table: &[CpuidEntry]) -> Result<(), Feature> {
+    missing(saved, table).map_or(Ok(()), Err)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
