@@ -47,12 +47,17 @@ fn settings_with_a_mistake_keep_xend_from_starting_and_name_it() {
     );
     assert_eq!(lab.xend(&["status"]).status.code(), Some(3));
     assert!(is_alive(made.pid.unwrap()));
-    lab.settings("(xend-relocation-ssl-server yes) (vif-scirpt x)");
+    lab.settings("(xend-relocation-ssl-server yes)");
+    let said = lab.xend(&["start"]);
+    assert_eq!(said.status.code(), Some(1));
+    let line = "Exception starting xend: xend-relocation-ssl-server: xend-relocation-server-ssl-key-file is not set";
+    assert!(text(&said.stderr).starts_with(line), "{said:?}");
+    lab.settings("(vnc-tls yes) (vif-scirpt x)");
     lab.start();
     let log = lab.log();
     let config = lab.paths().xend_config();
     for remark in [
-        "xend-relocation-ssl-server is set to yes, but domains are not sent over TLS yet",
+        "vnc-tls is set to yes, but this version shows screens without TLS",
         "vif-scirpt is no setting of xend's and has no effect; is vif-script meant?",
     ] {
         assert!(
