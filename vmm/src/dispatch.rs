@@ -43,6 +43,9 @@ pub fn decide(exit: Exit, vcpu: u32) -> Action {
         Exit::MmioWrite(address) => Action::Crash(format!(
             "write to guest-physical address {address:#x}, where there is no memory"
         )),
+        Exit::MsrRead(index) | Exit::MsrWrite(index, _) => Action::Crash(format!(
+            "MSR {index:#x} left KVM, which was not asked to leave any"
+        )),
         Exit::Hlt => Action::Crash("halted without a local APIC".into()),
         Exit::Shutdown => Action::Crash("triple fault".into()),
         Exit::FailEntry(reason) => Action::Crash(format!(

@@ -13,6 +13,7 @@ Options of run:
   --kernel FILE     kernel image                  --ramdisk FILE    ramdisk
   --bios FILE       BIOS image of an HVM domain   --boot LETTERS    its boot order, of acdn [cd]
   --vga-bios FILE   a display with that BIOS      --vnc ADDR:PORT   show it there by VNC
+  --xen             an HVM guest finds Xen, and with it paravirtual drivers
   --cirrus          the display is a Cirrus CL-GD5446, not the standard one
   --memory MIB      memory [256]                  --vcpus N         virtual CPUs [1]
   --cmdline TEXT    kernel command line           --domid N         domain id [1]

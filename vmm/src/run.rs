@@ -42,6 +42,8 @@ pub struct Options {
     pub kernel: PathBuf,
     /// BIOS image of an HVM domain.
     pub bios: Option<PathBuf>,
+    /// It finds Xen.
+    pub xen: bool,
     /// Its boot order.
     pub boot: String,
     /// BIOS of its display.
@@ -91,6 +93,7 @@ impl Default for Options {
         Options {
             kernel: PathBuf::new(),
             bios: None,
+            xen: false,
             boot: "cd".into(),
             vga_bios: None,
             cirrus: false,
@@ -211,6 +214,7 @@ fn run_hvm(options: &Options, bios: &Path, kvm: &Kvm) -> Result<ExitCode> {
             pae: true,
             clock_offset_s: 0,
             second_floppy: false,
+            xen: options.xen,
             serial: SerialPort::Pty,
             display: options.vga_bios.as_ref().map(|path| Display {
                 adapter: match options.cirrus {
@@ -262,8 +266,10 @@ fn run_hvm(options: &Options, bios: &Path, kvm: &Kvm) -> Result<ExitCode> {
         input: Some(File::from(std::io::stdin().as_fd().try_clone_to_owned()?)),
     };
     let control = options.control.as_deref().map(listen).transpose()?;
-    let mut service = HvmService::new(domain, console, None, control);
-    for (devid, disk) in hvm_numbers(&options.disks)? {
+    let numbered = hvm_numbers(&options.disks)?;
+    let (store, door) = hvm_store(options, &numbered)?;
+    let mut service = HvmService::new(domain, console, store, door, control)?;
+    for (devid, disk) in numbered {
         let spec = disk.spec(&Vbd::numbered(options.domid, devid));
         let attached = service.machine().attach(&spec, vec![disk.open()?]);
         attached.map_err(|line| anyhow::anyhow!(line))?;
@@ -336,6 +342,38 @@ fn to_its_end(options: &Options, domain: &mut impl Domain) -> Result<ExitCode> {
         let _ = std::fs::remove_file(path);
     }
     Ok(exit_code(over))
+}
+
+/// A private store for an HVM domain that can have drivers for Xen.
+fn hvm_store(options: &Options, disks: &[(u32, &Disk)]) -> Result<(Option<Connection>, Door)> {
+    if !options.xen {
+        return Ok((None, Door::Streams(Vec::new())));
+    }
+    let config = Config {
+        domid: options.domid,
+        uuid: [0x4e; 16],
+        memory_mib: options.memory,
+        maxmem_mib: options.memory,
+        vcpus: options.vcpus,
+        kernel_path: String::new(),
+        cmdline: String::new(),
+        tune: false,
+    };
+    // A CD stays a drive of the machine.
+    let disks = disks.iter().filter(|(_, disk)| !disk.cdrom && !disk.floppy);
+    let vbds: Vec<Vbd> = disks
+        .map(|(devid, _)| Vbd::numbered(options.domid, *devid))
+        .collect();
+    let vifs: Vec<Vif> = (0..options.taps.len() as u32)
+        .map(|index| Vif::new(options.domid, index))
+        .collect();
+    let streams = private_store::start(options.domid, &config, &vbds, &vifs)?;
+    let store = Connection {
+        stream: streams.guest,
+        domid: options.domid,
+        door: None,
+    };
+    Ok((Some(store), Door::Streams(streams.tools)))
 }
 
 /// The drives of an HVM domain's disks by Xen's numbers: hda to hdd in order, the first CD in hdc if that is free, floppies fd0.
@@ -476,6 +514,10 @@ pub fn parse(arguments: &[String]) -> Result<Options> {
         }
         if name == "--cirrus" {
             options.cirrus = true;
+            continue;
+        }
+        if name == "--xen" {
+            options.xen = true;
             continue;
         }
         if name == "--no-tune" {

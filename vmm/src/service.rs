@@ -22,7 +22,8 @@ use crate::domain::pv::Domain;
 use crate::log::Level;
 use crate::save::job::{self, Job};
 use crate::save::{Arrived, Parts};
-use crate::store::{Connection, Store};
+use crate::store::port::{self, StorePort};
+use crate::store::Connection;
 use crate::vstate::irq::{event_fd, Channel};
 use crate::vstate::vm::Vm;
 use crate::waiting;
@@ -43,9 +44,7 @@ enum Source {
     ConsolePort,
     ConsoleInput,
     ConsoleOutput,
-    StorePort,
-    Store,
-    StoreArrival,
+    Store(port::Source),
     Listener,
     Connection(usize),
 }
@@ -102,11 +101,6 @@ const RESERVATION_TIMEOUT: Timespec = Timespec {
     tv_nsec: 0,
 };
 
-struct StorePort {
-    store: Store,
-    port: Channel,
-}
-
 impl Service {
     /// Puts the back ends to `domain`.
     pub fn new(
@@ -127,13 +121,15 @@ impl Service {
             shared.written.stays(page.0 / PAGE_SIZE);
         }
         let vm = domain.vm.clone();
-        let context = Context::new(shared.clone(), domain.vm, domain.doorbell);
+        let context = Context::of_pv(&shared, domain.links);
         let devices = Devices::new(context, door)?;
         let store = match store {
-            Some(connection) => Some(StorePort {
-                store: Store::new(&shared.memory, domain.store_page, connection)?,
-                port: domain.store,
-            }),
+            Some(connection) => Some(StorePort::new(
+                &shared.memory,
+                domain.store_page,
+                connection,
+                domain.store,
+            )?),
             None => None,
         };
         Ok(Service {
@@ -249,20 +245,8 @@ impl Service {
             let output = self.console_end.output().as_fd();
             set.push((Source::ConsoleOutput, output, PollFlags::OUT));
         }
-        if let Some(StorePort { store, port }) = &self.store {
-            set.push((Source::StorePort, event_fd(port.event()), PollFlags::IN));
-            set.push((
-                Source::StoreArrival,
-                event_fd(store.arrival()),
-                PollFlags::IN,
-            ));
-            if let Some(stream) = store.stream() {
-                let mut flags = PollFlags::empty();
-                flags.set(PollFlags::IN, store.wants_read());
-                flags.set(PollFlags::OUT, store.wants_write());
-                set.push((Source::Store, stream.as_fd(), flags));
-            }
-        }
+        let store = self.store.iter().flat_map(StorePort::interests);
+        set.extend(store.map(|(source, fd, flags)| (Source::Store(source), fd, flags)));
         if let Some(control) = &self.control {
             set.push((Source::Listener, control.listener().as_fd(), PollFlags::IN));
             for (index, connection) in control.connections().iter().enumerate() {
@@ -297,8 +281,10 @@ impl Service {
             }
             Source::ConsoleInput => self.read_console(),
             Source::ConsoleOutput => self.write_console(),
-            Source::StorePort | Source::Store | Source::StoreArrival => {
-                self.serve_store(source, flags);
+            Source::Store(source) => {
+                if let Some(store) = &mut self.store {
+                    store.serve(source, flags, &self.shared.memory, &self.shared.log);
+                }
             }
             Source::Listener => {
                 if let Some(control) = &mut self.control {
@@ -440,27 +426,6 @@ impl Service {
                 self.write_console();
             }
             Err(_) => {}
-        }
-    }
-
-    fn serve_store(&mut self, source: Source, flags: PollFlags) {
-        let Some(StorePort { store, port }) = &mut self.store else {
-            return;
-        };
-        let (memory, log) = (&self.shared.memory, &self.shared.log);
-        let notify = match source {
-            Source::StorePort => {
-                port.acknowledge();
-                store.service(memory, log)
-            }
-            Source::StoreArrival => store.arrived(memory, log),
-            _ if flags.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) => {
-                store.readable(memory, log)
-            }
-            _ => store.service(memory, log),
-        };
-        if notify {
-            port.kick();
         }
     }
 }

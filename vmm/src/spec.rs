@@ -119,7 +119,8 @@ fn prepare(spec: &DomainSpec, descriptors: &mut Descriptors) -> Result<Served> {
     if let Kind::Hvm(hvm) = &spec.kind {
         let domain = build_hvm(spec, hvm, descriptors, &kvm, ram, log)?;
         let end = ConsoleEnd::Pty(console()?);
-        let service = HvmService::new(domain, end, store, Some(control));
+        let door = Door::Socket(noxen_xenstore::locations::socket());
+        let service = HvmService::new(domain, end, store, door, Some(control))?;
         return Ok(Served::Hvm(Box::new(service)));
     }
     let (domain, state) = match descriptors.take_if("restore_fd", spec.restore_fd)? {

@@ -10,6 +10,7 @@
 //! stream while nothing waits for the guest. Connecting may block, so a thread of its own does it.
 
 mod alias;
+pub mod port;
 pub mod saved;
 
 use crate::log::{Level, Log};

@@ -11,6 +11,7 @@ use crate::pci::BarKind;
 use crate::state::StateError;
 use crate::vga::View;
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 const ADDRESS: u16 = 0xcf8;
 const DATA: u16 = 0xcfc;
@@ -52,6 +53,8 @@ struct Mapping {
 pub struct Bus {
     devices: Vec<Box<dyn Device>>,
     places: Vec<Option<Place>>,
+    /// Numbers of devices that are no longer on the bus.
+    gone: BTreeSet<usize>,
     fixed: Vec<Mapping>,
     moving: Vec<Mapping>,
     /// CONFIG_ADDRESS (i440fx data sheet, 3.2.1).
@@ -91,6 +94,16 @@ impl Bus {
         self.places.push(place);
         self.look_again();
         number
+    }
+
+    /// Takes a device off the bus, which nobody finds there any more; its interrupt lines are the caller's to let go of first.
+    pub fn unplug(&mut self, number: usize) {
+        if let Some(place) = self.places.get_mut(number) {
+            *place = None;
+            self.gone.insert(number);
+            self.fixed.retain(|mapping| mapping.device != number);
+            self.look_again();
+        }
     }
 
     /// A device by its number.
@@ -156,6 +169,9 @@ impl Bus {
         self.looks += 1;
         self.moving.clear();
         for (number, device) in self.devices.iter_mut().enumerate() {
+            if self.gone.contains(&number) {
+                continue;
+            }
             let Some(pci) = device.pci() else { continue };
             let mut add = |space, first, length, region| {
                 self.moving.push(Mapping {

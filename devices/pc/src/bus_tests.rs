@@ -320,3 +320,25 @@ fn saved_bus_goes_on_where_it_stood_and_other_devices_are_named() {
     let error = board(&["host", "isa"]).restore(0, &fewer).unwrap_err();
     assert!(error.to_string().contains("isa-bridge"), "{error}");
 }
+
+#[test]
+fn device_that_is_unplugged_is_found_nowhere() {
+    let mut bus = Bus::new();
+    let (plain, card) = (bus.add(plain(), None), bus.add(pci(), Some(SLOT)));
+    config(&mut bus, 0x10, 0xc000);
+    config(&mut bus, 0x04, u32::from(COMMAND_IO));
+    assert_eq!(
+        bus.read_port(0xc004, Width::Dword, 0, &NoMemory).0,
+        0x4030_0004
+    );
+    bus.unplug(card);
+    assert_eq!(bus.at(SLOT), None);
+    assert_eq!(bus.read_port(0xc004, Width::Byte, 0, &NoMemory).0, 0xff);
+    config(&mut bus, 0x10, 0);
+    assert_eq!(bus.read_port(0xcfc, Width::Dword, 0, &NoMemory).0, u32::MAX);
+    let strays = bus.strays();
+    bus.unplug(plain);
+    bus.unplug(99);
+    assert_eq!(bus.read_port(0x60, Width::Byte, 0, &NoMemory).0, 0xff);
+    assert_eq!(bus.strays(), strays + 1);
+}

@@ -33,7 +33,29 @@ pub struct Debug {
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
-struct Lines([Vec<u8>; 2]);
+struct Lines([TextLine; 2]);
+
+/// A line that comes byte by byte.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TextLine(Vec<u8>);
+
+impl TextLine {
+    /// Takes a byte; the line, once it is whole.
+    pub fn put(&mut self, byte: u8) -> Option<String> {
+        match byte {
+            b'\r' => return None,
+            b'\n' => {}
+            byte => self.0.push(byte),
+        }
+        let whole = (byte == b'\n' || self.0.len() >= LINE) && !self.0.is_empty();
+        whole.then(|| text(&std::mem::take(&mut self.0)))
+    }
+
+    /// A line that was saved is no longer than one can be.
+    pub fn cut(&mut self) {
+        self.0.truncate(LINE - 1);
+    }
+}
 
 impl Debug {
     /// Nothing written yet.
@@ -67,16 +89,8 @@ impl Device for Debug {
         let Some(line) = self.lines.0.get_mut(index) else {
             return;
         };
-        let byte = value as u8;
-        if byte == b'\r' {
-            return;
-        }
-        if byte != b'\n' {
-            line.push(byte);
-        }
-        if (byte == b'\n' || line.len() >= LINE) && !line.is_empty() {
-            turn.effects.push(Effect::Log(text(line)));
-            line.clear();
+        if let Some(line) = line.put(value as u8) {
+            turn.effects.push(Effect::Log(line));
         }
     }
 
@@ -90,7 +104,7 @@ impl Device for Debug {
 
     fn restore(&mut self, saved: &Value) -> Result<(), StateError> {
         let (_, mut lines): (_, Lines) = state::unwrap(self.name(), VERSION, saved)?;
-        lines.0.iter_mut().for_each(|line| line.truncate(LINE - 1));
+        lines.0.iter_mut().for_each(TextLine::cut);
         self.lines = lines;
         Ok(())
     }

@@ -145,6 +145,8 @@ pub enum Effect {
     ClockMoved(i64),
     /// PCI regions lie elsewhere now, or are switched on or off; the bus looks again.
     Remap,
+    /// The guest has drivers of its own in place of the emulated devices of these kinds (`UNPLUG_*` in [`crate::xen_platform`]), which go.
+    Unplug(u16),
     /// A line for the domain's log, which limits their rate.
     Log(String),
     /// The PCI interrupt lines A to D of bus 0 are ISA interrupts of these numbers from now on, or none.

@@ -29,6 +29,7 @@ pub mod rtc;
 pub mod serial;
 pub mod state;
 pub mod vga;
+pub mod xen_platform;
 
 #[cfg(test)]
 mod bus_tests;

@@ -36,7 +36,7 @@ pub struct CpuidEntry {
 /// Written by noxen-vmm at [`MonInfo`]'s page, read by the monitor. All addresses are guest-physical
 /// bytes, page-aligned; all sizes are bytes unless said otherwise.
 #[repr(C)]
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct MonInfo {
     /// [`crate::layout::MAGIC`].
     pub magic: u64,

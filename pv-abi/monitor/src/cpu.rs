@@ -164,7 +164,10 @@ impl<M: Machine> Cpu<'_, M> {
     /// Pokes the vCPUs in `mask`, for what was raised under the event lock.
     pub fn kick(&self, mask: u64) {
         for id in bits(mask) {
-            self.poke(id, attention::EVENT);
+            match M::HVM {
+                true => self.m.ipi(id),
+                false => self.poke(id, attention::EVENT),
+            }
         }
     }
 

@@ -23,6 +23,10 @@ pub enum Base {
 /// Machine addresses (`maddr`, bytes) are guest-physical; accessors answer `None` outside guest RAM and
 /// the monitor region, or when misaligned.
 pub trait Machine {
+    /// The guest is an HVM one: an upcall is an interrupt of its local APIC ([`Machine::ipi`]), once for each time that one
+    /// becomes pending, and whoever masks it does that there.
+    const HVM: bool = false;
+
     /// Byte at a machine address.
     fn byte(&self, maddr: u64) -> Option<&AtomicU8>;
     /// Aligned 32-bit word at a machine address.

@@ -161,6 +161,8 @@ pub struct Hvm {
     pub fda: String,
     /// ... in the second, which is there only with it.
     pub fdb: String,
+    /// The guest finds Xen and its platform device.
+    pub xen_platform_pci: bool,
     /// Variables that say something of which nothing is built yet.
     pub unbuilt: Vec<String>,
 }
@@ -182,6 +184,7 @@ impl Default for Hvm {
             vncconsole: false,
             fda: String::new(),
             fdb: String::new(),
+            xen_platform_pci: false,
             unbuilt: Vec::new(),
         }
     }

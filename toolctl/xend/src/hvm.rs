@@ -251,6 +251,7 @@ impl Machine {
             clock_offset_s: local.saturating_add(config.rtc_timeoffset),
             serial: self.serial,
             second_floppy: self.second_floppy,
+            xen: config.hvm.xen_platform_pci,
             display: self
                 .display
                 .as_ref()

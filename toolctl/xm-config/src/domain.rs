@@ -167,6 +167,7 @@ fn hvm(settings: &Settings) -> Result<Hvm> {
         vncconsole: no("vncconsole")?,
         fda: absolute(&text("fda")),
         fdb: absolute(&text("fdb")),
+        xen_platform_pci: no("xen_platform_pci")?,
         unbuilt: unbuilt.map(|name| name.to_string()).collect(),
     })
 }

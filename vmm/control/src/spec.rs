@@ -37,6 +37,9 @@ pub struct Hvm {
     /// There is a second floppy drive.
     #[serde(default)]
     pub second_floppy: bool,
+    /// The guest finds Xen (CPUID, platform device), and with it PV drivers.
+    #[serde(default)]
+    pub xen: bool,
     /// What is plugged into the first serial port.
     pub serial: SerialPort,
     /// The display; nothing: there is none.

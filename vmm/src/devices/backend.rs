@@ -2,10 +2,11 @@
 
 use crate::devices::bus::{Command, Commands};
 use crate::domain::calls::Shared;
+use crate::domain::hub::Hub;
+use crate::domain::region::GRANT_FRAMES;
 use crate::log::Level;
-use crate::vstate::irq::{Channel, Doorbell};
+use crate::vstate::irq::{Channel, Links};
 use crate::vstate::memory::GuestMemory;
-use crate::vstate::vm::Vm;
 use noxen_control::DeviceId;
 use noxen_devices::pv::grant::{GrantTable, PAGE_SIZE};
 use noxen_devices::pv::written::Written;
@@ -112,33 +113,64 @@ impl<'a> Frontend<'a> {
 /// What a device may use of its domain; clones are the same domain.
 #[derive(Debug, Clone)]
 pub struct Context {
-    shared: Arc<Shared>,
-    vm: Arc<Vm>,
-    doorbell: Doorbell,
+    hub: Arc<Hub>,
+    links: Arc<dyn Links>,
+    memory: GuestMemory,
     grants: GrantTable,
     written: &'static Written,
+    ram_end: u64,
+}
+
+/// Where a domain's grant table is, and what it may name.
+#[derive(Debug, Clone, Copy)]
+pub struct Granted {
+    /// Guest-physical address of the table.
+    pub table: u64,
+    /// Its frames.
+    pub frames: u32,
+    /// First frame number that is not the guest's RAM.
+    pub ram_end: u64,
+    /// What this process writes of the guest's memory.
+    pub written: &'static Written,
 }
 
 impl Context {
-    /// The domain around `shared`.
-    pub fn new(shared: Arc<Shared>, vm: Arc<Vm>, doorbell: Doorbell) -> Context {
-        let region = &shared.region;
-        let written = shared.written;
-        let grants = GrantTable::new(
-            GuestAddress(region.grants),
-            crate::domain::region::GRANT_FRAMES,
-            region.ram_end_mfn,
-        )
-        // A 32-bit domain with RAM above the hole has the monitor in it.
-        .without(HOLE_START_PFN..HOLE_START_PFN + HOLE_PAGES)
-        .noting(written);
+    /// The domain around `hub`, with its event channels; `memory` has the guest's RAM and the grant table.
+    pub fn new(
+        hub: Arc<Hub>,
+        links: Arc<dyn Links>,
+        memory: GuestMemory,
+        granted: Granted,
+    ) -> Context {
+        let Granted {
+            table,
+            frames,
+            ram_end,
+            written,
+        } = granted;
+        let grants = GrantTable::new(GuestAddress(table), frames, ram_end)
+            // A 32-bit domain with RAM above the hole has the monitor in it, a PC its devices.
+            .without(HOLE_START_PFN..HOLE_START_PFN + HOLE_PAGES)
+            .noting(written);
         Context {
-            shared,
-            vm,
-            doorbell,
+            hub,
+            links,
+            memory,
             grants,
             written,
+            ram_end,
         }
+    }
+
+    /// A PV domain's.
+    pub fn of_pv(shared: &Shared, links: Arc<dyn Links>) -> Context {
+        let granted = Granted {
+            table: shared.region.grants,
+            frames: GRANT_FRAMES,
+            ram_end: shared.region.ram_end_mfn,
+            written: shared.written,
+        };
+        Context::new(shared.hub.clone(), links, shared.memory.clone(), granted)
     }
 
     /// This page of the guest is written to at any time from now on, without a grant.
@@ -148,7 +180,7 @@ impl Context {
 
     /// Guest-physical memory.
     pub fn memory(&self) -> &GuestMemory {
-        &self.shared.memory
+        &self.memory
     }
 
     /// What the guest grants.
@@ -158,7 +190,7 @@ impl Context {
 
     /// First frame number that is not the guest's RAM.
     pub fn ram_end(&self) -> u64 {
-        self.shared.region.ram_end_mfn
+        self.ram_end
     }
 
     /// A page of the guest's RAM by its frame number.
@@ -172,17 +204,17 @@ impl Context {
     /// Binds an event-channel port that the front end has allocated for domain 0. Look at the ring once
     /// afterwards: earlier notifications are lost.
     pub fn bind(&self, port: u32) -> Result<Channel, ConnectError> {
-        Channel::bind(&self.vm, &self.doorbell, port).map_err(ConnectError::refused)
+        Channel::bind(&self.links, port).map_err(ConnectError::refused)
     }
 
     /// Logs what a guest may cause as often as it likes.
     pub fn guest_line(&self, id: DeviceId, text: impl Display) {
         let line = format_args!("{id}: {text}");
-        self.shared.log.guest_line(Level::Warning, line);
+        self.hub.log.guest_line(Level::Warning, line);
     }
 
-    pub(super) fn shared(&self) -> &Arc<Shared> {
-        &self.shared
+    pub(super) fn hub(&self) -> &Arc<Hub> {
+        &self.hub
     }
 }
 

@@ -10,7 +10,7 @@ use crate::devices::backend::Backend;
 use crate::devices::list::Listing;
 use crate::devices::session::{Door, Session, RETRY};
 use crate::devices::slot::Slot;
-use crate::domain::calls::{lock, Report, Shared};
+use crate::domain::hub::{lock, Hub, Report};
 use crate::log::Level;
 use noxen_control::{DeviceId, DeviceState, DeviceStatus};
 use noxen_devices::pv::xenbus::Input;
@@ -88,7 +88,7 @@ impl Commands {
 
 /// Starts the thread; the channel ends with it.
 pub fn start(
-    shared: Arc<Shared>,
+    hub: Arc<Hub>,
     door: Door,
     listing: Arc<Listing>,
 ) -> io::Result<(Commands, Receiver<()>)> {
@@ -99,7 +99,7 @@ pub fn start(
         wake: Arc::new(wake),
     };
     let mut bus = Bus {
-        shared,
+        hub,
         session: Session::new(door),
         slots: BTreeMap::new(),
         listing,
@@ -120,7 +120,7 @@ pub fn start(
 }
 
 struct Bus {
-    shared: Arc<Shared>,
+    hub: Arc<Hub>,
     session: Session,
     slots: BTreeMap<DeviceId, Slot>,
     listing: Arc<Listing>,
@@ -250,10 +250,10 @@ impl Bus {
         };
         let was_there = self.session.connected().is_some();
         let before = slot.state();
-        work(slot, &mut self.session, &self.shared.log);
+        work(slot, &mut self.session, &self.hub.log);
         let after = slot.state();
         if was_there && self.session.connected().is_none() {
-            let log = &self.shared.log;
+            let log = &self.hub.log;
             log.line(
                 Level::Warning,
                 "the back ends lost xenstored; they look for it",
@@ -285,12 +285,12 @@ impl Bus {
             true => lock(&self.listing.devices).remove(&status.id),
             false => lock(&self.listing.devices).insert(status.id, status.clone()),
         };
-        let log = &self.shared.log;
+        let log = &self.hub.log;
         log.guest_line(
             Level::Info,
             format_args!("{} is {:?}", status.id, status.state),
         );
-        self.shared.report(Report::Device(status));
+        self.hub.report(Report::Device(status));
     }
 }
 

@@ -3,6 +3,7 @@
 use super::*;
 use crate::devices::backend::{ConnectError, Frontend, Published, Reporter};
 use crate::devices::list::finish;
+use crate::domain::calls::Shared;
 use crate::domain::pv::Config;
 use crate::domain::region::{ram_pieces, Needs, Region};
 use crate::log::Log;
@@ -74,7 +75,7 @@ struct World {
     reports: Receiver<Report>,
 }
 
-fn shared() -> (Arc<Shared>, Receiver<Report>) {
+fn hub() -> (Arc<Hub>, Receiver<Report>) {
     let needs = Needs {
         max_pages: 1024,
         vcpus: 1,
@@ -94,7 +95,7 @@ fn shared() -> (Arc<Shared>, Receiver<Report>) {
         sender,
         EventFd::new(0).unwrap(),
     );
-    (Arc::new(shared), reports)
+    (shared.hub, reports)
 }
 
 fn world() -> World {
@@ -112,9 +113,9 @@ fn world() -> World {
     let streams = private_store::start(DOMID, &config, std::slice::from_ref(&vbd), &[]).unwrap();
     // The last one is used first.
     let store = streams.tools[1].try_clone().unwrap();
-    let (shared, reports) = shared();
+    let (hub, reports) = hub();
     let door = Door::Streams(streams.tools);
-    let (commands, ended) = start(shared, door, Arc::default()).unwrap();
+    let (commands, ended) = start(hub, door, Arc::default()).unwrap();
     let seen = Arc::new(Mutex::new(Seen::default()));
     let id = DeviceId {
         class: DeviceClass::Vbd,

@@ -6,7 +6,7 @@ use crate::devices::registry::{self, Head, Made};
 use crate::devices::session::Door;
 use crate::devices::vfb::Display;
 use crate::devices::vkbd::Keys;
-use crate::domain::calls::lock;
+use crate::domain::hub::lock;
 use crate::viewers::Touch;
 use noxen_control::device::MAX_DEVICES;
 use noxen_control::screen::Input;
@@ -82,7 +82,7 @@ impl Devices {
     /// None yet; the store is reached through `door` once there is one.
     pub fn new(context: Context, door: Door) -> io::Result<Devices> {
         let listing = Arc::new(Listing::default());
-        let (commands, ended) = bus::start(context.shared().clone(), door, listing.clone())?;
+        let (commands, ended) = bus::start(context.hub().clone(), door, listing.clone())?;
         Ok(Devices {
             context,
             listing,

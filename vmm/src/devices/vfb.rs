@@ -289,14 +289,14 @@ impl Vfb {
             return Err("VNC needs one descriptor, a listening socket".into());
         };
         let settings = viewers::settings(spec)?;
-        let shared = self.context.shared().clone();
+        let hub = self.context.hub().clone();
         let server = Server::start(
             format!("vnc-{}", self.id.devid),
             TcpListener::from(listener),
             settings,
             self.display.clone(),
             touch,
-            Box::new(move |level, line| shared.log.guest_line(level, line)),
+            Box::new(move |level, line| hub.log.guest_line(level, line)),
         );
         self.server = Some(server.map_err(|error| format!("VNC: {error}"))?);
         Ok(())

@@ -11,7 +11,7 @@ use crate::domain::region::Region;
 use crate::domain::runner;
 use crate::log::Log;
 use crate::vstate::cpuid::{HostCpuid, PvParameters};
-use crate::vstate::irq::{Channel, Doorbell};
+use crate::vstate::irq::{Channel, Doorbell, Links, Monitor};
 use crate::vstate::memory::DomainMemory;
 use crate::vstate::vcpu::{install_kick_handler, Vcpu};
 use crate::vstate::vm::Vm;
@@ -55,8 +55,12 @@ impl Assembly<'_> {
         let line = eventfd()?;
         self.vm.doorbell_by(&line)?;
         let doorbell = Doorbell::new(self.memory.map.clone(), self.region.doorbell, line)?;
-        let console = Channel::bind(&self.vm, &doorbell, CONSOLE_PORT)?;
-        let store = Channel::bind(&self.vm, &doorbell, STORE_PORT)?;
+        let links: Arc<dyn Links> = Arc::new(Monitor {
+            vm: self.vm.clone(),
+            doorbell: doorbell.clone(),
+        });
+        let console = Channel::bind(&links, CONSOLE_PORT)?;
+        let store = Channel::bind(&links, STORE_PORT)?;
         let (sender, reports) = channel();
         let shared = Arc::new(Shared::new(
             self.log,
@@ -89,16 +93,9 @@ impl Assembly<'_> {
         let page = |mfn: u64| GuestAddress(mfn.saturating_mul(PAGE_SIZE));
         let (console_page, store_page) = (page(domain.console_mfn), page(domain.store_mfn));
         Ok(Domain {
-            machine: Machine::new(
-                identity,
-                self.constants,
-                vcpus,
-                shared,
-                reports,
-                doorbell.clone(),
-            ),
+            machine: Machine::new(identity, self.constants, vcpus, shared, reports, doorbell),
             vm: self.vm,
-            doorbell,
+            links,
             console,
             console_page,
             store,

@@ -15,6 +15,7 @@ use crate::domain::runner::{Guest, Next};
 use crate::log::{Level, Log};
 use crate::vstate::exit::{Exit, Io, Nothing};
 use crate::vstate::memory::GuestMemory;
+use crate::vstate::vcpu::Vcpu;
 use noxen_control::ShutdownReason;
 use noxen_devices::pv::written::Written;
 use noxen_monitor_abi::layout::PAGE_SIZE;
@@ -113,7 +114,8 @@ impl Guest for Shared {
         &Nothing
     }
 
-    fn after(&self, exit: Exit, vcpu: u32) -> Next {
+    fn after(&self, exit: Exit, vcpu: &Vcpu) -> Next {
+        let vcpu = vcpu.id();
         match decide(exit, vcpu) {
             Action::Resume | Action::LookAtCommands => Next::Resume,
             Action::StrayNotify(_) => Next::StrayNotify,

@@ -19,7 +19,7 @@ use crate::domain::time::scale;
 use crate::log::{Level, Log};
 use crate::vstate::cpuid::{HostCpuid, PvParameters};
 use crate::vstate::features;
-use crate::vstate::irq::{Channel, ChannelError, Doorbell};
+use crate::vstate::irq::{Channel, ChannelError, Links};
 use crate::vstate::memory::{DomainMemory, GuestMemory, MemoryError};
 use crate::vstate::vcpu::{StartState, Vcpu, VcpuError};
 use crate::vstate::vm::{Vm, VmError};
@@ -129,10 +129,10 @@ pub enum PvError {
 pub struct Domain {
     /// The machine, paused.
     pub machine: Machine,
-    /// The VM; ports are bound with it.
+    /// The VM.
     pub vm: Arc<Vm>,
-    /// Rings the guest.
-    pub doorbell: Doorbell,
+    /// Its event channels.
+    pub links: Arc<dyn Links>,
     /// The console's port.
     pub console: Channel,
     /// Guest-physical address of the console ring.

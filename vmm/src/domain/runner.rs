@@ -37,8 +37,8 @@ pub trait Guest: Debug + Send + Sync {
     /// Who answers accesses to ports and addresses, before [`Guest::after`] sees the exit.
     fn io(&self) -> &dyn Io;
 
-    /// What follows from `exit` of vCPU `vcpu`.
-    fn after(&self, exit: Exit, vcpu: u32) -> Next;
+    /// What follows from `exit` of `vcpu`, whose thread this is.
+    fn after(&self, exit: Exit, vcpu: &Vcpu) -> Next;
 }
 
 /// What a vCPU thread does after an exit.
@@ -263,7 +263,7 @@ impl<G: Guest> Runner<G> {
 
     fn act(&mut self, exit: Exit) -> State {
         self.counters.count(exit);
-        match self.guest.after(exit, self.vcpu.id()) {
+        match self.guest.after(exit, &self.vcpu) {
             Next::Resume => State::Running,
             Next::StrayNotify => {
                 self.counters.count_stray_notify();

@@ -9,6 +9,7 @@ use crate::domain::assemble;
 use crate::domain::crew::Crew;
 use crate::domain::hub::Hub;
 use crate::domain::pv::PvError;
+use crate::domain::time::scale;
 use crate::domain::{region, runner};
 use crate::hvm::drives::Drives;
 use crate::hvm::linux::{self, Linux, LinuxError};
@@ -19,12 +20,15 @@ use crate::hvm::saved::{self, Arriving, Carried};
 use crate::hvm::screen::{Fingers, Screen};
 use crate::hvm::video::Video;
 use crate::hvm::wire::Line;
+use crate::hvm::xen::{self, Xen};
 use crate::log::{Level, Log};
 use crate::save::restore::{hold_rate, passed, tsc_at, RestoreError};
 use crate::viewers::{self, Server as Viewers};
 use crate::vstate::chips::{self, ChipsError};
+use crate::vstate::cpuid::{HvmXen, PvParameters};
 use crate::vstate::features;
 use crate::vstate::memory::{DomainMemory, GuestMemory, MemoryError, Piece, Slot};
+use crate::vstate::msr;
 use crate::vstate::saved::pc_msr_list;
 use crate::vstate::vcpu::{install_kick_handler, Vcpu, VcpuError};
 use crate::vstate::vm::{Vm, VmError};
@@ -102,6 +106,8 @@ pub enum HvmError {
     BiosFile { path: String, source: io::Error },
     #[error("videoram = {0}: a standard display has 1 to 256 MiB, a power of two, and a Cirrus 4")]
     VideoMemory(u32),
+    #[error("{0}")]
+    Xen(String),
     #[error("display: {0}")]
     Display(String),
     #[error("{what:#x} + {length:#x} is not in guest memory; this is a fault of noxen-vmm")]
@@ -227,8 +233,9 @@ pub fn build(config: &Config, files: Files<'_>, log: Log) -> Result<Domain, HvmE
     let tsc_khz = assemble::tsc_khz(&fds)?;
     let mut vcpus = Vec::new();
     for (id, fd) in (0..).zip(fds) {
+        let leaves = config.hvm.xen.then(|| xen_leaves(config.domid, tsc_khz));
         let cpuid = host
-            .for_hvm(id, config.hvm.pae, config.hvm.apic)
+            .for_hvm(id, config.hvm.pae, config.hvm.apic, leaves)
             .ok_or(PvError::Kvm {
                 what: "take so many CPUID leaves",
                 source: kvm_ioctls::Error::new(libc::E2BIG),
@@ -263,6 +270,7 @@ pub fn build(config: &Config, files: Files<'_>, log: Log) -> Result<Domain, HvmE
         serial: serial
             .as_ref()
             .map(|line| Box::new(line.plug()) as Box<dyn noxen_pc::serial::Wire>),
+        xen: config.hvm.xen,
     });
     let (sender, reports) = channel();
     let wake = EventFd::new(EFD_NONBLOCK).map_err(|source| HvmError::Os {
@@ -292,7 +300,28 @@ pub fn build(config: &Config, files: Files<'_>, log: Log) -> Result<Domain, HvmE
         serial: serial.clone(),
         arrived,
     };
-    let pc = Arc::new(Pc::new(hub.clone(), vm, bus));
+    let xen = match vcpus.first().filter(|_| config.hvm.xen) {
+        Some(first) => Some(
+            xen::domain::prepare(&vm)
+                .and_then(|()| {
+                    Xen::new(xen::domain::Parts {
+                        hub: hub.clone(),
+                        host: vm.clone(),
+                        ram_file: memory.ram_file.clone(),
+                        domid: config.domid,
+                        uuid: config.uuid,
+                        vcpus: config.vcpus,
+                        frames: pages,
+                        tsc_khz,
+                        tsc: crate::vstate::saved::tsc(first.fd()),
+                        microcode: msr::get(first.fd(), xen::MICROCODE_MSR).unwrap_or(0),
+                    })
+                })
+                .map_err(HvmError::Xen)?,
+        ),
+        None => None,
+    };
+    let pc = Arc::new(Pc::new(hub.clone(), vm, bus, xen.clone()));
     let viewers = match (&config.hvm.display, files.vnc) {
         (Some(Display { vnc: Some(vnc), .. }), Some(listener)) => {
             Some(show(&vnc.how, listener, &pc).map_err(HvmError::Display)?)
@@ -304,6 +333,9 @@ pub fn build(config: &Config, files: Files<'_>, log: Log) -> Result<Domain, HvmE
         source,
     };
     pc.start_alarm().map_err(threads)?;
+    if let Some(xen) = &xen {
+        xen.start().map_err(threads)?;
+    }
     let handles = vcpus
         .into_iter()
         .map(|vcpu| runner::spawn(vcpu, pc.clone()))
@@ -332,6 +364,22 @@ pub fn build(config: &Config, files: Files<'_>, log: Log) -> Result<Domain, HvmE
         serial,
         viewers,
     })
+}
+
+/// What Xen's leaves tell.
+fn xen_leaves(domid: u32, tsc_khz: u32) -> HvmXen {
+    let clock = scale(u64::from(tsc_khz));
+    HvmXen {
+        domid,
+        page_msr: xen::PAGE_MSR,
+        parameters: PvParameters {
+            bits32: false,
+            xen_version: xen::VERSION,
+            tsc_khz,
+            tsc_mul: clock.mul,
+            tsc_shift: clock.shift,
+        },
+    }
 }
 
 /// The display's memory and its BIOS.

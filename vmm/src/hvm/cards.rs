@@ -6,8 +6,11 @@
 //! ```
 
 use crate::hvm::cable::TapEnd;
+use crate::hvm::drives::{again, Pv};
 use crate::hvm::pc::Pc;
-use noxen_control::device::{DeviceClass, DeviceId, DeviceState, DeviceStatus, NicModel};
+use noxen_control::device::{
+    DeviceClass, DeviceId, DeviceSpec, DeviceState, DeviceStatus, NicModel,
+};
 use noxen_pc::bus::Place;
 use noxen_pc::net::e1000::E1000;
 use noxen_pc::net::ne2k::Ne2k;
@@ -34,6 +37,8 @@ struct Slot {
     end: TapEnd,
     number: Arc<OnceLock<usize>>,
     rom: Vec<u8>,
+    /// What a paravirtual interface in its place is made from, where the guest can have one.
+    pv: Option<Pv>,
 }
 
 /// All cards of a PC.
@@ -69,12 +74,17 @@ impl Cards {
     /// Puts a card into the machine; `rom` is what firmware boots by from the network, or empty. The line says why not.
     pub fn attach(
         &mut self,
-        devid: u32,
-        mac: &str,
-        model: NicModel,
+        spec: &DeviceSpec,
         queues: Vec<OwnedFd>,
         rom: Vec<u8>,
     ) -> Result<(), String> {
+        let DeviceSpec::Vif {
+            devid, mac, model, ..
+        } = spec
+        else {
+            return Err(format!("{} is no network interface", spec.id()));
+        };
+        let (devid, model) = (*devid, *model);
         if self.started {
             return Err(format!(
                 "vif {devid}: a card cannot be put into a running PC; shut the domain down first"
@@ -94,6 +104,14 @@ impl Cards {
         }
         let mac = mac_of(mac).ok_or_else(|| format!("vif {devid}: '{mac}' is no address"))?;
         let number: Arc<OnceLock<usize>> = Arc::default();
+        let unplugs = self.pc.upgrade().is_some_and(|pc| pc.xen().is_some());
+        let pv = match unplugs {
+            true => Some(Pv {
+                spec: spec.clone(),
+                fds: again(&queues).map_err(|error| format!("vif {devid}: {error}"))?,
+            }),
+            false => None,
+        };
         let (pc, known) = (self.pc.clone(), number.clone());
         let notify = move || {
             if let Some((pc, number)) = pc.upgrade().zip(known.get()) {
@@ -110,9 +128,25 @@ impl Cards {
                 end,
                 number,
                 rom,
+                pv,
             },
         );
         Ok(())
+    }
+
+    /// The guest unplugs its cards: they are gone from the bus, and their taps are free.
+    pub fn unplug(&mut self) -> Vec<Pv> {
+        let Some(pc) = self.pc.upgrade() else {
+            return Vec::new();
+        };
+        let mut gone = Vec::new();
+        for slot in std::mem::take(&mut self.slots).into_values() {
+            if let Some(number) = slot.number.get() {
+                pc.unplug(*number);
+            }
+            gone.extend(slot.pv);
+        }
+        gone
     }
 
     /// What is attached.

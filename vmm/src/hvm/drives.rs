@@ -3,6 +3,7 @@
 //! ```text
 //!   before the first start:  attach(hda..hdd, xvda..xvdd, fd0, fd1) --> slots --start()--> controllers on the bus
 //!   while it runs:           attach, detach of a CD or floppy --> another medium in its drive
+//!   the guest unplugs its hard disks --> unplug() --> paravirtual ones, by the machine
 //!   medium's thread: an answer --> Pc::attend(controller)
 //! ```
 
@@ -68,6 +69,17 @@ struct Slot {
     tray: Tray,
     removable: bool,
     kind: Kind,
+    /// What a paravirtual disk in its place is made from: a hard disk's, where the guest can have one.
+    pv: Option<Pv>,
+}
+
+/// A disk's description and its files once more.
+#[derive(Debug)]
+pub struct Pv {
+    /// As it was attached.
+    pub spec: DeviceSpec,
+    /// Its files.
+    pub fds: Vec<OwnedFd>,
 }
 
 /// The numbers of the controllers on the bus, once they are there.
@@ -83,8 +95,12 @@ pub struct Drives {
     pc: Weak<Pc>,
     hub: Arc<Hub>,
     slots: BTreeMap<Spot, Slot>,
+    /// Those of drives whose disks were unplugged.
+    empty: Vec<Tray>,
     controllers: Arc<Controllers>,
     second_floppy: bool,
+    /// The guest can unplug hard disks for paravirtual ones.
+    unplugs: bool,
 }
 
 impl Drives {
@@ -94,8 +110,10 @@ impl Drives {
             pc: Arc::downgrade(pc),
             hub: pc.hub().clone(),
             slots: BTreeMap::new(),
+            empty: Vec::new(),
             controllers: Arc::default(),
             second_floppy,
+            unplugs: pc.xen().is_some(),
         }
     }
 
@@ -113,11 +131,52 @@ impl Drives {
                 config.id
             )
         })?;
+        let is_disk = !config.cdrom && matches!(spot, Spot::Ide(_));
+        let pv = match self.unplugs && is_disk {
+            true => Some(Pv {
+                spec: spec.clone(),
+                fds: again(&fds).map_err(|error| format!("{}: {error}", config.id))?,
+            }),
+            false => None,
+        };
         let loaded = Loaded::open(&config, fds)?;
-        self.put(spot, &config, loaded)
+        self.put(spot, &config, loaded, pv)
     }
 
-    fn put(&mut self, spot: Spot, config: &Config, loaded: Loaded) -> Result<(), String> {
+    /// Whether a disk of this number can be a drive.
+    pub fn takes(devid: u32) -> bool {
+        Spot::of(devid).is_some()
+    }
+
+    /// The guest unplugs hard disks (`but_first`: not that of hda): they are gone from the drives, and nothing is done to their
+    /// images any more.
+    pub fn unplug(&mut self, but_first: bool) -> Vec<Pv> {
+        let mut gone = Vec::new();
+        let slots = std::mem::take(&mut self.slots);
+        for (spot, mut slot) in slots {
+            let stays = but_first && spot == Spot::Ide(0);
+            match slot.pv.take_if(|_| !stays) {
+                Some(pv) => {
+                    slot.tray.take_out();
+                    // The drive keeps its thread, which answers that there is no medium.
+                    self.empty.push(slot.tray);
+                    gone.push(pv);
+                }
+                None => {
+                    self.slots.insert(spot, slot);
+                }
+            }
+        }
+        gone
+    }
+
+    fn put(
+        &mut self,
+        spot: Spot,
+        config: &Config,
+        loaded: Loaded,
+        pv: Option<Pv>,
+    ) -> Result<(), String> {
         if spot == Spot::Floppy(1) && !self.second_floppy {
             return Err(format!(
                 "{}: this machine was made without a second floppy drive",
@@ -153,6 +212,7 @@ impl Drives {
             tray,
             removable,
             kind,
+            pv,
         };
         self.slots.insert(spot, slot);
         Ok(())
@@ -242,6 +302,7 @@ impl Drives {
                 tray: self.tray(Spot::Floppy(0), None)?,
                 removable: true,
                 kind: Kind::Disk,
+                pv: None,
             };
             self.slots.insert(Spot::Floppy(0), slot);
         }
@@ -266,6 +327,11 @@ impl Drives {
         let _ = self.controllers.floppy.set(floppy);
         Ok(())
     }
+}
+
+/// The same files.
+pub fn again(fds: &[OwnedFd]) -> std::io::Result<Vec<OwnedFd>> {
+    fds.iter().map(OwnedFd::try_clone).collect()
 }
 
 #[cfg(test)]

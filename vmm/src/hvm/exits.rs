@@ -20,6 +20,8 @@ pub fn decide(exit: Exit) -> Verdict {
         | Exit::IoIn(..)
         | Exit::MmioRead(_)
         | Exit::MmioWrite(_)
+        | Exit::MsrRead(_)
+        | Exit::MsrWrite(..)
         | Exit::Interrupted => Verdict::Resume,
         // The kernel halts by itself; it comes here only as a spurious wake-up.
         Exit::Hlt => Verdict::Resume,

@@ -3,21 +3,25 @@
 use crate::control::answer::{done, file, may_while_saved, After, Asked};
 use crate::core_dump::Core;
 use crate::counters::{self, Groups};
+use crate::devices::Devices;
 use crate::domain::crew::Crew;
 use crate::domain::hub::{lock, Hub};
 use crate::domain::pv::{CONSOLE_PORT, STORE_PORT};
 use crate::hvm::cards::{Cards, MAX_ROM};
-use crate::hvm::drives::Drives;
+use crate::hvm::drives::{Drives, Pv};
 use crate::hvm::pc::Pc;
 use crate::hvm::registry::Known;
 use crate::hvm::saved::{self, Carried};
+use crate::hvm::xen::pages;
 use crate::log::Level;
 use crate::save::job::{self, Host, Job, BUSY};
 use crate::vstate::vm::Signal;
-use noxen_control::device::{DeviceClass, DeviceSpec};
+use noxen_control::device::{DeviceClass, DeviceId, DeviceSpec, DeviceStatus};
 use noxen_control::fds::FdQueue;
 use noxen_control::message::{CaseButton, VcpuStatus};
 use noxen_control::{Event, Reply, Request, Status};
+use noxen_monitor_abi::layout::PAGE_SIZE;
+use noxen_pc::xen_platform::{UNPLUG_CARDS, UNPLUG_DISKS, UNPLUG_OTHER_DISKS};
 use noxen_pc::Button;
 use noxen_saved_image::State;
 use std::fs::File;
@@ -27,10 +31,9 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Pages by which the store knows the domain, which takes none without; nothing answers there until a guest's drivers for
-/// Xen are served.
-const STORE_PAGE: u64 = 0xfeff8;
-const CONSOLE_PAGE: u64 = 0xfeff9;
+/// Pages by which the store knows the domain, which takes none without; in a domain without Xen nothing answers there.
+const STORE_PAGE: u64 = pages::STORE / PAGE_SIZE;
+const CONSOLE_PAGE: u64 = pages::CONSOLE / PAGE_SIZE;
 
 /// Least time between two events of the guest's clock.
 const CLOCK_PAUSE: Duration = Duration::from_secs(1);
@@ -45,6 +48,8 @@ pub struct HvmMachine {
     known: Known,
     drives: Drives,
     cards: Cards,
+    /// Paravirtual devices, where the guest can have some.
+    pv: Option<Devices>,
     console_tty: String,
     clock: ClockNews,
     /// Output of COM1 that the console's end has not taken.
@@ -107,6 +112,7 @@ impl HvmMachine {
             crew,
             pc,
             known,
+            pv: None,
             console_tty: String::new(),
             clock: ClockNews::default(),
             unwritten: match &carried.arrived {
@@ -138,6 +144,12 @@ impl HvmMachine {
     fn save(&mut self, asker: u64, config: String, file: File) -> Result<(), String> {
         if self.crew.over().is_some() {
             return Err("the domain has shut down; there is nothing to save".into());
+        }
+        if self.pc.xen().is_some() {
+            return Err(
+                "saving a domain whose guest has drivers for Xen (xen_platform_pci = 1) is not built yet"
+                    .into(),
+            );
         }
         // One that has never run has all its parts then, too.
         self.complete()?;
@@ -185,6 +197,38 @@ impl HvmMachine {
         arrived.map_or(&[], |state| &state.console.input.0)
     }
 
+    /// Paravirtual devices are served from now on.
+    pub fn serve_pv(&mut self, devices: Devices) {
+        self.pv = Some(devices);
+    }
+
+    /// Does what the guest asked the platform device for: emulated devices go, and paravirtual ones come in their places. Each
+    /// image and each tap is let go of before it is taken into use again.
+    fn follow_unplugs(&mut self) {
+        let kinds = self.pc.take_unplugged();
+        let Some(pv) = &self.pv else { return };
+        let mut coming = Vec::new();
+        if kinds & (UNPLUG_DISKS | UNPLUG_OTHER_DISKS) != 0 {
+            coming.extend(self.drives.unplug(kinds & UNPLUG_DISKS == 0));
+        }
+        if kinds & UNPLUG_CARDS != 0 {
+            coming.extend(self.cards.unplug());
+        }
+        for Pv { spec, fds } in coming {
+            let log = &self.pc.hub().log;
+            match pv.attach(&spec, fds) {
+                Ok(()) => log.line(
+                    Level::Info,
+                    format_args!(
+                        "{}: the guest unplugged it for a paravirtual one",
+                        spec.id()
+                    ),
+                ),
+                Err(line) => log.line(Level::Error, line),
+            }
+        }
+    }
+
     /// Names the console's terminal in [`Self::status`].
     pub fn set_console_tty(&mut self, path: &str) {
         self.console_tty = path.into();
@@ -216,6 +260,7 @@ impl HvmMachine {
     /// Takes the threads' news.
     pub fn take_reports(&mut self) -> Vec<Event> {
         let events = self.crew.take_reports();
+        self.follow_unplugs();
         let is_over = self.crew.over().is_some();
         if is_over {
             self.pc.set_running(false);
@@ -232,6 +277,10 @@ impl HvmMachine {
         let mut groups = self.crew.counters();
         let other = groups.entry("other".into()).or_default();
         counters::add(other, "stray-access", self.pc.strays());
+        if let Some(xen) = self.pc.xen() {
+            let vcpus = self.vcpus().len() as u32;
+            counters::add_monitor_pages(&mut groups, xen.memory(), pages::COUNTERS, vcpus);
+        }
         groups
     }
 
@@ -287,10 +336,12 @@ impl HvmMachine {
     ) -> Result<(), String> {
         device.check()?;
         match device {
-            DeviceSpec::Vbd { .. } => self.drives.attach(device, fds),
-            DeviceSpec::Vif {
-                devid, mac, model, ..
-            } => self.cards.attach(*devid, mac, *model, fds, rom),
+            DeviceSpec::Vbd { devid, .. } => match &self.pv {
+                // One that no drive is for can only be paravirtual.
+                Some(pv) if !Drives::takes(*devid) => pv.attach(device, fds),
+                _ => self.drives.attach(device, fds),
+            },
+            DeviceSpec::Vif { .. } => self.cards.attach(device, fds, rom),
             _ => Err(format!(
                 "device {} of an HVM domain is not built yet",
                 device.id()
@@ -298,13 +349,23 @@ impl HvmMachine {
         }
     }
 
-    fn detach(&mut self, class: DeviceClass, devid: u32) -> Result<(), String> {
+    fn detach(&mut self, class: DeviceClass, devid: u32, force: bool) -> Result<(), String> {
+        let id = DeviceId { class, devid };
+        let is = |device: &DeviceStatus| device.id == id;
+        if let Some(pv) = self.pv.as_ref().filter(|pv| pv.list().iter().any(is)) {
+            return pv.detach(id, force);
+        }
         match class {
             DeviceClass::Vbd => self.drives.detach(devid),
             _ => Err(format!(
                 "detaching device {class} {devid} of an HVM domain is not built yet"
             )),
         }
+    }
+
+    fn devices(&self) -> Vec<DeviceStatus> {
+        let pv = self.pv.as_ref().map(Devices::list).unwrap_or_default();
+        [self.drives.list(), self.cards.list(), pv].concat()
     }
 
     fn still_runs(&self) -> Result<(), String> {
@@ -416,7 +477,7 @@ impl Asked for HvmMachine {
             Request::Subscribe => return (Some(Reply::Ok), After::Subscribe),
             Request::Destroy => return (Some(Reply::Ok), After::End),
             Request::Devices => Reply::Devices {
-                devices: [self.drives.list(), self.cards.list()].concat(),
+                devices: self.devices(),
             },
             Request::SetMaxMemory { .. } => not_yet("changing the memory"),
             Request::Nmi { vcpu } => done(self.signal(vcpu, Signal::Nmi)),
@@ -427,7 +488,11 @@ impl Asked for HvmMachine {
                     .map_err(|there| format!("{count} descriptors were announced, {there} came"));
                 done(taken.and_then(|fds| self.attach(&device, fds)))
             }
-            Request::DetachDevice { class, devid, .. } => done(self.detach(class, devid)),
+            Request::DetachDevice {
+                class,
+                devid,
+                force,
+            } => done(self.detach(class, devid, force)),
             Request::Screen { .. } | Request::Pixels { .. } | Request::Input { .. } => {
                 not_yet("the screen")
             }

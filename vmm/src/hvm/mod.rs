@@ -12,6 +12,7 @@
 //!   linux.rs: a kernel without a boot loader
 //! ```
 //! drives.rs puts the domain's disks into the machine and changes media; cards.rs its network interfaces, on taps (cable.rs).
+//! xen/ has what a guest with drivers for Xen asks of it.
 //! Local APICs, I/O APIC, 8259s and 8254 are KVM's.
 
 pub mod build;
@@ -30,3 +31,4 @@ pub mod screen;
 pub mod service;
 pub mod video;
 pub mod wire;
+pub mod xen;

@@ -12,9 +12,11 @@ use crate::domain::runner::{Guest, Next};
 use crate::hvm::clock::Clock;
 use crate::hvm::exits::{decide, Verdict};
 use crate::hvm::lines::{pci_line, Changes, Held, Lines};
+use crate::hvm::xen::{Xen, HYPERCALL_PORT, MICROCODE_MSR, PAGE_MSR};
 use crate::log::Level;
 use crate::vstate::exit::{Exit, Io};
 use crate::vstate::memory::GuestMemory;
+use crate::vstate::vcpu::Vcpu;
 use crate::vstate::vm::{Signal, Vm, VmError};
 use noxen_control::ShutdownReason;
 use noxen_pc::bus::Happened;
@@ -22,7 +24,7 @@ use noxen_pc::vga::View;
 use noxen_pc::{Bus, Button, Effect, Memory, Outside, Pointing, Touch, Width};
 use noxen_saved_image::hvm::{Board, PcDevice};
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use vm_memory::{Bytes, GuestAddress};
@@ -78,15 +80,19 @@ pub struct Pc {
     alarm: Condvar,
     /// What happens outside is not looked at: the machine is being written.
     frozen: AtomicBool,
+    /// What the guest has of Xen.
+    xen: Option<Arc<Xen>>,
     /// How the machine ended, if it has: index into [`ENDINGS`], counted from 1.
     ended: AtomicU8,
+    /// Kinds of devices that the guest wants unplugged, until [`Self::take_unplugged`].
+    unplugged: AtomicU16,
 }
 
 const ENDINGS: [ShutdownReason; 2] = [ShutdownReason::Poweroff, ShutdownReason::Reboot];
 
 impl Pc {
     /// A PC with its devices, stopped.
-    pub fn new(hub: Arc<Hub>, vm: Arc<Vm>, bus: Bus) -> Pc {
+    pub fn new(hub: Arc<Hub>, vm: Arc<Vm>, bus: Bus, xen: Option<Arc<Xen>>) -> Pc {
         Pc {
             ram: Ram(hub.memory.clone()),
             hub,
@@ -101,13 +107,25 @@ impl Pc {
             }),
             alarm: Condvar::new(),
             frozen: AtomicBool::new(false),
+            xen,
             ended: AtomicU8::new(0),
+            unplugged: AtomicU16::new(0),
         }
     }
 
     /// What its threads share.
     pub fn hub(&self) -> &Arc<Hub> {
         &self.hub
+    }
+
+    /// What the guest has of Xen, if it has any.
+    pub fn xen(&self) -> Option<&Arc<Xen>> {
+        self.xen.as_ref()
+    }
+
+    /// What the guest has unplugged since the last call (`UNPLUG_*` in [`noxen_pc::xen_platform`]).
+    pub fn take_unplugged(&self) -> u16 {
+        self.unplugged.swap(0, Ordering::SeqCst)
     }
 
     /// Lets the guest's time pass, or not.
@@ -185,6 +203,13 @@ impl Pc {
         // Memory is mapped where the BARs lie now.
         self.act(|_, _, _| ((), Vec::new()));
         Ok(())
+    }
+
+    /// Takes a device out of the running machine.
+    pub fn unplug(&self, number: usize) {
+        let mut board = lock(&self.board);
+        self.follow(&mut board, vec![(number, Effect::Pin(false))]);
+        board.bus.unplug(number);
     }
 
     /// Has a device look at what lies behind it.
@@ -284,6 +309,11 @@ impl Pc {
                     Level::Warning,
                     "the guest wants to sleep (ACPI S3), which is not built yet; it goes on",
                 ),
+                Effect::Unplug(kinds) => {
+                    self.unplugged.fetch_or(kinds, Ordering::SeqCst);
+                    // The main loop has the drives and the cards. A full counter is readable already.
+                    let _ = self.hub.wake.write(1);
+                }
                 Effect::Log(line) => {
                     lock(&self.hub.messages).push(format!("{line}\n").as_bytes());
                     self.hub.log.firmware_line(line);
@@ -385,6 +415,10 @@ impl Io for Pc {
     }
 
     fn port_out(&self, port: u16, width: usize, data: &[u8]) {
+        // A hypercall, which is served once the exit has been taken.
+        if self.xen.is_some() && port == u16::from(HYPERCALL_PORT) && width == 1 {
+            return;
+        }
         let Some(width) = port_width(width, data) else {
             return;
         };
@@ -403,6 +437,16 @@ impl Io for Pc {
     fn memory_write(&self, address: u64, data: &[u8]) {
         self.act(|bus, now, ram| ((), bus.write_memory(address, data, now, ram)));
     }
+
+    fn msr_read(&self, index: u32) -> Option<u64> {
+        let xen = self.xen.as_ref().filter(|_| index == MICROCODE_MSR)?;
+        Some(xen.microcode())
+    }
+
+    fn msr_write(&self, index: u32, value: u64) -> bool {
+        // There is one page, number 0.
+        self.xen.is_some() && index == PAGE_MSR && value & 0xfff == 0
+    }
 }
 
 impl Guest for Pc {
@@ -414,7 +458,11 @@ impl Guest for Pc {
         self
     }
 
-    fn after(&self, exit: Exit, vcpu: u32) -> Next {
+    fn after(&self, exit: Exit, vcpu: &Vcpu) -> Next {
+        if let Some(next) = self.xen.as_ref().and_then(|xen| xen.after(exit, vcpu)) {
+            return next;
+        }
+        let vcpu = vcpu.id();
         let stop = |reason, detail| Next::Stop {
             reason,
             detail,

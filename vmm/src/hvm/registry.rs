@@ -12,6 +12,7 @@ use noxen_pc::rtc::{Boot, Firmware, Rtc, Settings};
 use noxen_pc::serial::{Serial, Wire};
 use noxen_pc::vga::cirrus::Cirrus;
 use noxen_pc::vga::Vga;
+use noxen_pc::xen_platform::Platform;
 use noxen_pc::{Bus, Device};
 use std::sync::Arc;
 
@@ -32,6 +33,8 @@ pub struct Parts<'a> {
     pub display: Option<(Adapter, Arc<dyn Backing>, Vec<u8>)>,
     /// What is plugged into COM1, if that is there.
     pub serial: Option<Box<dyn Wire>>,
+    /// The guest can have drivers for Xen.
+    pub xen: bool,
 }
 
 /// Devices that others than the guest know, by their numbers on the bus.
@@ -76,6 +79,9 @@ pub fn devices(parts: Parts<'_>) -> (Bus, Known) {
             Adapter::Cirrus => Box::new(Cirrus::new(memory, rom)),
         };
         add(display, at(2, 0));
+    }
+    if parts.xen {
+        add(Box::new(Platform::new()), at(3, 0));
     }
     add(
         Box::new(FwCfg::new(machine.vcpus as u16, parts.files)),

@@ -4,26 +4,32 @@
 //!   threads --wake-->      \
 //!   COM1 --ready-->         > poll, serve, again --> console's end, control connections
 //!   console's end, control /
+//!   guest's xenstore ring, xenstored (a guest with drivers for Xen)
 //! ```
 
 use crate::console_end::ConsoleEnd;
 use crate::control::server::Server;
+use crate::devices::{Devices, Door};
 use crate::domain::hub::lock;
+use crate::domain::pv::STORE_PORT;
 use crate::hvm::build::Domain;
 use crate::hvm::machine::HvmMachine;
 use crate::hvm::wire::Line;
+use crate::hvm::xen::{pages, Xen};
 use crate::log::Level;
 use crate::save::job::{self, Host, Job};
 use crate::service::Until;
+use crate::store::port::{self, StorePort};
 use crate::store::Connection;
 use crate::viewers::Server as Viewers;
-use crate::vstate::irq::event_fd;
+use crate::vstate::irq::{event_fd, Channel, ChannelError, Links};
 use crate::waiting;
 use noxen_control::ShutdownReason;
 use rustix::event::PollFlags;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+use vm_memory::GuestAddress;
 
 /// What a descriptor in the poll set stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +38,7 @@ enum Source {
     Serial,
     ConsoleInput,
     ConsoleOutput,
+    Store(port::Source),
     Listener,
     Connection(usize),
 }
@@ -53,8 +60,15 @@ pub struct HvmService {
     console_end: ConsoleEnd,
     control: Option<Server>,
     _viewers: Option<Viewers>,
-    /// The domain's session with xenstored: the store knows the domain as long as it is open.
-    _store: Option<Connection>,
+    store: Session,
+}
+
+/// The domain's session with xenstored: the store knows the domain as long as it is open.
+enum Session {
+    /// The guest has no way to it.
+    Held(#[allow(dead_code)] Option<Connection>),
+    /// By its ring.
+    Served(Arc<Xen>, Box<StorePort>),
 }
 
 impl HvmService {
@@ -63,23 +77,36 @@ impl HvmService {
         domain: Domain,
         console_end: ConsoleEnd,
         store: Option<Connection>,
+        door: Door,
         control: Option<Server>,
-    ) -> HvmService {
+    ) -> io::Result<HvmService> {
         let mut machine = domain.machine;
+        let store = match (machine.pc().xen().cloned(), store) {
+            (Some(xen), Some(connection)) => {
+                let links: Arc<dyn Links> = xen.clone();
+                machine.serve_pv(Devices::new(xen.context(links.clone()), door)?);
+                let failed = |error: ChannelError| io::Error::other(error.to_string());
+                let port = Channel::bind(&links, STORE_PORT).map_err(failed)?;
+                let page = GuestAddress(pages::STORE);
+                let port = StorePort::new(xen.memory(), page, connection, port)?;
+                Session::Served(xen, Box::new(port))
+            }
+            (_, store) => Session::Held(store),
+        };
         if let ConsoleEnd::Pty(pty) = &console_end {
             machine.set_console_tty(&pty.path);
         }
         if let Some(line) = &domain.serial {
             line.type_in(machine.typed());
         }
-        HvmService {
+        Ok(HvmService {
             machine,
             serial: domain.serial,
             console_end,
             control,
             _viewers: domain.viewers,
-            _store: store,
-        }
+            store,
+        })
     }
 
     /// The machine.
@@ -132,6 +159,10 @@ impl HvmService {
                 set.push((Source::ConsoleInput, input.as_fd(), PollFlags::IN));
             }
         }
+        if let Session::Served(_, store) = &self.store {
+            let store = store.interests().into_iter();
+            set.extend(store.map(|(source, fd, flags)| (Source::Store(source), fd, flags)));
+        }
         if let Some(control) = &self.control {
             set.push((Source::Listener, control.listener().as_fd(), PollFlags::IN));
             for (index, connection) in control.connections().iter().enumerate() {
@@ -162,6 +193,12 @@ impl HvmService {
             Source::Serial => self.take_serial(),
             Source::ConsoleOutput => self.write_console(),
             Source::ConsoleInput => self.read_console(),
+            Source::Store(source) => {
+                if let Session::Served(xen, store) = &mut self.store {
+                    let log = &self.machine.pc().hub().log;
+                    store.serve(source, flags, xen.memory(), log);
+                }
+            }
             Source::Listener => {
                 if let Some(control) = &mut self.control {
                     control.accept();

@@ -29,6 +29,8 @@ const KVM_FEATURES: u32 = 0x4000_0001;
 const KVM_FLUSHES: u32 = 1 << 5 | 1 << 9;
 /// First of Xen's leaves.
 const XEN_BASE: u32 = 0x4000_0000;
+/// All leaves of hypervisors.
+const HYPERVISOR: std::ops::Range<u32> = XEN_BASE..XEN_BASE + 0x1_0000;
 /// Leaf 1 ECX bits that the monitor needs of KVM.
 const ECX1_X2APIC: u32 = 1 << 21;
 const ECX1_TSC_DEADLINE: u32 = 1 << 24;
@@ -116,6 +118,17 @@ pub struct PvParameters {
     pub tsc_shift: i32,
 }
 
+/// What Xen's leaves tell an HVM guest.
+#[derive(Debug, Clone, Copy)]
+pub struct HvmXen {
+    /// Domain id.
+    pub domid: u32,
+    /// MSR that places the hypercall page.
+    pub page_msr: u32,
+    /// The rest.
+    pub parameters: PvParameters,
+}
+
 impl HostCpuid {
     /// From KVM_GET_SUPPORTED_CPUID.
     pub fn new(supported: &CpuId) -> HostCpuid {
@@ -164,11 +177,10 @@ impl HostCpuid {
     /// User space of the guest executes CPUID without the monitor: it finds Xen's leaves here too, in
     /// place of KVM's, whose features the monitor uses without asking.
     pub fn for_kvm(&self, id: u32, parameters: PvParameters) -> Option<CpuId> {
-        let hypervisor = XEN_BASE..XEN_BASE + 0x1_0000;
         let mut entries: Vec<kvm_cpuid_entry2> = self
             .supported
             .iter()
-            .filter(|entry| !hypervisor.contains(&entry.function))
+            .filter(|entry| !HYPERVISOR.contains(&entry.function))
             .copied()
             .collect();
         entries.extend(xen_leaves(parameters).iter().map(kvm_entry));
@@ -186,10 +198,15 @@ impl HostCpuid {
         CpuId::from_entries(&entries).ok()
     }
 
-    /// The set of an HVM domain's vCPU `id`: all that KVM can do, with its own leaves for guests that know them. Each vCPU is a
+    /// The set of an HVM domain's vCPU `id`: all that KVM can do, with its own leaves for guests that know them, or with Xen's in
+    /// their place. Linux goes by the leaves with the highest number, and KVM's could only be above Xen's. Each vCPU is a
     /// processor with one core. Fails (`None`) only when there are too many entries.
-    pub fn for_hvm(&self, id: u32, pae: bool, apic: bool) -> Option<CpuId> {
+    pub fn for_hvm(&self, id: u32, pae: bool, apic: bool, xen: Option<HvmXen>) -> Option<CpuId> {
         let mut entries = self.supported.clone();
+        if let Some(xen) = xen {
+            entries.retain(|entry| !HYPERVISOR.contains(&entry.function));
+            entries.extend(xen_hvm_leaves(xen, id).iter().map(kvm_entry));
+        }
         entries.retain(|entry| !matches!(entry.function, 0xb | 0x1f));
         for entry in &mut entries {
             match entry.function {
@@ -220,7 +237,7 @@ impl HostCpuid {
 
     /// What an HVM guest finds, as rows.
     pub fn hvm_table(&self, pae: bool, apic: bool) -> Option<Vec<CpuidEntry>> {
-        let entries = self.for_hvm(0, pae, apic)?;
+        let entries = self.for_hvm(0, pae, apic, None)?;
         Some(entries.as_slice().iter().map(plain_row).collect())
     }
 
@@ -451,6 +468,26 @@ fn xen_leaves(parameters: PvParameters) -> Vec<CpuidEntry> {
         row(4, 0, 0, [0; 4]),
         row(5, 0, 0, [0, MACHINE_WIDTH, 0, 0]),
     ]
+}
+
+/// Those of HVM guests: each vCPU has its number, and an interrupt vector of its own for events.
+fn xen_hvm_leaves(xen: HvmXen, id: u32) -> Vec<CpuidEntry> {
+    use noxen_pv_abi::cpuid::{HVM_DOMID_PRESENT, HVM_UPCALL_VECTOR, HVM_VCPU_ID_PRESENT};
+    const LAST: u32 = XEN_BASE + 4;
+    let mut rows = xen_leaves(xen.parameters);
+    rows.retain(|row| row.leaf <= LAST);
+    for row in &mut rows {
+        match row.leaf {
+            XEN_BASE => row.eax = LAST,
+            leaf if leaf == XEN_BASE + 2 => (row.ebx, row.ecx) = (xen.page_msr, 0),
+            LAST => {
+                row.eax = HVM_VCPU_ID_PRESENT | HVM_DOMID_PRESENT | HVM_UPCALL_VECTOR;
+                (row.ebx, row.ecx) = (id, xen.domid);
+            }
+            _ => {}
+        }
+    }
+    rows
 }
 
 #[cfg(test)]

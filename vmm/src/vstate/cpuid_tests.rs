@@ -188,3 +188,30 @@ fn table_fits_its_pages_however_many_leaves_the_host_has() {
     }
     assert_eq!(host.pv_table(PARAMETERS).len(), MAX_CPUID);
 }
+
+#[test]
+fn hvm_guest_finds_xen_in_the_place_of_kvm_or_kvm_alone() {
+    let leaf = |cpuid: &CpuId, number: u32| {
+        let found = cpuid
+            .as_slice()
+            .iter()
+            .find(|entry| entry.function == number);
+        found.map(|entry| [entry.eax, entry.ebx, entry.ecx, entry.edx])
+    };
+    let plain = host().for_hvm(1, true, true, None).unwrap();
+    assert_eq!(leaf(&plain, XEN_BASE), Some([u32::MAX; 4]));
+    let xen = HvmXen {
+        domid: 7,
+        page_msr: 0x4000_0000,
+        parameters: PARAMETERS,
+    };
+    let cpuid = host().for_hvm(1, true, true, Some(xen)).unwrap();
+    assert_eq!(
+        leaf(&cpuid, XEN_BASE).unwrap()[..2],
+        [XEN_BASE + 4, 0x566e_6558]
+    );
+    assert_eq!(leaf(&cpuid, XEN_BASE + 2), Some([1, 0x4000_0000, 0, 0]));
+    // vCPU and domain are told; vectors per vCPU.
+    assert_eq!(leaf(&cpuid, XEN_BASE + 4), Some([0b101_1000, 1, 7, 0]));
+    assert_eq!(leaf(&cpuid, XEN_BASE + 5), None);
+}

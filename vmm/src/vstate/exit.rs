@@ -12,6 +12,14 @@ pub trait Io {
     fn memory_read(&self, address: u64, data: &mut [u8]);
     /// A write, at most 8 bytes.
     fn memory_write(&self, address: u64, data: &[u8]);
+    /// `rdmsr` of one that KVM was told to leave to us ([`crate::vstate::vm::Vm::leave_msrs`]); `None`: there is none, #GP.
+    fn msr_read(&self, _index: u32) -> Option<u64> {
+        None
+    }
+    /// `wrmsr` of such a one; false: #GP.
+    fn msr_write(&self, _index: u32, _value: u64) -> bool {
+        false
+    }
 }
 
 /// An empty bus: reads are all ones, writes are lost.
@@ -40,6 +48,10 @@ pub enum Exit {
     MmioRead(u64),
     /// Write to an address without memory.
     MmioWrite(u64),
+    /// `rdmsr`: number.
+    MsrRead(u32),
+    /// `wrmsr`: number, value.
+    MsrWrite(u32, u64),
     /// `hlt` that KVM did not handle: there is no in-kernel local APIC.
     Hlt,
     /// Triple fault.
@@ -57,7 +69,7 @@ pub enum Exit {
 }
 
 /// Names of the kinds, for counters; index by [`Exit::kind`].
-pub const KINDS: [&str; 11] = [
+pub const KINDS: [&str; 13] = [
     "io-out",
     "io-in",
     "mmio-read",
@@ -69,6 +81,8 @@ pub const KINDS: [&str; 11] = [
     "interrupted",
     "failed",
     "other",
+    "msr-read",
+    "msr-write",
 ];
 
 impl Exit {
@@ -86,6 +100,8 @@ impl Exit {
             Exit::Interrupted => 8,
             Exit::Failed(_) => 9,
             Exit::Other(_) => 10,
+            Exit::MsrRead(_) => 11,
+            Exit::MsrWrite(..) => 12,
         }
     }
 
@@ -119,6 +135,19 @@ impl Exit {
                 io.memory_write(address, data);
                 Exit::MmioWrite(address)
             }
+            VcpuExit::X86Rdmsr(exit) => {
+                match io.msr_read(exit.index) {
+                    Some(value) => *exit.data = value,
+                    None => *exit.error = 1,
+                }
+                Exit::MsrRead(exit.index)
+            }
+            VcpuExit::X86Wrmsr(exit) => {
+                if !io.msr_write(exit.index, exit.data) {
+                    *exit.error = 1;
+                }
+                Exit::MsrWrite(exit.index, exit.data)
+            }
             VcpuExit::Hlt => Exit::Hlt,
             VcpuExit::Shutdown => Exit::Shutdown,
             VcpuExit::FailEntry(reason, _cpu) => Exit::FailEntry(reason),
@@ -143,8 +172,6 @@ fn number_of(exit: &VcpuExit<'_>) -> u32 {
         VcpuExit::Nmi => kvm::KVM_EXIT_NMI,
         VcpuExit::SystemEvent(..) => kvm::KVM_EXIT_SYSTEM_EVENT,
         VcpuExit::IoapicEoi(_) => kvm::KVM_EXIT_IOAPIC_EOI,
-        VcpuExit::X86Rdmsr(_) => kvm::KVM_EXIT_X86_RDMSR,
-        VcpuExit::X86Wrmsr(_) => kvm::KVM_EXIT_X86_WRMSR,
         VcpuExit::MemoryFault { .. } => kvm::KVM_EXIT_MEMORY_FAULT,
         _ => kvm::KVM_EXIT_UNKNOWN,
     }

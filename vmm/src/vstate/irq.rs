@@ -1,15 +1,19 @@
 //! Event channels between the guest and the back ends in this process.
 //!
 //! ```text
-//!   guest --out NOTIFY, port--> KVM ioeventfd(datamatch port) --> Channel::event() --> back end
-//!   back end --Channel::kick()--> doorbell word |= bit; summary |= word --(was clear)--> irqfd
+//!   guest --EVTCHNOP_send--> Links --> Channel::event() --> back end     (PV: out NOTIFY, port --> KVM ioeventfd)
+//!   back end --Channel::kick()--> Links::ring()
+//!
+//!   PV, Links = Monitor:  doorbell word |= bit; summary |= word --(was clear)--> irqfd
 //!            --> MSI, vector DOORBELL, vCPU 0 --> the monitor drains the doorbell, raises the ports
+//!   HVM, Links = hvm/xen: the ports are in this process
 //! ```
 
 use crate::vstate::memory::GuestMemory;
 use crate::vstate::vm::{Vm, VmError};
 use noxen_monitor_abi::layout::port;
 use noxen_monitor_abi::pages::MAX_EXTERNAL_PORTS;
+use std::fmt::Debug;
 use std::mem::offset_of;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::atomic::{fence, AtomicU64, Ordering};
@@ -98,30 +102,68 @@ impl Doorbell {
     }
 }
 
+/// Where the guest's event channels are.
+pub trait Links: Debug + Send + Sync {
+    /// Has `event` signalled whenever the guest sends on `port`.
+    fn bind(&self, port: u32, event: &EventFd) -> Result<(), ChannelError>;
+    /// Ends that.
+    fn unbind(&self, port: u32, event: &EventFd);
+    /// Nobody needs to be signalled for `port` (or somebody does again).
+    fn set_quiet(&self, port: u32, quiet: bool);
+    /// Makes `port` pending in the guest.
+    fn ring(&self, port: u32);
+}
+
+/// Those of a PV domain, which its monitor has.
+#[derive(Debug)]
+pub struct Monitor {
+    /// Takes what the guest sends.
+    pub vm: Arc<Vm>,
+    /// The way into the guest.
+    pub doorbell: Doorbell,
+}
+
+impl Links for Monitor {
+    fn bind(&self, port: u32, event: &EventFd) -> Result<(), ChannelError> {
+        Ok(self.vm.notify_by(event, port::NOTIFY, port)?)
+    }
+
+    fn unbind(&self, port: u32, event: &EventFd) {
+        // Only a VM that is gone refuses, and then the port is too.
+        let _ = self.vm.forget_notify(event, port::NOTIFY, port);
+    }
+
+    fn set_quiet(&self, port: u32, quiet: bool) {
+        self.doorbell.set_quiet(port, quiet);
+    }
+
+    fn ring(&self, port: u32) {
+        self.doorbell.ring(port);
+    }
+}
+
 /// One event channel, seen from a back end; unbound when dropped.
 #[derive(Debug)]
 pub struct Channel {
-    vm: Arc<Vm>,
+    links: Arc<dyn Links>,
     port: u32,
     event: EventFd,
-    doorbell: Doorbell,
 }
 
 impl Channel {
     /// Binds `port` of the guest to this process.
-    pub fn bind(vm: &Arc<Vm>, doorbell: &Doorbell, port: u32) -> Result<Channel, ChannelError> {
+    pub fn bind(links: &Arc<dyn Links>, port: u32) -> Result<Channel, ChannelError> {
         if port == 0 || port >= MAX_EXTERNAL_PORTS {
             return Err(ChannelError::Port(port));
         }
         let event = EventFd::new(EFD_NONBLOCK).map_err(ChannelError::EventFd)?;
-        vm.notify_by(&event, port::NOTIFY, port)?;
+        links.bind(port, &event)?;
         // An earlier owner of the port may have left it quiet.
-        doorbell.set_quiet(port, false);
+        links.set_quiet(port, false);
         Ok(Channel {
-            vm: vm.clone(),
+            links: links.clone(),
             port,
             event,
-            doorbell: doorbell.clone(),
         })
     }
 
@@ -144,19 +186,18 @@ impl Channel {
     /// Tells the guest's monitor whether this side looks at the ring without being notified. After
     /// `false`, look once more.
     pub fn set_quiet(&self, quiet: bool) {
-        self.doorbell.set_quiet(self.port, quiet);
+        self.links.set_quiet(self.port, quiet);
     }
 
     /// Notifies the guest.
     pub fn kick(&self) {
-        self.doorbell.ring(self.port);
+        self.links.ring(self.port);
     }
 }
 
 impl Drop for Channel {
     fn drop(&mut self) {
-        // Only a VM that is gone refuses, and then the port is too.
-        let _ = self.vm.forget_notify(&self.event, port::NOTIFY, self.port);
+        self.links.unbind(self.port, &self.event);
     }
 }
 

@@ -1,17 +1,20 @@
 //! The VM: memslots, interrupt controller, notification ports.
 
-use crate::vstate::memory::{DomainMemory, Piece, Slot};
+use crate::vstate::memory::{DomainMemory, GuestMemory, Piece, Slot};
 use kvm_bindings::{
     kvm_enable_cap, kvm_irq_routing_entry, kvm_irq_routing_entry__bindgen_ty_1,
     kvm_irq_routing_irqchip, kvm_irq_routing_msi, kvm_msi, kvm_pit_config,
-    kvm_userspace_memory_region, KvmIrqRouting, KVM_CAP_SPLIT_IRQCHIP, KVM_IRQCHIP_IOAPIC,
-    KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, KVM_IRQ_ROUTING_IRQCHIP, KVM_IRQ_ROUTING_MSI,
-    KVM_MEM_LOG_DIRTY_PAGES, KVM_MEM_READONLY, KVM_PIT_SPEAKER_DUMMY,
+    kvm_userspace_memory_region, KvmIrqRouting, KVM_CAP_SPLIT_IRQCHIP, KVM_CAP_X86_USER_SPACE_MSR,
+    KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, KVM_IRQ_ROUTING_IRQCHIP,
+    KVM_IRQ_ROUTING_MSI, KVM_MEM_LOG_DIRTY_PAGES, KVM_MEM_READONLY, KVM_PIT_SPEAKER_DUMMY,
 };
-use kvm_ioctls::{Cap, IoEventAddress, Kvm, VcpuFd, VmFd};
+use kvm_ioctls::{
+    Cap, IoEventAddress, Kvm, MsrExitReason, MsrFilterDefaultAction, MsrFilterRange,
+    MsrFilterRangeFlags, VcpuFd, VmFd,
+};
 use noxen_monitor_abi::layout::vector;
-use std::sync::{Arc, Mutex, PoisonError};
-use vm_memory::MmapRegion;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use vm_memory::{GuestAddress, GuestMemoryBackend, MmapRegion};
 use vmm_sys_util::eventfd::EventFd;
 
 /// GSI of the doorbell interrupt; the only one there is.
@@ -61,6 +64,8 @@ pub struct Vm {
     slots: Vec<Slot>,
     /// Devices' memory that the guest may have; it stays mapped as long as the VM.
     lent: Mutex<Vec<Arc<MmapRegion>>>,
+    /// Memory of which parts are shown to the guest at other addresses; likewise.
+    shown: OnceLock<GuestMemory>,
 }
 
 impl Vm {
@@ -91,6 +96,7 @@ impl Vm {
             fd,
             slots,
             lent: Mutex::default(),
+            shown: OnceLock::new(),
         };
         vm.set_memory(0)?;
         Ok(vm)
@@ -145,6 +151,7 @@ impl Vm {
             fd,
             slots: writable.map(|(slot, _)| *slot).collect(),
             lent: Mutex::default(),
+            shown: OnceLock::new(),
         };
         vm.set_memory(0)?;
         let read_only = slots.iter().filter(|(_, read_only)| *read_only);
@@ -197,6 +204,68 @@ impl Vm {
             .map_err(refused("tell which pages the guest has written"))
     }
 
+    /// Shows the `length` bytes of `memory` at `from` to the guest at `at`, as slot `slot`, or nowhere any more. It is the same memory at each call.
+    pub fn show(
+        &self,
+        slot: u32,
+        memory: &GuestMemory,
+        from: GuestAddress,
+        at: Option<u64>,
+        length: u64,
+    ) -> Result<(), VmError> {
+        // Kept mapped for as long as the VM; all callers have the same.
+        let memory = self.shown.get_or_init(|| memory.clone());
+        let there = memory.get_slice(from, length as usize);
+        let there = there.map_err(|_| {
+            refused("show memory that there is not")(kvm_ioctls::Error::new(libc::EINVAL))
+        })?;
+        let piece = Piece {
+            gpa: at.unwrap_or(0),
+            len: if at.is_some() { length } else { 0 },
+        };
+        let hva = there.ptr_guard().as_ptr() as u64;
+        self.add_memory(slot, &Slot { piece, hva }, 0)
+    }
+
+    /// Has KVM leave reads of the MSRs `reads` and writes of `writes` to us (KVM_EXIT_X86_RDMSR, KVM_EXIT_X86_WRMSR).
+    pub fn leave_msrs(&self, reads: &[u32], writes: &[u32]) -> Result<(), VmError> {
+        let what = "leave MSRs to noxen-vmm (KVM_CAP_X86_USER_SPACE_MSR, Linux 5.10)";
+        let exits = kvm_enable_cap {
+            cap: KVM_CAP_X86_USER_SPACE_MSR,
+            args: [u64::from(MsrExitReason::Filter.bits()), 0, 0, 0],
+            ..Default::default()
+        };
+        self.fd.enable_cap(&exits).map_err(refused(what))?;
+        let range = |flags| {
+            move |base: &u32| MsrFilterRange {
+                flags,
+                base: *base,
+                msr_count: 1,
+                bitmap: &[0],
+            }
+        };
+        let reads = reads.iter().map(range(MsrFilterRangeFlags::READ));
+        let writes = writes.iter().map(range(MsrFilterRangeFlags::WRITE));
+        let ranges: Vec<MsrFilterRange<'_>> = reads.chain(writes).collect();
+        self.fd
+            .set_msr_filter(MsrFilterDefaultAction::ALLOW, &ranges)
+            .map_err(refused(what))
+    }
+
+    /// Interrupts the local APIC `apic` with `vector`, as a message does.
+    pub fn interrupt(&self, apic: u32, vector: u8) -> Result<(), VmError> {
+        let message = kvm_msi {
+            address_lo: MSI_ADDRESS | (apic & 0xff) << MSI_DESTINATION,
+            data: u32::from(vector),
+            ..Default::default()
+        };
+        // 0: the APIC is off, or has it already.
+        self.fd
+            .signal_msi(message)
+            .map(drop)
+            .map_err(refused("send an interrupt"))
+    }
+
     /// Gives an input of a PC's interrupt controllers a level.
     pub fn set_line(&self, line: u8, up: bool) -> Result<(), VmError> {
         self.fd
@@ -229,8 +298,8 @@ impl Vm {
             memory_size: slot.piece.len,
             userspace_addr: slot.hva,
         };
-        // SAFETY: `DomainMemory` maps [hva, hva + len) of each of its slots for guest memory alone and never unmaps it, and
-        // all access from this process goes through vm-memory's volatile accessors. kvm-ioctls offers
+        // SAFETY: `DomainMemory` maps [hva, hva + len) of each of its slots for guest memory alone and never unmaps it (nor does
+        // `shown`, which is kept as long as the VM), and all access from this process goes through vm-memory's volatile accessors. kvm-ioctls offers
         // no safe form.
         unsafe { self.fd.set_user_memory_region(region) }
             .map_err(refused("take the guest's memory"))

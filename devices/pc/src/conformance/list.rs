@@ -53,5 +53,6 @@ conformance! {
     rtl8139 => crate::net::lan::Lan::default(),
     cirrus => crate::vga::cirrus::subject::Display::new(),
     vga => crate::vga::subject::Display::new(),
+    xen_platform => || crate::xen_platform::Platform::new(),
     rtc => || crate::rtc::Rtc::new(crate::rtc::Settings::default()),
 }

@@ -135,16 +135,28 @@ impl<M: Machine> Cpu<'_, M> {
         ) else {
             return 0;
         };
-        pending.store(1, Ordering::SeqCst);
+        let was_pending = pending.swap(1, Ordering::SeqCst) != 0;
+        if M::HVM {
+            return u64::from(!was_pending) << vcpu;
+        }
         // A running vCPU that masks events looks by itself when it unmasks them.
         let wanted = vcpu != self.v.id && (mask.load(Ordering::SeqCst) == 0 || target.is_blocked());
         u64::from(wanted) << vcpu
     }
 
-    /// The bit of a vCPU that is blocked, perhaps in SCHEDOP_poll.
+    /// Has a vCPU look at all of its ports: some may have been raised where it does not look.
+    pub fn look_again(&self, vcpu: u32) {
+        if let Some(target) = self.dom.vcpu(vcpu) {
+            self.select_all(target.vcpu_info.load(Ordering::SeqCst));
+            self.kick(self.mark_upcall(vcpu));
+        }
+    }
+
+    /// The bit of a vCPU that is blocked, perhaps in SCHEDOP_poll. One of an HVM guest never is.
     #[must_use]
     fn wake_poller(&self, vcpu: u32) -> u64 {
-        let blocked = vcpu != self.v.id && self.dom.vcpu(vcpu).is_some_and(VcpuShared::is_blocked);
+        let blocked =
+            !M::HVM && vcpu != self.v.id && self.dom.vcpu(vcpu).is_some_and(VcpuShared::is_blocked);
         u64::from(blocked) << (vcpu & 63)
     }
 
@@ -250,16 +262,20 @@ impl<M: Machine> Cpu<'_, M> {
             };
             for bit in crate::cpu::bits(word.swap(0, Ordering::SeqCst)) {
                 let port = index * 64 + bit;
-                let record = self.port(port);
-                let external = matches!(
-                    record.state,
-                    EvtchnState::UNBOUND | EvtchnState::INTERDOMAIN
-                ) && record.remote_dom != self.own_domid();
-                if external {
+                if self.is_external(port) {
                     self.raise(port);
                 }
             }
         }
+    }
+
+    /// The port's other end is outside of the domain.
+    pub fn is_external(&self, port: u32) -> bool {
+        let record = self.port(port);
+        matches!(
+            record.state,
+            EvtchnState::UNBOUND | EvtchnState::INTERDOMAIN
+        ) && record.remote_dom != self.own_domid()
     }
 
     /// The outside looks at `port` without being notified.

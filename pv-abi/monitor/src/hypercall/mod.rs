@@ -7,6 +7,7 @@ mod callback;
 mod event;
 mod exchange;
 mod grant;
+mod hvm;
 mod initialise;
 mod iret;
 mod memory;

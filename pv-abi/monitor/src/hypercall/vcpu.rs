@@ -184,10 +184,13 @@ impl<M: Machine> Cpu<'_, M> {
             pending.store(1, Ordering::SeqCst);
         }
         drop(lock);
+        if M::HVM {
+            self.kick(1 << id);
+        }
         if id == self.v.id {
             self.v.vcpu_info = at;
             self.publish_time();
-        } else {
+        } else if !M::HVM {
             self.poke(id, attention::EVENT);
         }
         Ok(0)

@@ -23,9 +23,20 @@ const CHANGESET: &str = "noxen";
 ///
 /// Linux PV panics without `mmu_pt_update_preserve_ad` and `gnttab_map_avail_bits`.
 /// `supervisor_mode_kernel` must stay 0: with it, secondary CPUs register no syscall callbacks.
+///
+/// [`HVM_FEATURES`] are those of HVM guests. `hvm_callback_vector` stays 0: a guest that takes one vector for all vCPUs does not
+/// end the interrupt at its APIC, and only Xen can inject one that needs no end. Those with a vector per vCPU
+/// (CPUID leaf 4) do.
 pub const FEATURES: u32 = Feature::PAE_PGDIR_ABOVE_4GB.mask()
     | Feature::MMU_PT_UPDATE_PRESERVE_AD.mask()
     | Feature::GNTTAB_MAP_AVAIL_BITS.mask();
+
+/// See [`FEATURES`].
+pub const HVM_FEATURES: u32 = Feature::WRITABLE_PAGE_TABLES.mask()
+    | Feature::WRITABLE_DESCRIPTOR_TABLES.mask()
+    | Feature::AUTO_TRANSLATED_PHYSMAP.mask()
+    | Feature::SUPERVISOR_MODE_KERNEL.mask()
+    | Feature::HVM_SAFE_PVCLOCK.mask();
 
 impl<M: Machine> Cpu<'_, M> {
     /// `xen_version(cmd, arg)`.
@@ -62,7 +73,7 @@ impl<M: Machine> Cpu<'_, M> {
                     at,
                     &FeatureInfo {
                         submap_idx: 0,
-                        submap: FEATURES,
+                        submap: if M::HVM { HVM_FEATURES } else { FEATURES },
                     }
                     .to_bytes(),
                 )

@@ -30,7 +30,7 @@ pub(super) const MACHINE: &[KeyDef] = &[
     key("timer_mode", Int, "0..3", "1", Hvm, Later, "What happens to timer ticks that the guest missed."),
     key("vpt_align", Int, "0|1", "1", Hvm, Later, "Align periodic timers with each other."),
     key("oos", Int, "0|1", "1", Hvm, NotOnKvm("there are no shadow page tables"), "Out-of-sync shadow page tables."),
-    key("xen_platform_pci", Int, "0|1", "1", Hvm, Later, "The PCI device by which guests find paravirtual drivers."),
+    key("xen_platform_pci", Int, "0|1", "0", Hvm, Used, "Xen, and its PCI device by which guests find paravirtual drivers (xm: 1; not tried out enough)."),
     key("guest_os_type", Str, "NAME", "default", Hvm, Ignored("for ia64 only"), "Kind of guest system."),
     key("vhpt", Int, "N", "0", Hvm, Ignored("for ia64 only"), "Log of the page table's size."),
     key("cpuid", List, "['LEAF:REG=BITS']", "[]", Hvm, Refused, "CPUID bits that the guest sees."),

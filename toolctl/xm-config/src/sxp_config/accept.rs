@@ -106,6 +106,7 @@ fn image(node: &Node, config: &mut DomainConfig) -> Result<()> {
         vncconsole: flag("vncconsole"),
         fda: text("fda"),
         fdb: text("fdb"),
+        xen_platform_pci: flag("xen_platform_pci"),
         unbuilt: text("unbuilt")
             .split(',')
             .filter(|name| !name.is_empty())

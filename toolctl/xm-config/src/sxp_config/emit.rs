@@ -101,6 +101,7 @@ fn image(config: &DomainConfig) -> Result<Node> {
         put("stdvga", if hvm.stdvga { "1" } else { "" });
         put("nographic", if hvm.nographic { "1" } else { "" });
         put("vncconsole", if hvm.vncconsole { "1" } else { "" });
+        put("xen_platform_pci", flag(hvm.xen_platform_pci));
         put("unbuilt", &hvm.unbuilt.join(","));
         for (key, value) in hvm.screen.pairs() {
             image.push(Node::pair(key, value));

@@ -74,12 +74,16 @@ struct State {
     answers: VecDeque<Answer>,
     /// Answers have come without the thread's doing.
     nudged: bool,
+    /// A request is being done.
+    busy: bool,
     over: bool,
 }
 
 struct Shared {
     state: Mutex<State>,
     work: Condvar,
+    /// A request has been done.
+    done: Condvar,
     /// Has the device attended to.
     notify: Box<dyn Fn() + Send + Sync>,
     /// A line for the domain's log.
@@ -122,6 +126,7 @@ impl Tray {
                 ..State::default()
             }),
             work: Condvar::new(),
+            done: Condvar::new(),
             notify: Box::new(notify),
             log: Box::new(log),
         });
@@ -151,6 +156,21 @@ impl Tray {
         state.inside = inside.map(Arc::new);
         state.changes += 1;
         drop(state);
+        (self.shared.notify)();
+    }
+
+    /// Takes the medium out for good, and comes back when nothing is done to it any more.
+    pub fn take_out(&self) {
+        let mut state = lock(&self.shared.state);
+        let inside = state.inside.take();
+        state.changes += 1;
+        while state.busy {
+            let done = self.shared.done.wait(state);
+            state = done.unwrap_or_else(PoisonError::into_inner);
+        }
+        drop(state);
+        // Its file is closed before somebody else opens it.
+        drop(inside);
         (self.shared.notify)();
     }
 
@@ -233,6 +253,7 @@ fn next(shared: &Shared) -> Found {
             return Found::Nudge;
         }
         if let Some(request) = state.waiting.pop_front() {
+            state.busy = true;
             return Found::Request(request, state.inside.clone());
         }
         if state.over {
@@ -250,6 +271,7 @@ fn serve(shared: &Shared, memory: &GuestMemory) {
         match next(shared) {
             Found::Request(Request { token, what }, inside) => {
                 let result = match inside {
+                    // Let go of before it is said to be done.
                     Some(inside) => perform(&inside, memory, what),
                     None => Err("there is no medium any more".into()),
                 };
@@ -257,9 +279,11 @@ fn serve(shared: &Shared, memory: &GuestMemory) {
                     (shared.log)(line);
                     Failed
                 });
-                lock(&shared.state)
-                    .answers
-                    .push_back(Answer { token, result });
+                let mut state = lock(&shared.state);
+                state.answers.push_back(Answer { token, result });
+                state.busy = false;
+                drop(state);
+                shared.done.notify_all();
                 (shared.notify)();
             }
             Found::Nudge => (shared.notify)(),

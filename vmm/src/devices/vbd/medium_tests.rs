@@ -158,3 +158,28 @@ fn tray_that_is_let_go_of_has_done_what_was_begun_and_closed_its_image() {
     file.read_exact_at(&mut kept, 0).unwrap();
     assert_eq!(kept, [9; 512]);
 }
+
+#[test]
+fn medium_that_is_taken_out_is_let_go_of_before_the_call_comes_back() {
+    let mut rig = rig(Some(loaded(&file(5), false)));
+    let image = Arc::downgrade(lock(&rig.tray.shared.state).inside.as_ref().unwrap());
+    for token in 0..20 {
+        // More than the thread has done by then.
+        let what = read(0, SIZE);
+        rig.head.begin(Request { token, what });
+    }
+    rig.tray.take_out();
+    assert!(image.upgrade().is_none());
+    assert_eq!(rig.head.disc().bytes, None);
+    // What waited is answered, and what comes now fails.
+    let what = read(0, 4);
+    rig.head.begin(Request { token: 99, what });
+    let answer = loop {
+        rig.notified.recv().unwrap();
+        let mut answers = std::iter::from_fn(|| rig.head.finished());
+        if let Some(answer) = answers.find(|answer| answer.token == 99) {
+            break answer;
+        }
+    };
+    assert_eq!(answer.result, Err(Failed));
+}

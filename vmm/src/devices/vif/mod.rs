@@ -194,7 +194,7 @@ impl Vif {
         match announce::start(&self.mac, tap, running.stop.clone()) {
             Ok(thread) => running.threads.extend(thread),
             // It is missed by nobody once the guest sends a frame of its own.
-            Err(error) => self.context.shared().log.line(
+            Err(error) => self.context.hub().log.line(
                 Level::Warning,
                 format_args!("{} is not announced: {error}", self.id),
             ),
@@ -271,7 +271,7 @@ impl Backend for Vif {
         self.end(running);
         let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
         let counters = &shared.counters;
-        self.context.shared().log.line(
+        self.context.hub().log.line(
             Level::Info,
             format_args!(
                 "{} on {}: sent {} packets ({} bytes, {} lost), received {} ({} bytes, {} lost)",
