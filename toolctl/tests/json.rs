@@ -188,6 +188,7 @@ const NO_LISTINGS: &[&str] = &[
     "domid",
     "domname",
     "domstate",
+    "dump-core",
     "mem-max",
     "mem-set",
     "pause",

@@ -9,8 +9,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-/// What may be counted: all exits, and those that are left without the host's own ticks. A tenth above what was measured
-/// (docs/performance.md has them by kind); whoever takes some away lowers these numbers. The goal is 3000 for all, to the
+/// What may be counted: all exits, and those that are left without the host's own ticks. A tenth above the most that was measured, which differs
+/// from boot to boot by a fifth (docs/performance.md has them by kind); whoever takes some away lowers these numbers. The goal is 3000 for all, to the
 /// shell.
 struct Bound {
     all: u64,
@@ -28,23 +28,23 @@ struct Bounds {
 /// Two nanoseconds an instruction.
 const SLOW: Bounds = Bounds {
     to_shell: Bound {
-        all: 4200,
-        of_guest: 3050,
+        all: 4500,
+        of_guest: 3400,
     },
     to_login: Bound {
-        all: 5250,
-        of_guest: 4000,
+        all: 5500,
+        of_guest: 4300,
     },
 };
 /// One nanosecond an instruction.
 const FAST: Bounds = Bounds {
     to_shell: Bound {
-        all: 3400,
-        of_guest: 2750,
+        all: 3600,
+        of_guest: 3050,
     },
     to_login: Bound {
-        all: 3650,
-        of_guest: 2950,
+        all: 4400,
+        of_guest: 3750,
     },
 };
 

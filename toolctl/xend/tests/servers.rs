@@ -141,7 +141,7 @@ value(proxy.VM.start(session, vm, False, False))
 metrics = value(proxy.VM_metrics.get_record(session, vm))
 print(state(), sorted(metrics["VCPUs_CPU"]), metrics["VCPUs_params"]["cpumap0"])
 value(proxy.VM.add_to_VCPUs_params_live(session, vm, "cpumap1", "0"))
-print(value(proxy.VM.set_PV_args(session, vm, "late"))[0], value(proxy.VM.migrate(session, vm, "there", True, {{}}))[0])
+print(value(proxy.VM.set_PV_args(session, vm, "late"))[0], value(proxy.VM.migrate(session, vm, "127.0.0.1", True, {{}}))[0])
 value(proxy.VM.suspend(session, vm))
 print(state(), value(proxy.VM.get_PV_args(session, vm)), value(proxy.VM.get_VCPUs_params(session, vm))["cpumap1"])
 value(proxy.VM.resume(session, vm, False, False))
@@ -154,7 +154,7 @@ print(len(value(proxy.VM.get_all(session))))
     );
     assert_eq!(
         out,
-        "True True\nRunning ['0', '1'] 0\nVM_BAD_POWER_STATE NOT_IMPLEMENTED\nSuspended quiet 0\nRunning\n1\n"
+        "True True\nRunning ['0', '1'] 0\nVM_BAD_POWER_STATE INTERNAL_ERROR\nSuspended quiet 0\nRunning\n1\n"
     );
 }
 

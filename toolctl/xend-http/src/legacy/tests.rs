@@ -163,8 +163,8 @@ fn unknown_and_planned_methods_say_which_they_are() {
     let ask = StandIn::default();
     let message = |name: &str| call(&ask, name, vec![]).unwrap_err().message;
     assert_eq!(
-        message("xend.domain.dump"),
-        "xend.domain.dump is not built yet"
+        message("xend.domain.configure"),
+        "xend.domain.configure is not built yet"
     );
     assert_eq!(message("xend.fly"), "method \"xend.fly\" is not supported");
 }

@@ -68,12 +68,13 @@ fn operations_become_requests_and_bad_ones_do_not() {
     assert_eq!(post("op=save&file=/x&checkpoint=1"), 200);
     assert_eq!(post("op=suspend"), 200);
     assert_eq!(post("op=resume&paused=1"), 200);
-    assert_eq!(post("op=dump"), 501);
+    assert_eq!(post("op=dump"), 200);
+    assert_eq!(post("op=configure"), 501);
     assert_eq!(post("op=migrate"), 400);
     assert_eq!(post("op=migrate&destination=other&port=x"), 400);
     assert_eq!(post("op=dance"), 501);
     assert_eq!(post(""), 406);
-    assert_eq!(ask.asked().len(), 6);
+    assert_eq!(ask.asked().len(), 7);
 }
 
 #[test]

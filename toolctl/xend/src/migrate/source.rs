@@ -51,7 +51,12 @@ pub fn migrate(node: &Node, domain: &str, wanted: &Wanted) -> Result<Ledger, Fau
         ));
     }
     let was_paused = domain.monitor().status().map_err(internal)?.paused;
-    let cannot = |e: io::Error| Fault::generic(format!("can't connect: {e}"));
+    let place = format!("{} port {port}", wanted.host);
+    let cannot = |e: io::Error| {
+        Fault::generic(format!(
+            "can't connect: {e} ({place}; xend there is to have xend-relocation-server yes)"
+        ))
+    };
     let limit = wanted.timeout_s.map(|s| Duration::from_secs(s.into()));
     let (given_up, forced) = match wanted.at_timeout {
         AtTimeout::Cancel => (limit, None),
