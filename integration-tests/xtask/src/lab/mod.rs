@@ -12,6 +12,7 @@ mod agent;
 mod direct;
 mod frames;
 mod initramfs;
+mod nudge;
 mod qemu;
 mod session;
 mod terminal;
@@ -109,6 +110,11 @@ impl RunDir {
     /// The lab kernel's console.
     pub fn console_log(&self) -> PathBuf {
         self.path.join("console.log")
+    }
+
+    /// Socket of QEMU's port for debuggers.
+    pub fn debugger(&self) -> PathBuf {
+        self.path.join("debugger")
     }
 
     /// Removes the directory when there is nothing in it worth keeping.

@@ -32,6 +32,8 @@ pub fn command(
         command.arg(format!("shift={}", spec.icount_shift));
     } else {
         command.args(["-accel", "tcg,thread=multi"]);
+        let port = format!("unix:{},server=on,wait=off", comma(&run_dir.debugger()));
+        command.args(["-gdb", &port]);
     }
     command.args([
         "-smp",

@@ -8,7 +8,7 @@
 
 use super::frames::{Frame, Run};
 use super::terminal::{self, RawTerminal};
-use super::{initramfs, qemu, RunDir, Spec, LAB_FAILED, TIMED_OUT};
+use super::{initramfs, nudge, qemu, RunDir, Spec, LAB_FAILED, TIMED_OUT};
 use crate::assets;
 use anyhow::{Context, Result};
 use noxen_integration_tests::{assets as files, layout};
@@ -22,6 +22,8 @@ use std::time::Instant;
 /// What the relay reports.
 enum Event {
     Up,
+    /// It has said something.
+    Said,
     Exit(u8),
     /// Our own standard output is gone.
     OutputGone,
@@ -75,7 +77,7 @@ pub fn run(spec: &Spec, run_dir: &RunDir) -> Result<u8> {
 
     let status = loop {
         let left = spec.timeout.saturating_sub(start.elapsed());
-        match told.recv_timeout(left) {
+        match told.recv_timeout(left.min(nudge::SILENCE)) {
             Ok(Event::Up) => {
                 if spec.verbose {
                     eprintln!("lab: up after {:.1} s\r", start.elapsed().as_secs_f64());
@@ -87,6 +89,8 @@ pub fn run(spec: &Spec, run_dir: &RunDir) -> Result<u8> {
             Ok(Event::Lost(why)) => {
                 break Err(format!("the lab died without an exit status: {why}"))
             }
+            Ok(Event::Said) => {}
+            Err(_) if start.elapsed() < spec.timeout => stir(spec, run_dir),
             Err(_) => break Err(String::new()),
         }
     };
@@ -145,6 +149,19 @@ fn order(spec: &Spec, run_dir: &RunDir, terminal: Option<(u16, u16)>) -> Result<
     })
 }
 
+/// Nudges a lab that is silent; where time is counted by instructions it has one thread, and no such fault.
+fn stir(spec: &Spec, run_dir: &RunDir) {
+    if spec.icount {
+        return;
+    }
+    let outcome = nudge::nudge(&run_dir.debugger());
+    match outcome {
+        Err(error) => eprintln!("lab: silent, and not to be nudged: {error}\r"),
+        Ok(()) if spec.verbose => eprintln!("lab: silent; nudged\r"),
+        Ok(()) => {}
+    }
+}
+
 /// Copies frames to our streams until the end.
 fn relay(mut from: UnixStream, tell: &mpsc::Sender<Event>) {
     let mut stdout = std::io::stdout();
@@ -155,8 +172,14 @@ fn relay(mut from: UnixStream, tell: &mpsc::Sender<Event>) {
                 let _ = tell.send(Event::Up);
                 Ok(())
             }
-            Ok(Some(Frame::Stdout(data))) => stdout.write_all(&data).and_then(|()| stdout.flush()),
-            Ok(Some(Frame::Stderr(data))) => stderr.write_all(&data).and_then(|()| stderr.flush()),
+            Ok(Some(Frame::Stdout(data))) => {
+                let _ = tell.send(Event::Said);
+                stdout.write_all(&data).and_then(|()| stdout.flush())
+            }
+            Ok(Some(Frame::Stderr(data))) => {
+                let _ = tell.send(Event::Said);
+                stderr.write_all(&data).and_then(|()| stderr.flush())
+            }
             Ok(Some(Frame::Exit(status))) => break Event::Exit(status),
             Ok(Some(other)) => break Event::Lost(format!("it sent {other:?}")),
             Ok(None) => break Event::Lost("QEMU closed the connection".to_owned()),
