@@ -310,12 +310,7 @@ impl State {
             ..Parts::default()
         };
         loop {
-            match reader.next()? {
-                Some(Record::Unit {
-                    name,
-                    version,
-                    body,
-                }) => parts.take(&name, version, &body, &writer)?,
+            match parts.take_units(reader, &writer)? {
                 Some(memory) => take(memory)?,
                 None => return parts.whole(),
             }
@@ -330,14 +325,24 @@ impl Parts {
     ) -> Result<(Parts, Option<Record>), ImageError> {
         let writer = reader.header().writer.clone();
         let mut parts = Parts::default();
+        let memory = parts.take_units(reader, &writer)?;
+        Ok((parts, memory))
+    }
+
+    /// Takes the units that come next; also gives the record behind them, if there is one.
+    fn take_units<R: Read>(
+        &mut self,
+        reader: &mut Reader<R>,
+        writer: &str,
+    ) -> Result<Option<Record>, ImageError> {
         loop {
             match reader.next()? {
                 Some(Record::Unit {
                     name,
                     version,
                     body,
-                }) => parts.take(&name, version, &body, &writer)?,
-                rest => return Ok((parts, rest)),
+                }) => self.take(&name, version, &body, writer)?,
+                rest => return Ok(rest),
             }
         }
     }
