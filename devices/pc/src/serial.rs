@@ -255,7 +255,7 @@ impl Device for Serial {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conformance::Ram;
+    use crate::conformance::turn;
     use std::sync::Mutex;
 
     /// Both directions, seen from outside.
@@ -271,17 +271,6 @@ mod tests {
             let most = most.min(input.len());
             input.drain(..most).collect()
         }
-    }
-
-    fn turn<T>(act: impl FnOnce(&mut Turn) -> T) -> (T, Vec<Effect>) {
-        let memory = Ram::new();
-        let mut effects = Vec::new();
-        let value = act(&mut Turn {
-            now: 0,
-            memory: &memory,
-            effects: &mut effects,
-        });
-        (value, effects)
     }
 
     const PORT: Region = Region::Ports(0);

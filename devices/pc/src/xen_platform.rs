@@ -173,20 +173,9 @@ impl Pci for Platform {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conformance::Ram;
+    use crate::conformance::turn as with;
 
     const FIXED: Region = Region::Ports(0);
-
-    fn with<T>(act: impl FnOnce(&mut Turn) -> T) -> (T, Vec<Effect>) {
-        let memory = Ram::new();
-        let mut effects = Vec::new();
-        let value = act(&mut Turn {
-            now: 0,
-            memory: &memory,
-            effects: &mut effects,
-        });
-        (value, effects)
-    }
 
     #[test]
     fn protocol_is_spoken_as_linux_speaks_it() {

@@ -15,6 +15,8 @@ pub mod script;
 pub(crate) mod suite;
 
 pub use list::FUZZ;
+#[cfg(test)]
+pub use run::turn;
 pub use run::{Ram, Run};
 pub use script::{Place, Step};
 

@@ -14,6 +14,19 @@ const MAX_BYTES: u64 = 64 << 20;
 /// Effects of one step at most.
 const MAX_EFFECTS: usize = 4096;
 
+/// One turn of a device at time 0 with fresh memory: its value, and what it wants done.
+#[cfg(test)]
+pub fn turn<T>(act: impl FnOnce(&mut Turn) -> T) -> (T, Vec<Effect>) {
+    let memory = Ram::new();
+    let mut effects = Vec::new();
+    let value = act(&mut Turn {
+        now: 0,
+        memory: &memory,
+        effects: &mut effects,
+    });
+    (value, effects)
+}
+
 /// Guest memory that counts.
 #[derive(Debug)]
 pub struct Ram {
