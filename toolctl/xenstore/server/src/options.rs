@@ -24,8 +24,8 @@ Usage: xenstored [options]
   -A, --perm-nb N              permission entries per node
   -Q, --quota NAME=N           any quota by name (see xenstore-control quota)
   -q, --quota-soft NAME=N      the same as a limit that only warns: nodes, watches, transactions
-      --poll-us N              look for the next request for at most N us before sleeping (default 50,
-                               at most 1000; 0: never)
+      --poll-us N              look for the next request for at most N us before sleeping (default 0:
+                               never; at most 1000)
       --fresh                  forget what a daemon of before has left to go on from
   -D, --no-domain-init         accepted: there is no domain 0 ring to set up
   -I, --internal-db [on]       accepted: nodes are always in memory

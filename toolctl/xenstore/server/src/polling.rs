@@ -29,8 +29,9 @@ use rustix::event::Timespec;
 use crate::connection::Peer;
 use crate::event_loop::Daemon;
 
-/// Longest window unless set by `--poll-us`.
-pub const DEFAULT_LIMIT: Duration = Duration::from_micros(50);
+/// Longest window unless set by `--poll-us`: no looking, since a scheduler that
+/// puts client and daemon on one processor leaves nothing to gain by it.
+pub const DEFAULT_LIMIT: Duration = Duration::ZERO;
 /// Longest window that may be set.
 pub const GREATEST_LIMIT: Duration = Duration::from_millis(1);
 /// The first window.
