@@ -15,6 +15,7 @@ fn host(request: &Request) -> Answer {
             host: "127.0.0.1".into(),
             port: 5903,
             password: Some("secret".into()),
+            tls: false,
         }),
         _ => generic("nothing of this kind is to be asked"),
     }

@@ -1,13 +1,15 @@
-//! Serves a test card by VNC, to try viewers: `cargo run -p noxen-vmm --example vnc -- [PORT [PASSWORD [KEYMAP]]]`.
+//! Serves a test card by VNC, to try viewers: `cargo run -p noxen-vmm --example vnc -- [PORT [PASSWORD [KEYMAP [DIRECTORY OF PEM FILES]]]]`.
 //!
 //! Each click or key moves the card's bar; what viewers do is printed.
 
+use noxen_control::device::{VncSpec, VncTls};
 use noxen_control::screen::{Input, Part};
-use noxen_display::{Layout, Settings, Size, Surface};
-use noxen_vmm::viewers::{Picture, Server, Touch};
+use noxen_display::{Size, Surface};
+use noxen_vmm::viewers::{house, Picture, Server, Touch};
 use std::error::Error;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -102,17 +104,29 @@ fn main() -> Result<(), Box<dyn Error>> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let port = words.first().map_or(Ok(5900), |word| word.parse())?;
     let card = Arc::new(Card::default());
-    let settings = Settings {
-        name: "test card".into(),
-        password: words.get(1).filter(|word| !word.is_empty()).cloned(),
-        layout: Layout::named(words.get(2).map_or("en-us", String::as_str))?,
+    let word = |at: usize| words.get(at).filter(|word| !word.is_empty()).cloned();
+    let pem =
+        |directory: &str, name: &str| std::fs::read_to_string(Path::new(directory).join(name));
+    let tls = match word(3) {
+        None => None,
+        Some(directory) => Some(VncTls {
+            chain: pem(&directory, "server-cert.pem")?,
+            key: pem(&directory, "server-key.pem")?,
+            viewers: None,
+        }),
     };
+    let house = house(&VncSpec {
+        title: "test card".into(),
+        password: word(1),
+        keymap: word(2),
+        tls,
+    })?;
     let listener = TcpListener::bind(("127.0.0.1", port))?;
     let report = Box::new(|level, line: std::fmt::Arguments<'_>| println!("{level}: {line}"));
     let _server = Server::start(
         "vnc".into(),
         listener,
-        settings,
+        house,
         card.clone(),
         Box::new(Hand(card)),
         report,

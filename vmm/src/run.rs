@@ -230,6 +230,7 @@ fn run_hvm(options: &Options, bios: &Path, kvm: &Kvm) -> Result<ExitCode> {
                         title: "run".into(),
                         password: None,
                         keymap: None,
+                        tls: None,
                     },
                 }),
             }),

@@ -3,9 +3,13 @@
 //! ```text
 //!   Version --3.3------------------> (Challenge) --> Init --> Running --feed--> inputs for the guest
 //!      `----3.7, 3.8: Security ------'   |wrong                  ^
-//!                                        v                      update: asked, output drained, something changed
-//!                                      Ended
+//!                        |          ^    v                      update: asked, output drained, something changed
+//!         VeNCrypt: Revision, Kind, |  Ended
+//!                   Handshake ------'
 //! ```
+//! With TLS only VeNCrypt's kinds with a certificate are offered (0.2; X509None, X509Vnc). Whoever owns the socket shakes hands
+//! when [`Session::awaits_tls`], and says so by [`Session::tls_is_up`]; what came in the clear behind the choice is never taken.
+//!
 //! An update is one message, whatever its size, because viewers wait for the whole of what they asked for. Its rectangles are
 //! chosen when it begins; each is encoded when what was before it has gone out, and what else is to be said waits behind it.
 //!
@@ -55,6 +59,12 @@ const KNOWN: [i32; 7] = [
 /// Extensions that say how hard to pack, 0 to 9.
 const LEVELS: std::ops::RangeInclusive<i32> = -256..=-247;
 
+/// Security type and revision of VeNCrypt, and its kinds that we serve.
+const VENCRYPT: u8 = 19;
+const VENCRYPT_REVISION: [u8; 2] = [0, 2];
+const X509_NONE: u32 = 260;
+const X509_VNC: u32 = 261;
+
 /// Flags of a fence that we can promise: everything is done in order.
 const FENCE_FLAGS: u32 = 7;
 const FENCE_REQUEST: u32 = 1 << 31;
@@ -68,6 +78,8 @@ pub struct Settings {
     pub password: Option<String>,
     /// Where the guest's keyboard has its characters.
     pub layout: &'static Layout,
+    /// They are served by TLS, and in no other way.
+    pub tls: bool,
 }
 
 /// Why a viewer is sent away. What waits in the output is for it nevertheless.
@@ -89,6 +101,9 @@ fn broken(what: impl Into<String>) -> Ended {
 enum Phase {
     Version,
     Security,
+    Revision,
+    Kind,
+    Handshake,
     Challenge,
     Init,
     Running,
@@ -290,6 +305,23 @@ impl Session {
                 self.begin_security();
                 Ok(1)
             }
+            Phase::Revision => {
+                let Some(revision) = rest.first_chunk::<2>().copied() else {
+                    return Ok(0);
+                };
+                self.take_revision(revision)?;
+                Ok(2)
+            }
+            Phase::Kind => {
+                let Some(kind) = rest.first_chunk().copied() else {
+                    return Ok(0);
+                };
+                self.take_kind(u32::from_be_bytes(kind))?;
+                Ok(4)
+            }
+            // It has to wait for the answer to its choice before it begins with TLS.
+            Phase::Handshake if rest.is_empty() => Ok(0),
+            Phase::Handshake => Err(broken("bytes in the clear where TLS was agreed upon")),
             Phase::Challenge => {
                 let Some(given) = rest.first_chunk::<CHALLENGE>().copied() else {
                     return Ok(0);
@@ -319,11 +351,58 @@ impl Session {
         }
     }
 
-    /// 1: none, 2: by password.
+    /// 1: none, 2: by password, 19: VeNCrypt.
     fn security(&self) -> u8 {
+        match &self.settings {
+            Settings { tls: true, .. } => VENCRYPT,
+            Settings {
+                password: Some(_), ..
+            } => 2,
+            Settings { password: None, .. } => 1,
+        }
+    }
+
+    /// What VeNCrypt calls TLS with a certificate: and nothing, or the password, inside it.
+    fn kind(&self) -> u32 {
         match &self.settings.password {
-            Some(_) => 2,
-            None => 1,
+            Some(_) => X509_VNC,
+            None => X509_NONE,
+        }
+    }
+
+    fn take_revision(&mut self, revision: [u8; 2]) -> Result<(), Ended> {
+        if revision != VENCRYPT_REVISION {
+            self.output.push(1);
+            let [major, minor] = revision;
+            return Err(broken(format!("VeNCrypt {major}.{minor}; 0.2 is served")));
+        }
+        self.output.extend_from_slice(&[0, 1]);
+        self.output.extend_from_slice(&self.kind().to_be_bytes());
+        self.phase = Phase::Kind;
+        Ok(())
+    }
+
+    fn take_kind(&mut self, kind: u32) -> Result<(), Ended> {
+        if kind != self.kind() {
+            self.output.push(0);
+            return Err(broken(format!(
+                "VeNCrypt's kind {kind}, which was not offered"
+            )));
+        }
+        self.output.push(1);
+        self.phase = Phase::Handshake;
+        Ok(())
+    }
+
+    /// The viewer's next bytes, and all that is sent to it once the output that waits is sent, are TLS's.
+    pub fn awaits_tls(&self) -> bool {
+        self.phase == Phase::Handshake
+    }
+
+    /// TLS is up: what is fed, and what is in the output, is inside it from now on.
+    pub fn tls_is_up(&mut self) {
+        if self.phase == Phase::Handshake {
+            self.authenticate();
         }
     }
 
@@ -348,6 +427,14 @@ impl Session {
             (3, ..7) => 3,
             _ => 8,
         };
+        if self.minor == 3 && self.settings.tls {
+            let reason = b"this screen is shown by TLS only, which takes RFB 3.7";
+            self.output.extend_from_slice(&[0; 4]);
+            self.output
+                .extend_from_slice(&(reason.len() as u32).to_be_bytes());
+            self.output.extend_from_slice(reason);
+            return Err(broken("RFB 3.3 has no way to agree upon TLS"));
+        }
         if self.minor == 3 {
             self.output.extend_from_slice(&[0, 0, 0, self.security()]);
             self.begin_security();
@@ -359,12 +446,22 @@ impl Session {
     }
 
     fn begin_security(&mut self) {
+        if self.settings.tls {
+            self.output.extend_from_slice(&VENCRYPT_REVISION);
+            self.phase = Phase::Revision;
+        } else {
+            self.authenticate();
+        }
+    }
+
+    fn authenticate(&mut self) {
         if self.settings.password.is_some() {
             self.output.extend_from_slice(&self.challenge);
             self.phase = Phase::Challenge;
             return;
         }
-        if self.minor == 8 {
+        // RFB 3.7 says nothing behind type 1, but does behind VeNCrypt.
+        if self.minor == 8 || self.settings.tls {
             self.output.extend_from_slice(&[0; 4]);
         }
         self.phase = Phase::Init;

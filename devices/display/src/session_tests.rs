@@ -23,6 +23,7 @@ fn settings(password: Option<&str>) -> Settings {
         name: "guest".into(),
         password: password.map(str::to_owned),
         layout: Layout::english(),
+        tls: false,
     }
 }
 
@@ -38,6 +39,19 @@ impl Viewer {
             inputs: Vec::new(),
         };
         assert_eq!(viewer.read(), b"RFB 003.008\n");
+        viewer
+    }
+
+    fn by_tls(password: Option<&str>) -> Viewer {
+        let settings = Settings {
+            tls: true,
+            ..settings(password)
+        };
+        let mut viewer = Viewer {
+            session: Session::new(&settings, [7; CHALLENGE], SIZE),
+            inputs: Vec::new(),
+        };
+        viewer.read();
         viewer
     }
 
@@ -305,4 +319,54 @@ fn messages_may_come_byte_by_byte() {
     let update = viewer.update(&Plain(SIZE, 0));
     assert_eq!(update[..4], [0, 0, 0, 2]);
     assert_eq!(update[16 + 8..][..4], 16i32.to_be_bytes());
+}
+
+/// Both kinds, up to where TLS begins; what is said inside it is as without.
+#[test]
+fn tls_is_the_only_way_in_where_it_is_asked_for() {
+    for (password, kind) in [(None, 260_u32), (Some("geheim"), 261)] {
+        let mut viewer = Viewer::by_tls(password);
+        viewer.say(b"RFB 003.008\n");
+        assert_eq!(viewer.read(), [1, 19]);
+        viewer.say(&[19]);
+        assert_eq!(viewer.read(), [0, 2]);
+        viewer.say(&[0, 2]);
+        let kind = kind.to_be_bytes();
+        assert_eq!(viewer.read(), [&[0, 1], kind.as_slice()].concat());
+        assert!(!viewer.session.awaits_tls());
+        viewer.say(&kind);
+        assert_eq!(viewer.read(), [1]);
+        assert!(viewer.session.awaits_tls() && !viewer.session.is_running());
+        viewer.session.tls_is_up();
+        assert!(!viewer.session.awaits_tls());
+        match password {
+            None => assert_eq!(viewer.read(), [0; 4]),
+            Some(_) => assert_eq!(viewer.read(), [7; CHALLENGE]),
+        }
+    }
+}
+
+#[test]
+fn ways_round_tls_are_refused() {
+    let say = |parts: &[&[u8]]| {
+        let mut viewer = Viewer::by_tls(Some("geheim"));
+        let (last, before) = parts.split_last().unwrap();
+        before.iter().for_each(|part| viewer.say(part));
+        let ended = viewer.session.feed(last, &mut viewer.inputs);
+        (ended.unwrap_err().to_string(), viewer.read())
+    };
+    let version = b"RFB 003.008\n".as_slice();
+    let (why, _) = say(&[version, &[2]]);
+    assert!(why.contains("type 2, which was not offered"), "{why}");
+    let (why, told) = say(&[b"RFB 003.003\n"]);
+    assert!(why.contains("3.3"), "{why}");
+    assert!(told.ends_with(b"takes RFB 3.7"), "{told:?}");
+    let (why, _) = say(&[version, &[19], &[0, 1]]);
+    assert!(why.contains("VeNCrypt 0.1"), "{why}");
+    let (why, _) = say(&[version, &[19], &[0, 2], &258_u32.to_be_bytes()]);
+    assert!(why.contains("kind 258"), "{why}");
+    // What comes with the choice, in the clear, must not be taken for what comes inside TLS.
+    let chosen = [261_u32.to_be_bytes().as_slice(), &[0; CHALLENGE]].concat();
+    let (why, _) = say(&[version, &[19], &[0, 2], &chosen]);
+    assert!(why.contains("in the clear"), "{why}");
 }

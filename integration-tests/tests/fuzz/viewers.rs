@@ -35,6 +35,7 @@ pub fn vnc(data: &[u8]) {
         name: "fuzz".into(),
         password: (first & 0x80 != 0).then(|| "secret".into()),
         layout: Layout::english(),
+        tls: first & 3 == 3,
     };
     let mut screen = Pattern(Size::new(SIZES[0].0, SIZES[0].1));
     let mut session = Session::new(&settings, [0; 16], screen.0);
@@ -45,6 +46,9 @@ pub fn vnc(data: &[u8]) {
         .enumerate()
     {
         let ended = session.feed(piece, &mut inputs).is_err();
+        if session.awaits_tls() {
+            session.tls_is_up();
+        }
         // Turns are many only where pieces are small.
         if turn % 16 == 3 {
             let (width, height) = SIZES[turn / 16 % SIZES.len()];

@@ -73,6 +73,7 @@ pub(super) fn find(context: &mut Context, domain: &str, autopass: bool) -> Resul
             host,
             port,
             password,
+            ..
         } => Ok(Viewer {
             program: program(),
             host,

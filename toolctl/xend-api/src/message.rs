@@ -381,6 +381,9 @@ pub enum Response {
         port: u16,
         /// What it will be asked for; nothing if it is let in without.
         password: Option<String>,
+        /// It has to speak TLS (VeNCrypt, with a certificate).
+        #[serde(default)]
+        tls: bool,
     },
     /// Counters: group -> kind -> count.
     Counters {

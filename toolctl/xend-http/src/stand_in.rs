@@ -137,6 +137,7 @@ impl Ask for StandIn {
                 host: "127.0.0.1".into(),
                 port: 5900,
                 password: Some("secret".into()),
+                tls: false,
             }),
             Request::Devices { domain, class } => {
                 known(domain)?;

@@ -137,6 +137,56 @@ fn screen_and_its_keyboard_have_their_nodes_and_no_password_in_them() {
 }
 
 #[test]
+fn screen_by_tls_takes_its_certificate_and_viewers_learn_of_it() {
+    let directory = std::env::temp_dir().join(format!("noxen-vnc-papers-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let lab = Lab::new();
+    let settings = |more: &str| {
+        lab.settings(&format!(
+            "(vnc-tls yes) (vnc-x509-cert-dir {}){more}",
+            directory.display()
+        ));
+        let reloaded = lab.xend(&["reload"]);
+        assert!(reloaded.status.success(), "{reloaded:?}");
+    };
+    settings("");
+    let config = || DomainConfig {
+        vfb: vec!["vnc=1".into()],
+        ..lab.config("a")
+    };
+    let fault = lab.create(config()).unwrap_err();
+    let missing = directory.join("server-cert.pem");
+    let words = [missing.to_str().unwrap(), "vnc-x509-cert-dir"];
+    assert!(
+        words.iter().all(|word| fault.message.contains(word)),
+        "{}",
+        fault.message
+    );
+    assert!(lab.traces().is_empty(), "{:?}", lab.traces());
+
+    for name in ["server-cert.pem", "server-key.pem"] {
+        std::fs::write(directory.join(name), format!("of {name}")).unwrap();
+    }
+    let domain = lab.create(config()).unwrap();
+    let node = format!("/local/domain/{}/console/vnc-tls", domain.domid.unwrap());
+    assert_eq!(lab.store().read(&node).unwrap(), "1");
+    let shown = lab.ask(&Request::Vnc { domain: "a".into() }).unwrap();
+    assert!(
+        matches!(shown, Response::Vnc { tls: true, .. }),
+        "{shown:?}"
+    );
+    // The stand-in for noxen-vmm logs what it is told; xend logs no key.
+    assert!(lab.domain_log("a").contains("of server-key.pem"));
+    assert!(!lab.log().contains("of server-key.pem"));
+    lab.destroy("a");
+
+    settings(" (vnc-x509-verify yes)");
+    let fault = lab.create(config()).unwrap_err();
+    assert!(fault.message.contains("ca-cert.pem"), "{}", fault.message);
+    std::fs::remove_dir_all(&directory).unwrap();
+}
+
+#[test]
 fn screen_is_shown_on_the_first_free_display_and_viewers_learn_which() {
     let lab = Lab::new();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -159,6 +209,7 @@ fn screen_is_shown_on_the_first_free_display_and_viewers_learn_which() {
         host: "127.0.0.1".into(),
         port: shown.parse().unwrap(),
         password: Some("secret".into()),
+        tls: false,
     };
     assert_eq!(lab.ask(&ask).unwrap(), expected);
     lab.destroy("a");

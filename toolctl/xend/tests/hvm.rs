@@ -46,6 +46,7 @@ fn display_is_shown_by_vnc_where_the_store_says_and_viewers_are_told() {
         host: "127.0.0.1".into(),
         port: said.parse().unwrap(),
         password: Some("secret".into()),
+        tls: false,
     };
     let ask = Request::Vnc { domain: "a".into() };
     assert_eq!(lab.ask(&ask).unwrap(), expected);

@@ -52,12 +52,12 @@ fn settings_with_a_mistake_keep_xend_from_starting_and_name_it() {
     assert_eq!(said.status.code(), Some(1));
     let line = "Exception starting xend: xend-relocation-ssl-server: xend-relocation-server-ssl-key-file is not set";
     assert!(text(&said.stderr).starts_with(line), "{said:?}");
-    lab.settings("(vnc-tls yes) (vif-scirpt x)");
+    lab.settings("(resource-label-change-script x) (vif-scirpt x)");
     lab.start();
     let log = lab.log();
     let config = lab.paths().xend_config();
     for remark in [
-        "vnc-tls is set to yes, but this version shows screens without TLS",
+        "resource-label-change-script is set to x, but this version has no access control",
         "vif-scirpt is no setting of xend's and has no effect; is vif-script meant?",
     ] {
         assert!(

@@ -68,6 +68,7 @@ impl Screen {
             inputs: Arc::default(),
         };
         let settings = Settings {
+            tls: false,
             name: "web1".into(),
             password: password.map(str::to_owned),
             layout: Layout::english(),

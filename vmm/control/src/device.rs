@@ -14,6 +14,8 @@ use std::fmt;
 pub const MAX_DEVICES: usize = 256;
 /// Longest string in a [`DeviceSpec`], bytes.
 pub const MAX_STRING: usize = 4096;
+/// Most bytes of a certificate, with those that lead to its authority, and of a key.
+pub const MAX_PEM: usize = 64 << 10;
 
 /// What kind of device, by Xen's name.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -199,6 +201,33 @@ pub struct VncSpec {
     /// Layout of the guest's keyboard, as `keymap=` names it; nothing: `en-us`.
     #[serde(default)]
     pub keymap: Option<String>,
+    /// TLS; nothing: in the clear.
+    #[serde(default)]
+    pub tls: Option<VncTls>,
+}
+
+/// What TLS of a screen takes, in PEM.
+#[derive(Clone, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct VncTls {
+    /// Its certificate, and what leads from it to the authority.
+    pub chain: String,
+    /// The key of that.
+    pub key: String,
+    /// Whose certificates viewers have to show; nothing: they show none.
+    #[serde(default)]
+    pub viewers: Option<String>,
+}
+
+/// Logs get no keys.
+impl fmt::Debug for VncTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VncTls")
+            .field("chain", &self.chain)
+            .field("key", &"(set)")
+            .field("viewers", &self.viewers)
+            .finish()
+    }
 }
 
 /// Logs get no passwords.
@@ -208,6 +237,7 @@ impl fmt::Debug for VncSpec {
             .field("title", &self.title)
             .field("password", &self.password.as_ref().map(|_| "(set)"))
             .field("keymap", &self.keymap)
+            .field("tls", &self.tls)
             .finish()
     }
 }
@@ -302,10 +332,15 @@ impl DeviceSpec {
             DeviceSpec::Vif { mac, .. } => mac.len() > MAX_STRING,
             DeviceSpec::Vfb { vnc: Some(vnc), .. } => {
                 let texts = [Some(&vnc.title), vnc.password.as_ref(), vnc.keymap.as_ref()];
-                texts
-                    .into_iter()
-                    .flatten()
-                    .any(|text| text.len() > MAX_STRING)
+                let tls = vnc.tls.as_ref();
+                let files = tls.map(|tls| [Some(&tls.chain), Some(&tls.key), tls.viewers.as_ref()]);
+                let longer =
+                    |text: Option<&String>, most| text.is_some_and(|text| text.len() > most);
+                texts.into_iter().any(|text| longer(text, MAX_STRING))
+                    || files
+                        .into_iter()
+                        .flatten()
+                        .any(|text| longer(text, MAX_PEM))
             }
             DeviceSpec::Vfb { vnc: None, .. } | DeviceSpec::Vkbd { .. } => false,
         };

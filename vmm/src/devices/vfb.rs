@@ -288,12 +288,12 @@ impl Vfb {
         let Ok([listener]) = <[OwnedFd; 1]>::try_from(fds) else {
             return Err("VNC needs one descriptor, a listening socket".into());
         };
-        let settings = viewers::settings(spec)?;
+        let house = viewers::house(spec)?;
         let hub = self.context.hub().clone();
         let server = Server::start(
             format!("vnc-{}", self.id.devid),
             TcpListener::from(listener),
-            settings,
+            house,
             self.display.clone(),
             touch,
             Box::new(move |level, line| hub.log.guest_line(level, line)),

@@ -419,7 +419,7 @@ fn show(how: &VncSpec, listener: TcpListener, pc: &Arc<Pc>) -> Result<Viewers, S
     Viewers::start(
         "vnc".into(),
         listener,
-        viewers::settings(how)?,
+        viewers::house(how)?,
         Arc::new(Screen::new(pc.clone())),
         Box::new(Fingers(pc.clone())),
         Box::new(move |level, line| hub.log.guest_line(level, line)),

@@ -1,11 +1,18 @@
 //! One viewer's socket.
+//!
+//! ```text
+//!   in the clear --session.awaits_tls(), all output sent--> shaking hands --> under TLS
+//! ```
 
+use super::tls::Tunnel;
 use noxen_control::screen::Input;
 use noxen_display::{Ended, Session, Settings, Size};
 use rustix::event::PollFlags;
+use rustls::ServerConfig;
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, TcpStream};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Bytes read at a time.
@@ -41,6 +48,8 @@ impl fmt::Display for Gone {
 #[derive(Debug)]
 pub struct Client {
     socket: TcpStream,
+    tls: Option<Arc<ServerConfig>>,
+    tunnel: Option<Box<Tunnel>>,
     address: IpAddr,
     since: Instant,
     /// What it speaks.
@@ -53,6 +62,7 @@ impl Client {
         socket: TcpStream,
         address: IpAddr,
         settings: &Settings,
+        tls: Option<Arc<ServerConfig>>,
         size: Size,
     ) -> io::Result<Client> {
         socket.set_nonblocking(true)?;
@@ -64,6 +74,8 @@ impl Client {
         rustix::rand::getrandom(&mut challenge, flags)?;
         Ok(Client {
             socket,
+            tls,
+            tunnel: None,
             address,
             since: Instant::now(),
             session: Session::new(settings, challenge, size),
@@ -78,7 +90,8 @@ impl Client {
     /// Its socket, and what to wait for.
     pub fn wanted(&mut self) -> (&TcpStream, PollFlags) {
         let mut flags = PollFlags::IN;
-        if !self.session.output().is_empty() {
+        let sealed = self.tunnel.as_ref().is_some_and(|tunnel| tunnel.waits());
+        if sealed || !self.session.output().is_empty() {
             flags |= PollFlags::OUT;
         }
         (&self.socket, flags)
@@ -86,34 +99,74 @@ impl Client {
 
     /// Reads what there is, at most [`READ`] bytes; what the viewer did is appended to `inputs`.
     pub fn read(&mut self, inputs: &mut Vec<Input>) -> Result<(), Gone> {
+        if self.tunnel.is_some() {
+            return self.read_sealed(inputs);
+        }
         let mut bytes = [0; READ];
         match self.socket.read(&mut bytes) {
             Ok(0) => Err(Gone::Left),
-            Ok(count) => {
-                let result = self.session.feed(&bytes[..count], inputs);
-                result.map_err(|ended| {
-                    // Why, it may still read; whether it does is its own affair.
-                    let _ = self.write();
-                    Gone::Ended(ended)
-                })
-            }
+            Ok(count) => self.feed(&bytes[..count], inputs),
             Err(error) => passing(error),
+        }
+    }
+
+    fn feed(&mut self, bytes: &[u8], inputs: &mut Vec<Input>) -> Result<(), Gone> {
+        let result = self.session.feed(bytes, inputs);
+        result.map_err(|ended| {
+            // Why, it may still read; whether it does is its own affair.
+            let _ = self.write();
+            Gone::Ended(ended)
+        })
+    }
+
+    fn read_sealed(&mut self, inputs: &mut Vec<Input>) -> Result<(), Gone> {
+        let Some(tunnel) = &mut self.tunnel else {
+            return Ok(());
+        };
+        let mut plain = Vec::new();
+        let open = match tunnel.take(&mut self.socket, &mut plain) {
+            Ok(open) => open,
+            Err(error) => {
+                // TLS tells the other side what it did wrong.
+                let _ = tunnel.flush(&mut self.socket);
+                return passing(error);
+            }
+        };
+        if tunnel.is_up() {
+            self.session.tls_is_up();
+        }
+        self.feed(&plain, inputs)?;
+        if open {
+            Ok(())
+        } else {
+            Err(Gone::Left)
         }
     }
 
     /// Writes what fits.
     pub fn write(&mut self) -> Result<(), Gone> {
         let output = self.session.output();
-        if output.is_empty() {
-            return Ok(());
+        if let Some(tunnel) = &mut self.tunnel {
+            let sent = match tunnel.is_up() {
+                true => tunnel.give(output),
+                false => Ok(()),
+            };
+            return sent
+                .and_then(|()| tunnel.flush(&mut self.socket))
+                .or_else(passing);
         }
-        match self.socket.write(output) {
-            Ok(count) => {
-                output.drain(..count);
-                Ok(())
+        if !output.is_empty() {
+            match self.socket.write(output) {
+                Ok(count) => drop(output.drain(..count)),
+                Err(error) => return passing(error),
             }
-            Err(error) => passing(error),
         }
+        if let (true, true, Some(tls)) = (output.is_empty(), self.session.awaits_tls(), &self.tls) {
+            let tunnel = Tunnel::new(tls.clone());
+            let tunnel = tunnel.map_err(|error| Gone::Broken(io::Error::other(error)))?;
+            self.tunnel = Some(Box::new(tunnel));
+        }
+        Ok(())
     }
 
     /// Whether it took too long to be let in.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   xend: listening socket --SCM_RIGHTS--> server.rs: poll {stop, wake, listener, clients}
-//!                                            |   client.rs: socket <--> noxen_display::Session (RFB)
+//!                                            |   client.rs: socket <--(tls.rs)--> noxen_display::Session (RFB)
 //!   Picture: changed parts, pixels ----------'         '--> Touch: keys, pointer --> the guest
 //!   guard.rs: who guesses passwords waits
 //! ```
@@ -12,12 +12,14 @@
 mod client;
 mod guard;
 mod server;
+mod tls;
 
 pub use server::{Report, Server};
 
 use noxen_control::device::VncSpec;
 use noxen_control::screen::{Input, Part};
 use noxen_display::{Layout, Settings, Size, Surface};
+use rustls::ServerConfig;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,17 +38,29 @@ pub trait Picture: Surface + Send + Sync {
     }
 }
 
-/// What a description says of a screen's viewers.
-pub fn settings(spec: &VncSpec) -> Result<Settings, String> {
+/// What is the same for all viewers of a screen.
+#[derive(Debug, Clone)]
+pub struct House {
+    /// What they are told and have to know.
+    pub settings: Settings,
+    /// The screen's side of TLS, if they are served by that.
+    pub tls: Option<Arc<ServerConfig>>,
+}
+
+/// What a description says of a screen's viewers; the line says what in it is wrong.
+pub fn house(spec: &VncSpec) -> Result<House, String> {
     let layout = match spec.keymap.as_deref() {
         Some(name) => Layout::named(name).map_err(|error| error.to_string())?,
         None => Layout::english(),
     };
-    Ok(Settings {
+    let tls = spec.tls.as_ref().map(tls::config).transpose()?;
+    let settings = Settings {
         name: spec.title.clone(),
         password: spec.password.clone(),
         layout,
-    })
+        tls: tls.is_some(),
+    };
+    Ok(House { settings, tls })
 }
 
 /// What takes what people do.

@@ -9,8 +9,7 @@
 use crate::log::Level;
 use crate::viewers::client::{Client, Gone};
 use crate::viewers::guard::Guard;
-use crate::viewers::{Picture, Touch};
-use noxen_display::Settings;
+use crate::viewers::{House, Picture, Touch};
 use rustix::event::{eventfd, poll, EventfdFlags, PollFd, PollFlags, Timespec};
 use std::fmt::Arguments;
 use std::io;
@@ -44,7 +43,7 @@ impl Server {
     pub fn start(
         name: String,
         listener: TcpListener,
-        settings: Settings,
+        house: House,
         picture: Arc<dyn Picture>,
         touch: Box<dyn Touch>,
         report: Report,
@@ -57,7 +56,7 @@ impl Server {
             stop: stop.clone(),
             wake,
             listener,
-            settings,
+            house,
             picture,
             touch,
             report,
@@ -93,7 +92,7 @@ struct Serving {
     stop: Arc<OwnedFd>,
     wake: Arc<OwnedFd>,
     listener: TcpListener,
-    settings: Settings,
+    house: House,
     picture: Arc<dyn Picture>,
     touch: Box<dyn Touch>,
     report: Report,
@@ -254,7 +253,8 @@ impl Serving {
                 format_args!("VNC: viewer from {address} is not let in: {why}"),
             );
         }
-        match Client::new(socket, address, &self.settings, self.picture.size()) {
+        let (settings, tls) = (&self.house.settings, self.house.tls.clone());
+        match Client::new(socket, address, settings, tls, self.picture.size()) {
             Ok(client) => self.clients.push(client),
             Err(error) => {
                 return (self.report)(

@@ -1,6 +1,7 @@
 use super::*;
+use noxen_control::device::{VncSpec, VncTls};
 use noxen_control::screen::{Input, Part};
-use noxen_display::{Layout, Size, Surface};
+use noxen_display::{Size, Surface};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -73,21 +74,26 @@ struct Room {
 }
 
 fn room(password: Option<&str>) -> Room {
+    room_by(password, None)
+}
+
+fn room_by(password: Option<&str>, tls: Option<VncTls>) -> Room {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
     let wall = Arc::new(Wall::default());
     let (sender, inputs) = channel();
-    let settings = Settings {
-        name: "wall".into(),
+    let spec = VncSpec {
+        title: "wall".into(),
         password: password.map(str::to_owned),
-        layout: Layout::english(),
+        keymap: None,
+        tls,
     };
     let hands = Box::new(Hands(sender));
     let report: Report = Box::new(|_, _| {});
     let server = Server::start(
         "vnc-test".into(),
         listener,
-        settings,
+        crate::viewers::house(&spec).unwrap(),
         wall.clone(),
         hands,
         report,
@@ -120,14 +126,14 @@ impl Room {
     }
 }
 
-fn read(stream: &mut TcpStream, count: usize) -> Vec<u8> {
+fn read(stream: &mut impl Read, count: usize) -> Vec<u8> {
     let mut bytes = vec![0; count];
     stream.read_exact(&mut bytes).unwrap();
     bytes
 }
 
 /// Asks for a picture of the upper left corner and takes it; the colour.
-fn look(stream: &mut TcpStream, incremental: bool) -> u32 {
+fn look(stream: &mut (impl Read + Write), incremental: bool) -> u32 {
     stream
         .write_all(&[3, incremental.into(), 0, 0, 0, 0, 0, 16, 0, 16])
         .unwrap();
@@ -227,3 +233,6 @@ fn guessing_is_refused_after_a_while() {
         assert_eq!(stream.read(&mut version).unwrap(), 0);
     }
 }
+
+#[path = "tls_tests.rs"]
+mod tls;

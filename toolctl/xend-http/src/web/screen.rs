@@ -47,10 +47,14 @@ struct Way {
 fn way(ask: &dyn Ask, domain: &str) -> Result<Way, Fault> {
     let domain = domain.to_owned();
     match ask.ask(Asked::Vnc { domain })? {
+        Told::Vnc { tls: true, .. } => Err(Fault::generic(
+            "this screen is shown by TLS (vnc-tls in xend-config.sxp), which noVNC does not speak: look at it with a VNC viewer",
+        )),
         Told::Vnc {
             host,
             port,
             password,
+            ..
         } => Ok(Way {
             host,
             port,

@@ -2,10 +2,10 @@
 //!
 //! ```text
 //!   vnclisten, vncdisplay, vncunused (defaults: xend-config.sxp) --bind--> listening socket --> noxen-vmm
-//!                                                                    '--> console/vnc-port, console/vnc-listen
+//!                                                                    '--> console/vnc-port, console/vnc-listen, console/vnc-tls
 //! ```
 //! The password goes to noxen-vmm by its control socket only. xend of old put it into the store, where whoever could read
-//! that could read it; viewers are told it by `vncviewer --autopass`.
+//! that could read it; viewers are told it by `vncviewer --autopass`. So do the certificate and its key (`vnc-tls`).
 
 use super::class::Site;
 use crate::hvm;
@@ -14,14 +14,18 @@ use crate::settings::Settings;
 use crate::store::StoreOp;
 use crate::store_nodes::home;
 use crate::{info, warning};
-use noxen_control::device::VncSpec;
+use noxen_control::device::{VncSpec, VncTls, MAX_PEM};
 use noxen_xend_api::{DeviceConfig, Fault, Response, Vfb};
-use std::io::ErrorKind;
+use std::fs::File;
+use std::io::{ErrorKind, Read};
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 /// Displays that are tried, from the one asked for.
 const TRIES: u16 = 1000;
+/// Below a domain's directory: its screen is shown by TLS.
+const TLS_NODE: &str = "console/vnc-tls";
 /// Characters of a password that count (RFC 6143, 7.2.2).
 const PASSWORD: usize = 8;
 
@@ -50,9 +54,16 @@ pub(crate) fn open(site: Site<'_>, devid: u32, vfb: &Vfb) -> Result<Opened, Faul
             record.domid
         );
     }
+    let tls = match settings.bool("vnc-tls") {
+        true => Some(tls(&settings).map_err(Fault::generic)?),
+        false => None,
+    };
     let listener = listen(&address, vfb)?;
     let bound = listener.local_addr().map_err(internal)?;
     let console = format!("{}/console", home(record.domid));
+    let sealed = tls
+        .as_ref()
+        .map(|_| StoreOp::Write(format!("{}/{TLS_NODE}", home(record.domid)), "1".into()));
     let nodes = [
         StoreOp::Write(format!("{console}/vnc-listen"), address),
         StoreOp::Write(format!("{console}/vnc-port"), bound.port().to_string()),
@@ -66,11 +77,16 @@ pub(crate) fn open(site: Site<'_>, devid: u32, vfb: &Vfb) -> Result<Opened, Faul
         title: record.name,
         password,
         keymap: (!keymap.is_empty()).then(|| keymap.to_owned()),
+        tls,
     };
     Ok(Opened {
         spec,
         socket: listener.into(),
-        nodes: nodes.into_iter().filter(|_| devid == 0).collect(),
+        nodes: nodes
+            .into_iter()
+            .chain(sealed)
+            .filter(|_| devid == 0)
+            .collect(),
     })
 }
 
@@ -86,6 +102,35 @@ fn password(vfb: &Vfb, settings: &Settings) -> Option<String> {
         .get("vncpasswd")
         .unwrap_or_else(|| settings.text("vncpasswd"));
     (!password.is_empty()).then(|| password.to_owned())
+}
+
+/// The files of `vnc-x509-cert-dir`, by the names that QEMU gives them.
+fn tls(settings: &Settings) -> Result<VncTls, String> {
+    let directory = Path::new(settings.text("vnc-x509-cert-dir"));
+    let read = |name: &str| {
+        let path = directory.join(name);
+        let wrong = |why: &dyn std::fmt::Display| {
+            format!(
+                "vnc-tls takes the file {name} in vnc-x509-cert-dir: cannot use {}: {why}",
+                path.display()
+            )
+        };
+        let mut text = String::new();
+        let file = File::open(&path).map_err(|error| wrong(&error))?;
+        // One byte more than there may be, so that a longer file is not taken for a whole one.
+        let read = file.take(MAX_PEM as u64 + 1).read_to_string(&mut text);
+        read.map_err(|error| wrong(&error))?;
+        match text.len() {
+            ..=MAX_PEM => Ok(text),
+            _ => Err(wrong(&format_args!("it has more than {MAX_PEM} bytes"))),
+        }
+    };
+    let viewers = settings.bool("vnc-x509-verify");
+    Ok(VncTls {
+        chain: read("server-cert.pem")?,
+        key: read("server-key.pem")?,
+        viewers: viewers.then(|| read("ca-cert.pem")).transpose()?,
+    })
 }
 
 fn listen(address: &str, vfb: &Vfb) -> Result<TcpListener, Fault> {
@@ -135,9 +180,12 @@ pub(crate) fn find(site: Site<'_>, name: &str) -> Result<Response, Fault> {
         )));
     };
     let settings = site.node.settings();
+    // The setting may be another one by now.
+    let tls = format!("{}/{TLS_NODE}", home(record.domid));
     Ok(Response::Vnc {
         host: address(vfb, &settings),
         port,
         password: password(vfb, &settings),
+        tls: site.node.store.read(&tls).map_err(internal)?.is_some(),
     })
 }

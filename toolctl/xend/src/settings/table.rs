@@ -51,7 +51,6 @@ const fn key(name: &'static str, kind: Kind, default: &'static str, effect: Effe
 use Effect::{Fixed, Missing, Used};
 use Kind::{Bool, Int, Path, Text, Word};
 
-const NO_TLS: Effect = Missing("this version shows screens without TLS");
 const ONE_PLACE: Effect = Fixed("this version keeps its files in the usual place only");
 const LEVELS: &[&str] = &["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"];
 
@@ -98,9 +97,9 @@ pub const KEYS: &[Key] = &[
     key("xend-udev-event-server", Bool, "no", Missing("this version takes no udev events")),
     key("vnc-listen", Text, "127.0.0.1", Used),
     key("vncpasswd", Text, "", Used),
-    key("vnc-tls", Bool, "no", NO_TLS),
-    key("vnc-x509-cert-dir", Text, "/etc/xen/vnc", NO_TLS),
-    key("vnc-x509-verify", Bool, "no", NO_TLS),
+    key("vnc-tls", Bool, "no", Used),
+    key("vnc-x509-cert-dir", Text, "/etc/xen/vnc", Used),
+    key("vnc-x509-verify", Bool, "no", Used),
     key("keymap", Text, "", Used),
     key("xsm_module_name", Word(&["dummy", "acm", "flask"]), "dummy", Missing("this version has no access control")),
     key("resource-label-change-script", Text, "", Missing("this version has no access control")),

@@ -78,14 +78,14 @@ fn settings_in_a_broken_file_are_refused_with_the_place() {
 
 #[test]
 fn settings_unknown_or_without_effect_are_remarked_upon() {
-    let s = parse("(vif-scirpt x) (xend-udev-event-server yes) (xend-http-server no) (xend-port 8000) (vnc-tls yes)")
+    let s = parse("(vif-scirpt x) (xend-udev-event-server yes) (xend-http-server no) (xend-port 8000) (resource-label-change-script x)")
         .unwrap();
     assert_eq!(
         s.remarks(),
         [
             "vif-scirpt is no setting of xend's and has no effect; is vif-script meant?",
             "xend-udev-event-server is set to yes, but this version takes no udev events",
-            "vnc-tls is set to yes, but this version shows screens without TLS",
+            "resource-label-change-script is set to x, but this version has no access control",
         ]
     );
 }
