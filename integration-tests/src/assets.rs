@@ -8,6 +8,7 @@
 //!   pygrub/pygrub                                               packages xen-utils-4.17, libxenmisc4.17
 //!   debian/{root.img,vmlinuz,initrd.img}                        a system made by mmdebstrap (xtask: assets/debian.rs)
 //!   xen-tools/{tools.cfg,domains/tools/disk.img}                a guest that xen-create-image made of it
+//!   xterm/{lib/xterm.js,css/xterm.css,..}                       npm's package @xterm/xterm
 //!   clients/                                                    ganeti-3.0, resource-agents, xen-tools, .. (xtask: assets/clients.rs)
 //!   programs/{*.iso,*.img}                                      programs of a bare PC (xtask: assets/programs.rs)
 //!   busybox                                                     package busybox-static

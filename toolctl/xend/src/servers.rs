@@ -21,7 +21,7 @@ use noxen_xend_api::paths::Paths;
 use noxen_xend_api::{Fault, Request, Response};
 use noxen_xend_http::allow::Allow;
 use noxen_xend_http::tls::{Mutual, Tls};
-use noxen_xend_http::web::{self, Access, Consoles, Screens, Site};
+use noxen_xend_http::web::{self, Access, Consoles, Screens, Site, Terminal};
 use noxen_xend_http::xenapi::{Door, XenApi};
 use noxen_xend_http::{legacy, serve_tcp, serve_unix, Ask, Handler};
 use noxen_xm_config::sxp::{parse, Node as Sxp};
@@ -173,10 +173,12 @@ impl Servers {
                     };
                     let consoles = Consoles::new(sibling_program("toolctl"));
                     let screens = Screens::new(node.settings().text("novnc-path").into());
+                    let terminal = Terminal::new(node.settings().text("xterm-path").into());
                     let site = Site {
                         access,
                         consoles,
                         screens,
+                        terminal,
                     };
                     Arc::new(move |request| web::answer(&site, &*ask, request))
                 }

@@ -11,7 +11,7 @@ mod web_page;
 use browser::Browser;
 use noxen_xend_api::Request;
 use serde_json::json;
-use support::{eventually, toolctl};
+use support::{asset, eventually, toolctl, Lab};
 use web_page::{buttons, host, press, sign_in, token, until};
 
 #[test]
@@ -140,10 +140,10 @@ fn visitor_sees_charts_and_whoever_has_the_token_pauses_creates_and_destroys() {
     assert!(buttons(&mut browser, "kept").is_empty());
 }
 
-#[test]
-fn console_in_the_browser_shows_what_the_guest_prints_and_types_what_is_typed() {
+/// The console of a domain that asks "login: " and says what was typed, on a telephone.
+fn console_of_web1(settings: &str) -> (Lab, Browser) {
     toolctl();
-    let (lab, address) = host("");
+    let (lab, address) = host(settings);
     let mut config = lab.config("web1");
     config.kernel = lab.kernel("console", "console");
     lab.run(config);
@@ -151,8 +151,15 @@ fn console_in_the_browser_shows_what_the_guest_prints_and_types_what_is_typed() 
     browser.size(360, 640);
     browser.open(&address);
     until(&mut browser, "document.querySelector('article') !== null");
+    browser.value("window.violations = []; addEventListener('securitypolicyviolation', (e) => violations.push(e.violatedDirective))");
     sign_in(&mut browser, &token(&lab));
     press(&mut browser, "web1", "console");
+    (lab, browser)
+}
+
+#[test]
+fn console_in_the_browser_shows_what_the_guest_prints_and_types_what_is_typed() {
+    let (lab, mut browser) = console_of_web1("(xterm-path /nonexistent)");
     let screen = "document.getElementById('screen').textContent";
     until(&mut browser, &format!("{screen} === 'login: '"));
     // By the field, as on a telephone; then by keys, one of which takes another back.
@@ -187,4 +194,67 @@ fn console_in_the_browser_shows_what_the_guest_prints_and_types_what_is_typed() 
     assert!(words.contains("is already taken by process"), "{words}");
     browser.value("document.getElementById('console-close').click()");
     eventually("the console is free", || console().0.then_some(()));
+}
+
+#[test]
+fn console_is_a_terminal_where_xterm_is_installed() {
+    let xterm = asset("xterm");
+    let (lab, mut browser) = console_of_web1(&format!("(xterm-path {})", xterm.display()));
+    until(
+        &mut browser,
+        "current !== null && current.view instanceof XtermView",
+    );
+    let line = |number: u32| {
+        format!("current.view.terminal.buffer.active.getLine({number}).translateToString(true)")
+    };
+    until(&mut browser, &format!("{} === 'login: '", line(0)));
+    // Bold, as the guest asked for, in the terminal and as it is drawn: its own style sheets are in force.
+    until(
+        &mut browser,
+        "[...document.querySelectorAll('.xterm-rows span')].some((s) => s.textContent.startsWith('login:') && \
+         Number(getComputedStyle(s).fontWeight) >= 700)",
+    );
+    assert_eq!(browser.value("violations"), json!([]));
+
+    // By keys, and by the field as on a telephone. What the guest prints moves the cursor.
+    browser.value("current.view.focus()");
+    for letter in ["h", "i"] {
+        browser.key(letter, &format!("Key{}", letter.to_uppercase()), letter);
+    }
+    browser.key("Enter", "Enter", "\r");
+    until(&mut browser, &format!("{} === 'you typed hi'", line(1)));
+    browser.value("document.getElementById('line').value = '\x1b[12;9H\x1b[31mthere'; document.getElementById('line-button').click()");
+    until(&mut browser, &format!("{} === '        there'", line(11)));
+    let red = "current.view.terminal.buffer.active.getLine(11).getCell(8).getFgColor()";
+    assert_eq!(browser.value(red), json!(1));
+    // As long as no request of the page's takes it in one piece.
+    browser.value("type('x'.repeat(9000) + '\\r')");
+    until(
+        &mut browser,
+        "(() => { const buffer = current.view.terminal.buffer.active; let text = '';\
+         for (let i = 0; i < buffer.length; i += 1) text += buffer.getLine(i).translateToString(true);\
+         return text.includes('you typed ' + 'x'.repeat(9000) + 'login: '); })()",
+    );
+    let width = browser.value("document.documentElement.scrollWidth");
+    assert_eq!(width, json!(360), "the page is wider than a telephone");
+    if let Some(directory) = std::env::var_os("NOXEN_SCREENSHOTS") {
+        browser.picture(&std::path::Path::new(&directory).join("web-terminal.png"));
+        browser.size(1280, 800);
+        browser.picture(&std::path::Path::new(&directory).join("web-terminal-wide.png"));
+    }
+    let own = "performance.getEntriesByType('resource').every((r) => new URL(r.name).origin === location.origin)";
+    assert_eq!(browser.value(own), json!(true));
+
+    // Ctrl-] leaves; opened again, it is a new terminal.
+    browser.value("current.view.terminal.input('\x1d')");
+    until(
+        &mut browser,
+        "current === null && document.getElementById('console').hidden && document.getElementById('terminal').childElementCount === 0",
+    );
+    press(&mut browser, "web1", "console");
+    until(
+        &mut browser,
+        "current !== null && current.view instanceof XtermView",
+    );
+    assert_eq!(lab.guests().len(), 1);
 }

@@ -161,20 +161,6 @@ fn sees(browser: &mut Browser, colour: u32) {
     );
 }
 
-/// A key of the keyboard's, pressed and let go.
-fn key(browser: &mut Browser, letter: &str, code: &str) {
-    let number = letter.to_uppercase().as_bytes()[0];
-    for kind in ["keyDown", "keyUp"] {
-        let mut event = json!({
-            "type": kind, "key": letter, "code": code, "windowsVirtualKeyCode": number,
-        });
-        if kind == "keyDown" {
-            event["text"] = json!(letter);
-        }
-        browser.ask("Input.dispatchKeyEvent", event);
-    }
-}
-
 #[test]
 fn screen_is_looked_at_by_everybody_and_typed_at_with_the_token() {
     let novnc = asset("novnc");
@@ -201,7 +187,7 @@ fn screen_is_looked_at_by_everybody_and_typed_at_with_the_token() {
     assert_eq!(web_page::buttons(&mut browser, "web3"), [""; 0]);
     // What noVNC would not send, xend does not let through: these pictures were asked for behind the key.
     browser.value("shown.rfb.viewOnly = false; shown.rfb.focus()");
-    key(&mut browser, "x", "KeyX");
+    browser.key("x", "KeyX", "x");
     for colour in [0x01_02_03, 0xff_00_00, 0x00_ff_00] {
         open.colour.store(colour, Ordering::Relaxed);
         sees(&mut browser, colour);
@@ -221,7 +207,7 @@ fn screen_is_looked_at_by_everybody_and_typed_at_with_the_token() {
     sees(&mut browser, 0xa0_b0_c0);
     press(&mut browser, "web1", "screen");
     sees(&mut browser, 0x00_ff_00);
-    key(&mut browser, "a", "KeyA");
+    browser.key("a", "KeyA", "a");
     let pressed = |pressed| Input::Key { code: 30, pressed };
     eventually("the key that was typed", || {
         (open.keys() == [pressed(true), pressed(false)]).then_some(())

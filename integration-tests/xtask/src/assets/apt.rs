@@ -22,6 +22,7 @@ const NEEDED: &[&str] = &[
     "libxenstore4",
     "python3",
     "curl",
+    "ca-certificates",
     "openssl",
     "python3",
     "python3-pyxs",

@@ -10,6 +10,7 @@ mod apt;
 mod clients;
 mod costs;
 mod debian;
+mod download;
 mod guest;
 mod io;
 pub mod kernel;
@@ -80,6 +81,7 @@ pub fn ensure_all() -> Result<()> {
     cache.xen_scripts()?;
     cache.pygrub()?;
     cache.novnc()?;
+    cache.xterm()?;
     cache.once("clients", |new| clients::lay_out(cache.scratch()?, new))?;
     cache.stamped("programs", &programs::fingerprint(), |new| {
         programs::lay_out(cache.scratch()?, new)
@@ -301,6 +303,28 @@ impl Cache {
         self.once("novnc", |new| {
             let tree = apt::fetch("novnc", self.scratch()?)?;
             fs::rename(tree.join("usr/share/novnc"), new)?;
+            Ok(())
+        })
+    }
+
+    /// xterm.js, which the web page shows consoles in: from npm's registry, since Debian's package of it cannot be used.
+    fn xterm(&self) -> Result<()> {
+        const PLACE: &str = "https://registry.npmjs.org/@xterm/xterm/-/xterm-6.0.0.tgz";
+        const SHA256: &str = "908e66e04af6c8dc6b00dd3b54de088e2e81e5ed866284fd6c2fb3c2d1c7a3f6";
+        self.once("xterm", |new| {
+            let package = self.scratch()?.join("xterm.tgz");
+            download::fetch(PLACE, SHA256, &package)?;
+            fs::create_dir_all(new)?;
+            let unpacked = std::process::Command::new("tar")
+                .args([
+                    "-xzf".as_ref(),
+                    package.as_os_str(),
+                    "-C".as_ref(),
+                    new.as_os_str(),
+                ])
+                .args(["--no-same-owner", "--strip-components=1"])
+                .status()?;
+            anyhow::ensure!(unpacked.success(), "tar of {PLACE} ended with {unpacked}");
             Ok(())
         })
     }

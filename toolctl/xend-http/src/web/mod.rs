@@ -19,22 +19,26 @@ mod console;
 mod create;
 mod screen;
 mod state;
+mod terminal;
 
 pub use access::Access;
 pub use console::Consoles;
 pub use screen::Screens;
+pub use terminal::Terminal;
 
 use crate::http::form::Form;
 use crate::http::{Answer, Request, Response};
 use crate::relay;
 use crate::{pages, tree, Ask};
 use noxen_xend_api::{Fault, Request as Asked, Response as Told, ShutdownKind};
+use std::io::Read;
+use std::path::Path;
 
 const PAGE: &str = include_str!("files/page.html");
 const STYLE: &str = include_str!("files/page.css");
 const SCRIPT: &str = include_str!("files/page.js");
 const CONSOLE_SCRIPT: &str = include_str!("files/console.js");
-
+const TERMINAL_SCRIPT: &str = include_str!("files/terminal.js");
 const SCREEN_SCRIPT: &str = include_str!("files/screen.js");
 
 const CONSOLE: &str = "/web/console/";
@@ -50,6 +54,8 @@ pub struct Site {
     pub consoles: Consoles,
     /// The screens that its visitors look at.
     pub screens: Screens,
+    /// What their consoles are shown in.
+    pub terminal: Terminal,
 }
 
 /// Answers a request, or makes its connection the way to a screen.
@@ -65,20 +71,29 @@ fn handle(site: &Site, ask: &dyn Ask, request: &Request) -> Response {
     let access = &site.access;
     let path = request.path.as_str();
     match (request.method.as_str(), path) {
-        ("GET" | "HEAD", "/") if pages::is_browser(request) => {
-            file("text/html; charset=utf-8", PAGE)
-        }
+        ("GET" | "HEAD", "/") if pages::is_browser(request) => page(&site.terminal),
         ("GET" | "HEAD", "/web/page.css") => file("text/css; charset=utf-8", STYLE),
         ("GET" | "HEAD", "/web/page.js") => file("text/javascript; charset=utf-8", SCRIPT),
         ("GET" | "HEAD", "/web/console.js") => {
             file("text/javascript; charset=utf-8", CONSOLE_SCRIPT)
         }
+        ("GET" | "HEAD", "/web/terminal.js") => {
+            file("text/javascript; charset=utf-8", TERMINAL_SCRIPT)
+        }
         ("GET" | "HEAD", "/web/screen.js") => file("text/javascript; charset=utf-8", SCREEN_SCRIPT),
-        ("GET" | "HEAD", "/web/state") => told(state::of(ask, access.is_known(request))),
+        ("GET" | "HEAD", "/web/state") => told(state::of(
+            ask,
+            access.is_known(request),
+            site.terminal.is_installed(),
+        )),
         ("GET", _) if path.starts_with(CONSOLE) => match access.may_change(request) {
             true => answer_form(request, |form| site.consoles.read(of_console(path), form)),
             false => Response::text(403, access.refusal()),
         },
+        ("GET" | "HEAD", _) if path.starts_with(terminal::XTERM) => {
+            let name = path.strip_prefix(terminal::XTERM).unwrap_or_default();
+            site.terminal.file(name)
+        }
         ("GET" | "HEAD", _) if path.starts_with(screen::NOVNC) => {
             let script = path.strip_prefix(screen::NOVNC).unwrap_or_default();
             site.screens.file(script)
@@ -104,14 +119,40 @@ fn handle(site: &Site, ask: &dyn Ask, request: &Request) -> Response {
 }
 
 fn file(kind: &'static str, text: &str) -> Response {
+    under(POLICY.into(), kind, text)
+}
+
+/// The page. xterm.js makes style sheets of its own, which only those who have it must let it do.
+fn page(terminal: &Terminal) -> Response {
+    let policy = match terminal.is_installed() {
+        true => POLICY.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'"),
+        false => POLICY.into(),
+    };
+    under(policy, "text/html; charset=utf-8", PAGE)
+}
+
+fn under(policy: String, kind: &'static str, text: &str) -> Response {
     let mut response = Response::new(200, kind, text);
-    response
-        .headers
-        .push(("Content-Security-Policy", POLICY.into()));
+    response.headers.push(("Content-Security-Policy", policy));
     response
         .headers
         .push(("Referrer-Policy", "no-referrer".into()));
     response
+}
+
+/// Longest file of another program's that is handed out.
+const FILE: u64 = 2 << 20;
+
+/// Such a file.
+fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let count = std::fs::File::open(path)?
+        .take(FILE + 1)
+        .read_to_end(&mut bytes)?;
+    match count as u64 <= FILE {
+        true => Ok(bytes),
+        false => Err(std::io::ErrorKind::FileTooLarge.into()),
+    }
 }
 
 /// A fault as a status and its line.

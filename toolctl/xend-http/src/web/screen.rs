@@ -8,16 +8,15 @@
 //! Whoever may look at the page may look at screens; typing needs the token, and so does a screen that has a password: those who are signed in
 //! need not know it.
 
-use super::Site;
+use super::{read, Site};
 use crate::http::{Answer, Request, Response};
 use crate::relay::Relay;
 use crate::slot::Slot;
 use crate::{tree, Ask};
 use noxen_xend_api::{Fault, Request as Asked, Response as Told};
 use serde_json::json;
-use std::io::Read;
 use std::net::{TcpStream, ToSocketAddrs};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::AtomicUsize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,8 +28,6 @@ pub(super) const NOVNC: &str = "/web/novnc/";
 const MOST: usize = 32;
 /// A VNC server of this host's answers at once, or not at all.
 const CONNECT: Duration = Duration::from_secs(5);
-/// Longest file of noVNC's.
-const FILE: u64 = 2 << 20;
 
 /// The way to the screens of a node.
 pub struct Screens {
@@ -172,17 +169,6 @@ fn is_script(path: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
     stem.split('/')
         .all(|name| !name.is_empty() && name.chars().all(plain))
-}
-
-fn read(path: &Path) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let count = std::fs::File::open(path)?
-        .take(FILE + 1)
-        .read_to_end(&mut bytes)?;
-    match count as u64 <= FILE {
-        true => Ok(bytes),
-        false => Err(std::io::ErrorKind::FileTooLarge.into()),
-    }
 }
 
 #[cfg(test)]

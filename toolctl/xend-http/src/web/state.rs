@@ -8,8 +8,8 @@ use noxen_xend_api::{
 };
 use serde_json::{json, Value};
 
-/// The whole; `may_change` says whether buttons would do anything.
-pub(super) fn of(ask: &dyn Ask, may_change: bool) -> Result<Response, Fault> {
+/// The whole; `may_change` says whether buttons would do anything, `xterm` whether consoles can be terminals.
+pub(super) fn of(ask: &dyn Ask, may_change: bool, xterm: bool) -> Result<Response, Fault> {
     let node = match ask.ask(Request::Info)? {
         Told::Node { node } => node,
         other => return Err(tree::unexpected(other)),
@@ -23,6 +23,7 @@ pub(super) fn of(ask: &dyn Ask, may_change: bool) -> Result<Response, Fault> {
     };
     let state = json!({
         "may_change": may_change,
+        "xterm": xterm,
         "host": {
             "name": node.host,
             "release": node.release,

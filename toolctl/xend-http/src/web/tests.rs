@@ -6,6 +6,7 @@ fn site(access: Access) -> Site {
         access,
         consoles: Consoles::new("/nonexistent/toolctl".into()),
         screens: Screens::new("/nonexistent/novnc".into()),
+        terminal: Terminal::new("/nonexistent/xterm".into()),
     }
 }
 
@@ -51,12 +52,19 @@ fn browser_gets_the_page_and_nothing_of_it_comes_from_elsewhere() {
         .unwrap()
         .1
         .starts_with("default-src 'none'; script-src 'self'"));
-    for text in [PAGE, STYLE, SCRIPT, CONSOLE_SCRIPT, SCREEN_SCRIPT] {
+    for text in [
+        PAGE,
+        STYLE,
+        SCRIPT,
+        CONSOLE_SCRIPT,
+        TERMINAL_SCRIPT,
+        SCREEN_SCRIPT,
+    ] {
         for line in text.lines().filter(|line| line.contains("://")) {
             assert!(line.contains("http://www.w3.org/2000/svg"), "{line}");
         }
     }
-    for script in [SCRIPT, CONSOLE_SCRIPT, SCREEN_SCRIPT] {
+    for script in [SCRIPT, CONSOLE_SCRIPT, TERMINAL_SCRIPT, SCREEN_SCRIPT] {
         assert!(!script.contains("innerHTML"));
     }
     let sxp = handle(&token(), &ask, &request("GET", "/", "", &[]));
@@ -234,4 +242,57 @@ fn screen_without_novnc_names_the_package_and_one_with_a_password_asks_to_sign_i
         Answer::Whole(refused) => assert_eq!(refused.status, 403),
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn xterm_is_handed_out_where_it_is_installed_and_only_then_may_style_the_page() {
+    let ask = StandIn::default();
+    let get = |site: &Site, path: &str| {
+        let browser = [("user-agent", "Mozilla/5.0"), ("accept", "text/html")];
+        handle(site, &ask, &request("GET", path, "", &browser))
+    };
+    let policy = |answer: &Response| {
+        let mut headers = answer.headers.iter();
+        let found = headers.find(|(name, _)| *name == "Content-Security-Policy");
+        found.unwrap().1.to_string()
+    };
+    let installed = |site: &Site| {
+        let state = get(site, "/web/state").body;
+        serde_json::from_slice::<serde_json::Value>(&state).unwrap()["xterm"].clone()
+    };
+    let mut site = token();
+    assert_eq!(installed(&site), false);
+    assert!(!policy(&get(&site, "/")).contains("unsafe"));
+    assert_eq!(get(&site, "/web/xterm/lib/xterm.js").status, 404);
+
+    let directory = std::env::temp_dir().join(format!("noxen-xterm-{}", std::process::id()));
+    for (name, text) in [
+        ("lib/xterm.js", "var Terminal;"),
+        ("css/xterm.css", "a {}"),
+        ("package.json", "{}"),
+    ] {
+        let path = directory.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    site.terminal = Terminal::new(directory.clone());
+    assert_eq!(installed(&site), true);
+    let page = policy(&get(&site, "/"));
+    assert!(page.contains("style-src 'self' 'unsafe-inline';"), "{page}");
+    assert!(page.contains("script-src 'self';"), "{page}");
+    let script = get(&site, "/web/xterm/lib/xterm.js");
+    assert_eq!(
+        (script.status, script.kind),
+        (200, "text/javascript; charset=utf-8")
+    );
+    assert_eq!(get(&site, "/web/xterm/css/xterm.css").body, b"a {}");
+    // Two files, whatever else is there.
+    for other in ["package.json", "lib/../package.json", "", "lib/xterm.mjs"] {
+        assert_eq!(
+            get(&site, &format!("/web/xterm/{other}")).status,
+            404,
+            "{other}"
+        );
+    }
+    std::fs::remove_dir_all(&directory).unwrap();
 }

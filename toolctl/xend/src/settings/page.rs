@@ -24,6 +24,7 @@ fn about(name: &str) -> &'static str {
         "xend-http-server-ssl-key-file" => "Key of the HTTP server; with it and the certificate it speaks TLS. (Of our own.)",
         "xend-http-server-ssl-cert-file" => "Certificate of the HTTP server. (Of our own.)",
         "novnc-path" => "Directory of noVNC, with which the web page shows the screens of domains; Debian's package novnc puts it there. (Of our own.)",
+        "xterm-path" => "Directory of xterm.js (the npm package @xterm/xterm, which npm install -g puts there), in which the web page shows consoles; without it they are text. (Of our own.)",
         "xend-tcp-xmlrpc-server" => "Serve XML-RPC over TCP.",
         "xend-tcp-xmlrpc-server-address" => "Address of that server.",
         "xend-tcp-xmlrpc-server-port" => "Port of that server.",

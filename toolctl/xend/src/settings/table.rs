@@ -76,6 +76,7 @@ pub const KEYS: &[Key] = &[
     key("xend-http-server-ssl-key-file", Text, "", Used),
     key("xend-http-server-ssl-cert-file", Text, "", Used),
     key("novnc-path", Path, "/usr/share/novnc", Used),
+    key("xterm-path", Path, "/usr/local/lib/node_modules/@xterm/xterm", Used),
     key("xend-tcp-xmlrpc-server", Bool, "no", Used),
     key("xend-tcp-xmlrpc-server-address", Text, "localhost", Used),
     key("xend-tcp-xmlrpc-server-port", Int, "8006", Used),

@@ -94,6 +94,23 @@ impl Browser {
         self.ask("Emulation.setDeviceMetricsOverride", size);
     }
 
+    /// A key of the keyboard's, pressed and let go; `text` is what it types, if it does.
+    pub fn key(&mut self, name: &str, code: &str, text: &str) {
+        let number = match name {
+            "Enter" => 13,
+            letter => letter.to_uppercase().as_bytes()[0],
+        };
+        for kind in ["keyDown", "keyUp"] {
+            let mut event = json!({
+                "type": kind, "key": name, "code": code, "windowsVirtualKeyCode": number,
+            });
+            if kind == "keyDown" && !text.is_empty() {
+                event["text"] = json!(text);
+            }
+            self.ask("Input.dispatchKeyEvent", event);
+        }
+    }
+
     /// What the page looks like, all of it, as a PNG file: for whoever changes it.
     pub fn picture(&mut self, path: &Path) {
         let wanted = json!({"format": "png", "captureBeyondViewport": true});

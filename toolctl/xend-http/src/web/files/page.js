@@ -41,6 +41,9 @@ function sure(question) {
   return confirm(question) ? {} : null;
 }
 
+/** Has the host xterm.js? As it was when the page was loaded, since its policy is of then. */
+let hasXterm = null;
+
 /** By UUID: the card, the last counters, the points of each chart. */
 const domains = new Map();
 
@@ -197,6 +200,7 @@ async function refresh() {
     return;
   }
   const at = performance.now();
+  hasXterm ??= state.xterm;
   const host = state.host;
   byId("host").textContent = host.name;
   byId("summary").textContent =
