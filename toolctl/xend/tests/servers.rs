@@ -178,6 +178,17 @@ print(record["device"], record["mode"], value(proxy.VDI.get_virtual_size(session
 console, = value(proxy.VM.get_consoles(session, vm))
 print(value(proxy.console.get_protocol(session, console)), value(proxy.console.get_VM(session, console)) == vm)
 print(len(value(proxy.host_cpu.get_all(session))) > 0)
+carried = value(proxy.VBD_metrics.get_record(session, value(proxy.VBD.get_metrics(session, vbd))))
+print(carried["io_total_read_kbs"], carried["io_read_kbs"] > 0, value(proxy.VBD_metrics.get_io_write_kbs(session, vbd)) > 0)
+pool, = value(proxy.cpu_pool.get_all(session))
+print(value(proxy.cpu_pool.get_name_label(session, pool)), vm in value(proxy.cpu_pool.get_started_VMs(session, pool)))
+pc = value(proxy.VM.create(session, {"name_label": "pc", "HVM_boot_policy": "BIOS order", "HVM_boot_params": {"order": "d"},
+    "platform": {"stdvga": True}, "memory_static_max": str(64 << 20)}))
+print(value(proxy.VM.get_HVM_boot_params(session, pc)), value(proxy.VM.get_platform(session, pc))["stdvga"])
+value(proxy.VM.add_to_platform(session, pc, "localtime", "1"))
+value(proxy.VM.remove_from_HVM_boot_params(session, pc, "order"))
+print(value(proxy.VM.get_HVM_boot_params(session, pc)), value(proxy.VM.get_platform(session, pc))["localtime"])
+value(proxy.VM.destroy(session, pc))
 
 value(proxy.event.register(session, ["vm"]))
 told = []
@@ -197,7 +208,7 @@ print([e["operation"] for e in value(proxy.event.next(session))])
     );
     assert_eq!(
         out,
-        "xvda RW 4\nvt100 True\nTrue\n[('VM', 'mod', True)]\nsuccess Paused\n['HANDLE_INVALID', 'VBD', 'x']\n['del']\n"
+        "xvda RW 4\nvt100 True\nTrue\n3 True True\nPool-0 True\n{'order': 'd'} 1\n{'order': 'c'} 1\n[('VM', 'mod', True)]\nsuccess Paused\n['HANDLE_INVALID', 'VBD', 'x']\n['del']\n"
     );
 }
 

@@ -4,6 +4,7 @@
 
 use super::failure::Failure;
 use super::hardware;
+use super::load::{Carried, Flow};
 use super::objects::{add, reference, references, Objects};
 use super::{record, vm, Call, Record};
 use crate::tree;
@@ -13,7 +14,7 @@ use noxen_xend_api::{
     DeviceClass, DeviceConfig, DeviceInfo, Disk, DomainInfo, Request, Response, Traffic, Vfb, Vif,
 };
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// One device of a domain with its reference.
 pub struct Owned {
@@ -191,46 +192,54 @@ pub fn vifs(call: &Call) -> Result<Objects, Failure> {
     Ok(all)
 }
 
-/// Totals of a disk since it was attached; rates are for whoever asks twice.
-pub fn vbd_metrics(call: &Call) -> Result<Objects, Failure> {
-    let mut all = Objects::new();
-    for it in owned(call, DeviceClass::Vbd)? {
-        let carried = it.device.disk.unwrap_or_default();
-        add(
-            &mut all,
-            it.reference,
-            [
-                (
-                    "io_total_read_kbs",
-                    record::number(carried.read_bytes / 1024),
-                ),
-                (
-                    "io_total_write_kbs",
-                    record::number(carried.written_bytes / 1024),
-                ),
-                ("last_updated", record::time(SystemTime::now())),
-            ],
-        );
+/// What a device has carried since its domain was started.
+fn carried(it: Owned, read: u64, written: u64) -> Carried {
+    let started = Duration::try_from_secs_f64(it.owner.start_time.max(0.0)).unwrap_or_default();
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH + started);
+    Carried {
+        reference: it.reference,
+        domid: it.owner.domid.unwrap_or(0),
+        read,
+        written,
+        since: since.unwrap_or_default(),
     }
-    Ok(all)
 }
 
-/// Totals of an interface; rates are for whoever asks twice.
-pub fn vif_metrics(call: &Call) -> Result<Objects, Failure> {
-    let mut all = Objects::new();
-    for it in owned(call, DeviceClass::Vif)? {
-        let traffic = Traffic::of(it.owner.domid.unwrap_or(0), it.device.devid);
+/// Records of metrics: totals, and rates since somebody asked a second ago or more.
+pub fn metrics(flow: &Flow, all: &[Carried]) -> Objects {
+    let rates = flow.rates(all);
+    let mut objects = Objects::new();
+    for it in all {
+        let rates = rates.get(&it.reference).copied().unwrap_or_default();
         add(
-            &mut all,
-            it.reference,
+            &mut objects,
+            it.reference.clone(),
             [
-                ("io_total_read_kbs", record::number(traffic.received / 1024)),
-                ("io_total_write_kbs", record::number(traffic.sent / 1024)),
+                ("io_read_kbs", Value::Double(rates.read)),
+                ("io_write_kbs", Value::Double(rates.written)),
+                ("io_total_read_kbs", record::number(it.read / 1024)),
+                ("io_total_write_kbs", record::number(it.written / 1024)),
                 ("last_updated", record::time(SystemTime::now())),
             ],
         );
     }
-    Ok(all)
+    objects
+}
+
+pub fn vbd_metrics(call: &Call) -> Result<Objects, Failure> {
+    let all = owned(call, DeviceClass::Vbd)?.into_iter().map(|it| {
+        let disk = it.device.disk.unwrap_or_default();
+        carried(it, disk.read_bytes, disk.written_bytes)
+    });
+    Ok(metrics(&call.load.disks, &all.collect::<Vec<_>>()))
+}
+
+pub fn vif_metrics(call: &Call) -> Result<Objects, Failure> {
+    let all = owned(call, DeviceClass::Vif)?.into_iter().map(|it| {
+        let traffic = Traffic::of(it.owner.domid.unwrap_or(0), it.device.devid);
+        carried(it, traffic.received, traffic.sent)
+    });
+    Ok(metrics(&call.load.interfaces, &all.collect::<Vec<_>>()))
 }
 
 /// The images of all disks, each once, and those that clients have named.

@@ -2,15 +2,16 @@
 
 use super::devices;
 use super::failure::Failure;
+use super::load::Carried;
 use super::objects::{add, reference, references, Objects};
-use super::{host, record, Call, Record};
+use super::{host, record, vm, Call, Record};
 use crate::tree;
 use dxr::Value;
 use noxen_xend_api::{DeviceClass, DeviceConfig, Request, Response};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 const NET: &str = "/sys/class/net";
 /// Interfaces of the host that are looked at, at most.
@@ -169,6 +170,9 @@ pub fn networks(call: &Call) -> Result<Objects, Failure> {
                 ("VIFs", references(on_it.map(|it| &it.reference))),
                 ("PIFs", references(&pifs)),
                 ("managed", Value::Boolean(false)),
+                // Nobody hands addresses out there but who the host's administrator lets.
+                ("default_gateway", record::text("")),
+                ("default_netmask", record::text("")),
                 ("other_config", empty()),
             ],
         );
@@ -221,23 +225,48 @@ pub fn pifs(call: &Call) -> Result<Objects, Failure> {
     Ok(all)
 }
 
-pub fn pif_metrics(_: &Call) -> Result<Objects, Failure> {
+pub fn pif_metrics(call: &Call) -> Result<Objects, Failure> {
+    let uptime = fs::read_to_string("/proc/uptime").unwrap_or_default();
+    let seconds = uptime.split_whitespace().next().unwrap_or_default();
+    let since = Duration::try_from_secs_f64(seconds.parse().unwrap_or(0.0)).unwrap_or_default();
+    let all = physical().into_iter().map(|name| {
+        let bytes = |what: &str| told(&name, what).parse().unwrap_or(0);
+        Carried {
+            reference: pif_reference(&name),
+            domid: 0,
+            read: bytes("statistics/rx_bytes"),
+            written: bytes("statistics/tx_bytes"),
+            since,
+        }
+    });
+    let all: Vec<Carried> = all.collect();
+    Ok(devices::metrics(&call.load.cards, &all))
+}
+
+/// The one pool of processors, which all of them and all domains that run are in.
+pub fn pools(call: &Call) -> Result<Objects, Failure> {
+    let host = host::uuid(call.ask)?;
+    let cpus = cpus(call)?;
+    let domains = vm::all(call)?;
+    let running = domains.iter().filter(|info| info.domid.is_some());
     let mut all = Objects::new();
-    for name in physical() {
-        let kib = |what: &str| {
-            let bytes: u64 = told(&name, what).parse().unwrap_or(0);
-            record::number(bytes / 1024)
-        };
-        add(
-            &mut all,
-            pif_reference(&name),
-            [
-                ("io_total_read_kbs", kib("statistics/rx_bytes")),
-                ("io_total_write_kbs", kib("statistics/tx_bytes")),
-                ("last_updated", record::time(SystemTime::now())),
-            ],
-        );
-    }
+    add(
+        &mut all,
+        reference(&["cpu_pool", &host]),
+        [
+            ("name_label", record::text("Pool-0")),
+            ("name_description", record::text("All CPUs of the host")),
+            ("resident_on", record::text(&host)),
+            ("auto_power_on", Value::Boolean(true)),
+            ("activated", Value::Boolean(true)),
+            ("started_VMs", references(running.map(|info| &info.uuid))),
+            ("ncpu", record::number(cpus.len())),
+            ("sched_policy", record::text(host::scheduler(call)?)),
+            ("proposed_CPUs", references([])),
+            ("host_CPUs", references(cpus.keys())),
+            ("other_config", empty()),
+        ],
+    );
     Ok(all)
 }
 

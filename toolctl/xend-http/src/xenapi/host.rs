@@ -1,7 +1,7 @@
 //! Class host: this one, whose reference is the UUID of domain 0.
 
 use super::failure::Failure;
-use super::{attribute, hardware, record, Call, Record};
+use super::{hardware, record, told, Call, Record};
 use crate::{tree, Ask};
 use dxr::Value;
 use noxen_xend_api::{Request, Response, StateFilter};
@@ -60,6 +60,12 @@ const METHODS: &[&str] = &[
     "console.create",
     "task.get_all",
     "task.destroy",
+    "XSPolicy.get_xstype",
+    "XSPolicy.get_xspolicy",
+    "XSPolicy.get_labeled_resources",
+    "XSPolicy.get_resource_label",
+    "cpu_pool.get_all",
+    "cpu_pool.get_record",
     "event.register",
     "event.unregister",
     "event.next",
@@ -136,11 +142,15 @@ pub fn method(method: &str, call: &mut Call) -> Result<Value, Failure> {
             call.end()?;
             Ok(record::text(tree::log(call.ask)?))
         }
-        _ => {
-            call.end()?;
-            let record = host_record(call, &host)?;
-            attribute(call, method, &record)
-        }
+        _ => told(call, method, &host_record(call, &host)?),
+    }
+}
+
+/// The name of the host's scheduler, as xm knows it.
+pub fn scheduler(call: &Call) -> Result<String, Failure> {
+    match call.ask.ask(Request::Info)? {
+        Response::Node { node } => Ok(node.xen_scheduler),
+        other => Err(tree::unexpected(other).into()),
     }
 }
 

@@ -66,17 +66,18 @@ const INTERFACE: &[Class] = &[
     class("network", "VIFs PIFs managed", "name_label name_description other_config default_gateway default_netmask",
         "create destroy add_to_other_config remove_from_other_config get_by_name_label"),
     class("console", "location protocol VM", "other_config", "create"),
-    class("VTPM", "", "", ""),
+    class("VTPM", "", "", "create destroy"),
     class("PPCI", "", "", ""),
-    class("DPCI", "", "", ""),
+    class("DPCI", "", "", "create destroy"),
     class("PSCSI", "", "", ""),
-    class("DSCSI", "", "", ""),
+    class("DSCSI", "", "", "create destroy"),
     class("crashdump", "", "", ""),
     class("XSPolicy", "", "", "get_xstype set_xspolicy reset_xspolicy get_xspolicy activate_xspolicy rm_xsbootpolicy get_resource_label set_resource_label \
         get_labeled_resources can_run"),
     class("ACMPolicy", "", "", "get_enforced_binary get_VM_ssidref"),
-    class("debug", "", "", "wait return_failure create destroy get_record"),
-    class("cpu_pool", "", "", "create destroy activate deactivate add_host_CPU_live remove_host_CPU_live get_by_name_label"),
+    class("debug", "", "", "wait return_failure create destroy"),
+    class("cpu_pool", "resident_on started_VMs host_CPUs activated", "name_label name_description auto_power_on ncpu sched_policy proposed_CPUs other_config",
+        "create destroy activate deactivate add_host_CPU_live remove_host_CPU_live get_by_name_label"),
     class("PSCSI_HBA", "", "", ""),
     class("DSCSI_HBA", "", "", "create destroy"),
 ];
@@ -122,7 +123,10 @@ fn value(attribute: &str) -> Value {
     let map = |key: &str, value: &str| Value::Struct([(key.to_owned(), text(value))].into());
     match attribute {
         "VCPUs_params" => map("weight", "300"),
-        "platform" | "other_config" | "HVM_boot_params" | "logging" => map("a", "b"),
+        "HVM_boot_policy" => text("BIOS order"),
+        "HVM_boot_params" => map("order", "d"),
+        "platform" => map("acpi", "1"),
+        "other_config" | "logging" => map("a", "b"),
         "is_a_template" | "auto_power_on" | "sharable" | "read_only" | "bootable" => {
             Value::Boolean(false)
         }

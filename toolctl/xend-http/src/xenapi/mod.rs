@@ -14,9 +14,11 @@ mod events;
 mod failure;
 mod hardware;
 mod host;
+mod hvm;
 mod images;
 mod load;
 mod objects;
+mod policy;
 mod record;
 mod session;
 mod tasks;
@@ -237,6 +239,18 @@ fn attribute(call: &Call, method: &str, record: &Record) -> Result<Value, Failur
         .and_then(|name| record.get(name))
         .cloned()
         .ok_or_else(|| call.unknown())
+}
+
+/// The same of a record that only tells: what would set an attribute of it is refused.
+fn told(call: &Call, method: &str, record: &Record) -> Result<Value, Failure> {
+    const WHY: &str = "the attribute tells what is there; nothing is kept besides";
+    let set = ["set_", "add_to_", "remove_from_"].map(|prefix| method.strip_prefix(prefix));
+    let mut names = set.into_iter().flatten();
+    if names.any(|name| record.contains_key(name)) {
+        return Err(Failure::NotImplemented(call.name.to_owned(), WHY));
+    }
+    call.end()?;
+    attribute(call, method, record)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Values of records.
 
-use super::{vm_config, Record};
+use super::{hvm, vm_config, Record};
 use dxr::Value;
 use noxen_xend_api::info::ranges;
 use noxen_xend_api::{cmdline, DomainConfig, DomainInfo, DomainVcpus, Share, VcpuInfo};
@@ -102,9 +102,9 @@ pub fn vm(info: &DomainInfo, config: &DomainConfig, host: &str) -> Record {
             "PV_args",
             text(cmdline::compose(config).unwrap_or_default()),
         ),
-        ("HVM_boot_policy", text("")),
-        ("HVM_boot_params", empty_map()),
-        ("platform", empty_map()),
+        ("HVM_boot_policy", text(hvm::policy(config))),
+        ("HVM_boot_params", Value::Struct(hvm::boot(config))),
+        ("platform", Value::Struct(hvm::platform(config))),
         ("PCI_bus", text("")),
         ("other_config", empty_map()),
         ("tools_version", empty_map()),

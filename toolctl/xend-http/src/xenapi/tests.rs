@@ -378,7 +378,7 @@ fn failures_have_their_codes() {
         client.failure("VM.fly", &[text(UUID)]),
         ["MESSAGE_METHOD_UNKNOWN", "VM.fly"]
     );
-    for name in ["XSPolicy.get_all", "SR.fly", "PIF.create", "nothing"] {
+    for name in ["Policy.get_all", "SR.fly", "PIF.create", "nothing"] {
         let words = client.failure(name, &[text(UUID)]);
         assert!(
             matches!(
@@ -388,6 +388,27 @@ fn failures_have_their_codes() {
             "{words:?}"
         );
     }
+    // What the interface has and nothing is behind says why, also where an attribute would be set.
+    let hosts = client.call("host.get_all", &[]).unwrap();
+    let host = [list(hosts)[0].clone(), text("a"), text("b")];
+    for (name, words, why) in [
+        ("DPCI.create", &host[..1], "no such device is passed on"),
+        ("cpu_pool.create", &host[..1], "one pool, Pool-0"),
+        ("XSPolicy.set_xspolicy", &host[..1], "no access control"),
+        ("host.add_to_other_config", &host, "tells what is there"),
+        ("host.set_name_label", &host[..2], "tells what is there"),
+    ] {
+        let failure = client.failure(name, words);
+        assert!(
+            failure[0] == "NOT_IMPLEMENTED" && failure[1] == name,
+            "{failure:?}"
+        );
+        assert!(failure[2].contains(why), "{failure:?}");
+    }
+    assert_eq!(
+        client.failure("host.set_fire", &host[..1])[0],
+        "MESSAGE_METHOD_UNKNOWN"
+    );
     assert_eq!(
         client.failure("VBD.get_record", &[text("x")]),
         ["HANDLE_INVALID", "VBD", "x"]
@@ -500,6 +521,34 @@ fn parts_of_the_host_are_those_of_its_record() {
         client.call("SR.get_name_label", &[sr]).unwrap(),
         text("Local")
     );
+}
+
+#[test]
+fn one_pool_has_all_processors_and_nothing_has_a_label() {
+    let client = Client::new();
+    let pools = list(client.call("cpu_pool.get_all", &[]).unwrap());
+    let [pool] = pools.as_slice() else {
+        panic!("{pools:?}")
+    };
+    let record = struct_of(client.call("cpu_pool.get_record", &pools).unwrap());
+    assert_eq!(record["name_label"], text("Pool-0"));
+    let cpus = list(client.call("host_cpu.get_all", &[]).unwrap());
+    assert_eq!(record["ncpu"], text(&cpus.len().to_string()));
+    assert_eq!(list(record["host_CPUs"].clone()), cpus);
+    assert!(list(record["started_VMs"].clone()).contains(&text(UUID)));
+    let named = client.call("cpu_pool.get_by_name_label", &[text("Pool-0")]);
+    assert_eq!(list(named.unwrap()), [pool.clone()]);
+
+    assert_eq!(client.call("XSPolicy.get_xstype", &[]), Ok(text("0")));
+    let policy = struct_of(client.call("XSPolicy.get_xspolicy", &[]).unwrap());
+    assert_eq!(
+        (&policy["xs_ref"], &policy["type"]),
+        (&text(""), &text("0"))
+    );
+    let label = client.call("XSPolicy.get_resource_label", &[text("phy:a")]);
+    assert_eq!(label, Ok(text("")));
+    let labels = client.call("XSPolicy.get_labeled_resources", &[]).unwrap();
+    assert!(struct_of(labels).is_empty());
 }
 
 #[test]

@@ -7,18 +7,15 @@
 //! A domain has one amount of memory at a time, so `memory_dynamic_min` is `memory_dynamic_max`.
 
 use super::failure::Failure;
-use super::{record, Record};
+use super::{hvm, record, Record};
 use dxr::Value;
 use noxen_xend_api::{Cpus, DomainConfig};
 
 /// Attributes that say nothing about how a domain is built here; they are taken when they say nothing.
 const EMPTY: &[&str] = &[
-    "HVM_boot_policy",
     "PCI_bus",
     "security_label",
     "actions_after_suspend",
-    "HVM_boot_params",
-    "platform",
     "other_config",
     "name_description",
 ];
@@ -69,6 +66,9 @@ fn is_attribute(name: &str) -> bool {
         "PV_kernel",
         "PV_ramdisk",
         "PV_args",
+        "HVM_boot_policy",
+        "HVM_boot_params",
+        "platform",
     ];
     SET.contains(&name) || EMPTY.contains(&name)
 }
@@ -108,6 +108,16 @@ pub fn set(config: &mut DomainConfig, name: &str, value: &Value) -> Result<(), F
         "VCPUs_params" => {
             for (key, value) in map(name, value)? {
                 add(config, name, key, text(key, value)?)?;
+            }
+        }
+        "HVM_boot_policy" => match text(name, value)? {
+            "" => config.builder = DomainConfig::default().builder,
+            hvm::POLICY => hvm::choose(config),
+            _ => return refuse("it is empty, or BIOS order"),
+        },
+        "HVM_boot_params" | "platform" => {
+            for (key, value) in map(name, value)? {
+                add(config, name, key, &hvm::word(key, value)?)?;
             }
         }
         "actions_after_shutdown" => config.on_poweroff = action(text(name, value)?),
@@ -159,6 +169,7 @@ pub fn add(config: &mut DomainConfig, name: &str, key: &str, value: &str) -> Res
             }
             config.cpus = Cpus::PerVcpu(sets);
         }
+        ("HVM_boot_params" | "platform", _) => hvm::set(config, name, key, value)?,
         _ => return Err(Failure::not_supported(name, key, "nothing here takes it")),
     }
     Ok(())
@@ -176,6 +187,7 @@ pub fn remove(config: &mut DomainConfig, name: &str, key: &str) {
                 }
             }
         }
+        ("HVM_boot_params" | "platform", _) => hvm::unset(config, name, key),
         _ => {}
     }
 }
@@ -325,10 +337,67 @@ mod tests {
     }
 
     #[test]
+    fn whole_pc_has_its_attributes_and_gives_them_back() {
+        let platform = wanted(&[
+            ("acpi", Value::Boolean(false)),
+            ("localtime", record::text("1")),
+            ("serial", record::text("pty")),
+            ("videoram", record::text("16")),
+            ("rtc_timeoffset", record::text("3600")),
+        ]);
+        let mut config = create(&wanted(&[
+            ("name_label", record::text("pc")),
+            ("HVM_boot_policy", record::text("BIOS order")),
+            (
+                "HVM_boot_params",
+                Value::Struct(wanted(&[("order", record::text("dc"))])),
+            ),
+            ("platform", Value::Struct(platform)),
+        ]))
+        .unwrap();
+        assert!(config.is_hvm());
+        assert_eq!(
+            (config.kernel.as_str(), config.hvm.boot.as_str()),
+            ("hvmloader", "dc")
+        );
+        assert_eq!((config.localtime, config.rtc_timeoffset), (true, 3600));
+        let told = hvm::platform(&config);
+        for (key, value) in [
+            ("acpi", "0"),
+            ("apic", "1"),
+            ("serial", "pty"),
+            ("localtime", "1"),
+        ] {
+            assert_eq!(told[key], record::text(value), "{key}");
+        }
+        // What is told is taken again, and what is taken away is as xm's default has it.
+        let mut again =
+            create(&wanted(&[("HVM_boot_policy", record::text("BIOS order"))])).unwrap();
+        set(&mut again, "platform", &Value::Struct(told.clone())).unwrap();
+        assert_eq!(hvm::platform(&again), told);
+        remove(&mut config, "platform", "acpi");
+        remove(&mut config, "HVM_boot_params", "order");
+        assert!(config.hvm.acpi && config.hvm.boot == "c");
+        // A kernel for Xen has none of them.
+        set(&mut config, "HVM_boot_policy", &record::text("")).unwrap();
+        assert!(
+            !config.is_hvm() && hvm::platform(&config).is_empty() && hvm::boot(&config).is_empty()
+        );
+    }
+
+    #[test]
     fn what_cannot_be_had_is_named() {
         for (name, value) in [
             ("memory_static_max", record::text("much")),
-            ("HVM_boot_policy", record::text("BIOS order")),
+            ("HVM_boot_policy", record::text("whatever")),
+            (
+                "platform",
+                Value::Struct(wanted(&[("viridian", record::text("1"))])),
+            ),
+            (
+                "platform",
+                Value::Struct(wanted(&[("acpi", record::text("perhaps"))])),
+            ),
             ("is_a_template", Value::Boolean(true)),
             ("VCPUs_at_startup", record::number(0)),
             ("PV_kernel", Value::Nil),
