@@ -2,6 +2,7 @@
 
 mod support;
 
+use noxen_xend_api::{Request, Response};
 use std::path::Path;
 use std::process::Output;
 use support::{certificate, free_port, toolctl, Lab};
@@ -92,6 +93,36 @@ fn domain_is_created_changed_suspended_and_deleted_by_the_xen_api() {
     let vifs = xm.xm("network-list net --json");
     assert!(vifs.contains("00:16:3e:00:00:09"), "{vifs}");
     xm.xm("delete net");
+    // A whole PC, with what it says of itself.
+    let pc = format!("{directory}/pc");
+    let text = "builder = 'hvm'\nkernel = 'hvmloader'\nmemory = 64\nboot = 'dc'\nserial = 'pty'\nstdvga = 1\nlocaltime = 1\nvncdisplay = 7\n";
+    std::fs::write(&pc, text).unwrap();
+    xm.xm(&format!("new {pc}"));
+    let Response::Config { config } =
+        xm.0.ask(&Request::Config {
+            domain: "pc".into(),
+        })
+        .unwrap()
+    else {
+        panic!()
+    };
+    assert!(config.is_hvm() && config.hvm.stdvga && config.localtime);
+    assert_eq!(
+        (config.hvm.boot.as_str(), config.hvm.serial.as_str()),
+        ("dc", "pty")
+    );
+    assert!(
+        config.vfb.concat().contains("vncdisplay=7"),
+        "{:?}",
+        config.vfb
+    );
+    assert!(xm.xm("list -l pc").contains("(order dc)"));
+    xm.xm("delete pc");
+    let refusal = xm.refusal(&format!("new {pc} usb=yes"));
+    assert!(
+        refusal.contains("no attribute of a VM has usb"),
+        "{refusal}"
+    );
     let second = xm.0.image("second.img", "more");
     xm.xm(&format!("block-attach web2 file:{second} xvdb r"));
     let disks = xm.xm("block-list web2");

@@ -48,6 +48,10 @@ fn label(of: &str) -> Element {
 
 /// The document; an error names what a VM of the Xen-API has no attribute for.
 pub(super) fn document(config: &DomainConfig) -> Result<String, Error> {
+    if config.is_hvm() {
+        let line = "the document describes paravirtual domains only, not builder='hvm'";
+        return Err(Error::not_supported(line));
+    }
     let record = vm_record(config)?;
     let get = |name: &str| match record.get(name) {
         Some(Value::String(text)) => text.clone(),

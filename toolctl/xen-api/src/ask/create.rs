@@ -36,8 +36,15 @@ impl Session {
         for device in disks.chain(vifs) {
             self.attach(reference, &device)?;
         }
+        let mut screens = Vec::new();
         for text in &config.vfb {
-            let vfb = Vfb::parse(text).map_err(|e| Error::not_supported(e.to_string()))?;
+            screens.push(Vfb::parse(text).map_err(|e| Error::not_supported(e.to_string()))?);
+        }
+        // What a whole PC says of its display is an item of vfb here.
+        if config.is_hvm() && screens.is_empty() && config.hvm.screen != Vfb::default() {
+            screens.push(config.hvm.screen.clone());
+        }
+        for vfb in screens {
             let pairs = vfb.pairs();
             let config = pairs.map(|(key, value)| (key.to_owned(), word(value)));
             let console = Record::from([
@@ -61,7 +68,7 @@ impl Session {
 /// The record that `VM.create` is given; an error names what no attribute is there for.
 pub fn vm_record(config: &DomainConfig) -> Result<Record, Error> {
     let without = [
-        ("builder", config.builder != "linux"),
+        ("builder", config.builder != "linux" && !config.is_hvm()),
         ("features", !config.features.is_empty()),
         ("vtpm", !config.vtpm.is_empty()),
         ("pci", !config.pci.is_empty()),
@@ -69,13 +76,21 @@ pub fn vm_record(config: &DomainConfig) -> Result<Record, Error> {
         ("ioports", !config.ioports.is_empty()),
         ("irq", !config.irq.is_empty()),
         ("access_control", !config.access_control.is_empty()),
-        ("localtime", config.localtime),
-        ("rtc_timeoffset", config.rtc_timeoffset != 0),
+        ("localtime", config.localtime && !config.is_hvm()),
+        (
+            "rtc_timeoffset",
+            config.rtc_timeoffset != 0 && !config.is_hvm(),
+        ),
         ("cpu", config.cpu.is_some()),
         ("kernel_tuning = 0", !config.kernel_tuning),
         ("on_xend_stop", config.on_xend_stop != "ignore"),
     ];
     if let Some((name, _)) = without.into_iter().find(|(_, set)| *set) {
+        return Err(Error::not_supported(format!(
+            "no attribute of a VM has {name}"
+        )));
+    }
+    if let Some(name) = config.hvm.unbuilt.first().filter(|_| config.is_hvm()) {
         return Err(Error::not_supported(format!(
             "no attribute of a VM has {name}"
         )));
@@ -133,15 +148,46 @@ pub fn vm_record(config: &DomainConfig) -> Result<Record, Error> {
         ("PV_kernel", word(&config.kernel)),
         ("PV_ramdisk", word(&config.ramdisk)),
         ("PV_args", word(args)),
-        ("platform", Value::Struct(Record::new())),
+        ("platform", Value::Struct(platform(config))),
         ("other_config", Value::Struct(Record::new())),
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into();
+    if config.is_hvm() {
+        let order = ("order".to_owned(), word(&config.hvm.boot));
+        record.insert("HVM_boot_policy".into(), word("BIOS order"));
+        record.insert("HVM_boot_params".into(), Value::Struct([order].into()));
+    }
     if let Some(uuid) = &config.uuid {
         record.insert("uuid".into(), word(uuid));
     }
     Ok(record)
+}
+
+/// Variables of a whole PC that are set, under their names.
+fn platform(config: &DomainConfig) -> Record {
+    if !config.is_hvm() {
+        return Record::new();
+    }
+    let hvm = &config.hvm;
+    let flag = |on: bool| u8::from(on).to_string();
+    let all = [
+        ("acpi", flag(hvm.acpi)),
+        ("apic", flag(hvm.apic)),
+        ("pae", flag(hvm.pae)),
+        ("stdvga", flag(hvm.stdvga)),
+        ("nographic", flag(hvm.nographic)),
+        ("xen_platform_pci", flag(hvm.xen_platform_pci)),
+        ("localtime", flag(config.localtime)),
+        ("rtc_timeoffset", config.rtc_timeoffset.to_string()),
+        ("serial", hvm.serial.clone()),
+        ("loader", hvm.loader.clone()),
+        ("fda", hvm.fda.clone()),
+        ("fdb", hvm.fdb.clone()),
+    ];
+    let set = all.into_iter().filter(|(_, text)| !text.is_empty());
+    set.map(|(name, text)| (name.to_owned(), word(text)))
+        .collect()
 }
 
 #[cfg(test)]
