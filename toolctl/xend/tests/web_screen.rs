@@ -86,7 +86,7 @@ impl Screen {
     fn is_that_of(&self, lab: &Lab, name: &str) {
         let domid = lab.guest(name).unwrap().domid.unwrap();
         let node = format!("/local/domain/{domid}/console/vnc-port");
-        lab.store().write(&node, &self.port.to_string()).unwrap();
+        lab.store().write(&node, self.port.to_string()).unwrap();
     }
 
     fn keys(&self) -> Vec<Input> {

@@ -42,16 +42,18 @@ enum Piece {
     Encodings(usize),
 }
 
-impl LookOnly {
+impl Default for LookOnly {
     /// A viewer that has just connected.
-    pub fn new() -> LookOnly {
+    fn default() -> LookOnly {
         LookOnly {
             phase: Phase::Version,
             held: Vec::new(),
             skip: 0,
         }
     }
+}
 
+impl LookOnly {
     /// Takes what the viewer sent; what the screen may hear is appended to `out`. An error ends the connection.
     pub fn feed(&mut self, mut bytes: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
         loop {
@@ -185,7 +187,7 @@ mod tests {
     const HELLO: &[u8] = b"RFB 003.008\n\x01\x01";
 
     fn filtered(pieces: &[&[u8]]) -> Result<Vec<u8>, String> {
-        let (mut filter, mut out) = (LookOnly::new(), Vec::new());
+        let (mut filter, mut out) = (LookOnly::default(), Vec::new());
         for piece in pieces {
             filter.feed(piece, &mut out)?;
         }
@@ -274,7 +276,7 @@ mod tests {
 
         #[test]
         fn nonsense_is_held_within_bounds(bytes in proptest::collection::vec(any::<u8>(), 0..6000)) {
-            let (mut filter, mut out) = (LookOnly::new(), Vec::new());
+            let (mut filter, mut out) = (LookOnly::default(), Vec::new());
             let _ = filter.feed(HELLO, &mut out);
             for piece in bytes.chunks(97) {
                 if filter.feed(piece, &mut out).is_err() {

@@ -100,7 +100,7 @@ impl Relay {
             accept: derive_accept_key(key.as_bytes()),
             protocol: protocols.split(',').any(|name| name.trim() == "binary"),
             screen: connect()?,
-            filter: (!may_type).then(LookOnly::new),
+            filter: (!may_type).then(LookOnly::default),
             _slot: slot,
         })
     }
@@ -181,11 +181,11 @@ impl<P: Duplex> Link<P> {
             let turn = self.wait().and_then(|(browser, screen)| {
                 self.flush()?;
                 if browser {
-                    self.from_browser()?;
+                    self.read_browser()?;
                 }
-                self.to_screen()?;
+                self.write_screen()?;
                 match screen {
-                    true => self.from_screen(),
+                    true => self.read_screen(),
                     false => Ok(()),
                 }
             });
@@ -262,7 +262,7 @@ impl<P: Duplex> Link<P> {
     }
 
     /// Takes messages until there is one for the screen, or none.
-    fn from_browser(&mut self) -> Result<(), End> {
+    fn read_browser(&mut self) -> Result<(), End> {
         self.unread = true;
         while self.pending.is_empty() {
             let message = match self.browser.read() {
@@ -288,7 +288,7 @@ impl<P: Duplex> Link<P> {
         Ok(())
     }
 
-    fn to_screen(&mut self) -> Result<(), End> {
+    fn write_screen(&mut self) -> Result<(), End> {
         while !self.pending.is_empty() {
             match self.screen.write(&self.pending) {
                 Ok(count) => drop(self.pending.drain(..count)),
@@ -298,7 +298,7 @@ impl<P: Duplex> Link<P> {
         Ok(())
     }
 
-    fn from_screen(&mut self) -> Result<(), End> {
+    fn read_screen(&mut self) -> Result<(), End> {
         let mut bytes = vec![0; READ];
         match self.screen.read(&mut bytes) {
             Ok(0) => Err(NO_SCREEN),

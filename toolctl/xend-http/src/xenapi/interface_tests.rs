@@ -152,7 +152,11 @@ fn row(class: &Class) -> String {
     if some.is_some() {
         let writes = class.writes.split_whitespace();
         for attribute in class.reads.split_whitespace().chain(writes.clone()) {
-            match attempt(&name(&format!("get_{attribute}")), &[handle.clone()], false) {
+            match attempt(
+                &name(&format!("get_{attribute}")),
+                std::slice::from_ref(&handle),
+                false,
+            ) {
                 Outcome::There => there += 1,
                 _ => missing.push(attribute),
             }
@@ -166,7 +170,7 @@ fn row(class: &Class) -> String {
     }
     let (mut works, mut refuses, mut unknown) = (Vec::new(), Vec::new(), Vec::new());
     for method in class.methods.split_whitespace() {
-        match attempt(&name(method), &[handle.clone()], false) {
+        match attempt(&name(method), std::slice::from_ref(&handle), false) {
             Outcome::There | Outcome::Refused => works.push(method),
             Outcome::NotImplemented => refuses.push(method),
             Outcome::Unknown => unknown.push(method),
