@@ -1,7 +1,7 @@
 //! Image formats: what a guest writes is what the programs that the formats come from read.
 //!
 //! ```text
-//!   xvda tap:qcow2   xvdb tap:vhd   xvdc nbd:   xvdd tap:aio   xvde tap:vhdx   xvdf tap:vmdk
+//!   xvda tap:qcow2   xvdb tap:vhd   xvdc nbd:   xvdd tap:aio   xvde tap:vhdx   xvdf tap:vmdk   xvdg tap:vmdk of two files
 //!   guest writes random data into each, another part reads it back ── host: qemu-img convert, qemu-img check
 //! ```
 
@@ -79,11 +79,16 @@ fn disks_of_every_format_hold_what_the_guest_wrote() {
     let node = Node::new().unwrap();
     let path = |name: &str| node.root().join(name);
     let text = |path: &Path| path.display().to_string();
-    let names = ["a.qcow2", "b.vhd", "c.nbd", "d.raw", "e.vhdx", "f.vmdk"];
-    let [qcow2, vhd, nbd, raw, vhdx, vmdk] = names.map(path);
+    let names = [
+        "a.qcow2", "b.vhd", "c.nbd", "d.raw", "e.vhdx", "f.vmdk", "g.vmdk",
+    ];
+    let [qcow2, vhd, nbd, raw, vhdx, vmdk, flat] = names.map(path);
     let size = SIZE.to_string();
     qemu_img(&["create", "-q", "-f", "qcow2", &text(&qcow2), &size]);
     qemu_img(&["create", "-q", "-f", "vmdk", &text(&vmdk), &size]);
+    let two_files = "subformat=monolithicFlat";
+    let words = ["create", "-q", "-f", "vmdk", "-o", two_files];
+    qemu_img(&[&words[..], &[&text(&flat), &size]].concat());
     qemu_img(&[
         "create",
         "-q",
@@ -117,6 +122,7 @@ fn disks_of_every_format_hold_what_the_guest_wrote() {
         format!("'tap:aio:{},xvdd,w'", text(&raw)),
         format!("'tap:vhdx:{},xvde,w'", text(&vhdx)),
         format!("'tap:vmdk:{},xvdf,w'", text(&vmdk)),
+        format!("'tap:vmdk:{},xvdg,w'", text(&flat)),
     ];
     // Flushed, then read past the guest's cache: the blocks come from the image. A kernel takes 32 words for its init.
     let (seek, count) = (AT / 4096, LENGTH / 4096);
@@ -144,6 +150,7 @@ fn disks_of_every_format_hold_what_the_guest_wrote() {
         ('d', "raw", &raw),
         ('e', "vhdx", &vhdx),
         ('f', "vmdk", &vmdk),
+        ('g', "vmdk", &flat),
     ] {
         let plain: PathBuf = image.with_extension("plain");
         qemu_img(&[

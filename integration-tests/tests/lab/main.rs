@@ -4,6 +4,7 @@ mod bad_input;
 mod block;
 mod busy;
 mod cache;
+mod cdrom;
 mod core_dump;
 mod debian;
 mod disks;

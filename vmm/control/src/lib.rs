@@ -21,6 +21,7 @@ pub mod ram;
 pub mod screen;
 pub mod spec;
 pub mod tap;
+pub mod vmdk;
 
 pub use device::{DeviceClass, DeviceId, DeviceSpec, DeviceState, DeviceStatus, DiskCounts};
 pub use message::{Event, Reply, Request, ShutdownReason, Status};

@@ -295,5 +295,8 @@ impl Bus {
 }
 
 #[cfg(test)]
+#[path = "hostile_tests.rs"]
+mod hostile_tests;
+#[cfg(test)]
 #[path = "bus_tests.rs"]
 mod tests;

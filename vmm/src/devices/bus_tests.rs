@@ -18,16 +18,17 @@ use std::sync::Mutex;
 use std::time::Duration;
 use vmm_sys_util::eventfd::EventFd;
 
-const DOMID: u32 = 3;
-const PATIENCE: Duration = Duration::from_secs(20);
+pub const DOMID: u32 = 3;
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 #[derive(Debug, Default)]
-struct Seen {
-    connected: bool,
+pub struct Seen {
+    pub connected: bool,
     reporter: Option<Reporter>,
 }
 
-struct Counting(Arc<Mutex<Seen>>);
+/// Notes whether it is connected.
+pub struct Counting(pub Arc<Mutex<Seen>>);
 
 impl Backend for Counting {
     fn features(&self) -> Published {
@@ -75,7 +76,8 @@ struct World {
     reports: Receiver<Report>,
 }
 
-fn hub() -> (Arc<Hub>, Receiver<Report>) {
+/// A domain of 4 MiB, and what is reported of it.
+pub fn shared() -> (Shared, Receiver<Report>) {
     let needs = Needs {
         max_pages: 1024,
         vcpus: 1,
@@ -95,11 +97,12 @@ fn hub() -> (Arc<Hub>, Receiver<Report>) {
         sender,
         EventFd::new(0).unwrap(),
     );
-    (shared.hub, reports)
+    (shared, reports)
 }
 
-fn world() -> World {
-    let config = Config {
+/// What its store is filled by.
+pub fn config() -> Config {
+    Config {
         domid: DOMID,
         uuid: [0; 16],
         memory_mib: 64,
@@ -108,14 +111,17 @@ fn world() -> World {
         kernel_path: String::new(),
         cmdline: String::new(),
         tune: true,
-    };
+    }
+}
+
+fn world() -> World {
     let vbd = Vbd::new(DOMID, 0);
-    let streams = private_store::start(DOMID, &config, std::slice::from_ref(&vbd), &[]).unwrap();
+    let streams = private_store::start(DOMID, &config(), std::slice::from_ref(&vbd), &[]).unwrap();
     // The last one is used first.
     let store = streams.tools[1].try_clone().unwrap();
-    let (hub, reports) = hub();
+    let (shared, reports) = shared();
     let door = Door::Streams(streams.tools);
-    let (commands, ended) = start(hub, door, Arc::default()).unwrap();
+    let (commands, ended) = start(shared.hub, door, Arc::default()).unwrap();
     let seen = Arc::new(Mutex::new(Seen::default()));
     let id = DeviceId {
         class: DeviceClass::Vbd,

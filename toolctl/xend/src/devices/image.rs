@@ -4,10 +4,11 @@
 //!   phy:   block device, past the cache          tap:aio:, tap:sync:   file, past the cache where it can be
 //!   file:  file through the cache                tap:qcow2: vhd vmdk   file in a format
 //!   nbd:   a socket, connected                   (nothing)             an empty file in memory
+//!   tap:vmdk: in two files   the one that has the data (vmdk.rs)
 //! ```
 
 use super::device::Identity;
-use super::nbd;
+use super::{nbd, vmdk};
 use noxen_control::device::{DiskImage, Engine, ImageFormat};
 use noxen_xend_api::device::{Image, TapDriver};
 use noxen_xend_api::DeviceConfig;
@@ -27,6 +28,8 @@ pub struct Opened {
     pub image: DiskImage,
     /// What must not be shared; none of a server.
     pub identity: Option<Identity>,
+    /// What has to be done before a guest may write.
+    pub begin: Option<vmdk::NewContent>,
 }
 
 /// How a file is to be opened.
@@ -89,6 +92,7 @@ pub fn open(image: &Image, writes: bool) -> Result<Opened, String> {
         Image::Empty => empty().map_err(|e| format!("No memory for an empty medium: {e}")),
         Image::Phy(path) => open_file(path, Way::PHY, writes),
         Image::File(path) => open_file(path, Way::FILE, writes),
+        Image::Tap(TapDriver::Vmdk, path) => open_vmdk(path, writes),
         Image::Tap(driver, path) => open_file(path, Way::of(*driver)?, writes),
         Image::Script(kind, params) if kind == "nbd" => {
             let (fd, export) = nbd::connect(params)?;
@@ -102,6 +106,7 @@ pub fn open(image: &Image, writes: bool) -> Result<Opened, String> {
                     export,
                 },
                 identity: None,
+                begin: None,
             })
         }
         Image::Script(kind, _) => Err(format!("Block device type \"{kind}\" is invalid.")),
@@ -126,6 +131,31 @@ fn empty() -> io::Result<Opened> {
             export: String::new(),
         },
         identity: None,
+        begin: None,
+    })
+}
+
+fn open_vmdk(path: &str, writes: bool) -> Result<Opened, String> {
+    let way = Way::of(TapDriver::Vmdk)?;
+    judge(Path::new(path), way, writes)?;
+    let Some(flat) = vmdk::open(path, writes)? else {
+        return open_file(path, way, writes);
+    };
+    let metadata = flat
+        .data
+        .metadata()
+        .map_err(|e| format!("the data of {path} cannot be read: {e}"))?;
+    Ok(Opened {
+        identity: Some(identity(&metadata)),
+        fd: flat.data.into(),
+        image: DiskImage {
+            path: path.to_owned(),
+            format: ImageFormat::Raw,
+            direct: false,
+            engine: Engine::Auto,
+            export: String::new(),
+        },
+        begin: flat.begin,
     })
 }
 
@@ -152,6 +182,7 @@ fn open_file(path: &str, way: Way, writes: bool) -> Result<Opened, String> {
             engine: Engine::Auto,
             export: String::new(),
         },
+        begin: None,
     })
 }
 
@@ -214,7 +245,8 @@ fn judge_type(path: &str, metadata: &Metadata, way: Way) -> Result<(), String> {
     Ok(())
 }
 
-fn read_only(path: &str) -> String {
+/// The sentence about a file that may not be written.
+pub fn read_only(path: &str) -> String {
     format!("File {path} is read-only, and so I will not\nmount it read-write in a guest domain.")
 }
 
@@ -224,6 +256,7 @@ pub fn identity_of(config: &DeviceConfig) -> Option<Identity> {
         return None;
     };
     match disk.image().ok()? {
+        Image::Tap(TapDriver::Vmdk, path) => open_vmdk(&path, false).ok()?.identity,
         Image::Phy(path) | Image::File(path) | Image::Tap(_, path) => {
             Some(identity(&Path::new(&path).metadata().ok()?))
         }
@@ -305,6 +338,153 @@ mod tests {
             "{text}"
         );
         assert!(open(&Image::File(path), false).is_ok());
+    }
+
+    fn qemu_img(args: &[&str]) {
+        let out = std::process::Command::new("qemu-img").args(args).output();
+        let out = out.expect("qemu-img (package qemu-utils)");
+        assert!(out.status.success(), "qemu-img {args:?}: {out:?}");
+    }
+
+    const FLAT: [&str; 6] = [
+        "create",
+        "-q",
+        "-f",
+        "vmdk",
+        "-o",
+        "subformat=monolithicFlat",
+    ];
+
+    #[test]
+    fn vmdk_in_two_files_is_its_data_raw_and_says_that_it_changes() {
+        let dir = TempDir::new("flat");
+        let path = dir.path().join("disk.vmdk");
+        let data = dir.path().join("disk-flat.vmdk");
+        let name = path.display().to_string();
+        qemu_img(&[&FLAT[..], &[&name, "1M"]].concat());
+        let before = fs::read_to_string(&path).unwrap();
+        let vmdk = |writes| open(&Image::Tap(TapDriver::Vmdk, name.clone()), writes);
+        let read = vmdk(false).unwrap();
+        assert!(read.begin.is_none());
+        assert_eq!(read.image.format, ImageFormat::Raw);
+        assert!(rustix::io::write(&read.fd, b"x").is_err());
+        let opened = vmdk(true).unwrap();
+        // Who wants the data by their own name finds them taken.
+        let raw = open(&Image::File(data.display().to_string()), false).unwrap();
+        assert_eq!(opened.identity, raw.identity);
+        assert!(opened.identity.is_some());
+        let config = |uname: String| {
+            DeviceConfig::Disk(noxen_xend_api::device::Disk {
+                uname,
+                dev: "xvda".into(),
+                cdrom: false,
+                mode: noxen_xend_api::device::Mode::Write,
+                backend: None,
+                protocol: None,
+            })
+        };
+        assert_eq!(
+            identity_of(&config(format!("tap:vmdk:{name}"))),
+            opened.identity
+        );
+        // Nothing is said before it is this domain's; then a child of the image knows, and nothing else is changed.
+        assert_eq!(fs::read_to_string(&path).unwrap(), before);
+        opened.begin.unwrap().say().unwrap();
+        let after = fs::read_to_string(&path).unwrap();
+        let changed: Vec<(&str, &str)> = before
+            .lines()
+            .zip(after.lines())
+            .filter(|(old, new)| old != new)
+            .collect();
+        assert_eq!(after.len(), before.len());
+        assert!(
+            matches!(changed[..], [(old, new)] if old.starts_with("CID=") && new.starts_with("CID=")),
+            "{changed:?}"
+        );
+        let written = File::from(opened.fd);
+        std::os::unix::fs::FileExt::write_all_at(&written, &[7; 512], 4096).unwrap();
+        drop(written);
+        let plain = dir.path().join("plain").display().to_string();
+        qemu_img(&["convert", "-f", "vmdk", "-O", "raw", &name, &plain]);
+        let bytes = fs::read(&plain).unwrap();
+        assert_eq!(bytes.len(), 1 << 20);
+        assert!(bytes[4096..4608].iter().all(|byte| *byte == 7));
+    }
+
+    #[test]
+    fn vmdk_that_wants_what_it_should_not_have_is_refused() {
+        let dir = TempDir::new("flat");
+        let path = dir.path().join("disk.vmdk");
+        let data = dir.path().join("disk-flat.vmdk");
+        let name = path.display().to_string();
+        qemu_img(&[&FLAT[..], &[&name, "1M"]].concat());
+        let good = fs::read_to_string(&path).unwrap();
+        let refused = |writes| {
+            let image = Image::Tap(TapDriver::Vmdk, name.clone());
+            open(&image, writes).unwrap_err()
+        };
+        let with = |from: &str, to: &str| {
+            assert!(good.contains(from), "{good}");
+            fs::write(&path, good.replace(from, to)).unwrap();
+        };
+        let secret = dir.path().join("secret-flat.vmdk");
+        fs::write(&secret, [0; 1 << 20]).unwrap();
+        for wild in [
+            secret.display().to_string(),
+            "../secret-flat.vmdk".into(),
+            "/etc/passwd".into(),
+            "passwd".into(),
+        ] {
+            with("disk-flat.vmdk", &wild);
+            let line = refused(false);
+            assert!(line.contains("same directory"), "{line}");
+        }
+        // A link by a name that would do.
+        let link = dir.path().join("link-flat.vmdk");
+        std::os::unix::fs::symlink(&secret, &link).unwrap();
+        with("disk-flat.vmdk", "link-flat.vmdk");
+        assert!(refused(false).contains("are not a file"));
+        with("disk-flat.vmdk", "gone-flat.vmdk");
+        assert!(refused(false).contains("gone-flat.vmdk, cannot be opened"));
+        with("RW 2048", "RW 2047");
+        assert!(refused(false).contains("1048576 bytes where it says 2047"));
+        with("RW 2048", "RW 18446744073709551615");
+        assert!(refused(false).contains("1048576 bytes"));
+        with("RW 2048", "RDONLY 2048");
+        assert!(refused(true).starts_with(&format!("File {} is read-only", data.display())));
+        let image = Image::Tap(TapDriver::Vmdk, name.clone());
+        assert!(open(&image, false).is_ok());
+        with("monolithicFlat", "twoGbMaxExtentFlat");
+        assert!(refused(false).contains("qemu-img convert"));
+        fs::write(&path, [good.as_bytes(), &vec![b'#'; 1 << 20]].concat()).unwrap();
+        assert!(refused(false).contains("a descriptor of"));
+        fs::write(&path, &good).unwrap();
+        fs::set_permissions(&data, fs::Permissions::from_mode(0o444)).unwrap();
+        assert!(refused(true).contains("disk-flat.vmdk is read-only"));
+        assert!(open(&image, false).is_ok());
+        fs::set_permissions(&data, fs::Permissions::from_mode(0o644)).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o444)).unwrap();
+        assert!(refused(true).contains("disk.vmdk is read-only"));
+    }
+
+    #[test]
+    fn raw_image_is_never_taken_for_a_format_that_a_guest_has_written_into_it() {
+        let dir = TempDir::new("image");
+        let path = file(&dir, "a");
+        let flat = b"# Disk DescriptorFile\ncreateType=\"monolithicFlat\"\nCID=1\nparentCID=ffffffff\nRW 1 FLAT \"b-flat.vmdk\" 0\n";
+        for head in [&b"QFI\xfb\0\0\0\x03"[..], b"KDMV", b"vhdxfile", flat] {
+            fs::write(&path, [head, &[0; 4096]].concat()).unwrap();
+            for image in [
+                Image::File(path.clone()),
+                Image::Tap(TapDriver::Aio, path.clone()),
+                Image::Tap(TapDriver::Sync, path.clone()),
+                Image::Tap(TapDriver::Ram, path.clone()),
+                Image::Tap(TapDriver::Ioemu, path.clone()),
+            ] {
+                let opened = open(&image, true).unwrap();
+                assert_eq!(opened.image.format, ImageFormat::Raw, "{image:?}");
+            }
+        }
     }
 
     #[test]

@@ -25,6 +25,7 @@ mod sharing;
 mod tap;
 mod vbd;
 mod vif;
+mod vmdk;
 pub(crate) mod vnc;
 
 pub use class::Site;

@@ -124,6 +124,12 @@ impl Class for Vbd {
         if let Some(identity) = opened.identity {
             claim(site, device, disk, &image, identity)?;
         }
+        if let Some(begin) = &opened.begin {
+            begin.say().map_err(|e| {
+                let why = format!("Its descriptor cannot be written: {e}");
+                refuse(site, device, "error", &why)
+            })?;
+        }
         let backend = device.backend(site.domain.domid());
         let mut ops = vec![StoreOp::Write(
             format!("{backend}/hotplug-status"),

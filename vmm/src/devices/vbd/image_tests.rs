@@ -312,3 +312,154 @@ fn format_that_is_not_there_or_cannot_be_written_is_refused_with_a_line() {
         assert!(line.contains(word), "{line}");
     }
 }
+
+/// A directory with `base.raw` (sevens), and what is made of qcow2 images in it.
+struct Chain(std::path::PathBuf);
+
+impl Chain {
+    fn new(name: &str) -> Chain {
+        let dir = std::env::temp_dir().join(format!("noxen-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&dir);
+        std::fs::create_dir(&dir).unwrap();
+        std::fs::write(dir.join("base.raw"), vec![7; SIZE as usize]).unwrap();
+        Chain(dir)
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.join(name).display().to_string()
+    }
+
+    /// An image over `backing`, whose format it tells.
+    fn over(&self, name: &str, backing: &str, format: &str) {
+        let name = self.path(name);
+        blocks::qemu_img(&[
+            "create", "-q", "-u", "-f", "qcow2", "-F", format, "-b", backing, &name, "1M",
+        ]);
+    }
+
+    fn open(&self, name: &str) -> Result<Opened, String> {
+        let image = DiskImage {
+            path: self.path(name),
+            format: ImageFormat::Qcow2,
+            ..disk()
+        };
+        let file = File::options().read(true).write(true).open(&image.path);
+        open(&wanted(&image), file.unwrap().into())
+    }
+
+    /// Changes bytes of an image's file.
+    fn patch(&self, name: &str, from: &[u8], to: &[u8]) {
+        let path = self.path(name);
+        let mut bytes = std::fs::read(&path).unwrap();
+        let at = bytes.windows(from.len()).position(|part| part == from);
+        bytes[at.unwrap()..][..to.len()].copy_from_slice(to);
+        std::fs::write(&path, bytes).unwrap();
+    }
+}
+
+impl Drop for Chain {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn backing_files_of_a_told_format_are_read_and_never_written() {
+    let chain = Chain::new("backing");
+    chain.over("middle.qcow2", "base.raw", "raw");
+    // One by its whole path, one by its name alone.
+    chain.over("top.qcow2", &chain.path("middle.qcow2"), "qcow2");
+    let before = std::fs::read(chain.path("middle.qcow2")).unwrap();
+    let memory = memory();
+    let opened = chain.open("top.qcow2").unwrap();
+    memory.write_slice(&[9; 512], GuestAddress(0)).unwrap();
+    let piece = |at| {
+        vec![Piece {
+            at: GuestAddress(at),
+            len: 512,
+        }]
+    };
+    let job = |op, offset, pieces| Job {
+        token: 0,
+        op,
+        offset,
+        pieces,
+    };
+    for (op, offset, at) in [
+        (JobOp::Write, 512, 0),
+        (JobOp::Read, 512, 0x1000),
+        (JobOp::Read, 0, 0x2000),
+    ] {
+        let done = opened
+            .image
+            .perform(&memory, &job(op, offset, piece(at)), 0);
+        assert_eq!(done, Outcome::Done);
+    }
+    for (at, value) in [(0x1000, 9), (0x2000, 7)] {
+        let mut got = [0; 512];
+        memory.read_slice(&mut got, GuestAddress(at)).unwrap();
+        assert_eq!(got, [value; 512]);
+    }
+    drop(opened);
+    assert_eq!(std::fs::read(chain.path("middle.qcow2")).unwrap(), before);
+    let base = std::fs::read(chain.path("base.raw")).unwrap();
+    assert!(base.iter().all(|byte| *byte == 7));
+}
+
+#[test]
+fn what_is_behind_an_image_is_never_guessed_and_chains_end() {
+    let chain = Chain::new("guess");
+    let refused = |name: &str, word: &str| {
+        let line = chain.open(name).unwrap_err();
+        assert!(
+            line.contains(word) && line.starts_with("cannot be opened as qcow2"),
+            "{word}: {line}"
+        );
+    };
+    // A guest has written an image over its raw disk that names what it wants to read; then its disk became a backing file.
+    std::fs::write(chain.path("secret"), vec![1; SIZE as usize]).unwrap();
+    chain.over("top.qcow2", "base.raw", "raw");
+    chain.over("written.qcow2", "secret", "raw");
+    std::fs::rename(chain.path("written.qcow2"), chain.path("base.raw")).unwrap();
+    let opened = chain.open("top.qcow2").unwrap();
+    let memory = memory();
+    let first = vec![Piece {
+        at: GuestAddress(0),
+        len: 512,
+    }];
+    let job = Job {
+        token: 0,
+        op: JobOp::Read,
+        offset: 0,
+        pieces: first,
+    };
+    assert_eq!(opened.image.perform(&memory, &job, 0), Outcome::Done);
+    let mut got = [0; 4];
+    memory.read_slice(&mut got, GuestAddress(0)).unwrap();
+    assert_eq!(&got, b"QFI\xfb");
+    drop(opened);
+    // Where the format is not told, it is not looked for.
+    chain.patch("top.qcow2", &0xe279_2acau32.to_be_bytes(), &[0x12; 4]);
+    refused("top.qcow2", "does not say its format");
+
+    chain.over("odd.qcow2", "base.raw", "raw");
+    chain.patch("odd.qcow2", b"\x00\x00\x00\x03raw", b"\x00\x00\x00\x03vpc");
+    refused("odd.qcow2", "neither qcow2 nor raw");
+    chain.over("gone.qcow2", "base.raw", "raw");
+    std::fs::remove_file(chain.path("base.raw")).unwrap();
+    refused("gone.qcow2", "base.raw: ");
+    chain.over("loop.qcow2", "secret", "qcow2");
+    std::fs::remove_file(chain.path("secret")).unwrap();
+    std::fs::hard_link(chain.path("loop.qcow2"), chain.path("secret")).unwrap();
+    refused("loop.qcow2", "more than 32 behind one another");
+    std::fs::remove_file(chain.path("secret")).unwrap();
+    let socket = std::os::unix::net::UnixListener::bind(chain.path("secret")).unwrap();
+    refused("loop.qcow2", "neither a regular file");
+    drop(socket);
+
+    // One whose data is in a file that it would have written to.
+    let data = format!("data_file={}", chain.path("victim"));
+    let external = chain.path("external.qcow2");
+    blocks::qemu_img(&["create", "-q", "-f", "qcow2", "-o", &data, &external, "1M"]);
+    refused("external.qcow2", "data are in another file");
+}

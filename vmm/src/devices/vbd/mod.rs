@@ -34,7 +34,7 @@ use crate::devices::backend::{Backend, ConnectError, Context, Frontend, Publishe
 use image::{Image, Wanted};
 use noxen_control::device::{DeviceId, DeviceSpec, DiskImage};
 use noxen_devices::pv::block::{Disk, Queue, MAX_INDIRECT_SEGMENTS};
-use noxen_pv_abi::blkif::{VDISK_CDROM, VDISK_READONLY};
+use noxen_pv_abi::blkif::{VDISK_CDROM, VDISK_READONLY, VDISK_REMOVABLE};
 use noxen_saved_image::device as state;
 use noxen_saved_image::Device;
 use std::os::fd::OwnedFd;
@@ -157,7 +157,8 @@ impl Vbd {
     fn info(&self) -> u32 {
         let mut info = 0;
         if self.config.cdrom {
-            info |= VDISK_CDROM;
+            // Its medium can be changed, as the node `removable` says.
+            info |= VDISK_CDROM | VDISK_REMOVABLE;
         }
         if self.config.readonly {
             info |= VDISK_READONLY;

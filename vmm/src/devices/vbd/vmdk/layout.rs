@@ -6,8 +6,8 @@
 //! ```
 //! Places and sizes are in sectors of 512 bytes, numbers little-endian.
 
-use super::descriptor::{Descriptor, ALONE, CONVERT};
 use crate::devices::vbd::blocks::{head, read};
+use noxen_control::vmdk::{Data, Descriptor, ALONE, CONVERT, LONGEST};
 use noxen_devices::pv::block::SECTOR;
 use std::fs::File;
 use std::ops::Range;
@@ -18,8 +18,6 @@ use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 pub const ENTRIES: usize = 512;
 /// Grains of a disk: 2 TiB of the usual ones of 64 KiB, which is what numbers of sectors reach.
 const MAX_GRAINS: u64 = 1 << 25;
-/// Longest descriptor that is looked at; what makes such files leaves 10 KiB for it.
-const MAX_DESCRIPTOR: u64 = 1 << 20;
 /// Where in the header it says that the file was not closed.
 pub const UNCLEAN: u64 = 72;
 /// In place of the directory's sector: the header at the end has it.
@@ -88,7 +86,7 @@ impl Layout {
         let first = read(file, 0, SECTOR as usize)?;
         if first.starts_with(ALONE) {
             return Err(format!(
-                "it only describes a disk whose data are in other files; {CONVERT}"
+                "it only describes a disk whose data are in other files, which are not opened here; {CONVERT}"
             ));
         }
         let mut header: Header = head(&first)?;
@@ -98,7 +96,7 @@ impl Layout {
             header.descriptor_size.get(),
             length,
         )
-        .filter(|place| place.start > 0 && place.end - place.start <= MAX_DESCRIPTOR)
+        .filter(|place| place.start > 0 && place.end - place.start <= LONGEST)
         .ok_or_else(|| {
             format!("it has no descriptor, as one file of several of a disk; {CONVERT}")
         })?;
@@ -108,6 +106,9 @@ impl Layout {
             (descriptor.end - descriptor.start) as usize,
         )?;
         let about = Descriptor::parse(&text)?;
+        if let Data::Flat(name) = about.data {
+            return Err(format!("its data are in another file, {name:?}; {CONVERT}"));
+        }
         if header.directory.get() == AT_END {
             header = footer(file, length)?;
         }

@@ -1,16 +1,16 @@
 //! VMware's `vmdk` in one file: monolithicSparse, read and written, and streamOptimized, read.
 //!
 //! ```text
-//!   open:    header, descriptor (layout.rs, descriptor.rs) ── directories and tables (tables.rs); to write: copies made even
+//!   open:    header, descriptor (layout.rs, noxen_control::vmdk) ── directories and tables (tables.rs); to write: copies made even
 //!   write:   first one: "not closed" and another CID in the file
 //!            grain that is not there: file longer by zeros ── on the disk ── data ── redundant table ── table
 //!   end:     file as short as it can be ── on the disk ── "closed"
 //! ```
 //! By VMware's "Virtual Disk Format 5.0". A place is in a table only when the file has been that long on the disk, so that
 //! after a crash a grain is in the file or reads as the zeros that it was; one in a single copy of the tables is put into the
-//! other. Disks of several files (flat ones, too) and such that hold a difference are refused: nothing else is opened here.
+//! other. Disks of several files and such that hold a difference are refused: nothing else is opened here. Of a monolithicFlat
+//! disk xend reads the descriptor, and what comes here is its data, a raw image.
 
-mod descriptor;
 mod layout;
 mod tables;
 
@@ -18,6 +18,7 @@ use crate::devices::vbd::blocks::Blocks;
 use crate::domain::calls::lock;
 use flate2::{Decompress, FlushDecompress, Status};
 use layout::{Layout, ENTRIES, UNCLEAN};
+use noxen_control::vmdk::new_cid;
 use noxen_devices::pv::block::SECTOR;
 use rustix::fs::fdatasync;
 use rustix::rand::{getrandom, GetRandomFlags};
@@ -122,12 +123,9 @@ impl Vmdk {
             return Ok(());
         }
         let place = &self.layout.cid;
-        let mut digits = vec![0; (place.end - place.start) as usize];
-        getrandom(&mut digits, GetRandomFlags::empty())?;
-        for digit in &mut digits {
-            // Never the number that stands for no image, which is all f.
-            *digit = b"0123456789abcde"[usize::from(*digit) % 15];
-        }
+        let mut random = vec![0; (place.end - place.start) as usize];
+        getrandom(&mut random, GetRandomFlags::empty())?;
+        let digits = new_cid(&random);
         self.file.write_all_at(&[1], UNCLEAN)?;
         self.file.write_all_at(&digits, place.start)?;
         fdatasync(&self.file)?;

@@ -268,14 +268,14 @@ fn damaged_or_foreign_images_are_refused_with_a_line() {
     let uneven = grain((OVERHEAD / SECTOR) as u32);
     put(&uneven, COPY_TABLE, &sector(OVERHEAD + GRAIN));
     uneven.set_len(OVERHEAD + 2 * GRAIN).unwrap();
-    let flat = text("monolithicSparse").replace("SPARSE", "FLAT");
+    let flat = text("monolithicFlat").replace("SPARSE \"x.vmdk\"", "FLAT \"x-flat.vmdk\" 0\n\0");
     let larger = text("monolithicSparse").replace("RW 4800", "RW 4801");
     let short = image();
     short.set_len(100).unwrap();
     for (file, word) in [
         (with(0, b"conectix"), "begin"),
         (with(0, flat.as_bytes()), "qemu-img convert"),
-        (with(DESCRIPTOR, flat.as_bytes()), "qemu-img convert"),
+        (with(DESCRIPTOR, flat.as_bytes()), "in another file"),
         (with(DESCRIPTOR, larger.as_bytes()), "4801 sectors"),
         (
             with(DESCRIPTOR, (text("vmfs") + "\0").as_bytes()),

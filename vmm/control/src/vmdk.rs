@@ -1,17 +1,23 @@
-//! The descriptor of a VMDK: a text, here at a place inside the file that has the disk (Virtual Disk Format 5.0, "The Descriptor File").
+//! The descriptor of a VMDK: a text, inside the file that has the disk or beside it (Virtual Disk Format 5.0, "The Descriptor File").
 //!
 //! ```text
-//!   CID=1234abcd                     another one after each time that the disk was written to
-//!   parentCID=ffffffff               the whole disk is here
-//!   createType="monolithicSparse"
-//!   RW 81920 SPARSE "disk.vmdk"      an extent: access, sectors, kind, file
+//!   CID=1234abcd                        another one after each time that the disk was written to
+//!   parentCID=ffffffff                  the whole disk is here
+//!   createType="monolithicSparse"       or streamOptimized: noxen-vmm reads it out of the file
+//!   RW 81920 SPARSE "disk.vmdk"         an extent: access, sectors, kind, file
+//!
+//!   createType="monolithicFlat"         a file of its own: xend reads it, and opens the other one
+//!   RW 81920 FLAT "disk-flat.vmdk" 0    the disk's bytes as they are, from that sector of the file on
 //! ```
-//! Other lines (`ddb.` and so on) are for whoever shows the disk's shape.
+//! Other lines (`ddb.` and so on) are for whoever shows the disk's shape. A descriptor may come from anybody: of the file that
+//! it names only the name is taken, and only one as such files have.
 
 use std::ops::Range;
 
 /// What a text file begins with that describes a disk whose data are in other files.
 pub const ALONE: &[u8] = b"# Disk DescriptorFile";
+/// Longest descriptor that is looked at; what makes such files leaves 10 KiB for one.
+pub const LONGEST: u64 = 1 << 20;
 /// Of a disk that needs no other.
 const NO_PARENT: &str = "ffffffff";
 /// Said where the image has to become another one.
@@ -27,6 +33,17 @@ pub struct Descriptor {
     pub sectors: u64,
     /// Its extent may be written.
     pub writable: bool,
+    /// Where the disk's bytes are.
+    pub data: Data,
+}
+
+/// Where the bytes of a disk are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Data {
+    /// In the file that the descriptor is in.
+    Here,
+    /// In the file of that name in the descriptor's directory, from its beginning to its end.
+    Flat(String),
 }
 
 /// What was found so far.
@@ -42,6 +59,7 @@ struct Found {
 struct Extent {
     writable: bool,
     sectors: u64,
+    data: Data,
 }
 
 impl Descriptor {
@@ -58,9 +76,11 @@ impl Descriptor {
             at += line.len() + 1;
         }
         let kind = found.kind.ok_or("its descriptor has no createType")?;
-        if !["monolithicSparse", "streamOptimized"].contains(&kind.as_str()) {
-            return Err(format!("a disk of type {kind}, in other files; {CONVERT}"));
-        }
+        let flat = match kind.as_str() {
+            "monolithicSparse" | "streamOptimized" => false,
+            "monolithicFlat" => true,
+            _ => return Err(format!("a disk of type {kind}, in other files; {CONVERT}")),
+        };
         if found.parent.as_deref() != Some(NO_PARENT) {
             return Err(format!(
                 "it holds only what differs from another image; {CONVERT}"
@@ -70,12 +90,26 @@ impl Descriptor {
             let count = found.extents.len();
             return Err(format!("a disk of {count} extents, not one; {CONVERT}"));
         };
+        if flat != matches!(extent.data, Data::Flat(_)) {
+            return Err(format!("a disk of type {kind} with an extent of another"));
+        }
+        if let Data::Flat(name) = &extent.data {
+            beside(name)?;
+        }
         Ok(Descriptor {
             cid: found.cid.ok_or("its descriptor has no CID")?,
             sectors: extent.sectors,
             writable: extent.writable,
+            data: extent.data.clone(),
         })
     }
+}
+
+/// As many digits for a new `CID` as there are random bytes.
+pub fn new_cid(random: &[u8]) -> Vec<u8> {
+    // Never the number that stands for no image, which is all f.
+    let digit = |byte: &u8| b"0123456789abcde"[usize::from(*byte) % 15];
+    random.iter().map(digit).collect()
 }
 
 impl Found {
@@ -109,16 +143,49 @@ impl Extent {
     fn parse(access: &str, rest: &str) -> Result<Extent, String> {
         let mut words = rest.split_whitespace();
         let sectors = words.next().and_then(|word| word.parse().ok());
-        match (access, sectors, words.next()) {
-            ("RW" | "RDONLY", Some(sectors), Some("SPARSE")) => Ok(Extent {
-                writable: access == "RW",
-                sectors,
-            }),
-            _ => Err(format!(
-                "an extent {:?}, which is not in this file; {CONVERT}",
-                first_of(&format!("{access} {rest}"))
-            )),
-        }
+        let shown = || first_of(&format!("{access} {rest}"));
+        let data = match (access, words.next()) {
+            ("RW" | "RDONLY", Some("SPARSE")) => Data::Here,
+            ("RW" | "RDONLY", Some("FLAT")) => {
+                let (name, start) = quoted(rest)
+                    .ok_or_else(|| format!("an extent {:?} without a name", shown()))?;
+                if !["", "0"].contains(&start) {
+                    return Err(format!("an extent {:?} that begins inside", shown()));
+                }
+                Data::Flat(name.to_owned())
+            }
+            _ => {
+                return Err(format!(
+                    "an extent {:?}, which is not in this file; {CONVERT}",
+                    shown()
+                ))
+            }
+        };
+        Ok(Extent {
+            writable: access == "RW",
+            sectors: sectors.ok_or_else(|| format!("an extent {:?} of no size", shown()))?,
+            data,
+        })
+    }
+}
+
+/// What stands between the quotes, and behind them.
+fn quoted(rest: &str) -> Option<(&str, &str)> {
+    let (_, quoted) = rest.split_once('"')?;
+    let (name, behind) = quoted.rsplit_once('"')?;
+    Some((name, behind.trim()))
+}
+
+/// Refuses a name that could be any file's but such an extent's, which VMware and QEMU call `DISK-flat.SUFFIX`.
+fn beside(name: &str) -> Result<(), String> {
+    let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
+    let plain = !name.contains(['/', '\\', '"']) && !name.contains(char::is_control);
+    match plain && stem.ends_with("-flat") && name.len() <= 255 {
+        true => Ok(()),
+        false => Err(format!(
+            "an extent in {:?}: its data is looked for in the same directory, in a file called ..-flat.vmdk",
+            first_of(name)
+        )),
     }
 }
 
@@ -155,6 +222,8 @@ mod tests {
         let found = Descriptor::parse(GOOD.as_bytes()).unwrap();
         assert_eq!(&GOOD[found.cid.clone()], "5bacf79");
         assert_eq!((found.sectors, found.writable), (81920, true));
+        assert_eq!(found.data, Data::Here);
+        assert_eq!(new_cid(&[15, 14, 0, 254, 255]), b"0e0e0");
         let read_only = GOOD.replace("RW ", "RDONLY ");
         assert!(!Descriptor::parse(read_only.as_bytes()).unwrap().writable);
     }
@@ -168,13 +237,70 @@ mod tests {
             ("\nCID", "\nDIC", "no CID"),
             ("5bacf79", "xyz", "0 digits"),
             ("RW 81920", "NOACCESS 81920", "NOACCESS"),
-            ("SPARSE", "FLAT", "FLAT"),
+            ("SPARSE", "VMFS", "VMFS"),
+            ("SPARSE", "ZERO", "ZERO"),
+            (
+                "SPARSE \"a b.vmdk\"",
+                "FLAT \"a-flat.vmdk\" 0",
+                "of another",
+            ),
+            ("monolithicSparse", "monolithicFlat", "of another"),
             ("81920", "-1", "-1"),
             ("\n\n# Ext", "\nRW 1 SPARSE \"x\"\n# Ext", "2 extents"),
             ("RW 81920", "#RW", "0 extents"),
             ("version=1", "what is this", "what is this"),
         ] {
             let line = Descriptor::parse(GOOD.replacen(from, to, 1).as_bytes()).unwrap_err();
+            assert!(line.contains(word), "{word}: {line}");
+        }
+    }
+
+    #[test]
+    fn flat_disk_names_a_file_beside_it_and_no_other() {
+        let flat = |extent: &str| {
+            let text = GOOD.replace("monolithicSparse", "monolithicFlat");
+            Descriptor::parse(
+                text.replace("RW 81920 SPARSE \"a b.vmdk\"", extent)
+                    .as_bytes(),
+            )
+        };
+        for (extent, writable) in [
+            ("RW 81920 FLAT \"a b-flat.vmdk\" 0", true),
+            ("RDONLY 81920 FLAT \"a b-flat.vmdk\"", false),
+        ] {
+            let found = flat(extent).unwrap();
+            assert_eq!((found.sectors, found.writable), (81920, writable));
+            assert_eq!(found.data, Data::Flat("a b-flat.vmdk".into()));
+        }
+        for name in [
+            "/etc/shadow",
+            "../b-flat.vmdk",
+            "/a-flat.vmdk",
+            "sub/a-flat.vmdk",
+            "c:\\a-flat.vmdk",
+            "a\u{7}-flat.vmdk",
+            "..",
+            "",
+            "a.vmdk",
+            "other.img",
+            "a-flat.vmdk\" 0 \"",
+        ] {
+            let line = flat(&format!("RW 81920 FLAT \"{name}\" 0")).unwrap_err();
+            assert!(line.contains("..-flat.vmdk"), "{name}: {line}");
+        }
+        let long = format!("{}-flat", "a".repeat(251));
+        let line = flat(&format!("RW 81920 FLAT \"{long}\" 0")).unwrap_err();
+        assert!(line.len() < 200, "{line}");
+        for (extent, word) in [
+            ("RW 81920 FLAT \"a-flat.vmdk\" 1", "begins inside"),
+            ("RW 81920 FLAT", "without a name"),
+            ("RW many FLAT \"a-flat.vmdk\" 0", "no size"),
+            (
+                "RW 1 FLAT \"a-flat.vmdk\" 0\nRW 1 FLAT \"b-flat.vmdk\" 0",
+                "2 extents",
+            ),
+        ] {
+            let line = flat(extent).unwrap_err();
             assert!(line.contains(word), "{word}: {line}");
         }
     }
