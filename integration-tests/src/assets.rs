@@ -10,6 +10,7 @@
 //!   xen-tools/{tools.cfg,domains/tools/disk.img}                a guest that xen-create-image made of it
 //!   xterm/{lib/xterm.js,css/xterm.css,..}                       npm's package @xterm/xterm
 //!   clients/                                                    ganeti-3.0, resource-agents, xen-tools, .. (xtask: assets/clients.rs)
+//!   nfs-server/                                                 rpcbind and nfs-kernel-server (xtask: assets/nfs.rs)
 //!   programs/{*.iso,*.img}                                      programs of a bare PC (xtask: assets/programs.rs)
 //!   busybox                                                     package busybox-static
 //!   xen-stores/usr/{lib/xen-4.17/bin/{xenstored,oxenstored},lib/..}  packages xen-utils-4.17 and its libraries; bench store only
@@ -131,6 +132,11 @@ pub fn debian() -> Result<[PathBuf; 3], MissingAsset> {
 /// The config of the guest that xen-create-image made, as it wrote it. root's password is "noxen".
 pub fn xen_tools_config() -> Result<PathBuf, MissingAsset> {
     existing("xen-tools/tools.cfg")
+}
+
+/// A tree with Debian's NFS server, to be laid over a machine's root.
+pub fn nfs_server() -> Result<PathBuf, MissingAsset> {
+    existing("nfs-server")
 }
 
 /// A program for a PC without an operating system: `memtest.iso`, `grub.iso`, `grub.img`, `loader.iso`.

@@ -46,13 +46,13 @@ const TESTS: [&str; 14] = [
 const SUITE: Duration = Duration::from_secs(600);
 
 /// A server of addresses on a bridge; gone with this value.
-struct Dnsmasq {
+pub struct Dnsmasq {
     child: Child,
     leases: PathBuf,
 }
 
 impl Dnsmasq {
-    fn new(bridge: &str, range: &str, directory: &Path) -> Dnsmasq {
+    pub fn new(bridge: &str, range: &str, directory: &Path) -> Dnsmasq {
         let leases = directory.join("leases");
         let child = Command::new("/usr/sbin/dnsmasq")
             .args(["--keep-in-foreground", "--conf-file=/dev/null", "--port=0"])
@@ -67,7 +67,7 @@ impl Dnsmasq {
     }
 
     /// The address that it gave to an interface, once it has.
-    fn address(&self, mac: &str) -> String {
+    pub fn address(&self, mac: &str) -> String {
         wait::until(&format!("a lease of {mac}"), LIMIT, || {
             let leases = std::fs::read_to_string(&self.leases).ok()?;
             let line = leases.lines().find(|line| line.contains(mac))?;
@@ -227,7 +227,7 @@ fn debian(name: &str, disk: &str, mac: &str) -> Domain {
     }
 }
 
-fn shell(console: &mut Console, command: &str) -> String {
+pub fn shell(console: &mut Console, command: &str) -> String {
     console.run(command, LIMIT).unwrap()
 }
 
@@ -240,7 +240,7 @@ fn shell_until(console: &mut Console, command: &str) -> String {
 }
 
 /// That systemd has started all that belongs to a system for several users, and nothing failed.
-fn assert_multi_user(console: &mut Console) {
+pub fn assert_multi_user(console: &mut Console) {
     let state = shell(
         console,
         "systemctl is-system-running --wait || SYSTEMD_COLORS=0 systemctl status --failed --no-pager; systemctl is-active multi-user.target",

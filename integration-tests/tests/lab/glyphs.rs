@@ -56,7 +56,7 @@ impl Font {
 
     /// The lines of a text screen, without trailing blanks; what is no character of the font is read as `?`.
     pub fn read(&self, picture: &[u8], size: (usize, usize)) -> String {
-        let cell = if size.0 % 9 == 0 { 9 } else { COLUMNS };
+        let cell = if size.0.is_multiple_of(9) { 9 } else { COLUMNS };
         let mut text = String::new();
         for row in 0..size.1 / LINES {
             let line: String = (0..size.0 / cell)

@@ -21,6 +21,7 @@ mod leaks;
 mod lifecycle;
 mod moved;
 mod network;
+mod nfs;
 mod programs;
 mod resources;
 mod ring1;

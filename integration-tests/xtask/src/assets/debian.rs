@@ -39,10 +39,12 @@ const NO_USRMERGE: &str = "mkdir -p \"$1/etc/apt/preferences.d\" && \
 const MERGED_USR: &str = "/usr/share/mmdebstrap/hooks/merged-usr";
 
 /// initramfs-tools' settings, there before the kernel's package is configured; and interfaces keep the kernel's names (Debian
-/// 12's udev would call eth0 enX0), as many a config and xen-tools expect.
-const INITRAMFS: &str = "mkdir -p \"$1/etc/initramfs-tools/conf.d\" \"$1/usr/share/initramfs-tools/modules.d\" \"$1/etc/systemd/network\" && \
+/// 12's udev would call eth0 enX0), as many a config and xen-tools expect. NFS is there for a root elsewhere, and not loaded else.
+const INITRAMFS: &str = "mkdir -p \"$1/etc/initramfs-tools/conf.d\" \"$1/etc/initramfs-tools/hooks\" \"$1/usr/share/initramfs-tools/modules.d\" \"$1/etc/systemd/network\" && \
     ln -s /dev/null \"$1/etc/systemd/network/99-default.link\" && \
     printf 'MODULES=list\\nCOMPRESS=lz4\\n' > \"$1/etc/initramfs-tools/conf.d/guest\" && \
+    printf '#!/bin/sh\\n[ \"$1\" = prereqs ] && exit\\n. /usr/share/initramfs-tools/hook-functions\\nmanual_add_modules nfs nfsv3\\n' > \"$1/etc/initramfs-tools/hooks/nfs\" && \
+    chmod 755 \"$1/etc/initramfs-tools/hooks/nfs\" && \
     printf 'xen-blkfront\\nxen-netfront\\next4\\n' > \"$1/usr/share/initramfs-tools/modules.d/guest\"";
 
 /// Left out, as Debian's small images do.

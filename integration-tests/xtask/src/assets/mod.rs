@@ -14,6 +14,7 @@ mod download;
 mod guest;
 mod io;
 pub mod kernel;
+mod nfs;
 mod programs;
 mod xen;
 
@@ -83,6 +84,9 @@ pub fn ensure_all() -> Result<()> {
     cache.novnc()?;
     cache.xterm()?;
     cache.once("clients", |new| clients::lay_out(cache.scratch()?, new))?;
+    cache.stamped("nfs-server", &nfs::fingerprint(), |new| {
+        nfs::lay_out(cache.scratch()?, new)
+    })?;
     cache.stamped("programs", &programs::fingerprint(), |new| {
         programs::lay_out(cache.scratch()?, new)
     })?;
