@@ -7,6 +7,7 @@
 //! A token has 128 random bits, so its plain SHA-256 gives nothing away. The file is read at each login: what `xend token` does counts
 //! at once.
 
+use crate::refusals::Refusals;
 use crate::{atomic, warning};
 use noxen_xend_api::paths::Paths;
 use noxen_xend_http::xenapi::Logins;
@@ -14,20 +15,15 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 /// Users at most, and the largest file that is read.
 const MOST: usize = 1000;
 const LARGEST: u64 = 1 << 20;
-/// Between two lines of the log about logins that were refused.
-const QUIET: Duration = Duration::from_secs(10);
 
 /// The file.
 pub struct Tokens {
     path: PathBuf,
-    /// When the log last said so, and how many were refused since.
-    refused: Mutex<Option<(Instant, u64)>>,
+    refusals: Refusals,
 }
 
 impl Tokens {
@@ -35,7 +31,7 @@ impl Tokens {
     pub fn of(paths: &Paths) -> Tokens {
         Tokens {
             path: paths.api_tokens(),
-            refused: Mutex::new(None),
+            refusals: Refusals::default(),
         }
     }
 
@@ -106,26 +102,6 @@ impl Tokens {
     pub fn users(&self) -> Result<Vec<String>, String> {
         Ok(self.read()?.into_keys().collect())
     }
-
-    /// A line in the log, not more often than somebody could read it.
-    fn note_refusal(&self, user: &str) {
-        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        let more = match &mut *refused {
-            Some((at, count)) if at.elapsed() < QUIET => {
-                *count += 1;
-                return;
-            }
-            Some((_, count)) => *count,
-            None => 0,
-        };
-        *refused = Some((Instant::now(), 0));
-        let user: String = user
-            .chars()
-            .take(64)
-            .map(|c| if c.is_control() { ' ' } else { c })
-            .collect();
-        warning!("Xen-API: a login of '{user}' was refused ({more} more since the last such line)");
-    }
 }
 
 impl Logins for Tokens {
@@ -139,7 +115,7 @@ impl Logins for Tokens {
         };
         let admitted = known.is_some_and(|known| known == hash(secret.trim()));
         if !admitted {
-            self.note_refusal(user);
+            self.refusals.note(user, "");
         }
         admitted
     }

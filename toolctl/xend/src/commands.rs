@@ -11,7 +11,7 @@ use crate::daemon::{self, Announce, Setup};
 use crate::node::Options;
 use crate::settings::{self, Settings};
 use crate::unit::{self, Units};
-use crate::{api_tokens, atomic, clock, create, lifecycle};
+use crate::{api_tokens, atomic, clock, create, lifecycle, pam};
 use noxen_xend_api::client::sibling_program;
 use noxen_xend_api::paths::Paths;
 use noxen_xend_api::{Client, Request};
@@ -93,6 +93,9 @@ pub fn main(args: &[String]) -> ExitCode {
         .is_some_and(|first| unit::COMMANDS.contains(&first.as_str()))
     {
         return unit::command(&Paths::from_env(), args);
+    }
+    if args.first().is_some_and(|first| first == pam::COMMAND) {
+        return pam::command(&Paths::from_env());
     }
     if let Some((_, words)) = args.split_first().filter(|(first, _)| *first == "token") {
         return match api_tokens::command(&Paths::from_env(), words) {

@@ -14,6 +14,7 @@
 
 use crate::api_tokens::Tokens;
 use crate::node::Node;
+use crate::pam::Pam;
 use crate::settings::Settings;
 use crate::{info, migrate, requests, server, warning, web_token};
 use noxen_xend_api::client::sibling_program;
@@ -65,6 +66,8 @@ enum Guard {
     #[default]
     Nobody,
     Token,
+    /// A user of the host's, by PAM.
+    Pam,
 }
 
 /// Where domains from other hosts are taken in, in the clear or by TLS.
@@ -160,6 +163,14 @@ impl Servers {
                         Listener::Tcp(.., Guard::Token) => {
                             Door::Guarded(Arc::new(Tokens::of(&node.options.paths)))
                         }
+                        Listener::Tcp(.., tls, Guard::Pam) => {
+                            if tls.is_none() {
+                                warning!("Xen-API: users' passwords come over the network in the clear; give xen-api-server a key and a certificate");
+                            }
+                            let own = std::env::current_exe()
+                                .map_err(|e| format!("cannot find xend's own program: {e}"))?;
+                            Door::Guarded(Arc::new(Pam::new(own)))
+                        }
                         _ => Door::Open,
                     };
                     Arc::new(move |request| api.handle(&*ask, &door, request).into())
@@ -196,6 +207,9 @@ impl Servers {
                         }
                         Service::Legacy | Service::XenApi if guard == Guard::Token => {
                             "for users with a token"
+                        }
+                        Service::Legacy | Service::XenApi if guard == Guard::Pam => {
+                            "for the host's users, by PAM"
                         }
                         Service::Legacy | Service::XenApi => "from whoever can connect",
                     };
@@ -286,13 +300,25 @@ fn files(settings: &Settings, prefix: &str) -> Result<Option<(PathBuf, PathBuf)>
     }
 }
 
-/// `((unix [none|pam]) (PORT|ADDRESS:PORT none|token|pam [HOSTS] [KEY CERT])..)`; `token` is our own word.
+/// `((unix [none|pam]) (PORT|ADDRESS:PORT [none|token|pam [HOSTS [KEY CERT]]])..)`; `token` is our own word, `pam` what is meant without one.
 fn xen_api(text: &str, paths: &Paths) -> Result<Vec<Place>, String> {
     let wrong = |what: String| format!("invalid xend config xen-api-server: {what}");
     let list = parse(text, &Limits::default()).map_err(|e| wrong(e.to_string()))?;
     let entries = match &list {
         Sxp::List(entries) => entries.as_slice(),
         Sxp::Atom(_) => &[],
+    };
+    let at = |place: &str| {
+        let (address, port) = place.rsplit_once(':').unwrap_or(("", place));
+        let port = port
+            .parse()
+            .map_err(|_| wrong(format!("{place} is no port")))?;
+        let address = address.to_owned();
+        Ok::<Tcp, String>(Tcp {
+            address,
+            port,
+            ..Tcp::default()
+        })
     };
     entries
         .iter()
@@ -303,10 +329,16 @@ fn xen_api(text: &str, paths: &Paths) -> Result<Vec<Place>, String> {
             };
             match words.as_slice() {
                 // Root alone can open it, which is more than a password would show.
-                ["unix"] | ["unix", "none" | "pam" | "token"] => Ok(Place::Unix(paths.xen_api_socket())),
-                [place, word @ ("none" | "token"), rest @ ..] if matches!(rest.len(), 0 | 1 | 3) => {
-                    let (address, port) = place.rsplit_once(':').unwrap_or(("", place));
-                    let port = port.parse().map_err(|_| wrong(format!("{place} is no port")))?;
+                ["unix"] | ["unix", "none" | "pam" | "token"] => {
+                    Ok(Place::Unix(paths.xen_api_socket()))
+                }
+                [place] => Ok(Place::Tcp(Tcp {
+                    door: Guard::Pam,
+                    ..at(place)?
+                })),
+                [place, word @ ("none" | "token" | "pam"), rest @ ..]
+                    if matches!(rest.len(), 0 | 1 | 3) =>
+                {
                     let allow = Allow::parse(rest.first().unwrap_or(&"")).map_err(wrong)?;
                     let tls = match rest {
                         [_, key, cert] => Some((PathBuf::from(key), PathBuf::from(cert))),
@@ -314,17 +346,18 @@ fn xen_api(text: &str, paths: &Paths) -> Result<Vec<Place>, String> {
                     };
                     let door = match *word {
                         "token" => Guard::Token,
+                        "pam" => Guard::Pam,
                         _ => Guard::Nobody,
                     };
-                    let address = address.to_owned();
-                    Ok(Place::Tcp(Tcp { address, port, allow, door, tls }))
+                    Ok(Place::Tcp(Tcp {
+                        allow,
+                        door,
+                        tls,
+                        ..at(place)?
+                    }))
                 }
-                [place] | [place, "pam"] => Err(wrong(format!(
-                    "({place} pam) needs PAM, which is not built; write ({place} token) and make tokens with `xend token add USER`, or \
-                     ({place} none) where everybody who can connect may rule the host"
-                ))),
-                [place, _, ..] => Err(wrong(format!(
-                    "({place} ..) asks for PAM, which is not built, or is not of the form (PLACE none|token [HOSTS [KEY CERT]])"
+                [place, ..] => Err(wrong(format!(
+                    "({place} ..) is not of the form (PLACE none|token|pam [HOSTS [KEY CERT]])"
                 ))),
                 [] => Err(wrong("an empty entry".into())),
             }
@@ -414,6 +447,19 @@ mod tests {
     }
 
     #[test]
+    fn pam_is_asked_where_it_is_written_or_no_word_is() {
+        for entry in ["(9363 pam)", "(9363)", "9363", "(9363 pam '^a$' /k /c)"] {
+            let text = format!("(xend-unix-xmlrpc-server no)(xen-api-server ({entry}))");
+            match places(&text).unwrap().as_slice() {
+                [(Service::XenApi, Place::Tcp(tcp))] => {
+                    assert_eq!((tcp.port, tcp.door), (9363, Guard::Pam), "{entry}");
+                }
+                other => panic!("{entry}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
     fn what_would_be_less_than_asked_for_is_refused() {
         for (text, word) in [
             (
@@ -424,10 +470,10 @@ mod tests {
                 "(xend-http-server yes)(xend-http-server-ssl-cert-file /c)",
                 "only one",
             ),
-            ("(xen-api-server ((9363)))", "xend token add"),
-            ("(xen-api-server ((9363 pam)))", "PAM"),
+            ("(xen-api-server ((9363 who)))", "none|token|pam"),
+            ("(xen-api-server ((99999 pam)))", "no port"),
             ("(xen-api-server ((9363 none '^a$' /k)))", "KEY CERT"),
-            ("(xen-api-server ((9363 pam '^a$' /k /c)))", "PAM"),
+            ("(xen-api-server ((9363 pam '^a$' /k)))", "KEY CERT"),
             (
                 "(xen-api-server ((9363 none '(')))",
                 "no regular expression",

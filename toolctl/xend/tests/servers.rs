@@ -5,7 +5,7 @@ mod support;
 use noxen_xend_api::{Disk, Request};
 use std::path::Path;
 use std::process::{Command, Output};
-use support::{certificate, eventually, free_port, Lab};
+use support::{certificate, eventually, free_port, toolctl, Lab};
 
 /// What every Python program here begins with: a proxy over a unix socket.
 const PROXY: &str = r#"
@@ -311,6 +311,75 @@ except Exception:
         "{words}"
     );
     lab.settings("");
+}
+
+#[test]
+fn users_of_the_host_log_in_by_pam() {
+    let lab = Lab::new();
+    lab.stop();
+    // Modules of Debian's: programs of our own say who is who, and who may come now.
+    let services = lab.root().join("etc/pam.d");
+    std::fs::create_dir_all(&services).unwrap();
+    let knows = lab.program(
+        "knows",
+        "#!/bin/sh\ncase \"$PAM_USER $(tr -d '\\0')\" in 'amy secret'|'bob other') exit 0;; esac\nexit 1\n",
+    );
+    let may = lab.program("may", "#!/bin/sh\n[ \"$PAM_USER\" = amy ]\n");
+    let text = format!(
+        "auth required pam_exec.so quiet expose_authtok {}\naccount required pam_exec.so quiet {}\n",
+        knows.join("knows").display(),
+        may.join("may").display()
+    );
+    std::fs::write(services.join("xend"), text).unwrap();
+    let port = free_port();
+    lab.settings(&format!(
+        "(xen-api-server ((127.0.0.1:{port} pam '^localhost$')))"
+    ));
+    lab.start();
+    let program = format!(
+        r#"
+import xmlrpc.client
+proxy = xmlrpc.client.ServerProxy("http://localhost:{port}/RPC2", allow_none=True)
+login = proxy.session.login_with_password
+session = login("amy", "secret")
+print(session["Status"], proxy.session.get_this_user(session["Value"], session["Value"])["Value"])
+for user, password in [("amy", "other"), ("amy", ""), ("bob", "other"), ("nobody", "secret"), ("amy", "secret" * 20)]:
+    print(login(user, password)["ErrorDescription"])
+print(proxy.VM.get_all("no session")["ErrorDescription"][0])
+"#
+    );
+    let ran = Command::new("python3").args(["-c", &program]).output();
+    let refused = "['SESSION_AUTHENTICATION_FAILED']\n".repeat(5);
+    assert_eq!(
+        said(&ran.unwrap()),
+        format!("Success amy\n{refused}SESSION_INVALID\n")
+    );
+    let log = lab.log();
+    assert!(
+        log.contains("a login of 'amy' was refused") && log.contains("PAM: "),
+        "{log}"
+    );
+    assert!(
+        log.contains("passwords come over the network in the clear"),
+        "{log}"
+    );
+    assert!(!log.contains("secret"), "{log}");
+}
+
+#[test]
+fn serve_joins_its_streams_to_the_servers() {
+    let lab = Lab::new();
+    let body = "<?xml version='1.0'?><methodCall><methodName>xend.domains</methodName><params><param><value><int>0</int></value></param></params></methodCall>";
+    let request = format!(
+        "POST /RPC2 HTTP/1.0\r\nContent-Type: text/xml\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let file = lab.image("request", &request);
+    let mut xm = lab.command(toolctl());
+    xm.arg("serve").stdin(std::fs::File::open(file).unwrap());
+    let answer = said(&xm.output().unwrap());
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert!(answer.contains("<string>Domain-0</string>"), "{answer}");
 }
 
 #[test]
