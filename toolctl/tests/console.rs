@@ -2,93 +2,16 @@
 
 mod common;
 
+#[path = "common/pty.rs"]
+mod pty;
+
 use common::*;
 use noxen_xend_api::{Answer, Request, Response};
-use rustix::event::{poll, PollFd, PollFlags, Timespec};
-use rustix::pty::{grantpt, openpt, ptsname, unlockpt, OpenptFlags};
-use rustix::termios::{tcgetattr, tcgetwinsize, tcsetwinsize, LocalModes, Termios, Winsize};
-use std::fs::{File, OpenOptions};
+use pty::{finish, resize, until, Pty};
+use rustix::termios::{tcgetattr, tcgetwinsize, LocalModes, Termios};
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::OpenOptionsExt;
 use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
-
-const PATIENCE: Duration = Duration::from_secs(20);
-
-struct Pty {
-    master: File,
-    path: String,
-}
-
-impl Pty {
-    fn new() -> Pty {
-        let master =
-            openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
-        grantpt(&master).unwrap();
-        unlockpt(&master).unwrap();
-        let path = ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
-        Pty {
-            master: File::from(master),
-            path,
-        }
-    }
-
-    fn slave(&self) -> OwnedFd {
-        const O_NOCTTY: i32 = 0o400;
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .custom_flags(O_NOCTTY)
-            .open(&self.path);
-        OwnedFd::from(file.unwrap())
-    }
-
-    /// Reads until `wanted` has come; all that was read.
-    #[track_caller]
-    fn read_until(&mut self, wanted: &str) -> String {
-        let mut seen = Vec::new();
-        let end = Instant::now() + PATIENCE;
-        while !String::from_utf8_lossy(&seen).contains(wanted) {
-            assert!(
-                Instant::now() < end,
-                "{wanted:?} did not come, only {:?}",
-                String::from_utf8_lossy(&seen)
-            );
-            let mut fds = [PollFd::new(&self.master, PollFlags::IN)];
-            let tick = Timespec {
-                tv_sec: 0,
-                tv_nsec: 100_000_000,
-            };
-            if poll(&mut fds, Some(&tick)).unwrap() > 0 {
-                let mut piece = [0; 1024];
-                // EIO while the other side is not open yet.
-                let n = self.master.read(&mut piece).unwrap_or(0);
-                seen.extend(&piece[..n]);
-            }
-        }
-        String::from_utf8(seen).unwrap()
-    }
-}
-
-/// Looks again and again until `condition` holds.
-#[track_caller]
-fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
-    while !condition() {
-        assert!(Instant::now() < end, "{what}");
-        std::thread::yield_now();
-    }
-}
-
-fn finish(child: &mut Child) -> Option<i32> {
-    let mut status = None;
-    until("toolctl does not end", || {
-        status = child.try_wait().unwrap();
-        status.is_some()
-    });
-    status.unwrap().code()
-}
 
 fn answers(tty: String) -> impl Fn(&Request) -> Answer + Send + Sync + 'static {
     move |request| match request {
@@ -115,16 +38,7 @@ impl Session {
     fn start(root: &Root, args: &[&str]) -> Session {
         let user = Pty::new();
         let slave = user.slave();
-        tcsetwinsize(
-            &slave,
-            Winsize {
-                ws_row: 33,
-                ws_col: 99,
-                ws_xpixel: 0,
-                ws_ypixel: 0,
-            },
-        )
-        .unwrap();
+        resize(&slave, 33, 99);
         let before = tcgetattr(&slave).unwrap();
         let end = || Stdio::from(slave.try_clone().unwrap());
         let child = root
@@ -250,16 +164,7 @@ fn changed_window_size_reaches_the_guests_tty() {
     serve(&root, answers(guest.path.clone()));
     let mut session = Session::start(&root, &["console", "tenant03"]);
     session.wait_until_attached();
-    tcsetwinsize(
-        &session.slave,
-        Winsize {
-            ws_row: 50,
-            ws_col: 120,
-            ws_xpixel: 0,
-            ws_ypixel: 0,
-        },
-    )
-    .unwrap();
+    resize(&session.slave, 50, 120);
     // The kernel signals only a terminal's own session, which a test does not make.
     let pid = rustix::process::Pid::from_child(&session.child);
     rustix::process::kill_process(pid, rustix::process::Signal::WINCH).unwrap();

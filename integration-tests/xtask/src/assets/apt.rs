@@ -55,6 +55,10 @@ const NEEDED: &[&str] = &[
     "nftables",
     // the web page, looked at
     "chromium-headless-shell",
+    // completions and manual pages
+    "zsh",
+    "fish",
+    "groff-base",
     // services: socket activation and units; init scripts
     "systemd",
     "shellcheck",
