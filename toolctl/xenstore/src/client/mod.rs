@@ -33,6 +33,10 @@ pub use watcher::Watcher;
 use crate::wire::{self, append_message, Decoder, Op, PAYLOAD_MAX};
 use crate::{locations, DomId, Errno};
 
+/// Requests that are sent together: with the longest paths they fit into a socket's buffer, so that sending them does not
+/// wait for a daemon that waits for its replies to be read.
+const BATCH: usize = 32;
+
 /// How often a transaction is repeated before the conflict is reported.
 const TRANSACTION_ATTEMPTS: u32 = 1000;
 
@@ -167,24 +171,66 @@ impl Client {
         tx_id: u32,
         payload: &[&[u8]],
     ) -> Result<Vec<u8>, ClientError> {
-        let store_error = |errno| {
-            let subject = payload
-                .first()
-                .map_or("".into(), |p| String::from_utf8_lossy(p));
-            ClientError::Store {
-                op,
-                subject: subject.trim_end_matches('\0').to_owned(),
-                errno,
-            }
-        };
         if payload.iter().map(|p| p.len()).sum::<usize>() > PAYLOAD_MAX {
-            return Err(store_error(Errno::E2BIG));
+            return Err(store_error(op, payload, Errno::E2BIG));
         }
-        self.last_id = self.last_id.wrapping_add(1);
-        let id = self.last_id;
         self.out.clear();
-        append_message(&mut self.out, kind, id, tx_id, payload);
+        let id = self.append(kind, tx_id, payload);
         self.stream.write_all(&self.out)?;
+        self.reply_to(id, kind, op, payload)
+    }
+
+    /// Appends a request to what is to be sent; its number.
+    fn append(&mut self, kind: u32, tx_id: u32, payload: &[&[u8]]) -> u32 {
+        self.last_id = self.last_id.wrapping_add(1);
+        append_message(&mut self.out, kind, self.last_id, tx_id, payload);
+        self.last_id
+    }
+
+    /// Asks the same of several paths, sent together: xenstored answers in order.
+    fn exchange_all(
+        &mut self,
+        op: Op,
+        tx_id: u32,
+        paths: &[String],
+    ) -> Result<Vec<Result<Vec<u8>, ClientError>>, ClientError> {
+        let kind = op as u32;
+        let mut answers = Vec::with_capacity(paths.len());
+        for batch in paths.chunks(BATCH) {
+            self.out.clear();
+            let mut ids = Vec::with_capacity(batch.len());
+            for path in batch {
+                if path.len() + 1 > PAYLOAD_MAX {
+                    ids.push(None);
+                    continue;
+                }
+                ids.push(Some(self.append(kind, tx_id, &[path.as_bytes(), b"\0"])));
+            }
+            self.stream.write_all(&self.out)?;
+            for (id, path) in ids.into_iter().zip(batch) {
+                let payload: &[&[u8]] = &[path.as_bytes()];
+                let answer = match id {
+                    Some(id) => self.reply_to(id, kind, op.name(), payload),
+                    None => Err(store_error(op.name(), payload, Errno::E2BIG)),
+                };
+                match answer {
+                    // The connection itself: there is nothing to come any more.
+                    Err(error) if error.errno().is_none() => return Err(error),
+                    answer => answers.push(answer),
+                }
+            }
+        }
+        Ok(answers)
+    }
+
+    /// Waits for the reply to request `id`.
+    fn reply_to(
+        &mut self,
+        id: u32,
+        kind: u32,
+        op: &'static str,
+        payload: &[&[u8]],
+    ) -> Result<Vec<u8>, ClientError> {
         loop {
             match self.take_message()? {
                 None => self.receive()?,
@@ -200,12 +246,11 @@ impl Client {
                 }) if answered == kind => return Ok(payload),
                 Some(Message::Reply {
                     kind: answered,
-                    payload,
+                    payload: reply,
                     ..
                 }) if answered == Op::Error as u32 => {
-                    return Err(store_error(
-                        Errno::from_wire(&payload).unwrap_or(Errno::EINVAL),
-                    ));
+                    let errno = Errno::from_wire(&reply).unwrap_or(Errno::EINVAL);
+                    return Err(store_error(op, payload, errno));
                 }
                 Some(Message::Reply { kind: answered, .. }) => {
                     return Err(ClientError::Protocol(format!(
@@ -422,6 +467,14 @@ impl Nodes for Client {
     fn request(&mut self, op: Op, payload: &[&[u8]]) -> Result<Vec<u8>, ClientError> {
         self.exchange(op, 0, payload)
     }
+
+    fn request_all(
+        &mut self,
+        op: Op,
+        paths: &[String],
+    ) -> Result<Vec<Result<Vec<u8>, ClientError>>, ClientError> {
+        self.exchange_all(op, 0, paths)
+    }
 }
 
 /// An open transaction.
@@ -434,6 +487,25 @@ pub struct Transaction<'c> {
 impl Nodes for Transaction<'_> {
     fn request(&mut self, op: Op, payload: &[&[u8]]) -> Result<Vec<u8>, ClientError> {
         self.client.exchange(op, self.id, payload)
+    }
+
+    fn request_all(
+        &mut self,
+        op: Op,
+        paths: &[String],
+    ) -> Result<Vec<Result<Vec<u8>, ClientError>>, ClientError> {
+        self.client.exchange_all(op, self.id, paths)
+    }
+}
+
+fn store_error(op: &'static str, payload: &[&[u8]], errno: Errno) -> ClientError {
+    let subject = payload
+        .first()
+        .map_or("".into(), |p| String::from_utf8_lossy(p));
+    ClientError::Store {
+        op,
+        subject: subject.trim_end_matches('\0').to_owned(),
+        errno,
     }
 }
 

@@ -11,6 +11,14 @@ pub trait Nodes {
     /// Sends one request and returns the reply's payload.
     fn request(&mut self, op: Op, payload: &[&[u8]]) -> Result<Vec<u8>, ClientError>;
 
+    /// Sends the same request for each of `paths`, many at a time, and returns the replies' payloads in their order. An error
+    /// of the connection is one of the whole.
+    fn request_all(
+        &mut self,
+        op: Op,
+        paths: &[String],
+    ) -> Result<Vec<Result<Vec<u8>, ClientError>>, ClientError>;
+
     /// A node's value as bytes.
     fn read_bytes(&mut self, path: &str) -> Result<Vec<u8>, ClientError> {
         self.request(Op::Read, &[path.as_bytes(), b"\0"])
@@ -18,9 +26,7 @@ pub trait Nodes {
 
     /// A node's value as text; bytes that are no UTF-8 become U+FFFD.
     fn read(&mut self, path: &str) -> Result<String, ClientError> {
-        let bytes = self.read_bytes(path)?;
-        Ok(String::from_utf8(bytes)
-            .unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
+        Ok(value(self.read_bytes(path)?))
     }
 
     /// A node's value, `None` if there is no such node.
@@ -92,27 +98,39 @@ pub trait Nodes {
 const MOST: usize = 8192;
 
 /// The nodes of some `directories` below `home`: path below it and value, parents before children. What is not there, or
-/// goes meanwhile, is left out.
+/// goes meanwhile, is left out. The store is asked for a level at a time, not for a node: that is a round trip each.
 pub fn subtree(
     nodes: &mut impl Nodes,
     home: &str,
     directories: &[String],
 ) -> Result<Vec<(String, String)>, ClientError> {
-    let mut open: Vec<String> = directories.iter().rev().cloned().collect();
-    let mut found = Vec::new();
-    while let Some(path) = open.pop() {
-        if found.len() >= MOST {
-            break;
+    let mut level: Vec<String> = directories.to_vec();
+    let mut found: Vec<(String, String)> = Vec::new();
+    while !level.is_empty() && found.len() < MOST {
+        level.truncate(MOST - found.len());
+        let full: Vec<String> = level.iter().map(|path| format!("{home}/{path}")).collect();
+        let values = nodes.request_all(Op::Read, &full)?;
+        let lists = nodes.request_all(Op::Directory, &full)?;
+        let mut below = Vec::new();
+        for (((path, full), read), list) in level.into_iter().zip(&full).zip(values).zip(lists) {
+            let Some(bytes) = absent_is_none(read)? else {
+                continue;
+            };
+            let children = match list {
+                Err(e) if e.errno() == Some(Errno::E2BIG) => nodes.directory_if_present(full)?,
+                list => absent_is_none(list)?.map(|list| names(&list)),
+            };
+            let children = children.unwrap_or_default();
+            below.extend(children.iter().map(|name| format!("{path}/{name}")));
+            found.push((path, value(bytes)));
         }
-        let full = format!("{home}/{path}");
-        let Some(value) = nodes.read_if_present(&full)? else {
-            continue;
-        };
-        let children = nodes.directory_if_present(&full)?.unwrap_or_default();
-        open.extend(children.iter().rev().map(|name| format!("{path}/{name}")));
-        found.push((path, value));
+        level = below;
     }
     Ok(found)
+}
+
+fn value(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
 }
 
 fn absent_is_none<T>(result: Result<T, ClientError>) -> Result<Option<T>, ClientError> {
