@@ -25,7 +25,7 @@ const _: () = assert!(core::mem::size_of::<Doorbell>() == 64 + 2 * 512);
 
 /// Numbers of the synchronous calls (monitor -> noxen-vmm) in [`Call::nr`].
 pub mod call {
-    /// args: [reason (SHUTDOWN_*)]. Does not return, except for suspend.
+    /// args: [reason (SHUTDOWN_*)]. Does not return.
     pub const SHUTDOWN: u32 = 1;
     /// args: [length]; guest's console_io text in `data`.
     pub const CONSOLE_IO: u32 = 2;
@@ -39,6 +39,8 @@ pub mod call {
     pub const VCPU_ONLINE: u32 = 6;
     /// The monitor itself is broken (panic); text in `data`, length in args[0]. Does not return.
     pub const PANIC: u32 = 7;
+    /// The guest has suspended itself. Returns 1 where it runs on, and 0 in a domain that came out of an image.
+    pub const SUSPEND: u32 = 8;
 }
 
 /// Bytes of [`Call::data`].

@@ -26,6 +26,8 @@ pub mod attention {
     pub const EVENT: u32 = 64;
     /// Another vCPU has set a watchdog: look at the deadlines again.
     pub const WATCH: u32 = 128;
+    /// The domain came out of an image by its own suspend: forget what was registered.
+    pub const ANEW: u32 = 256;
 }
 
 /// Values of [`VcpuShared::place`].

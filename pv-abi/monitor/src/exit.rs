@@ -92,6 +92,9 @@ impl<M: Machine> Cpu<'_, M> {
         if bits & attention::FLUSH != 0 {
             self.answer_flush();
         }
+        if bits & attention::ANEW != 0 {
+            self.forget_own();
+        }
         if bits & attention::DOORBELL != 0 {
             self.drain_doorbell();
             self.take_outside_nmis();
@@ -133,6 +136,9 @@ impl<M: Machine> Cpu<'_, M> {
             let bits = self.shared().attention.swap(0, Ordering::SeqCst);
             if bits & attention::FLUSH != 0 {
                 self.answer_flush();
+            }
+            if bits & attention::ANEW != 0 {
+                self.forget_own();
             }
             if bits & attention::DOORBELL != 0 {
                 self.drain_doorbell();

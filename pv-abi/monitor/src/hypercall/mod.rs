@@ -17,6 +17,7 @@ mod multicall;
 mod physdev;
 mod sched;
 mod segment;
+mod suspend;
 mod vcpu;
 mod version;
 

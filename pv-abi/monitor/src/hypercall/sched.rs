@@ -16,7 +16,7 @@ const MAX_POLL: u32 = 128;
 impl<M: Machine> Cpu<'_, M> {
     /// sched_op(command, argument).
     pub(super) fn sched_op(&mut self, args: &[u64; 6], regs: &mut Regs) -> Answer {
-        let [cmd, arg, ..] = *args;
+        let [cmd, arg, start_info, ..] = *args;
         match SchedOp(cmd as u32) {
             SchedOp::YIELD => {
                 self.yield_now();
@@ -28,7 +28,7 @@ impl<M: Machine> Cpu<'_, M> {
             }
             SchedOp::SHUTDOWN => {
                 let shutdown = SchedShutdown::from_bytes(&self.read_array(arg).map_err(efault)?);
-                self.shutdown_by_guest(shutdown.reason, regs)
+                self.shutdown_by_guest(shutdown.reason, start_info, regs)
             }
             SchedOp::POLL => self.poll(arg),
             SchedOp::SHUTDOWN_CODE => {
@@ -44,7 +44,7 @@ impl<M: Machine> Cpu<'_, M> {
 
     /// sched_op_compat(command, argument in the register).
     pub(super) fn sched_op_compat(&mut self, args: &[u64; 6], regs: &mut Regs) -> Answer {
-        let [cmd, arg, ..] = *args;
+        let [cmd, arg, start_info, ..] = *args;
         match SchedOp(cmd as u32) {
             SchedOp::YIELD => {
                 self.yield_now();
@@ -54,14 +54,14 @@ impl<M: Machine> Cpu<'_, M> {
                 self.block();
                 Ok(0)
             }
-            SchedOp::SHUTDOWN => self.shutdown_by_guest(arg as u32, regs),
+            SchedOp::SHUTDOWN => self.shutdown_by_guest(arg as u32, start_info, regs),
             _ => Err(Errno::ENOSYS),
         }
     }
 
     /// Only the low byte counts, as in Xen: GNU Mach passes an address to the call that takes the number itself.
     /// A domain that gives a reason without a name ends all the same.
-    fn shutdown_by_guest(&mut self, reason: u32, regs: &Regs) -> Answer {
+    fn shutdown_by_guest(&mut self, reason: u32, start_info: u64, regs: &Regs) -> Answer {
         let reason = reason & 0xff;
         match ShutdownReason(reason) {
             ShutdownReason::CRASH => {
@@ -74,8 +74,7 @@ impl<M: Machine> Cpu<'_, M> {
                 );
                 Ok(0)
             }
-            // No save yet: the guest is told at once that it goes on (cancelled suspend).
-            ShutdownReason::SUSPEND => Ok(1),
+            ShutdownReason::SUSPEND => self.suspend(start_info),
             ShutdownReason::POWEROFF
             | ShutdownReason::REBOOT
             | ShutdownReason::WATCHDOG

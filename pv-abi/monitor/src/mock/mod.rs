@@ -24,7 +24,7 @@ use crate::exit::note_interrupt;
 use crate::machine::{Base, Fault, Machine};
 use crate::pagetable::{fault, Healed, Tables};
 use crate::vcpu::Vcpu;
-use core::sync::atomic::{AtomicU32, AtomicU64, AtomicU8, Ordering};
+use core::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, AtomicU8, Ordering};
 use noxen_monitor_abi::layout::vector;
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -121,6 +121,8 @@ pub struct Bus {
     pub stolen: AtomicU64,
     /// vCPUs that have not run yet.
     pub fresh: Vec<Mutex<Vcpu>>,
+    /// What noxen-vmm answers to calls.
+    pub answer: AtomicI64,
     /// Turns of wait loops: a test that waits for ever ends.
     turns: AtomicU64,
 }
@@ -150,6 +152,7 @@ impl Bus {
             preempted: AtomicU64::new(0),
             arrived: Condvar::new(),
             fresh: (0..vcpus).map(|id| Mutex::new(Vcpu::new(id))).collect(),
+            answer: AtomicI64::new(0),
             turns: AtomicU64::new(0),
         }
     }
@@ -438,7 +441,7 @@ impl Machine for Mock {
 
     fn call(&self, nr: u32, args: &[u64], data: &[u8]) -> i64 {
         self.note(Effect::Call(nr, args.to_vec(), data.to_vec()));
-        0
+        self.bus.answer.load(Ordering::Relaxed)
     }
 
     fn halt(&self) {

@@ -23,6 +23,7 @@ mod ports;
 mod sched;
 mod segment;
 mod smp;
+mod suspend;
 mod vcpu;
 mod version;
 
