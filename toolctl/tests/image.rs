@@ -32,6 +32,27 @@ fn image_prints_what_a_file_holds() {
 }
 
 #[test]
+fn image_tells_what_compressed_memory_takes() {
+    let golden = GOLDEN.replace("format-1", "zstd-2");
+    let root = Root::new();
+    let ran = root.run(&["image", &golden]);
+    for line in [
+        "format                 : 2",
+        "ram kept (KiB)         : 12",
+        "zstd, together (KiB)   : 0",
+    ] {
+        assert!(ran.out.lines().any(|l| l == line), "{line}\n{}", ran.out);
+    }
+    let ran = root.run(&["image", "--json", &golden]);
+    let value: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert!(
+        (1..200).contains(&value["packed_bytes"].as_u64().unwrap()),
+        "{value}"
+    );
+    assert_eq!(value["memory"]["ram"]["kept_bytes"], 3 * 4096);
+}
+
+#[test]
 fn image_of_a_damaged_or_foreign_file_is_one_line() {
     let root = Root::new();
     let mut bytes = std::fs::read(GOLDEN).unwrap();

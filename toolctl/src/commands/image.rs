@@ -92,6 +92,10 @@ fn run(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
     for (label, text) in lines {
         context.line(format!("{label:23}: {text}"))?;
     }
+    if header.is_compressed() {
+        let label = "zstd, together (KiB)";
+        context.line(format!("{label:23}: {}", reader.totals().packed >> 10))?;
+    }
     for (space, kept) in spaces {
         let label = format!("{space} kept (KiB)");
         context.line(format!("{label:23}: {}", kept.bytes >> 10))?;
@@ -122,6 +126,9 @@ fn json(
         "vcpus": state.vcpus(),
         "memory": spaces,
     });
+    if reader.header().is_compressed() {
+        told["packed_bytes"] = reader.totals().packed.into();
+    }
     match state {
         Saved::Pv(state) => {
             told["domain"] = serde_json::json!(state.domain);

@@ -174,6 +174,18 @@ impl Device {
         }
     }
 
+    /// Makes it one that no front end uses.
+    pub fn disconnect(&mut self) {
+        match self {
+            Device::Vbd(vbd) => vbd.connected = false,
+            Device::Vif(vif) => (vif.connected, vif.multicast) = (false, Vec::new()),
+            Device::Vfb(vfb) => vfb.geometry = None,
+            Device::Vkbd(vkbd) => {
+                (vkbd.connected, vkbd.last, vkbd.pending) = (false, None, Vec::new());
+            }
+        }
+    }
+
     fn items(&self) -> usize {
         match self {
             Device::Vif(vif) => vif.multicast.len(),

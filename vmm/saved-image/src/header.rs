@@ -12,8 +12,13 @@ use std::io::{self, Read, Write};
 pub const SIGNATURE: &[u8; 16] = b"LinuxGuestRecord";
 /// First bytes of what follows the configuration.
 pub const MAGIC: &[u8; 8] = b"NoxenImg";
-/// The format that this version writes, and the latest that it reads.
-pub const FORMAT: u32 = 1;
+/// The format that this version writes, and the latest that it reads. 2: the configuration has a checksum, memory may be
+/// compressed.
+pub const FORMAT: u32 = 2;
+/// Readers of this format can do with an image whose memory is not compressed.
+const PLAIN: u32 = 1;
+/// First format whose images have the configuration's checksum in their header.
+const CHECKED: u32 = 2;
 /// Longest configuration, bytes.
 pub const MAX_CONFIG: u64 = 1 << 20;
 /// Longest header, bytes.
@@ -30,6 +35,9 @@ pub struct Header {
     pub writer: String,
     /// When, seconds since the epoch.
     pub created: u64,
+    /// CRC-32 of the configuration before it, filled in by who writes; of format 2 and later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_sum: Option<u32>,
     /// Of a stream to another host: the name of this move, which no other has. Memory comes before most of the state
     /// then, and may come again. A file has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -41,11 +49,25 @@ impl Header {
     pub fn new(writer: &str, created: u64) -> Header {
         Header {
             format: FORMAT,
-            reader: FORMAT,
+            reader: PLAIN,
             writer: writer.to_owned(),
             created,
+            config_sum: None,
             moving: None,
         }
+    }
+
+    /// The header of an image whose memory is compressed.
+    pub fn compressed(writer: &str, created: u64) -> Header {
+        Header {
+            reader: FORMAT,
+            ..Header::new(writer, created)
+        }
+    }
+
+    /// Can only readers of compressed memory read it?
+    pub fn is_compressed(&self) -> bool {
+        self.reader > PLAIN
     }
 
     /// The header of a stream.
@@ -67,7 +89,11 @@ pub(crate) fn write(out: &mut impl Write, config: &str, header: &Header) -> io::
     out.write_all(SIGNATURE)?;
     out.write_all(&(length as u32).to_be_bytes())?;
     out.write_all(config.as_bytes())?;
-    let body = serde_json::to_vec(header)?;
+    let sum = (header.format >= CHECKED).then(|| crc32fast::hash(config.as_bytes()));
+    let body = serde_json::to_vec(&Header {
+        config_sum: sum,
+        ..header.clone()
+    })?;
     if body.len() as u64 > MAX_HEADER {
         return Err(too_long("header"));
     }
@@ -93,9 +119,11 @@ pub(crate) fn read(input: &mut impl Read) -> Result<(String, Header), ImageError
     }
     let length = u32::from_be_bytes(array(input, "the configuration's length")?);
     let config = bytes(input, u64::from(length), MAX_CONFIG, "the configuration")?;
-    let config = String::from_utf8(config).map_err(|_| ImageError::Damaged {
+    let damaged = || ImageError::Damaged {
         what: "the configuration",
-    })?;
+    };
+    let read_sum = crc32fast::hash(&config);
+    let config = String::from_utf8(config).map_err(|_| damaged())?;
     let magic: [u8; 8] = array(input, "its header")?;
     if &magic != MAGIC {
         return Err(ImageError::ForeignMemory);
@@ -116,6 +144,14 @@ pub(crate) fn read(input: &mut impl Read) -> Result<(String, Header), ImageError
             needs: header.reader,
             ours: FORMAT,
         });
+    }
+    match header.config_sum {
+        Some(sum) if sum != read_sum => return Err(damaged()),
+        None if header.format >= CHECKED => {
+            let text = "its header has no checksum of the configuration";
+            return Err(ImageError::Structure(text.into()));
+        }
+        Some(_) | None => {}
     }
     Ok((config, header))
 }

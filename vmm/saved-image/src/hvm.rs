@@ -129,6 +129,17 @@ pub struct HvmState {
     pub devices: Vec<PcDevice>,
 }
 
+impl HvmState {
+    /// Reads the rest of a stream, to its end: memory goes to `take` as it comes.
+    pub fn read_stream<R: Read>(
+        reader: &mut Reader<R>,
+        pc: Pc,
+        mut take: impl FnMut(Record) -> Result<(), ImageError>,
+    ) -> Result<HvmState, ImageError> {
+        Parts::of_pc(pc).read_stream(reader, &mut take)?.whole_hvm()
+    }
+}
+
 /// A domain of either kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Saved {
@@ -215,6 +226,11 @@ impl<W: Write> crate::Writer<W> {
     /// Writes all parts of an HVM domain's state, in the order of a file.
     pub fn hvm_state(&mut self, state: &HvmState) -> io::Result<()> {
         self.unit(&state.pc)?;
+        self.hvm_state_but_pc(state)
+    }
+
+    /// The same without the first part.
+    pub fn hvm_state_but_pc(&mut self, state: &HvmState) -> io::Result<()> {
         self.unit(&state.clock)?;
         state.vcpus.iter().try_for_each(|vcpu| self.unit(vcpu))?;
         self.unit(&state.console)?;

@@ -6,6 +6,7 @@
 //!   record*    kind, version, length of the name, of the body, CRC-32 | name | body
 //!      unit    a named part of the domain's state, JSON, with its own version
 //!      memory  offset in a named space | whole pages; zero pages are left out
+//!      zstd    offset, length | the same as a frame of zstd, in an image whose header says so
 //!      end     what was written, counted; nothing follows
 //! ```
 //! Numbers are little-endian but for xm's own length. The first lines are xm's so that `xendomains`, `file` and

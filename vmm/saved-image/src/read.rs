@@ -7,11 +7,12 @@
 
 use crate::error::{printable, ImageError};
 use crate::header::{self, Header};
-use crate::record::{checksum, Head, Kind, MEMORY_HEAD};
+use crate::record::{checksum, Head, Kind, MEMORY_HEAD, PACKED_HEAD};
 use crate::write::{Totals, VERSION};
-use crate::PAGE;
+use crate::{CHUNK, PAGE};
 use std::collections::BTreeMap;
 use std::io::Read;
+use zstd::bulk::Decompressor;
 
 /// One record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,9 +47,9 @@ pub enum Record {
 }
 
 /// An image that is being read.
-#[derive(Debug)]
 pub struct Reader<R> {
     input: R,
+    unpacker: Decompressor<'static>,
     config: String,
     header: Header,
     totals: Totals,
@@ -57,12 +58,22 @@ pub struct Reader<R> {
     ended: bool,
 }
 
+impl<R> std::fmt::Debug for Reader<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reader")
+            .field("header", &self.header)
+            .field("totals", &self.totals)
+            .finish_non_exhaustive()
+    }
+}
+
 impl<R: Read> Reader<R> {
     /// Reads the beginning.
     pub fn open(mut input: R) -> Result<Reader<R>, ImageError> {
         let (config, header) = header::read(&mut input)?;
         Ok(Reader {
             input,
+            unpacker: Decompressor::new().map_err(ImageError::Io)?,
             config,
             header,
             totals: Totals::default(),
@@ -122,9 +133,37 @@ impl<R: Read> Reader<R> {
                 }))
             }
             Kind::Memory => self.memory(name, body).map(Some),
+            Kind::Packed => self.packed(name, &body).map(Some),
             Kind::Zeros => self.zeros(name, &body).map(Some),
             Kind::End => self.end(&body).map(|()| None),
         }
+    }
+
+    /// Unpacks pages. Its checksum was right, so what does not fit was never written so.
+    fn packed(&mut self, space: String, body: &[u8]) -> Result<Record, ImageError> {
+        let wrong =
+            |reason: &str| ImageError::Structure(format!("a record of memory {space:?} {reason}"));
+        if !self.header.is_compressed() {
+            return Err(wrong("is compressed, which its header does not say"));
+        }
+        let (Some((offset, rest)), head) = (body.split_first_chunk::<8>(), PACKED_HEAD) else {
+            return Err(wrong("has no offset"));
+        };
+        let length = rest
+            .first_chunk::<8>()
+            .map(|bytes| u64::from_le_bytes(*bytes));
+        let length = length.ok_or_else(|| wrong("has no length"))?;
+        if length > CHUNK as u64 {
+            return Err(wrong("has more pages than a record has"));
+        }
+        let frame = &body[head..];
+        let pages = self.unpacker.decompress(frame, length as usize);
+        let pages = pages.map_err(|_| wrong("does not unpack"))?;
+        if pages.len() as u64 != length {
+            return Err(wrong("unpacks to another length than it says"));
+        }
+        self.totals.packed += frame.len() as u64;
+        self.pages(space, u64::from_le_bytes(*offset), pages)
     }
 
     fn memory(&mut self, space: String, mut body: Vec<u8>) -> Result<Record, ImageError> {
@@ -135,6 +174,12 @@ impl<R: Read> Reader<R> {
             .map(|bytes| u64::from_le_bytes(*bytes))
             .ok_or_else(|| wrong("has no offset"))?;
         body.drain(..MEMORY_HEAD);
+        self.pages(space, offset, body)
+    }
+
+    fn pages(&mut self, space: String, offset: u64, body: Vec<u8>) -> Result<Record, ImageError> {
+        let wrong =
+            |reason: &str| ImageError::Structure(format!("a record of memory {space:?} {reason}"));
         let length = body.len() as u64;
         let end = end_of(&space, offset, length)?;
         self.totals.chunks += 1;

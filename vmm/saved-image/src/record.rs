@@ -18,6 +18,8 @@ pub const MAX_UNIT: u64 = 16 << 20;
 /// Bytes before the pages in a memory record's body: the offset.
 pub const MEMORY_HEAD: usize = 8;
 
+/// Bytes before the frame of zstd in a compressed record's body: offset and length of the pages.
+pub const PACKED_HEAD: usize = 16;
 /// Bytes of a body that says where zeros are: offset and length.
 pub const ZEROS: usize = 16;
 
@@ -28,6 +30,8 @@ pub enum Kind {
     Unit,
     /// Pages.
     Memory,
+    /// Pages, compressed.
+    Packed,
     /// Pages of zeros where there was something: in a stream only.
     Zeros,
     /// The end.
@@ -39,22 +43,28 @@ impl Kind {
         match self {
             Kind::Unit => u32::from_le_bytes(*b"UNIT"),
             Kind::Memory => u32::from_le_bytes(*b"MEMO"),
+            Kind::Packed => u32::from_le_bytes(*b"ZSTD"),
             Kind::Zeros => u32::from_le_bytes(*b"ZERO"),
             Kind::End => u32::from_le_bytes(*b"END."),
         }
     }
 
     fn of(number: u32) -> Option<Kind> {
-        [Kind::Unit, Kind::Memory, Kind::Zeros, Kind::End]
-            .into_iter()
-            .find(|kind| kind.number() == number)
+        let kinds = [
+            Kind::Unit,
+            Kind::Memory,
+            Kind::Packed,
+            Kind::Zeros,
+            Kind::End,
+        ];
+        kinds.into_iter().find(|kind| kind.number() == number)
     }
 
     /// For messages.
     pub(crate) fn what(self) -> &'static str {
         match self {
             Kind::Unit => "a part of the state",
-            Kind::Memory | Kind::Zeros => "memory",
+            Kind::Memory | Kind::Packed | Kind::Zeros => "memory",
             Kind::End => "its end mark",
         }
     }
@@ -63,6 +73,8 @@ impl Kind {
         match self {
             Kind::Unit => MAX_UNIT,
             Kind::Memory => (MEMORY_HEAD + CHUNK) as u64,
+            // One that is not smaller than its pages is written as they are.
+            Kind::Packed => (PACKED_HEAD + CHUNK) as u64,
             Kind::Zeros => ZEROS as u64,
             Kind::End => 4096,
         }

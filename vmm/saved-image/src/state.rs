@@ -281,6 +281,42 @@ pub fn read_outline<R: Read>(reader: &mut Reader<R>) -> Result<(Domain, Outline)
     Ok((one(reader)?, one(reader)?))
 }
 
+/// What a stream begins with: what the domain is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Announced {
+    /// Paravirtual.
+    Pv(Box<Domain>),
+    /// A PC.
+    Hvm(Box<hvm::Pc>),
+}
+
+/// The first two parts of a stream of either kind. A PC's devices are in its configuration, so its outline is empty.
+pub fn read_announced<R: Read>(reader: &mut Reader<R>) -> Result<(Announced, Outline), ImageError> {
+    let writer = reader.header().writer.clone();
+    let announced = match reader.next()? {
+        Some(Record::Unit {
+            name,
+            version,
+            body,
+        }) if name == hvm::Pc::NAME && version == hvm::Pc::VERSION => {
+            Announced::Hvm(Box::new(parse(&body, &writer)?))
+        }
+        Some(Record::Unit {
+            name,
+            version,
+            body,
+        }) if name == Domain::NAME && version == Domain::VERSION => {
+            Announced::Pv(Box::new(parse(&body, &writer)?))
+        }
+        _ => {
+            return Err(structure(&format!(
+                "a stream that does not begin with what the domain is (from {writer})"
+            )))
+        }
+    };
+    Ok((announced, one(reader)?))
+}
+
 fn one<U: Unit, R: Read>(reader: &mut Reader<R>) -> Result<U, ImageError> {
     let writer = reader.header().writer.clone();
     match reader.next()? {
@@ -304,21 +340,23 @@ impl State {
         domain: Domain,
         mut take: impl FnMut(Record) -> Result<(), ImageError>,
     ) -> Result<State, ImageError> {
-        let writer = reader.header().writer.clone();
-        let mut parts = Parts {
+        let parts = Parts {
             domain: Some(domain),
             ..Parts::default()
         };
-        loop {
-            match parts.take_units(reader, &writer)? {
-                Some(memory) => take(memory)?,
-                None => return parts.whole(),
-            }
-        }
+        parts.read_stream(reader, &mut take)?.whole()
     }
 }
 
 impl Parts {
+    /// What a PC's stream has begun with.
+    pub(crate) fn of_pc(pc: hvm::Pc) -> Parts {
+        Parts {
+            pc: Some(pc),
+            ..Parts::default()
+        }
+    }
+
     /// Reads all parts; also gives the first memory record, if there is one.
     pub(crate) fn read<R: Read>(
         reader: &mut Reader<R>,
@@ -327,6 +365,19 @@ impl Parts {
         let mut parts = Parts::default();
         let memory = parts.take_units(reader, &writer)?;
         Ok((parts, memory))
+    }
+
+    /// Reads the rest of a stream, to its end: memory goes to `take` as it comes.
+    pub(crate) fn read_stream<R: Read>(
+        mut self,
+        reader: &mut Reader<R>,
+        take: &mut dyn FnMut(Record) -> Result<(), ImageError>,
+    ) -> Result<Parts, ImageError> {
+        let writer = reader.header().writer.clone();
+        while let Some(memory) = self.take_units(reader, &writer)? {
+            take(memory)?;
+        }
+        Ok(self)
     }
 
     /// Takes the units that come next; also gives the record behind them, if there is one.

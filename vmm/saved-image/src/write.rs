@@ -10,6 +10,7 @@ use crate::state::{State, Unit};
 use crate::{CHUNK, PAGE};
 use serde::{Deserialize, Serialize};
 use std::io::{self, Write};
+use zstd::bulk::Compressor;
 
 /// Version of memory and end records.
 pub(crate) const VERSION: u32 = 1;
@@ -24,22 +25,43 @@ pub struct Totals {
     pub chunks: u64,
     /// Bytes of memory in them.
     pub memory: u64,
+    /// Bytes that those of them take which are compressed; of an image that has any.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub packed: u64,
 }
 
+fn is_none(bytes: &u64) -> bool {
+    *bytes == 0
+}
+
+/// zstd's level: the fastest one; memory is written as fast as it comes.
+const LEVEL: i32 = 1;
+
 /// An image that is being written.
-#[derive(Debug)]
 pub struct Writer<W> {
     out: W,
     totals: Totals,
+    packer: Option<Compressor<'static>>,
+}
+
+impl<W> std::fmt::Debug for Writer<W> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Writer")
+            .field("totals", &self.totals)
+            .field("compressed", &self.packer.is_some())
+            .finish_non_exhaustive()
+    }
 }
 
 impl<W: Write> Writer<W> {
-    /// Writes the beginning: the configuration and who writes.
+    /// Writes the beginning: the configuration and who writes. Memory is compressed if `header` says so.
     pub fn begin(mut out: W, config: &str, header: &Header) -> io::Result<Writer<W>> {
         header::write(&mut out, config, header)?;
+        let packer = header.is_compressed().then(|| Compressor::new(LEVEL));
         Ok(Writer {
             out,
             totals: Totals::default(),
+            packer: packer.transpose()?,
         })
     }
 
@@ -114,13 +136,25 @@ impl<W: Write> Writer<W> {
                 if !zero {
                     self.totals.chunks += 1;
                     self.totals.memory += length as u64;
-                    let pages = &bytes[start..start + length];
-                    self.record(Kind::Memory, VERSION, space, &[&at.to_le_bytes(), pages])?;
+                    self.filled(space, at, &bytes[start..start + length])?;
                 }
                 at += length as u64;
             }
         }
         Ok(())
+    }
+
+    /// Writes pages that hold something: compressed, where that is wanted and takes less.
+    fn filled(&mut self, space: &str, at: u64, pages: &[u8]) -> io::Result<()> {
+        if let Some(packer) = &mut self.packer {
+            let frame = packer.compress(pages)?;
+            if frame.len() < pages.len() {
+                self.totals.packed += frame.len() as u64;
+                let words = [at.to_le_bytes(), (pages.len() as u64).to_le_bytes()].concat();
+                return self.record(Kind::Packed, VERSION, space, &[&words, &frame]);
+            }
+        }
+        self.record(Kind::Memory, VERSION, space, &[&at.to_le_bytes(), pages])
     }
 
     /// Writes the end; gives back the output and what was written.

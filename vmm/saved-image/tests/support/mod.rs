@@ -13,7 +13,17 @@ pub fn header() -> Header {
         reader: 1,
         writer: "noxen-vmm 0.1.0".into(),
         created: 1_700_000_000,
+        config_sum: None,
         moving: None,
+    }
+}
+
+/// Of an image of format 2: `compressed` or not.
+pub fn header_2(compressed: bool) -> Header {
+    Header {
+        format: 2,
+        reader: if compressed { 2 } else { 1 },
+        ..header()
     }
 }
 
@@ -125,7 +135,11 @@ pub fn with_devices() -> State {
 
 /// The state and pages as the writer writes them.
 pub fn image(state: &State, pages: &[(u64, Vec<u8>)]) -> Vec<u8> {
-    let mut writer = Writer::begin(Vec::new(), CONFIG, &header()).unwrap();
+    image_with(&header(), state, pages)
+}
+
+pub fn image_with(header: &Header, state: &State, pages: &[(u64, Vec<u8>)]) -> Vec<u8> {
+    let mut writer = Writer::begin(Vec::new(), CONFIG, header).unwrap();
     writer.state(state).unwrap();
     for (offset, bytes) in pages {
         writer.memory("ram", *offset, bytes).unwrap();
