@@ -38,14 +38,27 @@ fn save_asks_with_an_absolute_path_and_its_switches() {
     let asked = serve(&root, a_host);
     root.run(&["save", "a", "state"]).is(0, "", "");
     root.run(&["save", "-c", "a", "./other"]).is(0, "", "");
+    root.run(&["save", "--compress", "--by-guest", "a", "third"])
+        .is(0, "", "");
     let save = |file: &str, checkpoint| Request::Save {
         domain: "3".into(),
         file: path(&root, file),
         checkpoint,
+        how: Default::default(),
     };
     let asked = asked.lock().unwrap().clone();
     assert!(asked.contains(&save("state", false)), "{asked:?}");
     assert!(asked.contains(&save("other", true)), "{asked:?}");
+    let third = Request::Save {
+        domain: "3".into(),
+        file: path(&root, "third"),
+        checkpoint: false,
+        how: noxen_xend_api::migrate::SaveHow {
+            by_guest: true,
+            compress: true,
+        },
+    };
+    assert!(asked.contains(&third), "{asked:?}");
 }
 
 #[test]

@@ -272,6 +272,9 @@ impl Service {
                         control.broadcast(&event);
                     }
                 }
+                if self.machine.suspended().is_some() || self.machine.over().is_some() {
+                    self.guest_news();
+                }
             }
             Source::ConsolePort => {
                 self.console_port.acknowledge();
@@ -293,17 +296,18 @@ impl Service {
             }
             Source::Connection(index) => {
                 if flags.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
-                    self.with_parts(|control, parts| control.serve(index, parts));
+                    self.with_parts(|control, parts| {
+                        if let Some(control) = control {
+                            control.serve(index, parts);
+                        }
+                    });
                 }
             }
         }
     }
 
-    /// Lets `work` at the domain's parts, if there is a control socket.
-    fn with_parts(&mut self, work: impl FnOnce(&mut Server, &mut Parts<'_>)) {
-        let Some(control) = &mut self.control else {
-            return;
-        };
+    /// Lets `work` at the domain's parts, and at the control socket if there is one.
+    fn with_parts(&mut self, work: impl FnOnce(Option<&mut Server>, &mut Parts<'_>)) {
         let mut parts = Parts {
             machine: &mut self.machine,
             devices: &self.devices,
@@ -313,7 +317,13 @@ impl Service {
             arrived: &self.arrived,
             job: &mut self.job,
         };
-        work(control, &mut parts);
+        work(self.control.as_mut(), &mut parts);
+    }
+
+    /// The guest has suspended itself, or is over.
+    fn guest_news(&mut self) {
+        let over = self.machine.over().is_some();
+        self.with_parts(|_, parts| job::guest_news(parts, over));
     }
 
     /// One turn while the domain is being saved: its memory stays as it is.
@@ -342,6 +352,7 @@ impl Service {
     /// Takes what the thread of a save or a move says, and notices when nobody waits for it any more.
     fn serve_job(&mut self) {
         self.with_parts(|control, parts| {
+            let Some(control) = control else { return };
             if let Some((asker, reply)) = job::take_news(parts) {
                 control.reply(asker, &reply);
             }

@@ -156,9 +156,6 @@ fn build_hvm(
     log: Log,
 ) -> Result<hvm::build::Domain> {
     let checked = config(spec)?;
-    if spec.stream_fd.is_some() {
-        bail!("moving of an HVM domain is not built yet");
-    }
     let config = hvm::build::Config {
         domid: checked.domid,
         name: spec.name.clone(),
@@ -172,6 +169,9 @@ fn build_hvm(
         ram,
         image: descriptors
             .take_if("restore_fd", spec.restore_fd)?
+            .map(File::from),
+        stream: descriptors
+            .take_if("stream_fd", spec.stream_fd)?
             .map(File::from),
         bios: File::from(descriptors.take("bios_fd", hvm.bios_fd)?),
         display_bios: match &hvm.display {

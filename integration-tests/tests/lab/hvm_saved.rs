@@ -1,5 +1,7 @@
-//! `save` and `restore` of HVM domains: a PC in the midst of its disk's work, and a Linux on two processors.
+//! `save`, `restore`, `suspend`, `resume` and `migrate` of HVM domains: a PC in the midst of its disk's work, and a Linux on two
+//! processors.
 
+use crate::moved::open_node;
 use crate::{in_lab, LIMIT};
 use noxen_integration_tests::guest::Domain;
 use noxen_integration_tests::node::Node;
@@ -64,13 +66,7 @@ fn saved_pc_goes_on_in_the_midst_of_its_disks_work() {
     in_lab();
     let node = Node::new().unwrap();
     let disk = node.root().join("count.img");
-    let mut image = counting();
-    image.resize(4 << 20, 0);
-    std::fs::write(&disk, image).unwrap();
-    let text = format!(
-        "name = 'pc'\nbuilder = 'hvm'\nmemory = 32\nboot = 'c'\nserial = 'pty'\nvnc = 0\nstdvga = 1\ndisk = ['file:{},hda,w']\n",
-        disk.display()
-    );
+    let text = counting_pc(&disk);
     let config = node.config_text("pc", &text).unwrap();
     node.toolctl(&["create", &config]).ok();
     let mut last = counts_beyond(&disk, 20);
@@ -126,6 +122,97 @@ fn saved_pc_goes_on_in_the_midst_of_its_disks_work() {
     counts_beyond(&disk, before + 20);
     node.toolctl(&["dump-core", "-C", "pc", file]).ok();
     assert_eq!(node.domains(), [""; 0]);
+}
+
+/// The configuration of a PC that counts on `disk`, which is made.
+fn counting_pc(disk: &Path) -> String {
+    let mut image = counting();
+    image.resize(4 << 20, 0);
+    std::fs::write(disk, image).unwrap();
+    format!(
+        "name = 'pc'\nbuilder = 'hvm'\nmemory = 32\nboot = 'c'\nserial = 'pty'\nvnc = 0\nstdvga = 1\ndisk = ['file:{},hda,w']\n",
+        disk.display()
+    )
+}
+
+#[test]
+fn pc_at_work_goes_to_another_xend_live_comes_back_standing_still_and_is_suspended() {
+    in_lab();
+    let (here, there) = (open_node("8831"), open_node("8832"));
+    let disk = here.root().join("count.img");
+    let config = here.config_text("pc", &counting_pc(&disk)).unwrap();
+    // A managed one, so that it can be suspended.
+    here.toolctl(&["new", &config]).ok();
+    here.toolctl(&["start", "pc"]).ok();
+    let mut last = counts_beyond(&disk, 20);
+    for (node, other, port, live) in [
+        (&here, &there, "8832", true),
+        (&there, &here, "8831", false),
+    ] {
+        let mut words = vec!["migrate", "pc", "127.0.0.1", "-p", port, "--json"];
+        if live {
+            words.push("--live");
+        }
+        let said = node.try_toolctl(&words, LIMIT).unwrap();
+        let ledger: serde_json::Value = serde_json::from_str(&said.ok()).unwrap();
+        eprintln!("live {live}: {ledger}");
+        assert!(!ledger["rounds"].as_array().unwrap().is_empty(), "{ledger}");
+        assert!(node.processes_of("noxen-vmm").is_empty());
+        assert_eq!(other.domains(), ["pc"]);
+        last = counts_beyond(&disk, last + 20);
+        let (all, in_memory) = counts(&disk);
+        assert_eq!(all, in_memory, "the PC began anew, or has lost a page");
+    }
+    here.toolctl(&["suspend", "pc"]).ok();
+    assert!(here.processes_of("noxen-vmm").is_empty());
+    let (all, in_memory) = counts(&disk);
+    assert!(all == in_memory && all >= last, "{all} {in_memory} {last}");
+    here.toolctl(&["resume", "pc"]).ok();
+    counts_beyond(&disk, all + 20);
+    let (all, in_memory) = counts(&disk);
+    assert_eq!(all, in_memory, "the PC began anew");
+    here.toolctl(&["destroy", "pc"]).ok();
+}
+
+#[test]
+fn hvm_linux_that_writes_its_memory_goes_live_to_another_xend() {
+    in_lab();
+    let (here, there) = (open_node("8833"), open_node("8834"));
+    let domain = Domain::pc("pc").unwrap().line("vnc = 0").line("stdvga = 1");
+    let mut console = here.create_on_console(&domain).unwrap();
+    console.expect("NOXEN-INIT up", LIMIT).unwrap();
+    console.expect("# ", LIMIT).unwrap();
+    let mut says = |command: &str| console.run(command, LIMIT).unwrap();
+    says("head -c 8000000 /dev/urandom > /run/data");
+    let sum = says("md5sum /run/data");
+    // Pages whose sum is beside them, written over and over.
+    says("sh -c 'while [ ! -e /run/stop ]; do head -c 500000 /dev/urandom > /run/w; md5sum < /run/w > /run/w.sum; done; touch /run/stopped' & true");
+    let words = [
+        "migrate",
+        "--live",
+        "pc",
+        "127.0.0.1",
+        "-p",
+        "8834",
+        "--json",
+    ];
+    let said = here.try_toolctl(&words, LIMIT).unwrap();
+    eprintln!("there: {}", said.ok());
+    drop(console);
+    let mut console = there.console("pc").unwrap();
+    console.send("\n").unwrap();
+    let mut says = |command: &str| console.run(command, LIMIT).unwrap();
+    says("touch /run/stop; n=0; while [ ! -e /run/stopped ] && [ $n -lt 900 ]; do n=$((n+1)); sleep 0.1; done");
+    assert_eq!(says("md5sum /run/data"), sum);
+    assert_eq!(says("md5sum < /run/w"), says("cat /run/w.sum"));
+    for cpu in ["1", "2"] {
+        assert_eq!(
+            says(&format!("taskset {cpu} echo on {cpu}")),
+            format!("on {cpu}\n")
+        );
+    }
+    console.send("poweroff -f\n").unwrap();
+    there.wait_gone("pc", LIMIT);
 }
 
 /// How far the guest's clock may be from the host's, seconds: it reads whole ones, and a console is slow here.

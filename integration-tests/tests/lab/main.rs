@@ -31,6 +31,7 @@ mod smp;
 mod store;
 mod support;
 mod survival;
+mod suspended;
 mod viewer;
 
 use std::time::Duration;

@@ -22,7 +22,7 @@ const THERE: &str = "8812";
 const MAC: &str = "00:16:3e:00:83:02";
 
 /// A node that takes domains in.
-fn open_node(port: &str) -> Node {
+pub fn open_node(port: &str) -> Node {
     let node = node_with_scripts();
     let settings = format!(
         "(xend-relocation-server yes)\n(xend-relocation-port {port})\n(xend-relocation-address 127.0.0.1)\n"
@@ -33,7 +33,7 @@ fn open_node(port: &str) -> Node {
 }
 
 /// A domain that never runs and has the next id.
-fn take_an_id(node: &Node) {
+pub fn take_an_id(node: &Node) {
     let domain = Domain::grub("other").unwrap().memory(32);
     let path = node.config(&domain).unwrap();
     node.toolctl(&["create", "-p", &path]).ok();

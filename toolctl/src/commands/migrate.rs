@@ -30,6 +30,7 @@ pub const COMMAND: Command = Command {
         Opt::long_value("timeout", "S", "How long it may take until all is sent, seconds; what then, --at-timeout says."),
         Opt::long_value("at-timeout", "WHAT", "cancel: the domain runs on here (as without this option); force: it is stopped and the rest is sent."),
         Opt::long_value("downtime", "MS", "With --live: how long the domain may stand still for the rest of its memory."),
+        Opt::long_flag("by-guest", "The guest suspends itself for the last of its memory (control/shutdown), and its drivers connect anew over there."),
         Opt::long_flag("postcopy", "Not built yet; answered with an error."),
         JSON,
     ],
@@ -70,6 +71,7 @@ fn run(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
         },
         ssl: parsed.has("ssl"),
         change_home_server: parsed.has("change_home_server"),
+        by_guest: parsed.has("by-guest"),
     };
     let text = format!("Sending domain {domain} to {host}");
     if how.timeout_s.is_none() && parsed.has("at-timeout") {

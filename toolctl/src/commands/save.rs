@@ -6,6 +6,7 @@ use crate::cli::context::{unexpected, Context};
 use crate::cli::failure::{reason, Failure};
 use crate::cli::getopt::Parsed;
 use crate::cli::transfer;
+use noxen_xend_api::migrate::SaveHow;
 use noxen_xend_api::{Request, Response};
 use rustix::fs::{access, Access};
 use std::path::Path;
@@ -13,13 +14,15 @@ use std::path::Path;
 /// The definition of `save`.
 pub const COMMAND: Command = Command {
     name: "save",
-    args: "[-c|--checkpoint] [-f|--force] <Domain> <CheckpointFile>",
+    args: "[-c|--checkpoint] [-f|--force] [--compress] [--by-guest] <Domain> <CheckpointFile>",
     summary: "Save a domain's state to restore it later.",
     details: "The domain is gone once the file is whole and on disk, and its memory is free again; if the file cannot be written, or on Ctrl-C, the \
         domain runs on. Its disks are not part of the file.",
     options: &[
         Opt::flag('c', "checkpoint", "Leave the domain running afterwards."),
         Opt::flag('f', "force", "Overwrite a file that is there."),
+        Opt::long_flag("compress", "Compress its memory (zstd): a smaller file, more processor time. Versions before this option cannot restore it."),
+        Opt::long_flag("by-guest", "The guest suspends itself first (control/shutdown), and its drivers connect anew when it is restored."),
     ],
     run: Some(save),
     ..Command::DEFAULT
@@ -57,6 +60,10 @@ fn save(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
         domain: id.clone(),
         file: absolute(file)?,
         checkpoint: parsed.has("checkpoint"),
+        how: SaveHow {
+            by_guest: parsed.has("by-guest"),
+            compress: parsed.has("compress"),
+        },
     };
     match transfer::ask(context, &id, text, &request)? {
         Response::Ok => Ok(0),

@@ -142,6 +142,9 @@ pub enum Request {
         /// Let it run on instead.
         #[serde(default)]
         checkpoint: bool,
+        /// How.
+        #[serde(default)]
+        how: crate::migrate::SaveHow,
     },
     /// Judge a configuration, and look for the files that it names, without making anything of it: [`Response::Ok`].
     Check {

@@ -29,6 +29,21 @@ pub struct Wanted {
     /// A managed domain's configuration is forgotten here.
     #[serde(default)]
     pub change_home_server: bool,
+    /// The guest suspends itself before the last of its memory is sent.
+    #[serde(default)]
+    pub by_guest: bool,
+}
+
+/// How a domain is to be saved.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct SaveHow {
+    /// The guest suspends itself first.
+    #[serde(default)]
+    pub by_guest: bool,
+    /// Memory is compressed in the file.
+    #[serde(default)]
+    pub compress: bool,
 }
 
 /// What becomes of a move that has taken too long.

@@ -190,7 +190,9 @@ fn make(
 ) -> Result<Arc<Domain>, Failure> {
     let cached = kernel.is_cached();
     let origin = match &resources.source {
-        Source::Image(image) if image.stream.is_some() => Origin::Elsewhere,
+        Source::Image(image) if image.stream.is_some() => Origin::Elsewhere {
+            pc: plan.hvm.is_some(),
+        },
         // A PC's devices are made as for a new one; what they were is the monitor's business.
         Source::Image(_) if plan.hvm.is_some() => Origin::Fresh,
         Source::Image(_) => Origin::File,
@@ -381,7 +383,10 @@ fn build(
 enum Origin {
     Fresh,
     File,
-    Elsewhere,
+    Elsewhere {
+        /// Its devices are made as for a new one.
+        pc: bool,
+    },
 }
 
 /// Gives a domain that is built its devices; one that is restored has them. One from elsewhere runs there, still.
@@ -389,7 +394,12 @@ fn equip(node: &Node, domain: &Domain, origin: Origin) -> Result<(), Fault> {
     match origin {
         Origin::Fresh => devices::attach_configured(Site { node, domain })?,
         Origin::File => {}
-        Origin::Elsewhere => return Ok(()),
+        Origin::Elsewhere { pc } => {
+            if pc {
+                devices::attach_configured(Site { node, domain })?;
+            }
+            return Ok(());
+        }
     }
     node.save(domain, |r| r.phase = Phase::Running).map(drop)
 }

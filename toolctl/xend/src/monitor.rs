@@ -5,7 +5,7 @@
 
 use noxen_control::client::{Client, ClientError, Line};
 use noxen_control::device::{DeviceId, DeviceSpec, DeviceState, DeviceStatus};
-use noxen_control::message::{CaseButton, Move, Moved};
+use noxen_control::message::{CaseButton, Move, Moved, SaveHow};
 use noxen_control::{Event, Reply, Request, Status};
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
@@ -217,11 +217,16 @@ impl Monitor {
         mut client: Client,
         config: String,
         directories: Vec<String>,
+        how: noxen_xend_api::migrate::SaveHow,
         file: &File,
     ) -> Result<Standing, MonitorError> {
         let request = Request::Save {
             config,
             directories,
+            how: SaveHow {
+                guest: how.by_guest,
+                compress: how.compress,
+            },
             fds: 1,
         };
         match client.ask_with(&request, &[file.as_fd()])? {

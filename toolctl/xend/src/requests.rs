@@ -93,7 +93,8 @@ pub fn handle(node: &Arc<Node>, request: Request) -> Result<Response, Fault> {
             domain,
             file,
             checkpoint,
-        } => saved::save(node, &domain, Path::new(&file), checkpoint).map(|()| Response::Ok),
+            how,
+        } => saved::save(node, &domain, Path::new(&file), checkpoint, how).map(|()| Response::Ok),
         Request::DumpCore {
             domain,
             file,

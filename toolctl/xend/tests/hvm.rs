@@ -2,6 +2,9 @@
 
 mod support;
 
+#[path = "support/moving.rs"]
+mod moving;
+
 use noxen_xend_api::device::Vfb;
 use noxen_xend_api::{Change, DomainConfig, Request, Response, Vif};
 use noxen_xenstore::client::Nodes;
@@ -208,33 +211,12 @@ fn pc_is_saved_and_restored_with_its_firmware_and_devices_as_new() {
     let made = lab.run(pc(&lab, "a", |config| {
         config.disk = vec![noxen_xend_api::Disk::parse(&format!("file:{disk},hda,w")).unwrap()];
     }));
-    let how = noxen_xend_api::migrate::Wanted {
-        host: "127.0.0.1".into(),
-        port: None,
-        live: false,
-        downtime_ms: 60,
-        timeout_s: None,
-        at_timeout: Default::default(),
-        ssl: false,
-        change_home_server: false,
-    };
-    let domain = || "a".to_owned();
-    let fault = lab
-        .ask(&Request::Migrate {
-            domain: domain(),
-            how,
-        })
-        .unwrap_err();
-    assert!(
-        fault.message.contains("HVM domain is not built"),
-        "{}",
-        fault.message
-    );
     let file = lab.root().join("a.img").display().to_string();
     lab.ask(&Request::Save {
         domain: "a".into(),
         file: file.clone(),
         checkpoint: false,
+        how: Default::default(),
     })
     .unwrap();
     assert!(lab.guests().is_empty());
@@ -251,4 +233,66 @@ fn pc_is_saved_and_restored_with_its_firmware_and_devices_as_new() {
     }
     lab.destroy("a");
     assert!(lab.traces().is_empty(), "{:?}", lab.traces());
+}
+
+#[test]
+fn pc_goes_to_another_host_with_its_devices_as_new_there() {
+    let here = Lab::new();
+    let (there, port) = moving::target("");
+    let disk = here.image("disk.img", "0123456789abcdef");
+    let made = here.run(pc(&here, "m", |config| {
+        config.disk = vec![noxen_xend_api::Disk::parse(&format!("file:{disk},hda,w")).unwrap()];
+    }));
+    moving::migrate(&here, port).unwrap();
+    assert!(here.guests().is_empty());
+    assert!(here.traces().is_empty(), "{:?}", here.traces());
+    let came = there.guest("m").unwrap();
+    assert_eq!(came.uuid, made.uuid);
+    moving::runs(&there);
+    let log = there.domain_log("m");
+    for words in ["machine {", "begins with \"0123456789abcdef\""] {
+        assert_eq!(log.matches(words).count(), 1, "{words}: {log}");
+    }
+    there.destroy("m");
+    assert!(there.traces().is_empty(), "{:?}", there.traces());
+}
+
+#[test]
+fn pc_whose_disk_is_not_there_stays_and_runs_on() {
+    let here = Lab::new();
+    let (there, port) = moving::target("");
+    let disk = here.image("disk.img", "0123456789abcdef");
+    here.run(pc(&here, "m", |config| {
+        config.disk = vec![noxen_xend_api::Disk::parse(&format!("file:{disk},hda,w")).unwrap()];
+    }));
+    // The one that has it open keeps it.
+    std::fs::remove_file(&disk).unwrap();
+    let error = moving::migrate(&here, port).unwrap_err();
+    assert!(error.contains("the other host refused"), "{error}");
+    assert!(there.guests().is_empty());
+    assert!(there.traces().is_empty(), "{:?}", there.traces());
+    moving::runs(&here);
+}
+
+#[test]
+fn managed_pc_is_suspended_and_resumed() {
+    let lab = Lab::new();
+    let domain = || "m".to_owned();
+    let config = Box::new(pc(&lab, "m", |_| {}));
+    lab.ask(&Request::New { config }).unwrap();
+    lab.ask(&Request::Start { domain: domain() }).unwrap();
+    lab.ask(&Request::Unpause { domain: domain() }).unwrap();
+    let id = lab.guest("m").unwrap().domid;
+    lab.ask(&Request::Suspend { domain: domain() }).unwrap();
+    let info = lab.guest("m").unwrap();
+    assert_eq!((info.domid, info.suspended), (None, true));
+    let paused = false;
+    lab.ask(&Request::Resume {
+        domain: domain(),
+        paused,
+    })
+    .unwrap();
+    assert_eq!(lab.guest("m").unwrap().domid, id);
+    assert_eq!(lab.domain_log("m").matches("built of").count(), 2);
+    lab.destroy("m");
 }

@@ -12,6 +12,7 @@ fn save(lab: &Lab, domain: &str, file: &Path, checkpoint: bool) -> Result<Respon
         domain: domain.into(),
         file: file.display().to_string(),
         checkpoint,
+        how: Default::default(),
     };
     lab.ask(&request).map_err(|fault| fault.message)
 }
@@ -280,4 +281,26 @@ fn managed_domain_is_suspended_and_resumed() {
     };
     let error = lab.ask(&other).unwrap_err().message;
     assert_eq!(error, "Domain is not managed by Xend lifecycle support.");
+}
+
+#[test]
+fn how_a_domain_is_to_be_saved_or_moved_reaches_its_monitor() {
+    let lab = Lab::new();
+    lab.run(lab.config("m"));
+    let request = Request::Save {
+        domain: "m".into(),
+        file: lab.root().join("m.img").display().to_string(),
+        checkpoint: true,
+        how: noxen_xend_api::migrate::SaveHow {
+            by_guest: true,
+            compress: true,
+        },
+    };
+    lab.ask(&request).unwrap();
+    let log = lab.domain_log("m");
+    assert!(
+        log.contains("save SaveHow { guest: true, compress: true }"),
+        "{log}"
+    );
+    lab.destroy("m");
 }

@@ -93,6 +93,10 @@ pub enum Request {
         config: String,
         /// Directories of the store that are the guest's own, below its home.
         directories: Vec<String>,
+        /// How.
+        // A monitor that was started by an earlier version does not know it.
+        #[serde(default, skip_serializing_if = "SaveHow::is_plain")]
+        how: SaveHow,
         /// Descriptors sent along: 1.
         fds: u32,
     },
@@ -118,6 +122,25 @@ pub enum Request {
     Arrived,
 }
 
+/// How a domain is to be saved.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct SaveHow {
+    /// The guest suspends itself first (`control/shutdown` = `suspend`).
+    #[serde(default)]
+    pub guest: bool,
+    /// Memory is compressed.
+    #[serde(default)]
+    pub compress: bool,
+}
+
+impl SaveHow {
+    /// As every version saves.
+    pub fn is_plain(&self) -> bool {
+        *self == SaveHow::default()
+    }
+}
+
 /// How a domain is to be moved.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
@@ -138,6 +161,9 @@ pub struct Move {
     pub force_s: Option<u32>,
     /// How long it may stand still while the last of its memory is sent, milliseconds; rounds go on until that is foreseen.
     pub downtime_ms: u32,
+    /// The guest suspends itself before the last of its memory is sent (`control/shutdown` = `suspend`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub guest: bool,
 }
 
 /// What a move came to, as far as its source knows.

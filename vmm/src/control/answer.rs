@@ -54,10 +54,11 @@ impl Asked for Parts<'_> {
             Request::Save {
                 config,
                 directories,
+                how,
                 fds: count,
             } => later(
                 file(fds, count)
-                    .and_then(|file| job::begin(self, asker, config, directories, file)),
+                    .and_then(|file| job::begin(self, asker, config, directories, how, file)),
             ),
             Request::DumpCore { live, fds: count } => {
                 later(file(fds, count).and_then(|file| dump(self, asker, live, file)))

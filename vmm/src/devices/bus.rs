@@ -15,7 +15,7 @@ use crate::log::Level;
 use noxen_control::{DeviceId, DeviceState, DeviceStatus};
 use noxen_devices::pv::xenbus::Input;
 use noxen_saved_image::Device;
-use noxen_xenstore::client::subtree;
+use noxen_xenstore::client::{subtree, Nodes};
 use rustix::event::{eventfd, poll, EventfdFlags, PollFd, PollFlags, Timespec};
 use std::collections::BTreeMap;
 use std::io;
@@ -49,6 +49,15 @@ pub enum Command {
         directories: Vec<String>,
         /// Path below the home and value, parents before children.
         answer: Sender<Result<Vec<(String, String)>, String>>,
+    },
+    /// Write a node of the store.
+    Write {
+        /// Its path.
+        path: String,
+        /// Its value.
+        value: String,
+        /// Whether it is written.
+        answer: Sender<Result<(), String>>,
     },
     /// Let one go.
     Detach {
@@ -208,6 +217,17 @@ impl Bus {
                     Some(nodes) => nodes.map_err(|error| format!("xenstored: {error}")),
                 };
                 let _ = answer.send(nodes);
+            }
+            Command::Write {
+                path,
+                value,
+                answer,
+            } => {
+                let written = match self.session.with(|client| client.write(&path, &value)) {
+                    None => Err("xenstored does not answer; is it running?".into()),
+                    Some(written) => written.map_err(|error| format!("xenstored: {error}")),
+                };
+                let _ = answer.send(written);
             }
             Command::Detach { id, force } => self.with(id, |slot, session, log| {
                 slot.feed(Input::Detach { force }, session, log);

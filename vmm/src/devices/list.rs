@@ -126,6 +126,18 @@ impl Devices {
         nodes.map_err(|_| "xenstored does not answer; is it running?".to_owned())?
     }
 
+    /// Writes a node of the store, as domain 0.
+    pub fn write_node(&self, path: String, value: &str) -> Result<(), String> {
+        let (answer, answered) = channel();
+        self.commands.send(Command::Write {
+            path,
+            value: value.to_owned(),
+            answer,
+        });
+        let written = answered.recv_timeout(PATIENCE);
+        written.map_err(|_| "xenstored does not answer; is it running?".to_owned())?
+    }
+
     /// Takes the rings into use again.
     pub fn thaw(&self) {
         let (answer, answered) = channel();

@@ -3,6 +3,7 @@
 //! ```text
 //!   monitor: fills its call page, out CALL --> serve() --> result on the page --> re-entry
 //!                                                  \--> Stop: the domain is over
+//!                                                  \--> Hold: the guest has suspended itself; the main loop says what follows
 //! ```
 //! The page is guest memory: it is copied once and every number in it is checked.
 
@@ -13,6 +14,7 @@ use crate::domain::region::Region;
 use crate::domain::reservation;
 use crate::domain::runner::{Guest, Next};
 use crate::log::{Level, Log};
+use crate::save::suspended::RUNS_ON;
 use crate::vstate::exit::{Exit, Io, Nothing};
 use crate::vstate::memory::GuestMemory;
 use crate::vstate::vcpu::Vcpu;
@@ -63,6 +65,8 @@ impl Deref for Shared {
 pub enum Served {
     /// Enter the guest again.
     Resume,
+    /// Enter it once the main loop says so.
+    Hold,
     /// Stop for good.
     Stop {
         /// How.
@@ -121,6 +125,7 @@ impl Guest for Shared {
             Action::StrayNotify(_) => Next::StrayNotify,
             Action::Call => match serve(self, vcpu) {
                 Served::Resume => Next::Resume,
+                Served::Hold => Next::Hold,
                 Served::Stop {
                     reason,
                     detail,
@@ -203,6 +208,11 @@ pub fn serve(shared: &Shared, vcpu: u32) -> Served {
             shared.report(Report::Online { vcpu, online });
             0
         }
+        call::SUSPEND => {
+            answer(shared, vcpu, RUNS_ON);
+            shared.report(Report::Suspended { vcpu });
+            return Served::Hold;
+        }
         other => {
             shared.log.guest_line(
                 Level::Warning,
@@ -211,9 +221,16 @@ pub fn serve(shared: &Shared, vcpu: u32) -> Served {
             ENOSYS
         }
     };
-    let at = GuestAddress(gpa + offset_of!(Call, result) as u64);
-    let _ = shared.memory.write_obj(result, at);
+    answer(shared, vcpu, result);
     Served::Resume
+}
+
+/// Writes the answer to the call on `vcpu`'s page.
+pub fn answer(shared: &Shared, vcpu: u32, result: i64) {
+    let gpa = shared.region.call + u64::from(vcpu) * PAGE_SIZE;
+    let at = GuestAddress(gpa + offset_of!(Call, result) as u64);
+    // The region is part of guest memory as long as the domain is.
+    let _ = shared.memory.write_obj(result, at);
 }
 
 fn crash(reason: String, record: String) -> Served {

@@ -130,3 +130,15 @@ fn unknown_call_is_answered_enosys() {
     let (served, result) = call(&shared, 0, 999, [0, 0], b"");
     assert_eq!((served, result), (Served::Resume, ENOSYS));
 }
+
+#[test]
+fn suspend_holds_its_vcpu_and_answers_that_the_guest_runs_on_unless_told_otherwise() {
+    let (shared, reports) = shared();
+    let (served, result) = call(&shared, 1, call::SUSPEND, [0, 0], b"");
+    assert_eq!((served, result), (Served::Hold, RUNS_ON));
+    assert_eq!(reports.try_recv(), Ok(Report::Suspended { vcpu: 1 }));
+    answer(&shared, 1, 0);
+    let at = shared.region.call + PAGE_SIZE + offset_of!(Call, result) as u64;
+    let result: i64 = shared.memory.read_obj(GuestAddress(at)).unwrap();
+    assert_eq!(result, 0);
+}

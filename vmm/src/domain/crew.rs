@@ -26,6 +26,8 @@ pub struct Crew {
     built: Instant,
     paused: bool,
     over: Option<(ShutdownReason, Option<String>)>,
+    /// The vCPU that is held in the guest's suspend.
+    suspended: Option<u32>,
 }
 
 impl Crew {
@@ -39,6 +41,7 @@ impl Crew {
             built: Instant::now(),
             paused: true,
             over: None,
+            suspended: None,
         }
     }
 
@@ -65,6 +68,11 @@ impl Crew {
     /// How the domain ended, if it has.
     pub fn over(&self) -> Option<ShutdownReason> {
         self.over.as_ref().map(|(reason, _)| *reason)
+    }
+
+    /// The vCPU that is held since the guest has suspended itself; none once it runs again.
+    pub fn suspended(&self) -> Option<u32> {
+        self.suspended
     }
 
     /// Why it crashed, if it has.
@@ -112,13 +120,14 @@ impl Crew {
     }
 
     /// Lets a domain that was stopped for the moment do what it did before.
-    pub fn go_on(&self) {
+    pub fn go_on(&mut self) {
         if !self.paused && self.over.is_none() {
             self.run();
         }
     }
 
-    fn run(&self) {
+    fn run(&mut self) {
+        self.suspended = None;
         for vcpu in &self.vcpus {
             vcpu.send(Command::Run);
         }
@@ -188,6 +197,7 @@ impl Crew {
                     state: status.state,
                     reason: status.reason,
                 }),
+                Report::Suspended { vcpu } => self.suspended = Some(vcpu),
                 Report::Online { vcpu, online } => {
                     if (vcpu as usize) < self.vcpus.len() {
                         events.push(Event::VcpuOnline { vcpu, online });

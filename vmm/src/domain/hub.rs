@@ -48,6 +48,11 @@ pub enum Report {
         /// Registers and stack for the log, several lines; empty for an orderly end.
         record: String,
     },
+    /// The guest has suspended itself: this vCPU is held in the call that did it.
+    Suspended {
+        /// Which.
+        vcpu: u32,
+    },
     /// The guest brought a vCPU up or down.
     Online {
         /// Which.

@@ -1,7 +1,7 @@
 //! The running PV domain: what the control socket can do with it, beyond what its crew of vCPUs does in any domain.
 
 use crate::counters::{self, Groups};
-use crate::domain::calls::{Report, Shared};
+use crate::domain::calls::{self, Report, Shared};
 use crate::domain::crew::Crew;
 use crate::domain::reservation;
 use crate::domain::runner::Handle;
@@ -152,7 +152,8 @@ impl Machine {
 
     /// Takes back what the guest holds beyond its reservation.
     pub fn hold_to_reservation(&mut self) {
-        if !reservation::overrun(&self.shared, self.not_freed) {
+        // To stop a guest that has suspended itself, and to let it go on, would end that.
+        if self.suspended().is_some() || !reservation::overrun(&self.shared, self.not_freed) {
             return;
         }
         self.stop();
@@ -168,6 +169,13 @@ impl Machine {
                     freed >> 20
                 ),
             );
+        }
+    }
+
+    /// Says what the call answers in which the guest has suspended itself, if it has.
+    pub fn answer_suspend(&self, result: i64) {
+        if let Some(vcpu) = self.suspended() {
+            calls::answer(&self.shared, vcpu, result);
         }
     }
 

@@ -4,7 +4,8 @@
 //!            Run                      Over (call, crash)
 //!   Paused -------> Running ---------------------------> Stopped
 //!      ^   <-------    |                                   | Pause, Registers: answered; Run: ignored
-//!           Pause      +-- enter, decide, act, enter ...
+//!           Pause,     +-- enter, decide, act, enter ...
+//!           Hold
 //! ```
 //! Commands come over a channel; while running, a kick makes the thread look at it. A pause is
 //! answered once the pending exit is complete, so that registers read then are the guest's own.
@@ -48,6 +49,8 @@ pub enum Next {
     Resume,
     /// The same; the guest notified somebody who does not exist.
     StrayNotify,
+    /// Stands still until it is told to run.
+    Hold,
     /// Stops for good.
     Stop {
         /// How.
@@ -255,8 +258,9 @@ impl<G: Guest> Runner<G> {
                 self.counters.count(exit);
                 return State::Running;
             }
-            if let State::Stopped = self.act(exit) {
-                return State::Stopped;
+            match self.act(exit) {
+                State::Running => {}
+                state => return state,
             }
         }
     }
@@ -269,6 +273,8 @@ impl<G: Guest> Runner<G> {
                 self.counters.count_stray_notify();
                 State::Running
             }
+            // What follows the exit is the guest's answer to it, which is not known yet.
+            Next::Hold => self.settle(),
             Next::Stop {
                 reason,
                 detail,

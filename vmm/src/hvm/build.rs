@@ -82,6 +82,8 @@ pub struct Files<'a> {
     pub ram: Option<File>,
     /// The domain is restored from it.
     pub image: Option<File>,
+    /// The connection that `image` goes on in, where the domain comes from another host.
+    pub stream: Option<File>,
     /// BIOS image.
     pub bios: File,
     /// BIOS of the display, if it is there.
@@ -179,7 +181,7 @@ pub fn build(config: &Config, files: Files<'_>, log: Log) -> Result<Domain, HvmE
     let arriving = match files.image {
         Some(image) => {
             let bytes = shown.as_ref().map_or(0, |memory| memory.length());
-            Some(Arriving::read(image, config, bytes)?)
+            Some(Arriving::read(image, files.stream, config, bytes)?)
         }
         None => None,
     };

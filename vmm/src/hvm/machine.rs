@@ -15,15 +15,18 @@ use crate::hvm::saved::{self, Carried};
 use crate::hvm::xen::pages;
 use crate::log::Level;
 use crate::save::job::{self, Host, Job, BUSY};
+use crate::save::memory::BIOS;
+use crate::save::send::Subject;
 use crate::vstate::vm::Signal;
 use noxen_control::device::{DeviceClass, DeviceId, DeviceSpec, DeviceStatus};
 use noxen_control::fds::FdQueue;
-use noxen_control::message::{CaseButton, VcpuStatus};
+use noxen_control::message::{CaseButton, Move, SaveHow, VcpuStatus};
 use noxen_control::{Event, Reply, Request, Status};
 use noxen_monitor_abi::layout::PAGE_SIZE;
 use noxen_pc::xen_platform::{UNPLUG_CARDS, UNPLUG_DISKS, UNPLUG_OTHER_DISKS};
 use noxen_pc::Button;
-use noxen_saved_image::State;
+use noxen_saved_image::state::Announced;
+use noxen_saved_image::Saved;
 use std::fs::File;
 use std::io::Read;
 use std::ops::{Deref, DerefMut};
@@ -141,7 +144,7 @@ impl HvmMachine {
         self.pc.set_frozen(true);
     }
 
-    fn save(&mut self, asker: u64, config: String, file: File) -> Result<(), String> {
+    fn save(&mut self, asker: u64, config: String, how: SaveHow, file: File) -> Result<(), String> {
         if self.crew.over().is_some() {
             return Err("the domain has shut down; there is nothing to save".into());
         }
@@ -162,8 +165,17 @@ impl HvmMachine {
         let begun = state.and_then(|state| {
             job::begin_still(self, asker, move |progress| {
                 let video = video.as_deref();
-                saved::write(&hub, bios, video, &config, &state, file, progress)
-                    .map_err(|error| error.to_string())
+                saved::write(
+                    &hub,
+                    bios,
+                    video,
+                    &config,
+                    &state,
+                    how.compress,
+                    file,
+                    progress,
+                )
+                .map_err(|error| error.to_string())
             })
         });
         begun.inspect_err(|line| {
@@ -171,6 +183,41 @@ impl HvmMachine {
             log.line(Level::Error, format_args!("not saved: {line}"));
             self.run_on();
         })
+    }
+
+    fn begin_move(&mut self, asker: u64, how: Move, stream: File) -> Result<(), String> {
+        if self.crew.over().is_some() {
+            return Err("the domain has shut down; there is nothing to move".into());
+        }
+        if how.guest {
+            return Err(BY_GUEST.into());
+        }
+        if self.pc.xen().is_some() {
+            return Err(
+                "moving a domain whose guest has drivers for Xen (xen_platform_pci = 1) is not built yet"
+                    .into(),
+            );
+        }
+        // One that has never run has all its parts then, too.
+        self.complete()?;
+        let (vcpus, hub) = (self.crew.vcpus().len() as u32, self.pc.hub().clone());
+        let pc = self
+            .carried
+            .pc(self.domid, vcpus, &hub.memory, &self.drives);
+        let subject = Subject {
+            vm: self.carried.vm.clone(),
+            written: self.pc.written(),
+            region: (self.carried.bios.gpa, BIOS),
+            what: Announced::Hvm(Box::new(pc)),
+            video: self.carried.video.clone(),
+            hub,
+        };
+        let how = Move {
+            // They are in its configuration.
+            devices: Vec::new(),
+            ..how
+        };
+        job::begin_sending(self, asker, how, stream, subject)
     }
 
     /// Puts in what comes last, before its first instruction.
@@ -425,8 +472,17 @@ impl Host for HvmMachine {
         &mut self.job
     }
 
-    fn halt(&mut self, _directories: &[String]) -> Result<State, String> {
-        Err("moving of an HVM domain is not built yet".into())
+    fn halt(&mut self, _directories: &[String]) -> Result<Saved, String> {
+        if self.crew.over().is_some() {
+            return Err("the domain has shut down; there is nothing to move".into());
+        }
+        self.stand_still();
+        let state = self
+            .carried
+            .gather(&self.crew, &self.pc, &self.drives, &self.unwritten);
+        state
+            .map(|state| Saved::Hvm(Box::new(state)))
+            .inspect_err(|_| self.run_on())
     }
 
     fn run_on(&mut self) {
@@ -437,8 +493,28 @@ impl Host for HvmMachine {
         self.crew.go_on();
     }
 
-    fn stop_logging(&mut self) {}
+    fn stop_logging(&mut self) {
+        self.pc.written().watch(false);
+        if let Err(error) = self.carried.vm.log_writes(false) {
+            // The guest runs on, slower.
+            self.pc.hub().log.line(Level::Warning, error);
+        }
+    }
+
+    fn ask_suspend(&mut self) -> Result<(), String> {
+        Err(BY_GUEST.into())
+    }
+
+    fn take_back_suspend(&mut self) {}
+
+    fn is_suspended(&self) -> bool {
+        false
+    }
 }
+
+/// An HVM domain is saved as it stands, whatever its drivers are.
+const BY_GUEST: &str =
+    "an HVM domain does not suspend itself to be saved or moved; leave --by-guest out";
 
 /// What an HVM domain does not do yet.
 fn not_yet(what: &str) -> Reply {
@@ -497,14 +573,27 @@ impl Asked for HvmMachine {
                 not_yet("the screen")
             }
             Request::Save {
-                config, fds: count, ..
-            } => match file(fds, count).and_then(|file| self.save(asker, config, file)) {
+                how, fds: count, ..
+            } if how.guest => {
+                let _ = fds.take(count);
+                Reply::Error {
+                    message: BY_GUEST.into(),
+                }
+            }
+            Request::Save {
+                config,
+                how,
+                fds: count,
+                ..
+            } => match file(fds, count).and_then(|file| self.save(asker, config, how, file)) {
                 Ok(()) => return (None, After::Nothing),
                 Err(message) => Reply::Error { message },
             },
-            Request::Move { fds: count, .. } => {
-                let _ = fds.take(count);
-                not_yet("moving")
+            Request::Move { how, fds: count } => {
+                match file(fds, count).and_then(|stream| self.begin_move(asker, how, stream)) {
+                    Ok(()) => return (None, After::Nothing),
+                    Err(message) => Reply::Error { message },
+                }
             }
             Request::DumpCore { live, fds: count } => {
                 match file(fds, count).and_then(|file| self.dump(asker, live, file)) {
@@ -513,7 +602,11 @@ impl Asked for HvmMachine {
                 }
             }
             Request::Hold => done(job::hold(self)),
-            Request::Arrived => not_yet("moving"),
+            // Its devices are in its configuration, and nodes of the store it has none.
+            Request::Arrived => Reply::Arrived {
+                nodes: Vec::new(),
+                connected: Vec::new(),
+            },
         };
         (Some(reply), After::Nothing)
     }

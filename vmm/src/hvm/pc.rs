@@ -19,6 +19,8 @@ use crate::vstate::memory::GuestMemory;
 use crate::vstate::vcpu::Vcpu;
 use crate::vstate::vm::{Signal, Vm, VmError};
 use noxen_control::ShutdownReason;
+use noxen_devices::pv::written::Written;
+use noxen_monitor_abi::layout::PAGE_SIZE;
 use noxen_pc::bus::Happened;
 use noxen_pc::vga::View;
 use noxen_pc::{Bus, Button, Effect, Memory, Outside, Pointing, Touch, Width};
@@ -27,18 +29,22 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use vm_memory::{Bytes, GuestAddress};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 
 /// Stack of the alarm thread.
 const STACK: usize = 256 << 10;
 
 /// The guest's RAM, for devices.
 #[derive(Debug)]
-struct Ram(GuestMemory);
+struct Ram {
+    memory: GuestMemory,
+    /// What devices have written, for a move.
+    written: &'static Written,
+}
 
 impl Memory for Ram {
     fn read(&self, address: u64, into: &mut [u8]) -> Result<(), Outside> {
-        self.0
+        self.memory
             .read_slice(into, GuestAddress(address))
             .map_err(|_| Outside {
                 address,
@@ -47,12 +53,14 @@ impl Memory for Ram {
     }
 
     fn write(&self, address: u64, from: &[u8]) -> Result<(), Outside> {
-        self.0
-            .write_slice(from, GuestAddress(address))
-            .map_err(|_| Outside {
-                address,
-                length: from.len(),
-            })
+        let written = self.memory.write_slice(from, GuestAddress(address));
+        // Also of a write that failed in its midst.
+        let end = address.saturating_add(from.len() as u64);
+        (address / PAGE_SIZE..end.div_ceil(PAGE_SIZE)).for_each(|frame| self.written.mark(frame));
+        written.map_err(|_| Outside {
+            address,
+            length: from.len(),
+        })
     }
 }
 
@@ -93,8 +101,13 @@ const ENDINGS: [ShutdownReason; 2] = [ShutdownReason::Poweroff, ShutdownReason::
 impl Pc {
     /// A PC with its devices, stopped.
     pub fn new(hub: Arc<Hub>, vm: Arc<Vm>, bus: Bus, xen: Option<Arc<Xen>>) -> Pc {
+        let end = hub.memory.last_addr().0 / PAGE_SIZE + 1;
         Pc {
-            ram: Ram(hub.memory.clone()),
+            ram: Ram {
+                memory: hub.memory.clone(),
+                // A process has one domain, and its memory lives as long as the process.
+                written: Box::leak(Box::new(Written::new(end))),
+            },
             hub,
             vm,
             board: Mutex::new(Inside {
@@ -116,6 +129,11 @@ impl Pc {
     /// What its threads share.
     pub fn hub(&self) -> &Arc<Hub> {
         &self.hub
+    }
+
+    /// What its devices write of its memory.
+    pub fn written(&self) -> &'static Written {
+        self.ram.written
     }
 
     /// What the guest has of Xen, if it has any.

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   stand still, devices frozen --gather--> state --> a thread: write(): state, RAM, BIOS, video memory
-//!   file --Arriving::read--> fill(): memory, to the file's end --> chips, vCPUs --> devices are made as for a new domain
+//!   another host: pc, memory in rounds, then the rest of the state (save/send.rs)
+//!   file or stream --Arriving::read--> fill(): memory, to the end --> chips, vCPUs --> devices are made as for a new domain
 //!      --> first start: Pc::take_up: each device takes over its state, lines as they were, time moved on
 //! ```
 //! A request that a drive has not seen answered is in the drive's state: it asks its medium once more.
@@ -15,7 +16,7 @@ use crate::hvm::pc::Pc;
 use crate::hvm::video::Video;
 use crate::hvm::wire::Line;
 use crate::save::job::{self, Progress, BUFFER};
-use crate::save::memory::{self, VIDEO};
+use crate::save::memory::{self, BIOS, VIDEO};
 use crate::save::restore::{passed, RestoreError};
 use crate::save::send::Ledger;
 use crate::vstate::chips;
@@ -26,10 +27,10 @@ use crate::vstate::vm::Vm;
 use noxen_hvmloader::bios;
 use noxen_pc::backing::Backing;
 use noxen_saved_image::hvm::{self, HvmState, Saved};
-use noxen_saved_image::state::{Bytes, Clock, Console, Feature};
+use noxen_saved_image::state::{read_announced, Announced, Bytes, Clock, Console, Feature};
 use noxen_saved_image::{ImageError, Reader, Record, CHUNK, PAGE};
 use std::fs::File;
-use std::io::{self, BufReader};
+use std::io::{self, BufReader, Read};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -61,6 +62,20 @@ pub fn host_now() -> Duration {
 }
 
 impl Carried {
+    /// What the machine is.
+    pub fn pc(&self, domid: u32, vcpus: u32, memory: &GuestMemory, drives: &Drives) -> hvm::Pc {
+        let ram = memory::ram(memory, self.bios.gpa);
+        hvm::Pc {
+            domid,
+            pages: ram.iter().map(|(_, _, length)| length / PAGE).sum(),
+            vcpus,
+            bios: self.bios.len,
+            video: self.video.as_ref().map_or(0, |video| video.length()),
+            features: self.features.clone(),
+            disks: drives.discs(),
+        }
+    }
+
     /// All but the memory of a domain that stands still, frozen; `unwritten` is output of COM1 that is on its way.
     pub fn gather(
         &self,
@@ -78,18 +93,7 @@ impl Carried {
             .map(|line| line.saved())
             .unwrap_or_default();
         Ok(HvmState {
-            pc: hvm::Pc {
-                domid: crew.domid(),
-                pages: memory::ram(&pc.hub().memory, self.bios.gpa)
-                    .iter()
-                    .map(|(_, _, length)| length / PAGE)
-                    .sum(),
-                vcpus: vcpus.len() as u32,
-                bios: self.bios.len,
-                video: self.video.as_ref().map_or(0, |video| video.length()),
-                features: self.features.clone(),
-                disks: drives.discs(),
-            },
+            pc: self.pc(crew.domid(), vcpus.len() as u32, &pc.hub().memory, drives),
             clock: Clock {
                 tsc,
                 tsc_khz: self.tsc_khz,
@@ -139,20 +143,22 @@ impl Carried {
     }
 }
 
-/// Writes a domain into `file`.
+/// Writes a domain into `file`, its memory compressed or not.
+#[allow(clippy::too_many_arguments)] // Each is one thing that a machine has or a save wants.
 pub fn write(
     hub: &Hub,
     bios: u64,
     video: Option<&Video>,
     config: &str,
     state: &HvmState,
+    compress: bool,
     file: File,
     progress: &Progress,
 ) -> io::Result<Ledger> {
     let seconds = state.clock.host_ns / 1_000_000_000;
-    job::write_file(&hub.log, config, seconds, file, |writer| {
+    job::write_file(&hub.log, config, seconds, compress, file, |writer| {
         writer.hvm_state(state)?;
-        memory::write_pc(writer, &hub.memory, bios, progress)?;
+        memory::write_beside(writer, &hub.memory, (bios, BIOS), progress)?;
         let Some(video) = video else { return Ok(()) };
         let mut buffer = vec![0; CHUNK];
         for at in (0..video.length()).step_by(CHUNK) {
@@ -165,24 +171,52 @@ pub fn write(
     })
 }
 
-/// An image whose state was read, and whose memory was not.
+/// An image of which was read what the machine is, and of a file all its state.
 pub struct Arriving {
-    reader: Reader<BufReader<File>>,
-    first: Option<Record>,
-    state: HvmState,
+    reader: Reader<Box<dyn Read>>,
+    came: Came,
+}
+
+enum Came {
+    /// In a file: the state, and the first memory record.
+    File(Box<HvmState>, Option<Record>),
+    /// From another host: its state is behind its memory.
+    Stream(Box<hvm::Pc>),
 }
 
 impl Arriving {
-    /// Reads the state in `image`, which must fit `config` and a display of `video` bytes.
-    pub fn read(image: File, config: &Config, video: u64) -> Result<Arriving, RestoreError> {
-        let mut reader = Reader::open(BufReader::with_capacity(BUFFER, image))?;
-        let (saved, first) = Saved::read(&mut reader)?;
-        let Saved::Hvm(state) = saved else {
-            return Err(RestoreError::Nonsense(
-                "its configuration is an HVM domain's, its state is not",
-            ));
+    /// Reads what `image` begins with, which must fit `config` and a display of `video` bytes. Where it comes from another host, it
+    /// goes on in `stream`.
+    pub fn read(
+        image: File,
+        stream: Option<File>,
+        config: &Config,
+        video: u64,
+    ) -> Result<Arriving, RestoreError> {
+        const OTHER: RestoreError =
+            RestoreError::Nonsense("its configuration is an HVM domain's, its state is not");
+        let (reader, came) = match stream {
+            None => {
+                let file: Box<dyn Read> = Box::new(BufReader::with_capacity(BUFFER, image));
+                let mut reader = Reader::open(file)?;
+                let (saved, first) = Saved::read(&mut reader)?;
+                let Saved::Hvm(state) = saved else {
+                    return Err(OTHER);
+                };
+                (reader, Came::File(state, first))
+            }
+            Some(stream) => {
+                let rest = BufReader::with_capacity(BUFFER, stream);
+                let whole: Box<dyn Read> = Box::new(image.chain(rest));
+                let mut reader = Reader::open(whole)?;
+                let (Announced::Hvm(pc), _) = read_announced(&mut reader)? else {
+                    return Err(OTHER);
+                };
+                (reader, Came::Stream(pc))
+            }
         };
-        let pc = &state.pc;
+        let arriving = Arriving { reader, came };
+        let pc = arriving.pc();
         for (fits, what) in [
             (
                 pc.pages == config.memory_mib << 8,
@@ -199,18 +233,22 @@ impl Arriving {
                 return Err(RestoreError::Nonsense(what));
             }
         }
-        Ok(Arriving {
-            reader,
-            first,
-            state: *state,
-        })
+        Ok(arriving)
+    }
+
+    fn pc(&self) -> &hvm::Pc {
+        match &self.came {
+            Came::File(state, _) => &state.pc,
+            Came::Stream(pc) => pc,
+        }
     }
 
     /// Where its firmware is: up to 4 GiB.
     pub fn bios(&self) -> Piece {
+        let length = self.pc().bios;
         Piece {
-            gpa: (1 << 32) - self.state.pc.bios,
-            len: self.state.pc.bios,
+            gpa: (1 << 32) - length,
+            len: length,
         }
     }
 
@@ -218,7 +256,7 @@ impl Arriving {
     pub fn check_cpu(&self, host: &HostCpuid, config: &Config) -> Result<(), RestoreError> {
         let table = host.hvm_table(config.hvm.pae, config.hvm.apic);
         Ok(features::check(
-            &self.state.pc.features,
+            &self.pc().features,
             &table.unwrap_or_default(),
         )?)
     }
@@ -230,30 +268,55 @@ impl Arriving {
         video: Option<&Video>,
     ) -> Result<HvmState, RestoreError> {
         let sink = memory::Sink::of_pc(memory, self.bios().gpa)?;
-        let mut record = self.first.take();
-        while let Some(now) = record {
-            match (now, video) {
-                (
-                    Record::Memory {
-                        space,
-                        offset,
-                        bytes,
-                    },
-                    Some(video),
-                ) if space == VIDEO => {
-                    let end = offset.checked_add(bytes.len() as u64);
-                    if end.is_none_or(|end| end > video.length()) {
-                        let text = format!(
-                            "it has memory of the display at {offset:#x}, where there is none"
-                        );
-                        return Err(ImageError::Structure(text).into());
-                    }
-                    video.write(offset, &bytes);
+        let take = |record: Record| match video {
+            Some(video) => put(&sink, video, record),
+            None => sink.put(record),
+        };
+        match self.came {
+            Came::File(state, first) => {
+                let mut record = first;
+                while let Some(now) = record {
+                    take(now)?;
+                    record = self.reader.next()?;
                 }
-                (now, _) => sink.put(now)?,
+                Ok(*state)
             }
-            record = self.reader.next()?;
+            Came::Stream(pc) => Ok(HvmState::read_stream(&mut self.reader, *pc, take)?),
         }
-        Ok(self.state)
+    }
+}
+
+/// Puts a record where it belongs: into the display's memory, or the guest's.
+fn put(sink: &memory::Sink<'_>, video: &Video, record: Record) -> Result<(), ImageError> {
+    let within = |offset: u64, length: u64| match offset.checked_add(length) {
+        Some(end) if end <= video.length() => Ok(()),
+        _ => {
+            let text = format!("it has memory of the display at {offset:#x}, where there is none");
+            Err(ImageError::Structure(text))
+        }
+    };
+    match record {
+        Record::Memory {
+            space,
+            offset,
+            bytes,
+        } if space == VIDEO => {
+            within(offset, bytes.len() as u64)?;
+            video.write(offset, &bytes);
+            Ok(())
+        }
+        Record::Zeros {
+            space,
+            offset,
+            length,
+        } if space == VIDEO => {
+            within(offset, length)?;
+            let zeros = [0; PAGE as usize];
+            for at in (offset..offset + length).step_by(zeros.len()) {
+                video.write(at, &zeros);
+            }
+            Ok(())
+        }
+        record => sink.put(record),
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   dump: halted (live: runs) --> a thread writes --done or the asker gone--> answered, runs on
-//!   save: halted --> a thread writes --done--> answered; stands still --Unpause, Destroy--> over
+//!   save: (suspends itself -->) halted --> a thread writes --done--> answered; stands still --Unpause, Destroy--> over
 //!   move: a thread sends rounds while the guest runs --wants it to stand still--> halted --> sends the rest --done--> as above
 //!      \--error--> answered, runs on            \--the asker's connection ends--> runs on, unless told to Hold
 //! ```
@@ -11,11 +11,12 @@ use crate::core_dump::Core;
 use crate::domain::calls::Shared;
 use crate::domain::hub::Hub;
 use crate::log::{Level, Log};
-use crate::save::send::{self, Course, Ledger};
-use crate::save::{self, memory, Parts};
-use noxen_control::message::{Move, Saving};
+use crate::save::send::{self, Course, Ledger, Subject};
+use crate::save::{self, memory, suspended, Parts};
+use noxen_control::message::{Move, SaveHow, Saving};
 use noxen_control::Reply;
-use noxen_saved_image::{Header, State, Writer};
+use noxen_saved_image::state::Announced;
+use noxen_saved_image::{Header, Saved, State, Writer};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -66,8 +67,10 @@ impl Progress {
 /// What the thread says.
 #[derive(Debug)]
 pub enum News {
+    /// The guest is to suspend itself; answered once it has.
+    Suspend(Sender<Result<(), String>>),
     /// The guest is to stand still now; its state is the answer.
-    Halt(Sender<Result<State, String>>),
+    Halt(Sender<Result<Saved, String>>),
     /// All is written.
     Done(Result<Ledger, String>),
 }
@@ -85,6 +88,15 @@ impl Mailbox {
         // The main loop is gone with its process, not before.
         let _ = self.sender.send(news);
         let _ = self.hub.wake.write(1);
+    }
+
+    /// Has the guest stand still; its state.
+    pub fn halt(&self) -> Result<Saved, String> {
+        let (answer, answered) = channel();
+        self.send(News::Halt(answer));
+        answered
+            .recv()
+            .map_err(|_| "noxen-vmm is ending".to_owned())?
     }
 }
 
@@ -109,8 +121,17 @@ pub trait Host {
     /// The place for its job.
     fn job(&mut self) -> &mut Option<Job>;
 
+    /// Has the guest suspend itself, which [`guest_news`] is told of.
+    fn ask_suspend(&mut self) -> Result<(), String>;
+
+    /// The guest need not suspend itself any more.
+    fn take_back_suspend(&mut self);
+
+    /// Has it suspended itself, and is held?
+    fn is_suspended(&self) -> bool;
+
     /// Has it stand still, as [`save::halt`].
-    fn halt(&mut self, directories: &[String]) -> Result<State, String>;
+    fn halt(&mut self, directories: &[String]) -> Result<Saved, String>;
 
     /// Lets it do what it did before.
     fn run_on(&mut self);
@@ -128,8 +149,28 @@ impl Host for Parts<'_> {
         self.job
     }
 
-    fn halt(&mut self, directories: &[String]) -> Result<State, String> {
-        save::halt(self, directories)
+    fn ask_suspend(&mut self) -> Result<(), String> {
+        if self.machine.is_paused() {
+            return Err("the domain is paused, so its guest cannot suspend itself; unpause it, or leave --by-guest out".into());
+        }
+        let node = suspended::node(self.machine.domid());
+        self.devices.write_node(node, "suspend")
+    }
+
+    fn take_back_suspend(&mut self) {
+        let node = suspended::node(self.machine.domid());
+        if let Err(error) = self.devices.write_node(node, "") {
+            // A guest that reads it late runs on at once.
+            self.hub().log.line(Level::Warning, error);
+        }
+    }
+
+    fn is_suspended(&self) -> bool {
+        self.machine.suspended().is_some()
+    }
+
+    fn halt(&mut self, directories: &[String]) -> Result<Saved, String> {
+        save::halt(self, directories).map(|state| Saved::Pv(Box::new(state)))
     }
 
     fn run_on(&mut self) {
@@ -159,6 +200,8 @@ pub struct Job {
     logging: bool,
     /// Once all is written the domain does what it did before.
     dump: bool,
+    /// Waits for the guest to suspend itself.
+    awaits: Option<Sender<Result<(), String>>>,
 }
 
 impl Job {
@@ -191,22 +234,39 @@ impl Job {
     }
 }
 
-/// Halts the domain and begins to write it into `file`, for connection `asker`. An error line: it runs on.
+/// Halts the domain and begins to write it into `file`, for connection `asker`; first it suspends itself if that is how it is
+/// to be saved. An error line: it runs on.
 pub fn begin(
     parts: &mut Parts<'_>,
     asker: u64,
     config: String,
     directories: Vec<String>,
+    how: SaveHow,
     file: File,
 ) -> Result<(), String> {
     let shared = parts.machine.shared().clone();
+    if how.guest {
+        if parts.machine.over().is_some() {
+            return Err("the domain has shut down; there is nothing to save".into());
+        }
+        let domid = parts.machine.domid();
+        let writes = move |mailbox: &Mailbox, progress: &Progress| {
+            suspended::wait(mailbox, progress, domid)?;
+            let Saved::Pv(state) = mailbox.halt()? else {
+                return Err("it is a PC".into());
+            };
+            let written = write(&shared, &config, &state, how.compress, file, progress);
+            written.map_err(|error| error.to_string())
+        };
+        return start(parts, asker, directories, Phase::Rounds, writes);
+    }
     let state = save::halt(parts, &directories).inspect_err(|line| {
         shared
             .log
             .line(Level::Error, format_args!("not saved: {line}"));
     })?;
     let writes = move |_: &Mailbox, progress: &Progress| {
-        let written = write(&shared, &config, &state, file, progress);
+        let written = write(&shared, &config, &state, how.compress, file, progress);
         written.map_err(|error| error.to_string())
     };
     start(parts, asker, directories, Phase::Still, writes).inspect_err(|_| save::run_on(parts))
@@ -223,28 +283,46 @@ pub fn begin_move(
         return Err("the domain has shut down; there is nothing to move".into());
     }
     let shared = parts.machine.shared().clone();
-    let vm = parts.vm.clone();
-    if wanted.live {
-        vm.log_writes(true).map_err(|error| error.to_string())?;
-        shared.written.watch(true);
-    }
+    let subject = Subject {
+        hub: shared.hub.clone(),
+        vm: parts.vm.clone(),
+        written: shared.written,
+        region: (shared.region.base, memory::MONITOR),
+        what: Announced::Pv(Box::new(parts.machine.constants().domain.clone())),
+        video: None,
+    };
+    begin_sending(parts, asker, wanted, stream, subject)
+}
+
+/// Begins to send `subject`, which `host` is.
+pub fn begin_sending(
+    host: &mut dyn Host,
+    asker: u64,
+    wanted: Move,
+    stream: File,
+    subject: Subject,
+) -> Result<(), String> {
     let (live, directories) = (wanted.live, wanted.directories.clone());
-    let domain = parts.machine.constants().domain.clone();
+    if live {
+        subject
+            .vm
+            .log_writes(true)
+            .map_err(|error| error.to_string())?;
+        subject.written.watch(true);
+    }
     let sends = move |mailbox: &Mailbox, progress: &Progress| {
         let course = Course {
-            shared: &shared,
-            vm: &vm,
-            domain,
+            subject: &subject,
             wanted: &wanted,
             progress,
             mailbox,
         };
         course.run(stream)
     };
-    let started = start(parts, asker, directories, Phase::Rounds, sends);
-    match &mut *parts.job {
+    let started = start(host, asker, directories, Phase::Rounds, sends);
+    match host.job() {
         Some(job) => job.logging = live,
-        None => parts.stop_logging(),
+        None => host.stop_logging(),
     }
     started
 }
@@ -314,6 +392,7 @@ fn start(
         phase,
         logging: false,
         dump: false,
+        awaits: None,
     });
     Ok(())
 }
@@ -325,6 +404,19 @@ pub fn take_news(host: &mut dyn Host) -> Option<(u64, Reply)> {
         let job = host.job().as_mut().filter(|job| !job.is_written())?;
         let asker = job.asker;
         let done = match job.news.try_recv() {
+            Ok(News::Suspend(answer)) => {
+                match host.ask_suspend() {
+                    Ok(()) => {
+                        if let Some(job) = host.job().as_mut() {
+                            job.awaits = Some(answer);
+                        }
+                    }
+                    Err(line) => {
+                        let _ = answer.send(Err(line));
+                    }
+                }
+                continue;
+            }
             Ok(News::Halt(answer)) => {
                 let directories = job.directories.clone();
                 let halted = host.halt(&directories);
@@ -360,6 +452,33 @@ pub fn take_news(host: &mut dyn Host) -> Option<(u64, Reply)> {
                 Some((asker, Reply::Error { message }))
             }
         };
+    }
+}
+
+/// The guest may have suspended itself, or be `over`: whoever waits for that goes on, and one that nobody asked runs on.
+pub fn guest_news(host: &mut dyn Host, over: bool) {
+    let suspended = host.is_suspended();
+    let awaits = match host.job() {
+        Some(job) if suspended || over => job.awaits.take(),
+        _ => None,
+    };
+    match awaits {
+        Some(answer) => {
+            let _ = answer.send(match over {
+                true => Err("the guest has shut down instead of suspending itself".into()),
+                false => Ok(()),
+            });
+        }
+        // A job that has it stand still already lets it run on at its end.
+        None if suspended && host.job().is_none() => {
+            let hub = host.hub();
+            hub.log.guest_line(
+                Level::Info,
+                "the guest has suspended itself, and nobody asked for it; it runs on",
+            );
+            host.run_on();
+        }
+        None => {}
     }
 }
 
@@ -409,7 +528,10 @@ pub fn end(host: &mut dyn Host) {
     if job.logging {
         host.stop_logging();
     }
-    if job.is_still() {
+    if job.awaits.is_some() {
+        host.take_back_suspend();
+    }
+    if job.is_still() || host.is_suspended() {
         host.run_on();
     }
 }
@@ -418,25 +540,31 @@ fn write(
     shared: &Shared,
     config: &str,
     state: &State,
+    compress: bool,
     file: File,
     progress: &Progress,
 ) -> io::Result<Ledger> {
-    write_file(&shared.log, config, send::seconds(state), file, |writer| {
+    let seconds = send::seconds(state);
+    write_file(&shared.log, config, seconds, compress, file, |writer| {
         writer.state(state)?;
         memory::write(writer, &shared.memory, shared.region.base, progress)
     })
 }
 
-/// Writes an image made at `seconds` into `file`; `fill` writes all between its head and its end.
+/// Writes an image made at `seconds` into `file`, its memory compressed or not; `fill` writes all between its head and its end.
 pub fn write_file(
     log: &Log,
     config: &str,
     seconds: u64,
+    compress: bool,
     file: File,
     fill: impl FnOnce(&mut Writer<BufWriter<File>>) -> io::Result<()>,
 ) -> io::Result<Ledger> {
     let begun = Instant::now();
-    let header = Header::new(save::WRITER, seconds);
+    let header = match compress {
+        true => Header::compressed(save::WRITER, seconds),
+        false => Header::new(save::WRITER, seconds),
+    };
     let out = BufWriter::with_capacity(BUFFER, file);
     let mut writer = Writer::begin(out, config, &header)?;
     fill(&mut writer)?;

@@ -10,6 +10,10 @@ struct Stand {
     hub: Arc<Hub>,
     job: Option<Job>,
     ran_on: u32,
+    asked: u32,
+    taken_back: u32,
+    suspended: bool,
+    refuses: Option<&'static str>,
 }
 
 impl Stand {
@@ -21,6 +25,10 @@ impl Stand {
             hub: Arc::new(Hub::new(log, memory, channel().0, wake)),
             job: None,
             ran_on: 0,
+            asked: 0,
+            taken_back: 0,
+            suspended: false,
+            refuses: None,
         }
     }
 
@@ -46,7 +54,7 @@ impl Host for Stand {
         &mut self.job
     }
 
-    fn halt(&mut self, _directories: &[String]) -> Result<State, String> {
+    fn halt(&mut self, _directories: &[String]) -> Result<Saved, String> {
         Err("it cannot".into())
     }
 
@@ -55,6 +63,19 @@ impl Host for Stand {
     }
 
     fn stop_logging(&mut self) {}
+
+    fn ask_suspend(&mut self) -> Result<(), String> {
+        self.asked += 1;
+        self.refuses.map_or(Ok(()), |line| Err(line.into()))
+    }
+
+    fn take_back_suspend(&mut self) {
+        self.taken_back += 1;
+    }
+
+    fn is_suspended(&self) -> bool {
+        self.suspended
+    }
 }
 
 #[test]
@@ -97,4 +118,92 @@ fn domain_runs_on_after_an_error_and_when_its_asker_goes_meanwhile() {
     let (_, reply) = host.reply();
     assert!(matches!(reply, Reply::Error { message } if message.contains("gone")));
     assert!(host.job.is_none() && host.ran_on == 2);
+}
+
+/// Waits until the job has asked the guest.
+fn until_asked(host: &mut Stand) {
+    let limit = Instant::now() + Duration::from_secs(20);
+    while host.asked == 0 {
+        assert_eq!(take_news(host), None);
+        assert!(Instant::now() < limit, "it is not asked");
+        std::thread::yield_now();
+    }
+}
+
+fn begin_by_guest(host: &mut Stand) {
+    let writes = |mailbox: &Mailbox, progress: &Progress| {
+        suspended::wait(mailbox, progress, 1)?;
+        match mailbox.halt() {
+            Err(line) => assert_eq!(line, "it cannot"),
+            Ok(_) => panic!("it stands still"),
+        }
+        Ok(Ledger::of_file(5))
+    };
+    start(host, 3, Vec::new(), Phase::Rounds, writes).unwrap();
+}
+
+#[test]
+fn guest_that_is_asked_to_suspend_itself_is_waited_for_and_then_stands_still() {
+    let mut host = Stand::new();
+    begin_by_guest(&mut host);
+    until_asked(&mut host);
+    // News of something else.
+    guest_news(&mut host, false);
+    assert!(host.job.as_ref().unwrap().awaits.is_some());
+    host.suspended = true;
+    guest_news(&mut host, false);
+    assert!(host.ran_on == 0);
+    assert_eq!(host.reply(), (3, Reply::Saved { bytes: 5 }));
+    assert_eq!(host.taken_back, 0);
+    end(&mut host);
+    assert_eq!(host.ran_on, 1);
+}
+
+#[test]
+fn guest_that_suspends_itself_unasked_runs_on() {
+    let mut host = Stand::new();
+    host.suspended = true;
+    guest_news(&mut host, false);
+    assert_eq!(host.ran_on, 1);
+}
+
+#[test]
+fn guest_that_does_not_suspend_itself_is_not_saved_and_need_not_any_more() {
+    // It cannot be asked.
+    let mut host = Stand::new();
+    host.refuses = Some("no store");
+    begin_by_guest(&mut host);
+    let message = "no store".to_owned();
+    assert_eq!(host.reply(), (3, Reply::Error { message }));
+    assert_eq!((host.taken_back, host.ran_on), (0, 0));
+
+    // Whoever wanted it goes.
+    let mut host = Stand::new();
+    begin_by_guest(&mut host);
+    until_asked(&mut host);
+    abandon(&mut host);
+    let (_, reply) = host.reply();
+    assert!(matches!(reply, Reply::Error { .. }));
+    assert_eq!((host.taken_back, host.ran_on), (1, 0));
+
+    // It ends.
+    let mut host = Stand::new();
+    begin_by_guest(&mut host);
+    until_asked(&mut host);
+    guest_news(&mut host, true);
+    let (_, reply) = host.reply();
+    let Reply::Error { message } = reply else {
+        panic!("{reply:?}")
+    };
+    assert!(message.contains("shut down instead"), "{message}");
+
+    // It has suspended itself, and whoever wanted it goes before it stands still.
+    let mut host = Stand::new();
+    begin_by_guest(&mut host);
+    until_asked(&mut host);
+    host.suspended = true;
+    abandon(&mut host);
+    let (_, reply) = host.reply();
+    assert!(matches!(reply, Reply::Error { .. }));
+    assert_eq!((host.taken_back, host.ran_on), (1, 1));
 }

@@ -86,20 +86,17 @@ pub fn write<W: Write>(
     region: u64,
     progress: &Progress,
 ) -> io::Result<()> {
-    let pieces = pieces(memory, region)?;
-    each(&pieces, progress, |space, at, bytes| {
-        writer.memory(space, at, bytes)
-    })
+    write_beside(writer, memory, (region, MONITOR), progress)
 }
 
-/// The same of a PC, whose firmware is at `bios`.
-pub fn write_pc<W: Write>(
+/// The same where what begins at `region` is the memory `other`.
+pub fn write_beside<W: Write>(
     writer: &mut Writer<W>,
     memory: &GuestMemory,
-    bios: u64,
+    (region, other): (u64, &'static str),
     progress: &Progress,
 ) -> io::Result<()> {
-    let pieces = pieces_beside(memory, bios, BIOS)?;
+    let pieces = pieces_beside(memory, region, other)?;
     each(&pieces, progress, |space, at, bytes| {
         writer.memory(space, at, bytes)
     })
@@ -198,16 +195,17 @@ impl Frames {
     }
 }
 
-/// Writes these pages, which may have been written before, into a stream. Frames that are no memory are left out.
+/// Writes these pages, which may have been written before, into a stream; what begins at `region` is the memory `other`. Frames
+/// that are no memory are left out.
 pub fn write_again<W: Write>(
     writer: &mut Writer<W>,
     memory: &GuestMemory,
-    region: u64,
+    (region, other): (u64, &'static str),
     frames: &Frames,
     progress: &Progress,
 ) -> io::Result<()> {
     let mut buffer = vec![0; CHUNK];
-    for piece in pieces(memory, region)? {
+    for piece in pieces_beside(memory, region, other)? {
         let (first, end) = (piece.gpa / PAGE, (piece.gpa + piece.length) / PAGE);
         for run in frames.runs(first, end) {
             let offset = (run.start - first) * PAGE;

@@ -12,6 +12,7 @@ pub mod job;
 pub mod memory;
 pub mod restore;
 pub mod send;
+pub mod suspended;
 
 use crate::devices::Devices;
 use crate::domain::machine::Machine;
@@ -97,6 +98,13 @@ pub fn halt(parts: &mut Parts<'_>, directories: &[String]) -> Result<State, Stri
     let halted = stand_still(parts)
         .and_then(|()| parts.devices.freeze())
         .and_then(|devices| gather(parts, directories, devices));
+    let halted = halted.map(|mut state| {
+        if parts.machine.suspended().is_some() {
+            suspended::strip(&mut state);
+            parts.machine.answer_suspend(suspended::ANEW);
+        }
+        state
+    });
     if halted.is_err() {
         run_on(parts);
     }
@@ -106,6 +114,7 @@ pub fn halt(parts: &mut Parts<'_>, directories: &[String]) -> Result<State, Stri
 /// Lets a domain that was halted do what it did before.
 pub fn run_on(parts: &mut Parts<'_>) {
     parts.devices.thaw();
+    parts.machine.answer_suspend(suspended::RUNS_ON);
     parts.machine.go_on();
 }
 
@@ -125,6 +134,9 @@ fn stand_still(parts: &mut Parts<'_>) -> Result<(), String> {
         match settled {
             Settled::Quiet => return Ok(()),
             Settled::NoDaemon => return Err("xenstored does not answer; is it running?".into()),
+            Settled::GuestMustRun if parts.machine.suspended().is_some() => {
+                return Err("the guest has suspended itself in a transaction of the store".into())
+            }
             Settled::GuestMustRun => {}
         }
         parts.machine.go_on();

@@ -9,19 +9,22 @@
 //! last one had; after [`MOST_ROUNDS`], when more than [`MOST_TIMES`] the memory has been sent, or when the time is up after
 //! which it is forced, it is over all the same. Not live, the guest stands still from the beginning.
 
-use crate::domain::calls::Shared;
+use crate::domain::hub::Hub;
+use crate::hvm::video::Video;
 use crate::log::Level;
-use crate::save::job::{Mailbox, News, Progress, BUFFER};
+use crate::save::job::{Mailbox, Progress, BUFFER};
 use crate::save::memory::{self, Frames};
-use crate::save::WRITER;
+use crate::save::{suspended, WRITER};
 use crate::vstate::vm::Vm;
 use noxen_control::message::{Move, Moved, Round};
 use noxen_control::Reply;
-use noxen_saved_image::state::{Domain, Outline, Outlined};
-use noxen_saved_image::{Header, State, Writer, PAGE};
+use noxen_devices::pv::written::Written;
+use noxen_pc::backing::Backing;
+use noxen_saved_image::state::{Announced, Outline, Outlined};
+use noxen_saved_image::{Header, Saved, State, Writer, PAGE};
 use std::fs::File;
 use std::io::{self, BufWriter};
-use std::sync::mpsc::channel;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Rounds after which the guest is stopped whatever is left (Xen's number).
@@ -58,14 +61,43 @@ pub fn seconds(state: &State) -> u64 {
     state.clock.host_ns / 1_000_000_000
 }
 
+/// What is moved.
+pub struct Subject {
+    /// What its threads share.
+    pub hub: Arc<Hub>,
+    /// Its VM.
+    pub vm: Arc<Vm>,
+    /// What this process writes of its memory.
+    pub written: &'static Written,
+    /// Where its memory has what is no RAM, and what that is called.
+    pub region: (u64, &'static str),
+    /// What the stream begins with.
+    pub what: Announced,
+    /// Memory of a PC's display.
+    pub video: Option<Arc<Video>>,
+}
+
+impl Subject {
+    /// Bytes of RAM that it can have.
+    fn whole(&self) -> u64 {
+        PAGE * match &self.what {
+            Announced::Pv(domain) => domain.max_pages,
+            Announced::Hvm(pc) => pc.pages,
+        }
+    }
+
+    fn domid(&self) -> u32 {
+        match &self.what {
+            Announced::Pv(domain) => domain.domid,
+            Announced::Hvm(pc) => pc.domid,
+        }
+    }
+}
+
 /// One move.
 pub struct Course<'a> {
     /// The domain.
-    pub shared: &'a Shared,
-    /// Its VM.
-    pub vm: &'a Vm,
-    /// What it is.
-    pub domain: Domain,
+    pub subject: &'a Subject,
     /// How it is to be moved.
     pub wanted: &'a Move,
     /// How far it is.
@@ -80,7 +112,7 @@ impl Course<'_> {
     /// Sends everything; an error line says what went wrong, and the domain is to run on.
     pub fn run(self, stream: File) -> Result<Ledger, String> {
         let ledger = self.send(stream)?;
-        let log = &self.shared.log;
+        let log = &self.subject.hub.log;
         log.line(
             Level::Info,
             format_args!(
@@ -100,7 +132,11 @@ impl Course<'_> {
         let header = Header::of_stream(WRITER, created, &self.wanted.token);
         let out = BufWriter::with_capacity(BUFFER, stream);
         let mut writer = Writer::begin(out, &self.wanted.config, &header).map_err(failed)?;
-        writer.unit(&self.domain).map_err(failed)?;
+        match &self.subject.what {
+            Announced::Pv(domain) => writer.unit(&**domain),
+            Announced::Hvm(pc) => writer.unit(&**pc),
+        }
+        .map_err(failed)?;
         writer.unit(&self.outline()).map_err(failed)?;
         writer.flush().map_err(failed)?;
         let mut ledger = Moved::default();
@@ -110,7 +146,9 @@ impl Course<'_> {
             false => Some(self.halt()?),
         };
         let began = Instant::now();
-        self.all(&mut writer, &mut ledger).map_err(failed)?;
+        let mut picture = Vec::new();
+        self.all(&mut writer, &mut ledger, &mut picture)
+            .map_err(failed)?;
         let (state, left) = match early {
             Some((state, took)) => {
                 ledger.stop_us = micros(took);
@@ -121,7 +159,7 @@ impl Course<'_> {
                 let (state, took) = self.halt()?;
                 ledger.stop_us = micros(took);
                 self.add_written(&mut left)?;
-                left.add(self.shared.written.staying());
+                left.add(self.subject.written.staying());
                 (state, left)
             }
         };
@@ -132,15 +170,20 @@ impl Course<'_> {
         self.progress.begin(left.bytes());
         memory::write_again(
             &mut writer,
-            &self.shared.memory,
-            self.shared.region.base,
+            &self.subject.hub.memory,
+            self.subject.region,
             &left,
             self.progress,
         )
+        .and_then(|()| self.video(&mut writer, &mut picture))
         .map_err(failed)?;
         ledger.last_us = micros(began.elapsed());
         let began = Instant::now();
-        writer.state_but_domain(&state).map_err(failed)?;
+        match &state {
+            Saved::Pv(state) => writer.state_but_domain(state),
+            Saved::Hvm(state) => writer.hvm_state_but_pc(state),
+        }
+        .map_err(failed)?;
         let (_, totals) = writer.end().map_err(failed)?;
         ledger.state_us = micros(began.elapsed());
         ledger.bytes = totals.memory;
@@ -159,31 +202,53 @@ impl Course<'_> {
     }
 
     /// Has the guest stand still; its state, and how long that took.
-    fn halt(&self) -> Result<(State, Duration), String> {
+    fn halt(&self) -> Result<(Saved, Duration), String> {
+        if self.wanted.guest {
+            suspended::wait(self.mailbox, self.progress, self.subject.domid())?;
+        }
         let began = Instant::now();
-        let (answer, answered) = channel();
-        self.mailbox.send(News::Halt(answer));
-        let state = answered
-            .recv()
-            .map_err(|_| "noxen-vmm is ending".to_owned())??;
+        let state = self.mailbox.halt()?;
         Ok((state, began.elapsed()))
     }
 
-    /// The first round: everything.
-    fn all(&self, writer: &mut Out, ledger: &mut Moved) -> io::Result<()> {
+    /// The first round: everything. `picture` is what has been sent of a display's memory.
+    fn all(&self, writer: &mut Out, ledger: &mut Moved, picture: &mut Vec<u8>) -> io::Result<()> {
         let began = Instant::now();
-        memory::write(
+        memory::write_beside(
             writer,
-            &self.shared.memory,
-            self.shared.region.base,
+            &self.subject.hub.memory,
+            self.subject.region,
             self.progress,
         )?;
+        self.video(writer, picture)?;
         writer.flush()?;
         ledger.rounds.push(Round {
             bytes: writer.totals().memory,
             micros: micros(began.elapsed()),
             written: 0,
         });
+        Ok(())
+    }
+
+    /// Sends what of the display's memory is not as in `picture`, and notes it there. KVM's log of it is the viewers', so it is
+    /// compared: that is some megabytes at most.
+    fn video(&self, writer: &mut Out, picture: &mut Vec<u8>) -> io::Result<()> {
+        let Some(video) = &self.subject.video else {
+            return Ok(());
+        };
+        let length = video.length();
+        picture.resize(length as usize, 0);
+        let mut page = [0; PAGE as usize];
+        for (at, sent) in (0..length)
+            .step_by(PAGE as usize)
+            .zip(picture.chunks_mut(page.len()))
+        {
+            video.read(at, &mut page);
+            if page != *sent {
+                sent.copy_from_slice(&page);
+                writer.memory_again(memory::VIDEO, at, &page)?;
+            }
+        }
         Ok(())
     }
 
@@ -195,7 +260,7 @@ impl Course<'_> {
         begun: Instant,
     ) -> Result<Frames, String> {
         let failed = |error: io::Error| format!("the connection failed: {error}");
-        let whole = self.domain.max_pages * PAGE;
+        let whole = self.subject.whole();
         let target = u128::from(self.wanted.downtime_ms) * 1000;
         let limit = self.wanted.force_s.map(|s| Duration::from_secs(s.into()));
         let over = || limit.is_some_and(|limit| begun.elapsed() >= limit);
@@ -224,8 +289,8 @@ impl Course<'_> {
             self.progress.begin(left.bytes());
             memory::write_again(
                 writer,
-                &self.shared.memory,
-                self.shared.region.base,
+                &self.subject.hub.memory,
+                self.subject.region,
                 &left,
                 self.progress,
             )
@@ -241,10 +306,15 @@ impl Course<'_> {
 
     /// What guest and back ends have written since the last time.
     fn add_written(&self, frames: &mut Frames) -> Result<(), String> {
-        for (piece, bits) in self.vm.written().map_err(|error| error.to_string())? {
+        for (piece, bits) in self
+            .subject
+            .vm
+            .written()
+            .map_err(|error| error.to_string())?
+        {
             frames.add_bits(piece.gpa, &bits);
         }
-        frames.add(self.shared.written.take());
+        frames.add(self.subject.written.take());
         Ok(())
     }
 }

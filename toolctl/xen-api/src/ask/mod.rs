@@ -16,6 +16,7 @@ pub use create::vm_record;
 use crate::error::Error;
 use crate::session::{text, Session};
 use dxr::Value;
+use noxen_xend_api::migrate::SaveHow;
 use noxen_xend_api::{Change, Request, Response, ShutdownKind};
 
 /// A text as a parameter.
@@ -70,7 +71,8 @@ impl Session {
                 domain,
                 file,
                 checkpoint,
-            } => self.simple(
+                how,
+            } if *how == SaveHow::default() => self.simple(
                 "VM.save",
                 domain,
                 &[word(file), Value::Boolean(*checkpoint)],
@@ -108,6 +110,8 @@ impl Session {
             | Request::Settings
             | Request::DumpCore { .. }
             | Request::Migrate { .. }
+            // Otherwise than plainly.
+            | Request::Save { .. }
             | Request::Check { .. }
             | Request::Transfer { .. }
             | Request::Cancel { .. }

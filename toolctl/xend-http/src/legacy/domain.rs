@@ -158,6 +158,7 @@ fn save(ask: &dyn Ask, args: &mut Args) -> Result<Value, Fault> {
             domain,
             file,
             checkpoint,
+            how: Default::default(),
         },
     )?;
     nothing()

@@ -137,7 +137,8 @@ fn save_and_its_like_take_what_xm_sent() {
             Request::Save {
                 domain: web1(),
                 file: file.clone(),
-                checkpoint: true
+                checkpoint: true,
+                how: Default::default(),
             },
             Request::DumpCore {
                 domain: web1(),

@@ -190,6 +190,7 @@ fn request(domain: String, op: &str, form: &Form) -> Result<Option<Request>, Str
             domain,
             file: file(form, op)?,
             checkpoint: flag(form, "checkpoint"),
+            how: Default::default(),
         },
         "dump" => Request::DumpCore {
             domain,

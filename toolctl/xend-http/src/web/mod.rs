@@ -233,6 +233,7 @@ fn operate(ask: &dyn Ask, domain: &str, form: &Form) -> Result<(), Fault> {
             domain,
             file: file_of(form)?,
             checkpoint: false,
+            how: Default::default(),
         },
         "delete" => Asked::Delete { domain },
         "migrate" => {

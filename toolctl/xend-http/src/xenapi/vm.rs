@@ -117,6 +117,7 @@ fn of_one(method: &str, call: &mut Call, info: &DomainInfo) -> Result<Value, Fai
         "save" => Request::Save {
             file: call.text(4)?,
             checkpoint: call.flag(),
+            how: Default::default(),
             domain,
         },
         "pause" => Request::Pause { domain },

@@ -45,11 +45,6 @@ pub fn migrate(node: &Node, domain: &str, wanted: &Wanted) -> Result<Ledger, Fau
     if life.gone || record.phase != Phase::Running {
         return Err(Fault::generic("Domain is not running"));
     }
-    if record.config.is_hvm() {
-        return Err(Fault::generic(
-            "moving an HVM domain is not built yet; save it, take the file along and restore it there",
-        ));
-    }
     let was_paused = domain.monitor().status().map_err(internal)?.paused;
     let place = format!("{} port {port}", wanted.host);
     let cannot = |e: io::Error| {
@@ -96,6 +91,7 @@ pub fn migrate(node: &Node, domain: &str, wanted: &Wanted) -> Result<Ledger, Fau
         live: wanted.live,
         force_s: forced,
         downtime_ms: wanted.downtime_ms,
+        guest: wanted.by_guest,
     };
     let (name, domid, host) = (&record.name, record.domid, &wanted.host);
     let live = if wanted.live { ", live" } else { "" };

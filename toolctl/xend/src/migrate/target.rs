@@ -9,7 +9,7 @@ use crate::node::{internal, Node};
 use crate::registry::Phase;
 use crate::saved::Image;
 use crate::{devices, info, managed, teardown, warning};
-use noxen_saved_image::state::read_outline;
+use noxen_saved_image::state::{read_announced, Announced};
 use noxen_saved_image::{ImageError, Reader};
 use noxen_xend_api::Fault;
 use noxen_xend_http::allow::Allow;
@@ -215,11 +215,24 @@ fn head(stream: &Link) -> Result<(Image, String), Fault> {
     let Some(token) = reader.header().moving.clone() else {
         return Err(Fault::generic("this is a file, not a domain on its way"));
     };
-    let (domain, outline) = read_outline(&mut reader).map_err(bad)?;
+    let (announced, outline) = read_announced(&mut reader).map_err(bad)?;
     let config = managed::read_expression(reader.config())
         .map_err(|e| Fault::generic(format!("not a valid guest state file: config parse: {e}")))?;
     let config = devices::complete(config)?;
-    let devices = kept::of_outline(&config, &outline)?;
+    let (domid, memory_mib, vcpus) = match (&announced, config.is_hvm()) {
+        (Announced::Pv(domain), false) => (domain.domid, domain.boot_pages >> 8, domain.vcpus),
+        (Announced::Hvm(pc), true) => (pc.domid, pc.pages >> 8, pc.vcpus),
+        _ => {
+            return Err(Fault::generic(
+                "not a valid guest state file: its configuration is of another kind of domain than its state",
+            ))
+        }
+    };
+    // A PC's devices are made as for a new one: they are in its configuration.
+    let devices = match config.is_hvm() {
+        true => Vec::new(),
+        false => kept::of_outline(&config, &outline)?,
+    };
     let fd = rustix::fs::memfd_create("image-head", rustix::fs::MemfdFlags::CLOEXEC);
     let mut file = File::from(fd.map_err(internal)?);
     let bytes = reader.into_inner().bytes;
@@ -231,9 +244,9 @@ fn head(stream: &Link) -> Result<(Image, String), Fault> {
         file,
         stream: Some(stream),
         config,
-        domid: domain.domid,
-        memory_mib: domain.boot_pages >> 8,
-        vcpus: domain.vcpus,
+        domid,
+        memory_mib,
+        vcpus,
         nodes: Vec::new(),
         devices,
     };

@@ -26,6 +26,7 @@ use crate::store_nodes::GUEST_DIRECTORIES;
 use crate::watch::fresh_config;
 use crate::{devices, info, requests, teardown, validate};
 use noxen_saved_image::{Reader, Saved};
+use noxen_xend_api::migrate::SaveHow;
 use noxen_xend_api::{DomainConfig, Fault};
 use std::fs::File;
 use std::io::{BufReader, Seek};
@@ -38,13 +39,25 @@ use std::sync::Arc;
 const CHECKPOINT: &str = "checkpoint.chk";
 
 /// Writes a running domain to `path` and ends it, or with `checkpoint` lets it run on. A file that is there is replaced.
-pub fn save(node: &Node, domain: &str, path: &Path, checkpoint: bool) -> Result<(), Fault> {
+pub fn save(
+    node: &Node,
+    domain: &str,
+    path: &Path,
+    checkpoint: bool,
+    how: SaveHow,
+) -> Result<(), Fault> {
     let _busy = node.begin();
     let domain = node.find_guest(domain, "save")?;
-    save_guest(node, &domain, path, checkpoint)
+    save_guest(node, &domain, path, checkpoint, how)
 }
 
-fn save_guest(node: &Node, domain: &Domain, path: &Path, checkpoint: bool) -> Result<(), Fault> {
+fn save_guest(
+    node: &Node,
+    domain: &Domain,
+    path: &Path,
+    checkpoint: bool,
+    how: SaveHow,
+) -> Result<(), Fault> {
     let mut life = domain.enter();
     let record = domain.record();
     if life.gone || record.phase != Phase::Running {
@@ -65,7 +78,7 @@ fn save_guest(node: &Node, domain: &Domain, path: &Path, checkpoint: bool) -> Re
     let ticket = begun.map_err(internal)?;
     let saver = domain.monitor().saver().map_err(internal)?;
     ticket.link(saver.stream())?;
-    let saved = Monitor::save(saver, config, directories, replacing.file());
+    let saved = Monitor::save(saver, config, directories, how, replacing.file());
     let standing = saved.map_err(|e| {
         ticket.explain(match e {
             MonitorError::Refused(line) => cannot(&line),
@@ -221,7 +234,13 @@ pub fn suspend_guest(node: &Node, domain: &Domain) -> Result<(), Fault> {
             "Domain is not managed by Xend lifecycle support.",
         ));
     }
-    save_guest(node, domain, &checkpoint(node, &uuid), false)
+    save_guest(
+        node,
+        domain,
+        &checkpoint(node, &uuid),
+        false,
+        SaveHow::default(),
+    )
 }
 
 /// `resume`: a suspended domain goes on; its image is gone afterwards.

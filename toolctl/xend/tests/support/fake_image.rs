@@ -5,7 +5,7 @@ use noxen_control::spec::Kind;
 use noxen_control::{DeviceClass, DeviceId, DomainSpec};
 use noxen_saved_image::hvm::{Board, Chips, HvmState, Pc, Saved};
 use noxen_saved_image::state::{
-    read_outline, Bytes, Clock, Console, Domain, Node, Nodes, Outline, Outlined, Vcpu,
+    read_announced, Announced, Bytes, Clock, Console, Domain, Node, Nodes, Outline, Outlined, Vcpu,
 };
 use noxen_saved_image::{Device, Header, Reader, State, Writer};
 use std::fs::File;
@@ -126,19 +126,32 @@ pub fn send(
     let header = Header::of_stream("fake monitor", 1, &how.token);
     let mut writer = Writer::begin(out, &how.config, &header)?;
     let state = state(spec, nodes, devices);
-    writer.unit(&state.domain)?;
+    let hvm = match spec.kind {
+        Kind::Pv => None,
+        Kind::Hvm(_) => Some(pc(spec, state.clone())),
+    };
+    match &hvm {
+        None => writer.unit(&state.domain)?,
+        Some(hvm) => writer.unit(&hvm.pc)?,
+    }
     let outlined = |(class, devid, mac): &(String, u32, String)| Outlined {
         class: class.clone(),
         devid: *devid,
         mac: mac.clone(),
     };
     writer.unit(&Outline {
-        devices: how.devices.iter().map(outlined).collect(),
+        devices: match &hvm {
+            None => how.devices.iter().map(outlined).collect(),
+            Some(_) => Vec::new(),
+        },
     })?;
     for _ in 0..2 {
         writer.memory_again("ram", 0, &[b'o'; 4096])?;
     }
-    writer.state_but_domain(&state)?;
+    match &hvm {
+        None => writer.state_but_domain(&state)?,
+        Some(hvm) => writer.hvm_state_but_pc(hvm)?,
+    }
     writer.end().map(drop)
 }
 
@@ -148,8 +161,15 @@ pub type Came = (Vec<(String, String)>, Vec<DeviceId>);
 /// Takes one in: its nodes and the devices in use. A node `data/wait` names a file that is waited for.
 pub fn receive(head: File, stream: File) -> Result<Came, String> {
     let mut reader = Reader::open(head.chain(stream)).map_err(|e| e.to_string())?;
-    let (domain, _) = read_outline(&mut reader).map_err(|e| e.to_string())?;
-    let state = State::read_stream(&mut reader, domain, |_| Ok(())).map_err(|e| e.to_string())?;
+    let (announced, _) = read_announced(&mut reader).map_err(|e| e.to_string())?;
+    let state = match announced {
+        Announced::Pv(domain) => State::read_stream(&mut reader, *domain, |_| Ok(())),
+        Announced::Hvm(pc) => {
+            let read = HvmState::read_stream(&mut reader, *pc, |_| Ok(()));
+            return read.map(|_| Default::default()).map_err(|e| e.to_string());
+        }
+    };
+    let state = state.map_err(|e| e.to_string())?;
     let nodes = state.nodes.unwrap_or_default().nodes.into_iter();
     let nodes: Vec<(String, String)> = nodes
         .map(|node| (node.path, String::from_utf8(node.value.0).unwrap()))

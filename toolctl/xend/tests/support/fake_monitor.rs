@@ -374,8 +374,12 @@ fn answer(machine: &Machine, stream: &UnixStream, line: &[u8], fds: &mut FdQueue
             Request::Save {
                 config,
                 directories,
+                how,
                 fds: count,
             } => {
+                if !how.is_plain() {
+                    println!("save {how:?}");
+                }
                 let file = File::from(fds.take(count).unwrap().remove(0));
                 let home = format!("/local/domain/{}", machine.spec.domid);
                 let nodes = subtree(&mut host_store(), &home, &directories).unwrap();

@@ -76,6 +76,7 @@ pub fn wanted(port: u16) -> Wanted {
         at_timeout: Default::default(),
         ssl: false,
         change_home_server: false,
+        by_guest: false,
     }
 }
 
