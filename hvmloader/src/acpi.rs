@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   RSDP (F segment) --> RSDT, XSDT --> FADT --> FACS, DSDT (dsdt.rs)
-//!                                   --> MADT
+//!                                   --> MADT, HPET
 //! ```
 
 mod dsdt;
@@ -26,6 +26,10 @@ const LOCAL_APIC: u32 = 0xfee0_0000;
 /// Last address of the hole for PCI; the I/O APIC is behind it.
 const HOLE_END: u32 = IO_APIC - 1;
 const IO_APIC: u32 = 0xfec0_0000;
+/// Registers of the high precision event timer, and the low half of the first (devices/pc, hpet).
+const HPET_ADDRESS: u32 = 0xfed0_0000;
+const HPET_LENGTH: u32 = 0x400;
+const HPET_ID: u32 = 0x8086_2201;
 const ACPI_ENABLE: u8 = 0xf1;
 const ACPI_DISABLE: u8 = 0xf0;
 const APM_CONTROL: u32 = 0xb2;
@@ -70,6 +74,9 @@ pub fn tables(machine: &Machine) -> Tables {
     let mut found = vec![pile.add(&sealed(&fadt(facs, dsdt)))];
     if machine.apic {
         found.push(pile.add(&sealed(&madt(machine.vcpus))));
+    }
+    if machine.hpet {
+        found.push(pile.add(&sealed(&hpet())));
     }
     let mut rsdt = header(b"RSDT", 36, 1);
     let mut xsdt = header(b"XSDT", 36, 1);
@@ -185,6 +192,19 @@ fn madt(vcpus: u32) -> Sdt {
     madt
 }
 
+/// High precision event timer description table (IA-PC HPET 1.0a, 3.2.4).
+fn hpet() -> Sdt {
+    let mut hpet = header(b"HPET", 56, 1);
+    hpet.write_u32(36, HPET_ID);
+    // In memory, 64 bits; the first one; at least 128 ticks ahead; what else is on its page is not told.
+    hpet.write_bytes(40, &[0, 64, 0, 0]);
+    hpet.write_u64(44, HPET_ADDRESS.into());
+    hpet.write_u8(52, 0);
+    hpet.write_u16(53, 128);
+    hpet.write_u8(55, 0);
+    hpet
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -223,6 +243,24 @@ mod tests {
         let facs = at(&tables.tables, word(fadt, 132));
         assert_eq!((&facs[..4], facs.len()), (&b"FACS"[..], 64));
         assert_eq!(word(fadt, 132) % 64, 0);
+    }
+
+    #[test]
+    fn hpet_is_told_of_where_there_is_one() {
+        let mut machine = machine();
+        let plain = tables(&machine).tables.bytes;
+        assert!(!plain.windows(4).any(|four| four == b"HPET"));
+        machine.hpet = true;
+        let tables = tables(&machine);
+        let xsdt = at(&tables.tables, word(&tables.rsdp, 24));
+        let table = at(&tables.tables, word(xsdt, 52));
+        assert_eq!((&table[..4], table.len()), (&b"HPET"[..], 56));
+        assert_eq!(checksum(table), 0);
+        assert_eq!(word(table, 44), 0xfed0_0000);
+        // The DSDT's device has the same place.
+        let place = [&[0x86, 9, 0, 0][..], &HPET_ADDRESS.to_le_bytes()].concat();
+        let found = |bytes: &[u8]| bytes.windows(8).any(|part| part == place);
+        assert!(found(&tables.tables.bytes) && !found(&plain));
     }
 
     #[test]

@@ -34,6 +34,8 @@ pub struct Machine {
     pub acpi: bool,
     /// They tell of the I/O APIC and the CPUs' APICs.
     pub apic: bool,
+    /// They tell of a high precision event timer.
+    pub hpet: bool,
     /// The domain's UUID.
     pub uuid: [u8; 16],
     /// The domain's name.
@@ -63,6 +65,7 @@ fn machine() -> Machine {
         vcpus: 3,
         acpi: true,
         apic: true,
+        hpet: false,
         uuid: *b"0123456789abcdef",
         name: "guest".into(),
     }

@@ -215,6 +215,10 @@ fn run_hvm(options: &Options, bios: &Path, kvm: &Kvm) -> Result<ExitCode> {
             clock_offset_s: 0,
             second_floppy: false,
             xen: options.xen,
+            cpu: Default::default(),
+            one_late_tick: false,
+            hpet: false,
+            usb: None,
             serial: SerialPort::Pty,
             display: options.vga_bios.as_ref().map(|path| Display {
                 adapter: match options.cirrus {

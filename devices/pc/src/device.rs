@@ -114,6 +114,10 @@ pub enum Touch {
         y: i32,
         /// Clicks.
         wheel: i32,
+        /// Pixels of the screen in a line.
+        width: u32,
+        /// Lines.
+        height: u32,
     },
 }
 
@@ -129,7 +133,7 @@ pub enum Pointing {
 /// Something that a device wants done; the machine does it after the access.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    /// An ISA interrupt line (0 to 15) gets this level.
+    /// An ISA interrupt line (0 to 15), or an input of the I/O APIC behind them (16 to 23), gets this level.
     Line(u8, bool),
     /// The device's own PCI interrupt pin gets this level; the bus knows which line that is.
     Pin(bool),

@@ -19,6 +19,7 @@ pub mod debug;
 pub mod device;
 pub mod floppy;
 pub mod fw_cfg;
+pub mod hpet;
 pub mod i8042;
 pub mod ide;
 pub mod isa_dma;
@@ -28,6 +29,7 @@ pub mod pci;
 pub mod rtc;
 pub mod serial;
 pub mod state;
+pub mod usb;
 pub mod vga;
 pub mod xen_platform;
 

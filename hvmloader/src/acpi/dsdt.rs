@@ -1,9 +1,9 @@
 //! The DSDT: what ACPI calls the devices of this PC, its PCI interrupts, how it is switched off.
 
-use super::{header, HOLE_END};
+use super::{header, HOLE_END, HPET_ADDRESS, HPET_LENGTH};
 use crate::{Machine, HOLE};
 use acpi_tables::aml::{
-    AddressSpace, AddressSpaceCacheable, Device, EISAName, Interrupt, Name, Package,
+    AddressSpace, AddressSpaceCacheable, Device, EISAName, Interrupt, Memory32Fixed, Name, Package,
     PackageBuilder, Path, ResourceTemplate, Scope, IO,
 };
 use acpi_tables::sdt::Sdt;
@@ -24,6 +24,15 @@ pub fn dsdt(machine: &Machine) -> Sdt {
     Name::new("_S5_".into(), &off).to_aml_bytes(&mut code);
     processors(machine, &mut code);
     pci(machine, &mut code);
+    if machine.hpet {
+        let hid = EISAName::new("PNP0103");
+        let hid = Name::new("_HID".into(), &hid);
+        let registers = Memory32Fixed::new(false, HPET_ADDRESS, HPET_LENGTH);
+        let resources = ResourceTemplate::new(vec![&registers]);
+        let resources = Name::new("_CRS".into(), &resources);
+        let device = Device::new("HPET".into(), vec![&hid, &resources]);
+        Scope::new("_SB_".into(), vec![&device]).to_aml_bytes(&mut code);
+    }
     table.append_slice(&code);
     table
 }

@@ -1,11 +1,15 @@
 //! HVM domains: a PC from its reset vector to the end.
 
+use crate::modules::{with_modules, LOAD};
 use crate::network::configure;
 use crate::store::xenstore;
 use crate::support::{node_with_scripts, Bridge};
 use crate::viewer::Viewer;
 use crate::{in_lab, LIMIT};
+use noxen_integration_tests::assets::{self, Flavour};
 use noxen_integration_tests::guest::Domain;
+use noxen_integration_tests::node::Node;
+use noxen_integration_tests::wait;
 
 #[test]
 fn hvm_linux_boots_through_its_bios_and_powers_off_by_acpi() {
@@ -56,6 +60,122 @@ fn hvm_linux_boots_through_its_bios_and_powers_off_by_acpi() {
 
     console.send("poweroff -f\n").unwrap();
     node.wait_gone("pc", LIMIT);
+}
+
+#[test]
+fn hvm_linux_has_the_processors_and_timers_that_its_variables_say() {
+    in_lab();
+    let node = node_with_scripts();
+    let domain = Domain::pc("cpu")
+        .unwrap()
+        .line("nographic = 1\nnx = 0\nhpet = 1\nviridian = 1\ntimer_mode = 3")
+        .line("cpuid = [ '1:ecx=xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx0', 'host,popcnt=0' ]");
+    let domain = with_modules(domain, Flavour::Cloud, &["cpuid"], node.root());
+    let mut console = node.create_on_console(&domain).unwrap();
+    console.expect("NOXEN-INIT up", LIMIT).unwrap();
+    console.expect("# ", LIMIT).unwrap();
+    let mut says = |command: &str| console.run(command, LIMIT).unwrap();
+    let flags = says("grep -m 1 ^flags /proc/cpuinfo");
+    let has = |flag: &str| flags.split_whitespace().any(|other| other == flag);
+    assert!(has("ssse3"), "{flags}");
+    for flag in ["nx", "pni", "popcnt"] {
+        assert!(!has(flag), "{flag}: {flags}");
+    }
+
+    // Microsoft's hypervisor comes first, and Linux goes by KVM's leaves behind it.
+    assert_eq!(says(LOAD), "loaded\n");
+    let name = |leaf: u64| {
+        format!(
+            "dd if=/dev/cpu/0/cpuid bs=16 skip={} count=1 2>/dev/null | dd bs=1 skip=4 2>/dev/null",
+            leaf / 16
+        )
+    };
+    assert_eq!(says(&name(0x4000_0000)), "Microsoft Hv");
+    assert!(says(&name(0x4000_0100)).starts_with("KVMKVMKVM"));
+    let hypervisor = says("dmesg | grep -o 'Hypervisor detected: .*'");
+    assert_eq!(hypervisor, "Hypervisor detected: KVM\n");
+
+    // Its counter is a clock, and it goes as fast as the others.
+    let clocks = "/sys/devices/system/clocksource/clocksource0";
+    let all = says(&format!("cat {clocks}/available_clocksource"));
+    assert!(all.split_whitespace().any(|clock| clock == "hpet"), "{all}");
+    assert_eq!(says("dmesg | grep -c 'hpet.*3 comparators'"), "1\n");
+    says(&format!("echo hpet >{clocks}/current_clocksource"));
+    assert_eq!(says(&format!("cat {clocks}/current_clocksource")), "hpet\n");
+    let waited = says("a=$(date +%s); sleep 3; echo $(( $(date +%s) - a ))");
+    let seconds: u32 = waited.trim().parse().unwrap();
+    assert!((3..=8).contains(&seconds), "{seconds}");
+
+    console.send("poweroff -f\n").unwrap();
+    node.wait_gone("cpu", LIMIT);
+}
+
+#[test]
+fn hvm_linux_has_a_usb_tablet_and_keyboard_that_viewers_move_and_type_on() {
+    in_lab();
+    let node = node_with_scripts();
+    let mut domain = Domain::pc("usb")
+        .unwrap()
+        .vcpus(1)
+        .line("usbdevice = [ 'tablet', 'keyboard' ]\nvnc = 1\nvncdisplay = 43");
+    domain.kernel = assets::vmlinuz(Flavour::Generic).unwrap();
+    domain.ramdisk = Some(assets::guest_initramfs(Flavour::Generic).unwrap());
+    let modules = ["uhci-hcd", "usbhid", "hid-generic", "evdev"];
+    let domain = with_modules(domain, Flavour::Generic, &modules, node.root());
+    let mut console = node.create_on_console(&domain).unwrap();
+    // This kernel's payload is xz, which a busy lab takes its time for.
+    console.expect("NOXEN-INIT up", 2 * LIMIT).unwrap();
+    console.expect("# ", LIMIT).unwrap();
+    let mut says = |command: &str| console.run(command, LIMIT).unwrap();
+    assert_eq!(says(LOAD), "loaded\n");
+    let devices = "/proc/bus/input/devices";
+    let there = |name: &str| format!("grep -q 'Noxen USB {name}' {devices}");
+    let both = format!("{} && {}", there("Tablet"), there("Keyboard"));
+    says(&format!(
+        "n=0; until {both}; do n=$((n+1)); [ $n -lt 300 ] || break; sleep 0.1; done"
+    ));
+    let listed = says(&format!("cat {devices}"));
+    for name in ["Noxen USB Tablet", "Noxen USB Keyboard"] {
+        assert!(listed.contains(name), "{listed}");
+    }
+
+    // Events as they come, a line of hexadecimal digits each: time, type, code, value.
+    for name in ["Tablet", "Keyboard"] {
+        let event = format!("grep -A 5 'Noxen USB {name}' {devices} | grep -o 'event[0-9]*'");
+        says(&format!("cat /dev/input/$({event}) >/tmp/{name} &"));
+    }
+    let port = port_of_usb(&node);
+    let mut viewer = Viewer::connect(port);
+    let (width, height) = viewer.size();
+    let corner = wait::until("the tablet's corner", LIMIT, || {
+        // What came before the device was opened is lost.
+        viewer.point(1, 1);
+        viewer.point(width - 1, height - 1);
+        let events = says("xxd -p -c 24 /tmp/Tablet");
+        let tells = |code: u8| {
+            let wanted = format!("0300{code:02x}00ff7f0000");
+            events.lines().any(|line| line.ends_with(&wanted))
+        };
+        (tells(0) && tells(1)).then_some(events)
+    });
+    assert!(!corner.is_empty());
+    viewer.type_text("a");
+    wait::until("a key of the keyboard", LIMIT, || {
+        let events = says("xxd -p -c 24 /tmp/Keyboard");
+        // EV_KEY, KEY_A, pressed.
+        let pressed = |line: &str| line.ends_with("01001e0001000000");
+        events.lines().any(pressed).then_some(())
+    });
+    console.send("poweroff -f\n").unwrap();
+    node.wait_gone("usb", LIMIT);
+}
+
+/// The port of the screen of the domain `usb`.
+fn port_of_usb(node: &Node) -> u16 {
+    let domid = node.toolctl(&["domid", "usb"]).ok();
+    let port = format!("/local/domain/{}/console/vnc-port", domid.trim());
+    let port = xenstore(node, &["xenstore-read", &port]);
+    port.trim().parse().unwrap()
 }
 
 #[test]

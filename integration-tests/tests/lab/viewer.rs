@@ -134,6 +134,13 @@ impl Viewer {
         come
     }
 
+    /// Moves the pointer there, without a button.
+    pub fn point(&mut self, x: usize, y: usize) {
+        let [x, y] = [x as u16, y as u16].map(u16::to_be_bytes);
+        let event = [5, 0, x[0], x[1], y[0], y[1]];
+        self.stream.write_all(&event).unwrap();
+    }
+
     /// Presses and lets go of a key for each character; newline is Enter, 0x1b is Esc.
     pub fn type_text(&mut self, text: &str) {
         for character in text.chars() {

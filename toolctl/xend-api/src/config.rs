@@ -143,6 +143,30 @@ pub struct Hvm {
     pub apic: bool,
     /// Physical address extension, and with it long mode.
     pub pae: bool,
+    /// Pages can be kept from being executed.
+    #[serde(skip_serializing_if = "Clone::clone")]
+    pub nx: bool,
+    /// High precision event timer.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub hpet: bool,
+    /// Microsoft's hypervisor interfaces, as far as KVM has them.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub viridian: bool,
+    /// What happens to ticks that the guest missed, 0 to 3.
+    #[serde(skip_serializing_if = "is_usual_timer_mode")]
+    pub timer_mode: i64,
+    /// CPUID bits that the guest finds, as [`crate::cpuid`] reads them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub cpuid: Vec<String>,
+    /// CPUID bits that the host must have.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub cpuid_check: Vec<String>,
+    /// USB controller; the devices imply it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub usb: bool,
+    /// USB devices, as written: `tablet`, `mouse`, `keyboard`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub usbdevice: Vec<String>,
     /// Device model, as written; the devices are built in.
     pub device_model: String,
     /// Firmware in place of `kernel`, which is then booted by it.
@@ -167,6 +191,13 @@ pub struct Hvm {
     pub unbuilt: Vec<String>,
 }
 
+/// xm's default of `timer_mode`: ticks that were missed are delivered later, and the guest's time goes on.
+const TIMER_MODE: i64 = 1;
+
+fn is_usual_timer_mode(mode: &i64) -> bool {
+    *mode == TIMER_MODE
+}
+
 impl Default for Hvm {
     /// xm's defaults.
     fn default() -> Hvm {
@@ -176,6 +207,14 @@ impl Default for Hvm {
             acpi: true,
             apic: true,
             pae: true,
+            nx: true,
+            hpet: false,
+            viridian: false,
+            timer_mode: TIMER_MODE,
+            cpuid: Vec::new(),
+            cpuid_check: Vec::new(),
+            usb: false,
+            usbdevice: Vec::new(),
             device_model: String::new(),
             loader: String::new(),
             screen: Vfb::default(),

@@ -12,6 +12,7 @@ pub mod change;
 pub mod client;
 pub mod cmdline;
 pub mod config;
+pub mod cpuid;
 pub mod device;
 pub mod info;
 pub mod message;

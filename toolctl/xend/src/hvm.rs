@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   kernel, loader --> Firmware: built-in (SeaBIOS of the host) or a BIOS image;  kernel besides a loader: started by it
-//!   boot, serial, acpi, apic, pae, localtime, rtc_timeoffset --> Machine --> noxen_control::spec::Hvm
+//!   boot, serial, acpi, apic, pae, nx, cpuid.., hpet, timer_mode, localtime, rtc_timeoffset --> Machine --> noxen_control::spec::Hvm
 //!   vnc.., stdvga, videoram, nographic, or one item of vfb --> Display --> its BIOS, a socket for VNC
 //!   fda, fdb --> disks of those names
 //! ```
@@ -10,9 +10,11 @@
 use crate::clock;
 use crate::validate::not_built;
 use noxen_control::device::NicModel;
-use noxen_control::spec::{self, Adapter, Hvm, SerialPort, Vnc};
+use noxen_control::spec::{
+    self, Adapter, Cpu, CpuidRule, Hvm, Register, SerialPort, UsbDevice, Vnc,
+};
 use noxen_xend_api::device::Mode;
-use noxen_xend_api::{Disk, DomainConfig, Fault, Vfb};
+use noxen_xend_api::{cpuid, Disk, DomainConfig, Fault, Vfb};
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 
@@ -42,6 +44,10 @@ pub struct Machine {
     pub bios: PathBuf,
     /// A kernel that firmware starts in place of a boot loader.
     pub kernel: Option<PathBuf>,
+    /// Its processors.
+    pub cpu: Cpu,
+    /// What is at its USB controller, if it has one.
+    pub usb: Option<Vec<UsbDevice>>,
     /// First serial port.
     pub serial: SerialPort,
     /// Display.
@@ -99,6 +105,29 @@ pub fn check(config: &DomainConfig) -> Result<Machine, Fault> {
             )))
         }
     };
+    if hvm.timer_mode == 0 {
+        return Err(Fault::generic(
+            "Invalid Configuration: timer_mode = 0: KVM's time does not stand still for missed ticks; use 1 (each is delivered later) or 3 (one for all)",
+        ));
+    }
+    if !(1..=3).contains(&hvm.timer_mode) {
+        return Err(Fault::generic(format!(
+            "Invalid Configuration: timer_mode = {}: a whole number from 0 to 3",
+            hvm.timer_mode
+        )));
+    }
+    let cpu = Cpu {
+        nx: hvm.nx,
+        viridian: hvm.viridian,
+        cpuid: rules(&hvm.cpuid)?,
+        cpuid_check: rules(&hvm.cpuid_check)?,
+    };
+    if cpu.viridian && hvm.xen_platform_pci {
+        return Err(Fault::generic(
+            "Invalid Configuration: viridian = 1 and xen_platform_pci = 1 are not supported together yet; leave one of them out",
+        ));
+    }
+    let usb = usb(hvm)?;
     let (firmware, kernel) = match (hvm.loader.as_str(), config.kernel.as_str()) {
         ("", kernel) => (kernel, None),
         (loader, "") => (loader, None),
@@ -107,6 +136,8 @@ pub fn check(config: &DomainConfig) -> Result<Machine, Fault> {
     Ok(Machine {
         bios: bios(firmware)?,
         kernel,
+        cpu,
+        usb,
         serial,
         display: display(config)?,
         second_floppy: [floppies(config), config.disk.clone()]
@@ -114,6 +145,51 @@ pub fn check(config: &DomainConfig) -> Result<Machine, Fault> {
             .iter()
             .any(|disk| disk.number() == Ok(SECOND_FLOPPY)),
     })
+}
+
+/// Ports of the USB controller.
+const USB_PORTS: usize = 2;
+
+/// What `usb` and `usbdevice` say.
+fn usb(hvm: &noxen_xend_api::Hvm) -> Result<Option<Vec<UsbDevice>>, Fault> {
+    let device = |name: &String| {
+        match name.trim() {
+        "tablet" => Ok(UsbDevice::Tablet),
+        "mouse" => Ok(UsbDevice::Mouse),
+        "keyboard" => Ok(UsbDevice::Keyboard),
+        other => Err(Fault::generic(format!(
+            "Invalid Configuration: usbdevice = '{other}' is not supported yet; use tablet, mouse or keyboard"
+        ))),
+    }
+    };
+    let devices = hvm.usbdevice.iter().map(device);
+    let devices: Vec<UsbDevice> = devices.collect::<Result<_, _>>()?;
+    if devices.len() > USB_PORTS {
+        return Err(Fault::generic(format!(
+            "Invalid Configuration: usbdevice names {} devices; the controller has {USB_PORTS} ports",
+            devices.len()
+        )));
+    }
+    Ok((hvm.usb || !devices.is_empty()).then_some(devices))
+}
+
+/// The rules of `cpuid` or `cpuid_check`, as noxen-vmm is told them.
+fn rules(items: &[String]) -> Result<Vec<CpuidRule>, Fault> {
+    let rules = cpuid::parse(items).map_err(|error| Fault::generic(error.to_string()))?;
+    let rule = |rule: cpuid::Rule| CpuidRule {
+        leaf: rule.leaf,
+        subleaf: rule.subleaf,
+        register: match rule.register {
+            cpuid::Register::Eax => Register::Eax,
+            cpuid::Register::Ebx => Register::Ebx,
+            cpuid::Register::Ecx => Register::Ecx,
+            cpuid::Register::Edx => Register::Edx,
+        },
+        ones: rule.ones,
+        zeros: rule.zeros,
+        hosts: rule.hosts,
+    };
+    Ok(rules.into_iter().map(rule).collect())
 }
 
 /// Number of the second floppy drive.
@@ -249,6 +325,10 @@ impl Machine {
             apic: config.hvm.apic,
             pae: config.hvm.pae,
             clock_offset_s: local.saturating_add(config.rtc_timeoffset),
+            cpu: self.cpu.clone(),
+            one_late_tick: config.hvm.timer_mode != 1,
+            hpet: config.hvm.hpet,
+            usb: self.usb.clone(),
             serial: self.serial,
             second_floppy: self.second_floppy,
             xen: config.hvm.xen_platform_pci,
@@ -306,7 +386,18 @@ mod tests {
         assert!(refusal(|c| c.hvm.boot = "x".into()).contains("boot = 'x'"));
         assert!(refusal(|c| c.hvm.boot = String::new()).contains("boot = ''"));
         assert!(refusal(|c| c.hvm.serial = "tcp:1".into()).contains("serial = 'tcp:1'"));
-        assert!(refusal(|c| c.hvm.unbuilt = vec!["usb".into()]).contains("usb is not"));
+        assert!(refusal(|c| c.hvm.timer_mode = 0).contains("timer_mode = 0: KVM"));
+        let usb = |text: &'static str| {
+            refusal(move |c| c.hvm.usbdevice = text.split(' ').map(String::from).collect())
+        };
+        assert!(usb("host:04b4:0001").contains("usbdevice = 'host:04b4:0001'"));
+        assert!(usb("mouse tablet keyboard").contains("names 3 devices"));
+        assert!(refusal(|c| c.hvm.timer_mode = 4).contains("timer_mode = 4"));
+        assert!(refusal(|c| c.hvm.cpuid = vec!["1:ecx=0".into()]).contains("register ecx"));
+        assert!(refusal(|c| c.hvm.cpuid_check = vec!["x".into()]).contains("'x' is no leaf"));
+        let both = |c: &mut DomainConfig| (c.hvm.viridian, c.hvm.xen_platform_pci) = (true, true);
+        assert!(refusal(both).contains("not supported together"));
+        assert!(refusal(|c| c.hvm.unbuilt = vec!["isa".into()]).contains("isa is not"));
         assert!(refusal(|c| c.bootloader = "pygrub".into()).contains("bootloader"));
     }
 
@@ -363,6 +454,39 @@ mod tests {
         assert!(check(&both).unwrap().second_floppy);
         let first = config(|c| c.hvm.fda = "/a.img".into());
         assert!(!check(&first).unwrap().second_floppy);
+    }
+
+    #[test]
+    fn processors_are_as_their_variables_say() {
+        let machine = check(&config(|_| {})).unwrap();
+        assert_eq!(machine.cpu, Cpu::default());
+        assert_eq!(machine.usb, None);
+        let usb = |c: &mut DomainConfig| c.hvm.usb = true;
+        assert_eq!(check(&config(usb)).unwrap().usb, Some(Vec::new()));
+        let tablet = |c: &mut DomainConfig| c.hvm.usbdevice = vec!["tablet".into()];
+        assert_eq!(
+            check(&config(tablet)).unwrap().usb,
+            Some(vec![UsbDevice::Tablet])
+        );
+        let asked = config(|c| {
+            c.hvm.nx = false;
+            c.hvm.timer_mode = 3;
+            c.hvm.hpet = true;
+            c.hvm.cpuid = vec!["7,0:ebx=0xf0".into()];
+        });
+        let given = Given {
+            bios_fd: 7,
+            display_bios_fd: None,
+            vnc: None,
+        };
+        let hvm = check(&asked).unwrap().spec(&asked, given);
+        assert!(hvm.one_late_tick && hvm.hpet && !hvm.cpu.nx);
+        let rule = hvm.cpu.cpuid[0];
+        assert_eq!(
+            (rule.leaf, rule.subleaf, rule.register),
+            (7, Some(0), Register::Ebx)
+        );
+        assert_eq!((rule.ones, rule.zeros), (0xf0, !0xf0));
     }
 
     #[test]

@@ -95,7 +95,8 @@ fn domain_is_created_changed_suspended_and_deleted_by_the_xen_api() {
     xm.xm("delete net");
     // A whole PC, with what it says of itself.
     let pc = format!("{directory}/pc");
-    let text = "builder = 'hvm'\nkernel = 'hvmloader'\nmemory = 64\nboot = 'dc'\nserial = 'pty'\nstdvga = 1\nlocaltime = 1\nvncdisplay = 7\n";
+    let text = "builder = 'hvm'\nkernel = 'hvmloader'\nmemory = 64\nboot = 'dc'\nserial = 'pty'\nstdvga = 1\nlocaltime = 1\nvncdisplay = 7\n\
+        hpet = 1\nusbdevice = 'tablet'\ncpuid = ['1:ecx=0x0,edx=0x1']\n";
     std::fs::write(&pc, text).unwrap();
     xm.xm(&format!("new {pc}"));
     let Response::Config { config } =
@@ -106,7 +107,9 @@ fn domain_is_created_changed_suspended_and_deleted_by_the_xen_api() {
     else {
         panic!()
     };
-    assert!(config.is_hvm() && config.hvm.stdvga && config.localtime);
+    assert!(config.is_hvm() && config.hvm.stdvga && config.localtime && config.hvm.hpet);
+    assert_eq!(config.hvm.usbdevice, ["tablet"]);
+    assert_eq!(config.hvm.cpuid, ["1:ecx=0x0,edx=0x1"]);
     assert_eq!(
         (config.hvm.boot.as_str(), config.hvm.serial.as_str()),
         ("dc", "pty")
@@ -118,9 +121,9 @@ fn domain_is_created_changed_suspended_and_deleted_by_the_xen_api() {
     );
     assert!(xm.xm("list -l pc").contains("(order dc)"));
     xm.xm("delete pc");
-    let refusal = xm.refusal(&format!("new {pc} usb=yes"));
+    let refusal = xm.refusal(&format!("new {pc} soundhw=all"));
     assert!(
-        refusal.contains("no attribute of a VM has usb"),
+        refusal.contains("no attribute of a VM has soundhw"),
         "{refusal}"
     );
     let second = xm.0.image("second.img", "more");

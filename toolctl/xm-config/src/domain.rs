@@ -121,18 +121,12 @@ pub fn domain_config(settings: &Settings) -> Result<DomainConfig> {
 }
 
 /// Variables of HVM domains that change what the guest is, and of which nothing is built yet.
-const UNBUILT: [&str; 12] = [
+const UNBUILT: [&str; 6] = [
     "parallel",
     "monitor",
     "monitor_path",
-    "usb",
-    "usbdevice",
     "isa",
     "soundhw",
-    "hpet",
-    "viridian",
-    "cpuid",
-    "cpuid_check",
     "sdl",
 ];
 
@@ -159,6 +153,14 @@ fn hvm(settings: &Settings) -> Result<Hvm> {
         acpi: flag("acpi")?,
         apic: flag("apic")?,
         pae: flag("pae")?,
+        nx: flag("nx")?,
+        hpet: no("hpet")?,
+        viridian: no("viridian")?,
+        timer_mode: settings.whole("timer_mode")?.unwrap_or(defaults.timer_mode),
+        cpuid: cpuid(settings, "cpuid")?,
+        cpuid_check: cpuid(settings, "cpuid_check")?,
+        usb: no("usb")?,
+        usbdevice: texts(settings, "usbdevice"),
         device_model: text("device_model"),
         loader: absolute(&text("loader")),
         screen: screen(settings)?,
@@ -170,6 +172,26 @@ fn hvm(settings: &Settings) -> Result<Hvm> {
         xen_platform_pci: no("xen_platform_pci")?,
         unbuilt: unbuilt.map(|name| name.to_string()).collect(),
     })
+}
+
+/// The items of `name`, which have xm's or xl's form.
+fn cpuid(settings: &Settings, name: &str) -> Result<Vec<String>> {
+    let items = texts(settings, name);
+    let judged = noxen_xend_api::cpuid::parse(&items);
+    judged.map_err(|error| ConfigError::config(error.to_string()))?;
+    Ok(items)
+}
+
+/// The texts of a list, or the one text that is none.
+fn texts(settings: &Settings, name: &str) -> Vec<String> {
+    match settings.get(name) {
+        Some(Setting::List(_)) | None => settings.list(name),
+        Some(_) => settings
+            .text(name)
+            .into_iter()
+            .filter(|text| !text.is_empty())
+            .collect(),
+    }
 }
 
 /// The display by the variables that an item of `vfb` has as keys.
@@ -285,11 +307,30 @@ mod tests {
         assert!(plain.is_hvm());
         assert_eq!(plain.hvm, Hvm::default());
         let text =
-            "builder='hvm'\nboot='dca'\nserial='pty'\nacpi=0\nusb=1\nusbdevice='tablet'\nsdl=0\n";
+            "builder='hvm'\nboot='dca'\nserial='pty'\nacpi=0\nusb=1\nusbdevice='tablet'\nsoundhw='all'\nsdl=0\n";
         let hvm = config(text, &[]).unwrap().hvm;
         assert_eq!((hvm.boot.as_str(), hvm.serial.as_str()), ("dca", "pty"));
         assert_eq!((hvm.acpi, hvm.apic, hvm.pae), (false, true, true));
-        assert_eq!(hvm.unbuilt, ["usb", "usbdevice"]);
+        assert_eq!(hvm.unbuilt, ["soundhw"]);
+        assert_eq!((hvm.usb, hvm.usbdevice), (true, vec!["tablet".to_owned()]));
+    }
+
+    #[test]
+    fn hvm_cpu_is_what_its_variables_say() {
+        let text = "builder='hvm'\nnx=0\nhpet=1\nviridian=1\ntimer_mode=3\ncpuid=['1:ecx=xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx0,edx=0x1', 'host,tm=0']\n\
+                    cpuid_check=['7,0:ebx=0x0']\n";
+        let hvm = config(text, &[]).unwrap().hvm;
+        assert_eq!((hvm.nx, hvm.viridian, hvm.timer_mode), (false, true, 3));
+        assert!(hvm.hpet);
+        assert_eq!(hvm.cpuid.len(), 2);
+        assert_eq!(hvm.cpuid_check, ["7,0:ebx=0x0"]);
+        let xl = config("type='hvm'\ncpuid='host,sse3=0'\n", &[]).unwrap();
+        assert_eq!(xl.hvm.cpuid, ["host,sse3=0"]);
+        let wrong = config("builder='hvm'\ncpuid=['1:ecx=01']\n", &[]).unwrap_err();
+        assert_eq!(
+            wrong.to_string(),
+            "cpuid: We should specify all the bits of the register ecx for input 1"
+        );
     }
 
     #[test]

@@ -40,11 +40,96 @@ pub struct Hvm {
     /// The guest finds Xen (CPUID, platform device), and with it PV drivers.
     #[serde(default)]
     pub xen: bool,
+    /// What its processors are, beyond `pae` and `apic`.
+    #[serde(default)]
+    pub cpu: Cpu,
+    /// Ticks of the timer (8254) that the guest missed are delivered as one, not each.
+    #[serde(default)]
+    pub one_late_tick: bool,
+    /// There is a high precision event timer.
+    #[serde(default)]
+    pub hpet: bool,
+    /// There is a USB controller, with these at its ports, two at most; nothing: there is none.
+    #[serde(default)]
+    pub usb: Option<Vec<UsbDevice>>,
     /// What is plugged into the first serial port.
     pub serial: SerialPort,
     /// The display; nothing: there is none.
     #[serde(default)]
     pub display: Option<Display>,
+}
+
+/// The processors of an HVM domain.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Cpu {
+    /// Pages can be kept from being executed.
+    pub nx: bool,
+    /// The guest finds Microsoft's hypervisor, as far as KVM has its interfaces.
+    pub viridian: bool,
+    /// Changes to what CPUID tells, in this order.
+    pub cpuid: Vec<CpuidRule>,
+    /// What CPUID must tell here before anything is changed.
+    pub cpuid_check: Vec<CpuidRule>,
+}
+
+impl Default for Cpu {
+    fn default() -> Cpu {
+        Cpu {
+            nx: true,
+            viridian: false,
+            cpuid: Vec::new(),
+            cpuid_check: Vec::new(),
+        }
+    }
+}
+
+/// A USB device for a person.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum UsbDevice {
+    /// Pointer that tells places.
+    Tablet,
+    /// Pointer that tells movements.
+    Mouse,
+    /// Keys.
+    Keyboard,
+}
+
+/// A register that CPUID fills.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Register {
+    /// EAX.
+    Eax,
+    /// EBX.
+    Ebx,
+    /// ECX.
+    Ecx,
+    /// EDX.
+    Edx,
+}
+
+/// Bits of one register of one leaf of CPUID; a bit is in one mask at most.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct CpuidRule {
+    /// EAX before the instruction.
+    pub leaf: u32,
+    /// ECX before it; nothing: whatever it is.
+    #[serde(default)]
+    pub subleaf: Option<u32>,
+    /// Register.
+    pub register: Register,
+    /// Bits that are 1 (or have to be).
+    #[serde(default)]
+    pub ones: u32,
+    /// Bits that are 0 (or have to be).
+    #[serde(default)]
+    pub zeros: u32,
+    /// Bits that are as the host has them.
+    #[serde(default)]
+    pub hosts: u32,
 }
 
 /// A display adapter.

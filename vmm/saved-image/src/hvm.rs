@@ -204,9 +204,11 @@ impl Saved {
 /// Each number within what there is, each device once.
 pub(crate) fn check(state: &HvmState) -> Result<(), ImageError> {
     let board = &state.board;
-    let held = board.isa.iter().chain(&board.pci);
-    let known = |(device, line): &(u32, u8)| (*device as usize) < state.devices.len() && *line < 16;
-    if board.isa.len() + board.pci.len() > MAX_ITEMS || !held.into_iter().all(known) {
+    let known = |lines: u8| {
+        move |(device, line): &(u32, u8)| (*device as usize) < state.devices.len() && *line < lines
+    };
+    let all = board.isa.iter().all(known(24)) && board.pci.iter().all(known(16));
+    if board.isa.len() + board.pci.len() > MAX_ITEMS || !all {
         return Err(structure("an interrupt line is held up by nobody"));
     }
     if state.pc.disks.len() > MAX_ITEMS {

@@ -25,13 +25,15 @@ use crate::log::{Level, Log};
 use crate::save::restore::{hold_rate, passed, tsc_at, RestoreError};
 use crate::viewers::{self, Server as Viewers};
 use crate::vstate::chips::{self, ChipsError};
-use crate::vstate::cpuid::{HvmXen, PvParameters};
+use crate::vstate::cpuid::{HvmCpu, HvmXen, PvParameters};
 use crate::vstate::features;
+use crate::vstate::hyperv;
 use crate::vstate::memory::{DomainMemory, GuestMemory, MemoryError, Piece, Slot};
 use crate::vstate::msr;
 use crate::vstate::saved::pc_msr_list;
 use crate::vstate::vcpu::{install_kick_handler, Vcpu, VcpuError};
 use crate::vstate::vm::{Vm, VmError};
+use kvm_bindings::kvm_cpuid_entry2;
 use kvm_ioctls::Kvm;
 use noxen_control::device::VncSpec;
 use noxen_control::spec::{Adapter, Display, Hvm, SerialPort};
@@ -110,6 +112,12 @@ pub enum HvmError {
     VideoMemory(u32),
     #[error("{0}")]
     Xen(String),
+    #[error("{0}")]
+    Cpu(String),
+    #[error("viridian = 1: KVM on this host does not tell what it has of Microsoft's hypervisor interfaces (Linux 5.11 and later): {0}")]
+    Viridian(kvm_ioctls::Error),
+    #[error("viridian = 1 and xen_platform_pci = 1 are not supported together yet; their hypercall pages have the same MSR")]
+    Both,
     #[error("display: {0}")]
     Display(String),
     #[error("{what:#x} + {length:#x} is not in guest memory; this is a fault of noxen-vmm")]
@@ -166,6 +174,7 @@ pub fn build(config: &Config, files: Files<'_>, log: Log) -> Result<Domain, HvmE
         vcpus: config.vcpus,
         acpi: config.hvm.acpi,
         apic: config.hvm.apic,
+        hpet: config.hvm.hpet,
         uuid: config.uuid,
         name: config.name.clone(),
     };
@@ -205,10 +214,23 @@ pub fn build(config: &Config, files: Files<'_>, log: Log) -> Result<Domain, HvmE
             .extend(linux::load(kernel, &machine, &memory.map)?);
     }
     let vm = Arc::new(Vm::create_pc(files.kvm, &slots(&memory.slots, rom_piece))?);
+    if config.hvm.one_late_tick {
+        vm.deliver_each_tick(false)?;
+    }
     let host = assemble::host_cpuid(files.kvm)?;
+    let hyperv = hyperv_leaves(files.kvm, &config.hvm)?;
+    let cpu = HvmCpu {
+        pae: config.hvm.pae,
+        apic: config.hvm.apic,
+        cpu: &config.hvm.cpu,
+        hyperv: &hyperv,
+        xen: None,
+    };
+    host.judge(&cpu).map_err(HvmError::Cpu)?;
+    let table = host.hvm_table(&cpu).unwrap_or_default();
     let arrived = match arriving {
         Some(arriving) => {
-            arriving.check_cpu(&host, config)?;
+            arriving.check_cpu(&table)?;
             let begun = Instant::now();
             let state = arriving.fill(&memory.map, shown.as_deref())?;
             let took = begun.elapsed();
@@ -235,9 +257,9 @@ pub fn build(config: &Config, files: Files<'_>, log: Log) -> Result<Domain, HvmE
     let tsc_khz = assemble::tsc_khz(&fds)?;
     let mut vcpus = Vec::new();
     for (id, fd) in (0..).zip(fds) {
-        let leaves = config.hvm.xen.then(|| xen_leaves(config.domid, tsc_khz));
+        let xen = config.hvm.xen.then(|| xen_leaves(config.domid, tsc_khz));
         let cpuid = host
-            .for_hvm(id, config.hvm.pae, config.hvm.apic, leaves)
+            .for_hvm(id, &HvmCpu { xen, ..cpu })
             .ok_or(PvError::Kvm {
                 what: "take so many CPUID leaves",
                 source: kvm_ioctls::Error::new(libc::E2BIG),
@@ -273,6 +295,7 @@ pub fn build(config: &Config, files: Files<'_>, log: Log) -> Result<Domain, HvmE
             .as_ref()
             .map(|line| Box::new(line.plug()) as Box<dyn noxen_pc::serial::Wire>),
         xen: config.hvm.xen,
+        usb: config.hvm.usb.clone(),
     });
     let (sender, reports) = channel();
     let wake = EventFd::new(EFD_NONBLOCK).map_err(|source| HvmError::Os {
@@ -292,14 +315,11 @@ pub fn build(config: &Config, files: Files<'_>, log: Log) -> Result<Domain, HvmE
             })?
             .into(),
         tsc_khz,
-        features: features::of(
-            &host
-                .hvm_table(config.hvm.pae, config.hvm.apic)
-                .unwrap_or_default(),
-        ),
+        features: features::of(&table),
         bios: rom_piece,
         video: shown,
         serial: serial.clone(),
+        viridian: config.hvm.cpu.viridian,
         arrived,
     };
     let xen = match vcpus.first().filter(|_| config.hvm.xen) {
@@ -366,6 +386,21 @@ pub fn build(config: &Config, files: Files<'_>, log: Log) -> Result<Domain, HvmE
         serial,
         viewers,
     })
+}
+
+/// Leaves of Microsoft's hypervisor, if the guest is to find it.
+fn hyperv_leaves(kvm: &Kvm, hvm: &Hvm) -> Result<Vec<kvm_cpuid_entry2>, HvmError> {
+    if !hvm.cpu.viridian {
+        return Ok(Vec::new());
+    }
+    if hvm.xen {
+        return Err(HvmError::Both);
+    }
+    let leaves = hyperv::leaves(&hyperv::supported(kvm).map_err(HvmError::Viridian)?);
+    match leaves.is_empty() {
+        true => Err(HvmError::Viridian(kvm_ioctls::Error::new(libc::ENOTSUP))),
+        false => Ok(leaves),
+    }
 }
 
 /// What Xen's leaves tell.

@@ -1,4 +1,4 @@
-//! Interrupt lines: who holds which up, and what that makes of the sixteen inputs of the interrupt controllers.
+//! Interrupt lines: who holds which up, and what that makes of the inputs of the interrupt controllers: sixteen of the 8259s, 24 of the I/O APIC.
 //!
 //! ```text
 //!   device --Line(n, level)--> ISA line n  \
@@ -8,13 +8,16 @@
 use noxen_pc::bus::Place;
 use std::collections::BTreeSet;
 
+/// Inputs of the I/O APIC; the first sixteen are the ISA lines.
+const INPUTS: u8 = 24;
+
 /// Changes of inputs: which, level.
 pub type Changes = Vec<(u8, bool)>;
 
 /// Who holds lines up (device, line), as an image has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Held {
-    /// ISA lines.
+    /// ISA lines, and inputs behind them.
     pub isa: Vec<(u32, u8)>,
     /// PCI lines.
     pub pci: Vec<(u32, u8)>,
@@ -31,7 +34,7 @@ pub struct Lines {
     pci: BTreeSet<(usize, u8)>,
     routes: [Option<u8>; 4],
     /// What the controllers were told last, a bit each.
-    told: u16,
+    told: u32,
 }
 
 /// The PCI line of a function's interrupt pin (1 to 4), as the boards of the 440FX wire them: the first slot behind the
@@ -61,16 +64,16 @@ impl Lines {
             let one = |(device, line): &(u32, u8)| (*device as usize, *line);
             held.iter()
                 .map(one)
-                .filter(|(_, line)| *line < 16)
+                .filter(|(_, line)| *line < INPUTS)
                 .collect()
         };
         (self.isa, self.pci, self.told) = (set(&held.isa), set(&held.pci), 0);
         self.route(held.routes)
     }
 
-    /// A device gives an ISA line this level.
+    /// A device gives an ISA line, or an input of the I/O APIC behind them, this level.
     pub fn isa(&mut self, device: usize, line: u8, up: bool) -> Changes {
-        if line < 16 {
+        if line < INPUTS {
             hold(&mut self.isa, (device, line), up);
         }
         self.changes()
@@ -89,7 +92,7 @@ impl Lines {
     }
 
     fn changes(&mut self) -> Changes {
-        let mut now = 0u16;
+        let mut now = 0u32;
         for (_, line) in &self.isa {
             now |= 1 << line;
         }
@@ -99,7 +102,7 @@ impl Lines {
             }
         }
         let changed = now ^ std::mem::replace(&mut self.told, now);
-        (0..16)
+        (0..INPUTS)
             .filter(|line| changed >> line & 1 == 1)
             .map(|line| (line, now >> line & 1 == 1))
             .collect()
@@ -125,7 +128,8 @@ mod tests {
         assert!(lines.isa(2, 9, true).is_empty());
         assert!(lines.isa(1, 9, false).is_empty());
         assert_eq!(lines.isa(2, 9, false), [(9, false)]);
-        assert!(lines.isa(2, 99, true).is_empty());
+        assert_eq!(lines.isa(2, 23, true), [(23, true)]);
+        assert!(lines.isa(2, 24, true).is_empty());
     }
 
     #[test]

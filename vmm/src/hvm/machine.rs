@@ -154,6 +154,9 @@ impl HvmMachine {
                     .into(),
             );
         }
+        if self.carried.viridian {
+            return Err("saving a domain with viridian = 1 is not built yet".into());
+        }
         // One that has never run has all its parts then, too.
         self.complete()?;
         self.stand_still();
@@ -197,6 +200,9 @@ impl HvmMachine {
                 "moving a domain whose guest has drivers for Xen (xen_platform_pci = 1) is not built yet"
                     .into(),
             );
+        }
+        if self.carried.viridian {
+            return Err("moving a domain with viridian = 1 is not built yet".into());
         }
         // One that has never run has all its parts then, too.
         self.complete()?;

@@ -1,15 +1,17 @@
 //! The devices of the PC, one line each: where each sits and what it is made from.
 
-use noxen_control::spec::Adapter;
+use noxen_control::spec::{Adapter, UsbDevice};
 use noxen_hvmloader::Machine;
 use noxen_pc::backing::Backing;
 use noxen_pc::bus::Place;
 use noxen_pc::chipset::{HostBridge, IsaBridge, Power};
 use noxen_pc::debug::Debug;
 use noxen_pc::fw_cfg::FwCfg;
+use noxen_pc::hpet::Hpet;
 use noxen_pc::i8042::I8042;
 use noxen_pc::rtc::{Boot, Firmware, Rtc, Settings};
 use noxen_pc::serial::{Serial, Wire};
+use noxen_pc::usb::{Kind, Uhci};
 use noxen_pc::vga::cirrus::Cirrus;
 use noxen_pc::vga::Vga;
 use noxen_pc::xen_platform::Platform;
@@ -35,6 +37,8 @@ pub struct Parts<'a> {
     pub serial: Option<Box<dyn Wire>>,
     /// The guest can have drivers for Xen.
     pub xen: bool,
+    /// What is plugged into the USB controller, if that is there.
+    pub usb: Option<Vec<UsbDevice>>,
 }
 
 /// Devices that others than the guest know, by their numbers on the bus.
@@ -71,7 +75,20 @@ pub fn devices(parts: Parts<'_>) -> (Bus, Known) {
     add(Box::new(IsaBridge::new()), at(1, 0));
     add(Box::new(Power::new()), at(1, 3));
     add(Box::new(Rtc::new(clock)), None);
+    if machine.hpet {
+        add(Box::new(Hpet::new()), None);
+    }
     add(Box::new(Debug::new()), None);
+    // Before the 8042, which takes all that a person does: what the guest uses of USB comes first.
+    if let Some(devices) = parts.usb {
+        let kind = |device: &UsbDevice| match device {
+            UsbDevice::Tablet => Kind::Tablet,
+            UsbDevice::Mouse => Kind::Mouse,
+            UsbDevice::Keyboard => Kind::Keyboard,
+        };
+        let kinds: Vec<Kind> = devices.iter().map(kind).collect();
+        add(Box::new(Uhci::new(&kinds)), at(1, 2));
+    }
     add(Box::new(I8042::new()), None);
     if let Some((adapter, memory, rom)) = parts.display {
         let display: Box<dyn Device> = match adapter {

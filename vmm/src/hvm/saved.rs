@@ -20,11 +20,11 @@ use crate::save::memory::{self, BIOS, VIDEO};
 use crate::save::restore::{passed, RestoreError};
 use crate::save::send::Ledger;
 use crate::vstate::chips;
-use crate::vstate::cpuid::HostCpuid;
 use crate::vstate::features;
 use crate::vstate::memory::{GuestMemory, Piece};
 use crate::vstate::vm::Vm;
 use noxen_hvmloader::bios;
+use noxen_monitor_abi::CpuidEntry;
 use noxen_pc::backing::Backing;
 use noxen_saved_image::hvm::{self, HvmState, Saved};
 use noxen_saved_image::state::{read_announced, Announced, Bytes, Clock, Console, Feature};
@@ -51,6 +51,8 @@ pub struct Carried {
     pub video: Option<Arc<Video>>,
     /// Its first serial port.
     pub serial: Option<Arc<Line>>,
+    /// The guest has Microsoft's hypervisor interfaces, whose state is not saved yet.
+    pub viridian: bool,
     /// What it takes over once it starts.
     pub arrived: Option<HvmState>,
 }
@@ -253,12 +255,8 @@ impl Arriving {
     }
 
     /// Is everything here that the guest may have found of the CPU?
-    pub fn check_cpu(&self, host: &HostCpuid, config: &Config) -> Result<(), RestoreError> {
-        let table = host.hvm_table(config.hvm.pae, config.hvm.apic);
-        Ok(features::check(
-            &self.pc().features,
-            &table.unwrap_or_default(),
-        )?)
+    pub fn check_cpu(&self, table: &[CpuidEntry]) -> Result<(), RestoreError> {
+        Ok(features::check(&self.pc().features, table)?)
     }
 
     /// Fills fresh memory, to the image's end.

@@ -100,7 +100,7 @@ impl Picture for Screen {
 pub struct Fingers(pub Arc<Pc>);
 
 impl Touch for Fingers {
-    fn push(&self, inputs: &[Input], _: Size) {
+    fn push(&self, inputs: &[Input], size: Size) {
         for input in inputs {
             let done = match *input {
                 Input::Key { code, pressed } => match u16::try_from(code) {
@@ -108,7 +108,13 @@ impl Touch for Fingers {
                     Err(_) => continue,
                 },
                 Input::Motion { x, y, wheel } => Done::Motion { x, y, wheel },
-                Input::Position { x, y, wheel } => Done::Position { x, y, wheel },
+                Input::Position { x, y, wheel } => Done::Position {
+                    x,
+                    y,
+                    wheel,
+                    width: size.width.into(),
+                    height: size.height.into(),
+                },
             };
             self.0.touch(done);
         }

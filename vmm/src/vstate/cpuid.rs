@@ -8,7 +8,9 @@
 //! The PV table lists what passes; a leaf or bit that is not named here is hidden. Sources: SDM 2A and
 //! APM 3 (CPUID), public/arch-x86/cpuid.h (Xen's leaves).
 
+use crate::vstate::cpuid_rules as rules;
 use kvm_bindings::{kvm_cpuid_entry2, CpuId, KVM_CPUID_FLAG_SIGNIFCANT_INDEX};
+use noxen_control::spec::Cpu;
 use noxen_monitor_abi::info::MAX_CPUID;
 use noxen_monitor_abi::CpuidEntry;
 
@@ -29,6 +31,8 @@ const KVM_FEATURES: u32 = 0x4000_0001;
 const KVM_FLUSHES: u32 = 1 << 5 | 1 << 9;
 /// First of Xen's leaves.
 const XEN_BASE: u32 = 0x4000_0000;
+/// Where KVM's leaves are when another hypervisor's are first; guests that know KVM look there, too.
+const SECOND_BASE: u32 = 0x4000_0100;
 /// All leaves of hypervisors.
 const HYPERVISOR: std::ops::Range<u32> = XEN_BASE..XEN_BASE + 0x1_0000;
 /// Leaf 1 ECX bits that the monitor needs of KVM.
@@ -129,6 +133,21 @@ pub struct HvmXen {
     pub parameters: PvParameters,
 }
 
+/// What an HVM guest's processors are.
+#[derive(Debug, Clone, Copy)]
+pub struct HvmCpu<'a> {
+    /// Physical address extension, and long mode.
+    pub pae: bool,
+    /// Local APICs are told of.
+    pub apic: bool,
+    /// What the administrator decided besides.
+    pub cpu: &'a Cpu,
+    /// Leaves of Microsoft's hypervisor, which come first; empty: there is none.
+    pub hyperv: &'a [kvm_cpuid_entry2],
+    /// Xen's leaves in the place of KVM's.
+    pub xen: Option<HvmXen>,
+}
+
 impl HostCpuid {
     /// From KVM_GET_SUPPORTED_CPUID.
     pub fn new(supported: &CpuId) -> HostCpuid {
@@ -201,11 +220,23 @@ impl HostCpuid {
     /// The set of an HVM domain's vCPU `id`: all that KVM can do, with its own leaves for guests that know them, or with Xen's in
     /// their place. Linux goes by the leaves with the highest number, and KVM's could only be above Xen's. Each vCPU is a
     /// processor with one core. Fails (`None`) only when there are too many entries.
-    pub fn for_hvm(&self, id: u32, pae: bool, apic: bool, xen: Option<HvmXen>) -> Option<CpuId> {
+    pub fn for_hvm(&self, id: u32, hvm: &HvmCpu<'_>) -> Option<CpuId> {
+        let mut entries = self.plain_hvm(id, hvm);
+        rules::apply(&hvm.cpu.cpuid, &mut entries, &self.supported);
+        CpuId::from_entries(&entries).ok()
+    }
+
+    /// The same before the administrator's rules.
+    fn plain_hvm(&self, id: u32, hvm: &HvmCpu<'_>) -> Vec<kvm_cpuid_entry2> {
+        let HvmCpu { pae, apic, .. } = *hvm;
         let mut entries = self.supported.clone();
-        if let Some(xen) = xen {
+        if let Some(xen) = hvm.xen {
             entries.retain(|entry| !HYPERVISOR.contains(&entry.function));
             entries.extend(xen_hvm_leaves(xen, id).iter().map(kvm_entry));
+        }
+        if !hvm.hyperv.is_empty() {
+            make_room(&mut entries);
+            entries.extend(hvm.hyperv);
         }
         entries.retain(|entry| !matches!(entry.function, 0xb | 0x1f));
         for entry in &mut entries {
@@ -224,7 +255,14 @@ impl HostCpuid {
                     }
                 }
                 4 => entry.eax &= 0x3fff,
-                0x8000_0001 if !pae => entry.edx &= !(EDX_E1_LM | EDX_E1_NX),
+                0x8000_0001 => {
+                    if !pae {
+                        entry.edx &= !(EDX_E1_LM | EDX_E1_NX);
+                    }
+                    if !hvm.cpu.nx {
+                        entry.edx &= !EDX_E1_NX;
+                    }
+                }
                 0x8000_0008 => entry.ecx = 0,
                 0x8000_001d => entry.eax &= 0x3fff,
                 0x8000_001e => (entry.eax, entry.ebx, entry.ecx) = (id, id, 0),
@@ -232,12 +270,18 @@ impl HostCpuid {
             }
         }
         entries.extend(flat_topology(id).iter().map(kvm_entry));
-        CpuId::from_entries(&entries).ok()
+        entries
+    }
+
+    /// Whether `cpuid` asks for nothing that KVM cannot do here, and all that `cpuid_check` wants is there; the error is a line.
+    pub fn judge(&self, hvm: &HvmCpu<'_>) -> Result<(), String> {
+        rules::check(&hvm.cpu.cpuid_check, &self.supported)?;
+        rules::judge(&hvm.cpu.cpuid, &self.supported, &self.plain_hvm(0, hvm))
     }
 
     /// What an HVM guest finds, as rows.
-    pub fn hvm_table(&self, pae: bool, apic: bool) -> Option<Vec<CpuidEntry>> {
-        let entries = self.for_hvm(0, pae, apic, None)?;
+    pub fn hvm_table(&self, hvm: &HvmCpu<'_>) -> Option<Vec<CpuidEntry>> {
+        let entries = self.for_hvm(0, hvm)?;
         Some(entries.as_slice().iter().map(plain_row).collect())
     }
 
@@ -353,6 +397,24 @@ impl HostCpuid {
         (2..64u32)
             .filter(move |n| mask >> n & 1 == 1)
             .filter_map(|n| self.leaf(0xd, n))
+    }
+}
+
+/// Moves KVM's leaves out of the first place of hypervisors.
+fn make_room(entries: &mut [kvm_cpuid_entry2]) {
+    let moved = HYPERVISOR.start..SECOND_BASE;
+    for entry in entries
+        .iter_mut()
+        .filter(|entry| moved.contains(&entry.function))
+    {
+        entry.function += SECOND_BASE - XEN_BASE;
+        // The first one tells the last; 0 means 0x40000001 (cpuid.rst).
+        if entry.function == SECOND_BASE {
+            entry.eax = entry
+                .eax
+                .max(KVM_FEATURES)
+                .saturating_add(SECOND_BASE - XEN_BASE);
+        }
     }
 }
 

@@ -198,14 +198,23 @@ fn hvm_guest_finds_xen_in_the_place_of_kvm_or_kvm_alone() {
             .find(|entry| entry.function == number);
         found.map(|entry| [entry.eax, entry.ebx, entry.ecx, entry.edx])
     };
-    let plain = host().for_hvm(1, true, true, None).unwrap();
+    let cpu = Cpu::default();
+    let mut hvm = HvmCpu {
+        pae: true,
+        apic: true,
+        cpu: &cpu,
+        hyperv: &[],
+        xen: None,
+    };
+    let plain = host().for_hvm(1, &hvm).unwrap();
     assert_eq!(leaf(&plain, XEN_BASE), Some([u32::MAX; 4]));
     let xen = HvmXen {
         domid: 7,
         page_msr: 0x4000_0000,
         parameters: PARAMETERS,
     };
-    let cpuid = host().for_hvm(1, true, true, Some(xen)).unwrap();
+    hvm.xen = Some(xen);
+    let cpuid = host().for_hvm(1, &hvm).unwrap();
     assert_eq!(
         leaf(&cpuid, XEN_BASE).unwrap()[..2],
         [XEN_BASE + 4, 0x566e_6558]
@@ -214,4 +223,50 @@ fn hvm_guest_finds_xen_in_the_place_of_kvm_or_kvm_alone() {
     // vCPU and domain are told; vectors per vCPU.
     assert_eq!(leaf(&cpuid, XEN_BASE + 4), Some([0b101_1000, 1, 7, 0]));
     assert_eq!(leaf(&cpuid, XEN_BASE + 5), None);
+}
+
+#[test]
+fn hvm_guest_has_what_its_cpu_keys_say() {
+    let found = |cpu: &Cpu, hyperv: &[kvm_cpuid_entry2], number: u32| {
+        let hvm = HvmCpu {
+            pae: true,
+            apic: true,
+            cpu,
+            hyperv,
+            xen: None,
+        };
+        host().judge(&hvm).unwrap();
+        let cpuid = host().for_hvm(0, &hvm).unwrap();
+        let mut all = cpuid.as_slice().iter();
+        all.find(|entry| entry.function == number).copied()
+    };
+    let plain = Cpu::default();
+    let nx = |cpu| found(cpu, &[], 0x8000_0001).unwrap().edx & EDX_E1_NX;
+    assert_ne!(nx(&plain), 0);
+    assert_eq!(
+        nx(&Cpu {
+            nx: false,
+            ..Cpu::default()
+        }),
+        0
+    );
+    let no_sse3 = noxen_control::spec::CpuidRule {
+        leaf: 1,
+        subleaf: None,
+        register: noxen_control::spec::Register::Ecx,
+        ones: 0,
+        zeros: 1,
+        hosts: 0,
+    };
+    let ruled = Cpu {
+        cpuid: vec![no_sse3],
+        ..Cpu::default()
+    };
+    assert_eq!(found(&plain, &[], 1).unwrap().ecx & 1, 1);
+    assert_eq!(found(&ruled, &[], 1).unwrap().ecx & 1, 0);
+    // Microsoft's leaves come first, and KVM's are where its guests find them next.
+    let first = entry(XEN_BASE, None, [XEN_BASE + 5, 1, 2, 3]);
+    let other = found(&plain, &[first], XEN_BASE).unwrap();
+    assert_eq!([other.eax, other.ebx], [XEN_BASE + 5, 1]);
+    assert_eq!(found(&plain, &[first], SECOND_BASE).unwrap().ebx, u32::MAX);
 }

@@ -23,6 +23,11 @@ const REGISTERS: [(u32, u32, &str); 12] = [
     (0x8000_0008, 0, "ebx"),
 ];
 
+/// Whether each bit of that register is a feature. A leaf's register without a subleaf is that of subleaf 0.
+pub fn are_features(leaf: u32, subleaf: Option<u32>, register: &str) -> bool {
+    REGISTERS.contains(&(leaf, subleaf.unwrap_or(0), register))
+}
+
 fn bits(table: &[CpuidEntry], leaf: u32, subleaf: u32, register: &str) -> u32 {
     let row = table
         .iter()

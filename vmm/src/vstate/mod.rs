@@ -5,13 +5,16 @@
 //!   vcpu.rs    a vCPU: start state, one entry, kick         cpuid.rs   CPUID for KVM and for the guest
 //!   irq.rs     doorbell interrupt and event channels        msr.rs     MSRs set at start
 //!   exit.rs    an exit as a value                           stats.rs   KVM's own counters
+//!   cpuid_rules.rs  an administrator's changes to it        hyperv.rs  Microsoft's leaves
 //!   saved.rs   a vCPU's state in an image                   chips.rs   a PC's interrupt controllers and timer there
 //! ```
 
 pub mod chips;
 pub mod cpuid;
+pub mod cpuid_rules;
 pub mod exit;
 pub mod features;
+pub mod hyperv;
 pub mod irq;
 pub mod memory;
 pub mod msr;

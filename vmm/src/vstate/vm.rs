@@ -3,7 +3,7 @@
 use crate::vstate::memory::{DomainMemory, GuestMemory, Piece, Slot};
 use kvm_bindings::{
     kvm_enable_cap, kvm_irq_routing_entry, kvm_irq_routing_entry__bindgen_ty_1,
-    kvm_irq_routing_irqchip, kvm_irq_routing_msi, kvm_msi, kvm_pit_config,
+    kvm_irq_routing_irqchip, kvm_irq_routing_msi, kvm_msi, kvm_pit_config, kvm_reinject_control,
     kvm_userspace_memory_region, KvmIrqRouting, KVM_CAP_SPLIT_IRQCHIP, KVM_CAP_X86_USER_SPACE_MSR,
     KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, KVM_IRQ_ROUTING_IRQCHIP,
     KVM_IRQ_ROUTING_MSI, KVM_MEM_LOG_DIRTY_PAGES, KVM_MEM_READONLY, KVM_PIT_SPEAKER_DUMMY,
@@ -16,6 +16,15 @@ use noxen_monitor_abi::layout::vector;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use vm_memory::{GuestAddress, GuestMemoryBackend, MmapRegion};
 use vmm_sys_util::eventfd::EventFd;
+use vmm_sys_util::ioctl::ioctl_with_ref;
+
+use number::KVM_REINJECT_CONTROL;
+
+/// Nobody else needs it, so its definition is here (linux/kvm.h).
+#[allow(missing_docs)]
+mod number {
+    vmm_sys_util::ioctl_io_nr!(KVM_REINJECT_CONTROL, kvm_bindings::KVMIO, 0x71);
+}
 
 /// GSI of the doorbell interrupt; the only one there is.
 const DOORBELL_GSI: u32 = 0;
@@ -159,6 +168,22 @@ impl Vm {
             vm.add_memory(index, slot, KVM_MEM_READONLY)?;
         }
         Ok(vm)
+    }
+
+    /// Whether the timer (8254) delivers each tick that the guest missed, as it does at first, or one for all.
+    #[allow(unsafe_code)] // kvm-ioctls does not have this one.
+    pub fn deliver_each_tick(&self, each: bool) -> Result<(), VmError> {
+        let control = kvm_reinject_control {
+            pit_reinject: u8::from(each),
+            ..Default::default()
+        };
+        // SAFETY: KVM reads the structure, which is the one that this request takes, and nothing else. kvm-ioctls offers no safe form.
+        match unsafe { ioctl_with_ref(&self.fd, KVM_REINJECT_CONTROL(), &control) } {
+            0 => Ok(()),
+            _ => Err(refused("deliver late ticks of the timer as one")(
+                kvm_ioctls::Error::last(),
+            )),
+        }
     }
 
     /// A number for [`Self::lend`] that the VM's own memory does not use.

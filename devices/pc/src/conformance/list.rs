@@ -42,6 +42,7 @@ conformance! {
     e1000 => crate::net::e1000::subject::Plugged::default(),
     floppy => crate::floppy::subject::Disks::new(),
     fw_cfg => || crate::fw_cfg::FwCfg::new(2, vec![("etc/a".into(), vec![1; 300])]),
+    hpet => || crate::hpet::Hpet::new(),
     host_bridge => || crate::chipset::HostBridge::new(),
     isa_bridge => || crate::chipset::IsaBridge::new(),
     isa_dma => || crate::isa_dma::IsaDma::new(),
@@ -53,6 +54,7 @@ conformance! {
     rtl8139 => crate::net::lan::Lan::default(),
     cirrus => crate::vga::cirrus::subject::Display::new(),
     vga => crate::vga::subject::Display::new(),
+    uhci => crate::usb::subject::Somebody,
     xen_platform => || crate::xen_platform::Platform::new(),
     rtc => || crate::rtc::Rtc::new(crate::rtc::Settings::default()),
 }

@@ -344,7 +344,7 @@ impl Device for I8042 {
                 }
             }
             Touch::Motion { x, y, wheel } => self.state.mouse.moved(x, y, wheel),
-            Touch::Position { x, y, wheel } => self.place(x, y, wheel),
+            Touch::Position { x, y, wheel, .. } => self.place(x, y, wheel),
         }
         self.settle(turn);
         true

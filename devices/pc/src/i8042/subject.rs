@@ -45,6 +45,8 @@ impl Subject for Somebody {
                 x: away * 5,
                 y: away,
                 wheel: 0,
+                width: 640,
+                height: 480,
             },
         };
         device.touch(touch, turn);

@@ -159,7 +159,13 @@ fn wheel_and_more_buttons_are_found_by_sample_rates() {
 fn places_become_movements_unless_ctrl_and_alt_hold_the_pointer() {
     let mut run = run();
     mouse(&mut run, &[0xf4]);
-    let place = |x, y| Touch::Position { x, y, wheel: 0 };
+    let place = |x, y| Touch::Position {
+        x,
+        y,
+        wheel: 0,
+        width: 640,
+        height: 480,
+    };
     assert!(touch(&mut run, place(100, 100)).is_empty());
     touch(&mut run, place(110, 90));
     assert_eq!(drain(&mut run), [0x08, 10, 10]);

@@ -175,6 +175,15 @@ fn platform(config: &DomainConfig) -> Record {
         ("acpi", flag(hvm.acpi)),
         ("apic", flag(hvm.apic)),
         ("pae", flag(hvm.pae)),
+        ("nx", flag(hvm.nx)),
+        ("hpet", flag(hvm.hpet)),
+        ("viridian", flag(hvm.viridian)),
+        ("timer_mode", hvm.timer_mode.to_string()),
+        // Items of cpuid have commas.
+        ("cpuid", hvm.cpuid.join(";")),
+        ("cpuid_check", hvm.cpuid_check.join(";")),
+        ("usb", flag(hvm.usb)),
+        ("usbdevice", hvm.usbdevice.join(",")),
         ("stdvga", flag(hvm.stdvga)),
         ("nographic", flag(hvm.nographic)),
         ("xen_platform_pci", flag(hvm.xen_platform_pci)),
@@ -193,6 +202,21 @@ fn platform(config: &DomainConfig) -> Record {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn machine_of_a_pc_is_in_its_platform() {
+        let mut config = DomainConfig {
+            builder: "hvm".into(),
+            ..DomainConfig::default()
+        };
+        config.hvm.usbdevice = vec!["tablet".into(), "keyboard".into()];
+        config.hvm.cpuid = vec!["1:ecx=0x0,edx=0x1".into(), "host,tm=0".into()];
+        let told = platform(&config);
+        assert_eq!(told["usbdevice"], word("tablet,keyboard"));
+        assert_eq!(told["cpuid"], word("1:ecx=0x0,edx=0x1;host,tm=0"));
+        assert_eq!((&told["nx"], &told["timer_mode"]), (&word("1"), &word("1")));
+        assert!(!told.contains_key("cpuid_check"));
+    }
 
     #[test]
     fn what_no_attribute_has_is_named() {

@@ -3,7 +3,7 @@
 //! ```text
 //!   HVM_boot_policy "BIOS order" <──> builder = hvm        "" <──> a kernel for Xen
 //!   HVM_boot_params {order: dc}  <──> boot
-//!   platform {acpi: 1, ..}       <──> the variables of the same names
+//!   platform {acpi: 1, ..}       <──> the variables of the same names; lists are texts: usbdevice "tablet,mouse", cpuid "1:..;7,0:.."
 //! ```
 
 use super::failure::Failure;
@@ -13,6 +13,10 @@ use noxen_xend_api::{DomainConfig, Hvm};
 
 /// The one policy that there is.
 pub const POLICY: &str = "BIOS order";
+
+/// Between the items of `usbdevice`; between those of `cpuid`, which have commas.
+const WORDS: &str = ",";
+const RULES: &str = ";";
 
 /// How the VM boots.
 pub fn policy(config: &DomainConfig) -> &'static str {
@@ -49,6 +53,14 @@ pub fn platform(config: &DomainConfig) -> Record {
         acpi,
         apic,
         pae,
+        nx,
+        hpet,
+        viridian,
+        timer_mode,
+        cpuid,
+        cpuid_check,
+        usb,
+        usbdevice,
         loader,
         stdvga,
         nographic,
@@ -62,6 +74,14 @@ pub fn platform(config: &DomainConfig) -> Record {
         ("acpi", flag(*acpi)),
         ("apic", flag(*apic)),
         ("pae", flag(*pae)),
+        ("nx", flag(*nx)),
+        ("hpet", flag(*hpet)),
+        ("viridian", flag(*viridian)),
+        ("timer_mode", record::number(*timer_mode)),
+        ("cpuid", record::text(cpuid.join(RULES))),
+        ("cpuid_check", record::text(cpuid_check.join(RULES))),
+        ("usb", flag(*usb)),
+        ("usbdevice", record::text(usbdevice.join(WORDS))),
         ("stdvga", flag(*stdvga)),
         ("nographic", flag(*nographic)),
         ("xen_platform_pci", flag(*xen_platform_pci)),
@@ -88,6 +108,13 @@ pub fn word(key: &str, value: &Value) -> Result<String, Failure> {
     }
 }
 
+/// What stands between the separators.
+fn items(text: &str, separator: &str) -> Vec<String> {
+    let items = text.split(separator).map(str::trim);
+    let items = items.filter(|item| !item.is_empty());
+    items.map(String::from).collect()
+}
+
 /// Sets `key` of the map that attribute `name` is.
 pub fn set(config: &mut DomainConfig, name: &str, key: &str, value: &str) -> Result<(), Failure> {
     let refuse = |why: &str| Failure::not_supported(key, value, why);
@@ -96,11 +123,29 @@ pub fn set(config: &mut DomainConfig, name: &str, key: &str, value: &str) -> Res
         "0" | "false" | "False" | "" => Ok(false),
         _ => Err(refuse("it is 0 or 1")),
     };
+    let rules = || {
+        let rules = items(value, RULES);
+        let judged = noxen_xend_api::cpuid::parse(&rules);
+        judged.map(|_| rules).map_err(|error| error.to_string())
+    };
     match (name, key) {
         ("HVM_boot_params", "order") => config.hvm.boot = value.to_owned(),
         ("platform", "acpi") => config.hvm.acpi = flag()?,
         ("platform", "apic") => config.hvm.apic = flag()?,
         ("platform", "pae") => config.hvm.pae = flag()?,
+        ("platform", "nx") => config.hvm.nx = flag()?,
+        ("platform", "hpet") => config.hvm.hpet = flag()?,
+        ("platform", "viridian") => config.hvm.viridian = flag()?,
+        ("platform", "timer_mode") => {
+            let wrong = |_| refuse("a whole number is expected");
+            config.hvm.timer_mode = value.parse().map_err(wrong)?;
+        }
+        ("platform", "cpuid") => config.hvm.cpuid = rules().map_err(|why| refuse(&why))?,
+        ("platform", "cpuid_check") => {
+            config.hvm.cpuid_check = rules().map_err(|why| refuse(&why))?;
+        }
+        ("platform", "usb") => config.hvm.usb = flag()?,
+        ("platform", "usbdevice") => config.hvm.usbdevice = items(value, WORDS),
         ("platform", "stdvga") => config.hvm.stdvga = flag()?,
         ("platform", "nographic") => config.hvm.nographic = flag()?,
         ("platform", "xen_platform_pci") => config.hvm.xen_platform_pci = flag()?,

@@ -344,6 +344,10 @@ mod tests {
             ("serial", record::text("pty")),
             ("videoram", record::text("16")),
             ("rtc_timeoffset", record::text("3600")),
+            ("hpet", record::text("1")),
+            ("timer_mode", record::text("3")),
+            ("usbdevice", record::text("tablet, keyboard")),
+            ("cpuid", record::text("1:ecx=0x0,edx=0x1;host,tm=0")),
         ]);
         let mut config = create(&wanted(&[
             ("name_label", record::text("pc")),
@@ -367,6 +371,9 @@ mod tests {
             ("apic", "1"),
             ("serial", "pty"),
             ("localtime", "1"),
+            ("timer_mode", "3"),
+            ("usbdevice", "tablet,keyboard"),
+            ("cpuid", "1:ecx=0x0,edx=0x1;host,tm=0"),
         ] {
             assert_eq!(told[key], record::text(value), "{key}");
         }
@@ -375,7 +382,12 @@ mod tests {
             create(&wanted(&[("HVM_boot_policy", record::text("BIOS order"))])).unwrap();
         set(&mut again, "platform", &Value::Struct(told.clone())).unwrap();
         assert_eq!(hvm::platform(&again), told);
-        remove(&mut config, "platform", "acpi");
+        assert_eq!((again.hvm.hpet, again.hvm.cpuid.len()), (true, 2));
+        for key in ["acpi", "usbdevice", "cpuid", "timer_mode"] {
+            remove(&mut config, "platform", key);
+        }
+        assert!(config.hvm.usbdevice.is_empty() && config.hvm.cpuid.is_empty());
+        assert_eq!(config.hvm.timer_mode, 1);
         remove(&mut config, "HVM_boot_params", "order");
         assert!(config.hvm.acpi && config.hvm.boot == "c");
         // A kernel for Xen has none of them.
@@ -392,11 +404,15 @@ mod tests {
             ("HVM_boot_policy", record::text("whatever")),
             (
                 "platform",
-                Value::Struct(wanted(&[("viridian", record::text("1"))])),
+                Value::Struct(wanted(&[("soundhw", record::text("all"))])),
             ),
             (
                 "platform",
                 Value::Struct(wanted(&[("acpi", record::text("perhaps"))])),
+            ),
+            (
+                "platform",
+                Value::Struct(wanted(&[("cpuid", record::text("1:esi=0x1"))])),
             ),
             ("is_a_template", Value::Boolean(true)),
             ("VCPUs_at_startup", record::number(0)),

@@ -1,7 +1,7 @@
 //! Variables of fully virtualised domains.
 
 use super::Guests::{All, Hvm};
-use super::Kind::{Bool, Int, List, Str};
+use super::Kind::{Bool, Int, List, Str, StrOrList};
 use super::Status::{Ignored, Later, NotOnKvm, Refused, Used};
 use super::{key, KeyDef};
 
@@ -17,24 +17,24 @@ pub(super) const MACHINE: &[KeyDef] = &[
     key("monitor_path", Str, "PATH", "", Hvm, Refused, "Where that monitor goes."),
     key("localtime", Bool, "no|yes", "no", All, Used, "The guest's clock shows local time."),
     key("rtc_timeoffset", Int, "SECONDS", "0", All, Used, "Added to the guest's clock."),
-    key("usb", Bool, "no|yes", "no", Hvm, Refused, "USB controller."),
-    key("usbdevice", Str, "DEVICE", "", Hvm, Refused, "USB device: tablet, mouse, disk:FILE, host:..."),
+    key("usb", Bool, "no|yes", "no", Hvm, Used, "USB controller (UHCI, two ports)."),
+    key("usbdevice", StrOrList, "DEVICE", "", Hvm, Used, "USB device, two at most: tablet, mouse, keyboard; disk:FILE, host:... and the like are refused as yet."),
     key("isa", Bool, "no|yes", "no", Hvm, Refused, "Machine with an ISA bus only."),
     key("soundhw", Str, "CARDS", "", Hvm, Refused, "Sound cards: sb16, es1370, ac97, all."),
     key("acpi", Int, "0|1", "1", Hvm, Used, "ACPI tables."),
     key("apic", Int, "0|1", "1", Hvm, Used, "I/O APIC."),
     key("pae", Int, "0|1", "1", Hvm, Used, "Physical address extension."),
     key("hap", Int, "0|1", "1", Hvm, NotOnKvm("the host's kvm module decides: second-level paging wherever the processor has it"), "Second-level paging."),
-    key("hpet", Int, "0|1", "0", Hvm, Refused, "High precision event timer."),
-    key("viridian", Int, "0|1", "0", Hvm, Refused, "Interfaces that Windows expects of its own hypervisor."),
-    key("timer_mode", Int, "0..3", "1", Hvm, Later, "What happens to timer ticks that the guest missed."),
-    key("vpt_align", Int, "0|1", "1", Hvm, Later, "Align periodic timers with each other."),
+    key("hpet", Int, "0|1", "0", Hvm, Used, "High precision event timer."),
+    key("viridian", Int, "0|1", "0", Hvm, Used, "Interfaces that Windows expects of its own hypervisor, as far as KVM has them."),
+    key("timer_mode", Int, "0..3", "1", Hvm, Used, "Ticks of the timer (8254) that the guest missed: 1 delivers each later, 2 and 3 one for all; 0 KVM cannot."),
+    key("vpt_align", Int, "0|1", "1", Hvm, NotOnKvm("the host's kernel decides when its timers fire, and puts near ones together itself"), "Align periodic timers with each other."),
     key("oos", Int, "0|1", "1", Hvm, NotOnKvm("there are no shadow page tables"), "Out-of-sync shadow page tables."),
     key("xen_platform_pci", Int, "0|1", "0", Hvm, Used, "Xen, and its PCI device by which guests find paravirtual drivers (xm: 1; not tried out enough)."),
     key("guest_os_type", Str, "NAME", "default", Hvm, Ignored("for ia64 only"), "Kind of guest system."),
     key("vhpt", Int, "N", "0", Hvm, Ignored("for ia64 only"), "Log of the page table's size."),
-    key("cpuid", List, "['LEAF:REG=BITS']", "[]", Hvm, Refused, "CPUID bits that the guest sees."),
-    key("cpuid_check", List, "['LEAF:REG=BITS']", "[]", Hvm, Refused, "CPUID bits that the host must have."),
+    key("cpuid", StrOrList, "['LEAF:REG=BITS']", "[]", Hvm, Used, "CPUID bits that the guest sees; BITS are 32 of 1, 0, x (as without), k and s (as the host), or 0xHEX; xl's 'host,NAME=0' as well."),
+    key("cpuid_check", List, "['LEAF:REG=BITS']", "[]", Hvm, Used, "CPUID bits that the host must have (1) or lack (0), or the domain is not started."),
 ];
 
 #[rustfmt::skip]

@@ -61,7 +61,7 @@ pub(super) const XL: &[KeyDef] = &[
     key("acpi_firmware", Str, "FILE", "", Hvm, Later, "xl's; of fully virtualised domains."),
     key("passthrough", Str, "MODE", "", Hvm, Later, "xl's; of fully virtualised domains."),
     key("rdm", Str, "MODE", "", Hvm, Later, "xl's; of fully virtualised domains."),
-    key("nx", Bool, "no|yes", "", Hvm, Later, "xl's; of fully virtualised domains."),
+    key("nx", Bool, "no|yes", "yes", Hvm, Used, "The guest can keep pages from being executed."),
     key("vendor_device", Str, "NAME", "", Hvm, Later, "xl's; of fully virtualised domains."),
     key("pci_permissive", Bool, "no|yes", "no", All, Later, "Of PCI devices passed through."),
     key("pci_seize", Bool, "no|yes", "no", All, Later, "Of PCI devices passed through."),

@@ -85,6 +85,23 @@ fn image(node: &Node, config: &mut DomainConfig) -> Result<()> {
     config.kernel_tuning = text("kernel_tuning") != "0";
     let defaults = std::mem::take(&mut config.hvm);
     let flag = |key: &str| !matches!(text(key).trim(), "" | "0");
+    let words = |key: &str| -> Vec<String> {
+        let text = text(key);
+        let words = text.split(',').filter(|word| !word.is_empty());
+        words.map(String::from).collect()
+    };
+    let items = |key: &str| -> Vec<String> {
+        let all = image.child(key).and_then(|list| list.members().first());
+        let atoms = all.map_or(&[][..], |list| match list {
+            Node::List(atoms) => atoms,
+            one => std::slice::from_ref(one),
+        });
+        let text = |atom: &Node| match atom {
+            Node::Atom(text) => Some(text.clone()),
+            Node::List(_) => None,
+        };
+        atoms.iter().filter_map(text).collect()
+    };
     let mut screen = Vfb::default();
     for key in Vfb::KEYS {
         if let Some(value) = image.get(key) {
@@ -98,6 +115,19 @@ fn image(node: &Node, config: &mut DomainConfig) -> Result<()> {
         acpi: text("acpi") != "0",
         apic: text("apic") != "0",
         pae: text("pae") != "0",
+        nx: text("nx") != "0",
+        hpet: flag("hpet"),
+        viridian: flag("viridian"),
+        timer_mode: match text("timer_mode").trim() {
+            "" => defaults.timer_mode,
+            mode => mode.parse().map_err(|_| {
+                ConfigError::config(format!("timer_mode = {mode}: a whole number from 0 to 3"))
+            })?,
+        },
+        cpuid: items("cpuid"),
+        cpuid_check: items("cpuid_check"),
+        usb: flag("usb"),
+        usbdevice: words("usbdevice"),
         device_model: text("device_model"),
         loader: text("loader"),
         screen,
@@ -107,11 +137,7 @@ fn image(node: &Node, config: &mut DomainConfig) -> Result<()> {
         fda: text("fda"),
         fdb: text("fdb"),
         xen_platform_pci: flag("xen_platform_pci"),
-        unbuilt: text("unbuilt")
-            .split(',')
-            .filter(|name| !name.is_empty())
-            .map(String::from)
-            .collect(),
+        unbuilt: words("unbuilt"),
     };
     let ip = text("ip");
     let parts: Vec<&str> = ip.split(':').collect();

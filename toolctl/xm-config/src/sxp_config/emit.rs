@@ -96,13 +96,25 @@ fn image(config: &DomainConfig) -> Result<Node> {
         put("acpi", flag(hvm.acpi));
         put("apic", flag(hvm.apic));
         put("pae", flag(hvm.pae));
+        put("nx", if hvm.nx { "" } else { "0" });
+        put("hpet", if hvm.hpet { "1" } else { "" });
+        put("viridian", if hvm.viridian { "1" } else { "" });
+        put("timer_mode", &hvm.timer_mode.to_string());
         put("fda", &hvm.fda);
         put("fdb", &hvm.fdb);
         put("stdvga", if hvm.stdvga { "1" } else { "" });
         put("nographic", if hvm.nographic { "1" } else { "" });
         put("vncconsole", if hvm.vncconsole { "1" } else { "" });
         put("xen_platform_pci", flag(hvm.xen_platform_pci));
+        put("usb", if hvm.usb { "1" } else { "" });
+        put("usbdevice", &hvm.usbdevice.join(","));
         put("unbuilt", &hvm.unbuilt.join(","));
+        for (key, items) in [("cpuid", &hvm.cpuid), ("cpuid_check", &hvm.cpuid_check)] {
+            if !items.is_empty() {
+                let items = items.iter().map(Node::atom).collect();
+                image.push(Node::list(key, vec![Node::List(items)]));
+            }
+        }
         for (key, value) in hvm.screen.pairs() {
             image.push(Node::pair(key, value));
         }

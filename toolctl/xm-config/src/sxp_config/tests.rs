@@ -164,6 +164,19 @@ fn listing_of_a_running_domain_is_accepted() {
 }
 
 #[test]
+fn hvm_cpu_reads_back_to_the_same_domain() {
+    let text = "builder='hvm'\nkernel='/usr/lib/xen/boot/hvmloader'\nnx=0\nhpet=1\nviridian=1\ntimer_mode=3\nusbdevice=['tablet', 'keyboard']\n\
+        cpuid=['7,0:ebx=0x0,ecx=0x1', 'host,tm=0']\ncpuid_check=['1:edx=xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx1']\n";
+    let config = config(text);
+    let printed = to_sxp(&config).unwrap().pretty();
+    let back = from_sxp(&parse(&printed, &Limits::default()).unwrap()).unwrap();
+    assert_eq!(back.hvm, config.hvm, "{printed}");
+    let wrong = printed.replace("timer_mode 3", "timer_mode often");
+    let wrong = from_sxp(&parse(&wrong, &Limits::default()).unwrap()).unwrap_err();
+    assert!(wrong.to_string().contains("timer_mode = often"), "{wrong}");
+}
+
+#[test]
 fn hvm_display_and_floppies_read_back_to_the_same_domain() {
     let text = "builder='hvm'\nkernel='/usr/lib/xen/boot/hvmloader'\nvnc=1\nvncdisplay=2\nvncpasswd=''\nkeymap='de'\nvideoram=32\nstdvga=1\n\
         nographic=1\nfda='/a.img'\nfdb='/b.img'\n";

@@ -1,0 +1,150 @@
+//! The controller for the conformance suite: a person who types and points, and what drivers do.
+
+use super::{Kind, Uhci};
+use crate::conformance::{Step, Subject};
+use crate::device::{Device, Region, Touch, Turn, Width};
+
+/// Somebody at a tablet and a keyboard.
+#[derive(Debug, Clone, Copy)]
+pub struct Somebody;
+
+/// Where a schedule is in memory: list of frames, a queue, descriptors, data.
+pub const LIST: u32 = 0x1000;
+/// The queue.
+pub const QUEUE: u32 = 0x2000;
+/// The first descriptor; they are 32 bytes apart.
+pub const FIRST: u32 = 0x2100;
+/// Data of the first; 64 bytes apart.
+pub const DATA: u32 = 0x3000;
+
+/// The guest writes a 16-bit register.
+pub fn out(offset: u64, value: u16) -> Step {
+    Step::Write(Region::Bar(4), offset, Width::Word, value.into())
+}
+
+/// A descriptor: number in the queue, packet, device, endpoint, bytes.
+pub fn descriptor(
+    number: u32,
+    last: bool,
+    pid: u8,
+    address: u8,
+    endpoint: u8,
+    bytes: usize,
+) -> Vec<Step> {
+    let at = FIRST + 32 * number;
+    let link = if last { 1 } else { (at + 32) | 4 };
+    let token = u32::from(pid)
+        | u32::from(address) << 8
+        | u32::from(endpoint) << 15
+        | (bytes as u32).wrapping_sub(1) << 21;
+    let interrupt = u32::from(last) << 24;
+    let words = [
+        link,
+        1 << 23 | 3 << 27 | interrupt,
+        token,
+        DATA + 64 * number,
+    ];
+    let bytes: Vec<u8> = words.into_iter().flat_map(u32::to_le_bytes).collect();
+    vec![Step::Memory(at.into(), bytes)]
+}
+
+/// Every frame leads to the queue, which leads to the first descriptor.
+pub fn lists() -> Vec<Step> {
+    let frames: Vec<u8> = std::iter::repeat_n((QUEUE | 2).to_le_bytes(), 1024)
+        .flatten()
+        .collect();
+    vec![Step::Memory(LIST.into(), frames), start_queue()]
+}
+
+/// The queue leads to the first descriptor and no other queue.
+pub fn start_queue() -> Step {
+    let words = [1u32.to_le_bytes(), FIRST.to_le_bytes()].concat();
+    Step::Memory(QUEUE.into(), words)
+}
+
+/// The controller runs on these lists, and port 1's device is enabled.
+pub fn start() -> Vec<Step> {
+    let mut steps = lists();
+    steps.extend([
+        out(0x00, 2),
+        out(0x08, LIST as u16),
+        out(0x0a, 0),
+        out(0x04, 0xf),
+        out(0x10, 1 << 9),
+        out(0x10, 0),
+        out(0x10, 1 << 2 | 1 << 1),
+        out(0x00, 0xc1),
+    ]);
+    steps
+}
+
+/// A request without data, or with an answer of up to 64 bytes.
+pub fn request(address: u8, packet: [u8; 8]) -> Vec<Step> {
+    let asks = packet[0] & 0x80 != 0;
+    let mut steps = vec![Step::Memory(DATA.into(), packet.to_vec())];
+    steps.extend(descriptor(0, false, 0x2d, address, 0, 8));
+    let mut number = 1;
+    if asks {
+        for _ in 0..usize::from(packet[6]).div_ceil(8).min(8) {
+            steps.extend(descriptor(number, false, 0x69, address, 0, 8));
+            number += 1;
+        }
+    }
+    let end = if asks { 0xe1 } else { 0x69 };
+    steps.extend(descriptor(number, true, end, address, 0, 0));
+    steps.push(start_queue());
+    steps.push(Step::Pass(2_000_000));
+    steps
+}
+
+impl Subject for Somebody {
+    type Device = Uhci;
+
+    fn make(&self) -> Uhci {
+        Uhci::new(&[Kind::Tablet, Kind::Keyboard])
+    }
+
+    fn happen(&self, device: &mut Uhci, choice: u8, turn: &mut Turn) {
+        let away = i32::from(choice) - 128;
+        let touch = match choice % 3 {
+            0 => Touch::Key {
+                code: u16::from(choice),
+                pressed: choice & 0x40 != 0,
+            },
+            1 => Touch::Key {
+                code: 0x110 + u16::from(choice / 4 % 5),
+                pressed: choice & 0x40 != 0,
+            },
+            _ => Touch::Position {
+                x: away * 5,
+                y: away,
+                wheel: away % 3,
+                width: u32::from(choice),
+                height: 480,
+            },
+        };
+        device.touch(touch, turn);
+    }
+
+    fn moves(&self) -> Vec<Vec<Step>> {
+        let mut all = vec![start()];
+        all.push(request(0, [0x80, 6, 0, 1, 0, 0, 18, 0]));
+        all.push(request(0, [0x00, 5, 1, 0, 0, 0, 0, 0]));
+        all.push(request(1, [0x80, 6, 0, 2, 0, 0, 34, 0]));
+        all.push(request(1, [0x00, 9, 1, 0, 0, 0, 0, 0]));
+        let mut look = vec![Step::Happen(0x62)];
+        look.extend(descriptor(0, true, 0x69, 1, 1, 8));
+        look.extend([start_queue(), Step::Pass(5_000_000), out(0x02, 0x1f)]);
+        all.push(look);
+        // Whole: a device that is used, and reports.
+        let whole = all.concat();
+        all.push(whole);
+        // A queue that leads to itself.
+        let circle = [(QUEUE | 2).to_le_bytes(), 1u32.to_le_bytes()].concat();
+        all.push(vec![
+            Step::Memory(QUEUE.into(), circle),
+            Step::Pass(3_000_000),
+        ]);
+        all
+    }
+}
