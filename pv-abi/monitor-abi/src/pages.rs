@@ -132,8 +132,10 @@ pub struct DomainPublic {
     /// A bit for each vCPU that is to get an NMI; set by noxen-vmm, which then signals the doorbell interrupt, and
     /// taken by the monitor.
     pub nmi: AtomicU64,
+    /// Host processors on which vCPUs may run, as noxen-vmm last counted them; 0: not known.
+    pub processors: AtomicU64,
     /// Reserved.
-    pub reserved: [u64; 5],
+    pub reserved: [u64; 4],
 }
 const _: () = assert!(core::mem::size_of::<DomainPublic>() == 64);
 

@@ -140,7 +140,7 @@ impl<M: Machine> Cpu<'_, M> {
         lock.lock(self.v.id, |holder| {
             turns = turns.wrapping_add(1);
             self.wait_a_little();
-            if turns.is_multiple_of(PATIENCE) {
+            if turns.is_multiple_of(self.patience()) {
                 self.give_way(holder);
             }
         })
@@ -180,7 +180,7 @@ impl<M: Machine> Cpu<'_, M> {
 
     /// Offers the processor to a vCPU that is waited for, unless that one has another.
     pub fn give_way(&self, id: u32) {
-        if self.m.preempted(id) != Some(false) {
+        if self.lost_processor(id) {
             self.m.yield_cpu(id);
         }
     }
@@ -232,13 +232,13 @@ impl<M: Machine> Cpu<'_, M> {
             let Some(target) = self.dom.vcpu(id) else {
                 continue;
             };
-            let mut turns = 0u32;
+            let (mut turns, patience) = (0u32, self.patience());
             while target.flush_done.load(Ordering::SeqCst) < tickets[id as usize]
                 && target.place.load(Ordering::SeqCst) == place::RUNNING
             {
                 turns += 1;
                 self.wait_a_little();
-                if turns.is_multiple_of(PATIENCE) {
+                if turns.is_multiple_of(patience) {
                     self.give_way(id);
                 }
             }

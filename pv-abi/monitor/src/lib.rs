@@ -32,6 +32,7 @@ pub mod pagetable;
 pub mod polling;
 pub mod regs;
 pub mod shape;
+pub mod sharing;
 pub mod start;
 pub mod tick;
 pub mod time;

@@ -7,8 +7,8 @@
 //!     +------------------> HALTED <--------+
 //! ```
 //! Only another vCPU that runs is waited for: what devices and timers announce comes as an interrupt either way. The host
-//! says which vCPUs run ([`crate::machine::Machine::preempted`]), so that two vCPUs that share one processor never wait for each
-//! other. The window grows with blocks that end soon and shrinks with others, as in Linux's governor *haltpoll*
+//! says which vCPUs run ([`crate::machine::Machine::preempted`]), and noxen-vmm whether they all share one processor
+//! ([`crate::sharing`]): those never wait for each other. The window grows with blocks that end soon and shrinks with others, as in Linux's governor *haltpoll*
 //! (Documentation/virt/guest-halt-polling.rst).
 
 use crate::cpu::Cpu;
@@ -162,6 +162,9 @@ impl<M: Machine> Cpu<'_, M> {
     /// Who could wake this vCPU. One that lost its processor could not while this one keeps the host busy.
     fn waker(&self) -> Waker {
         let mut waker = Waker::None;
+        if self.shares_processor() {
+            return waker;
+        }
         for (id, vcpu) in (0..self.dom.info.nr_vcpus).zip(&self.dom.vcpus) {
             if id == self.v.id {
                 continue;
@@ -171,9 +174,10 @@ impl<M: Machine> Cpu<'_, M> {
                 continue;
             }
             match self.m.preempted(id) {
-                Some(false) => return Waker::AtWork,
-                Some(true) if !runs => waker = Waker::Coming,
-                Some(true) | None => {}
+                Some(false) if runs => return Waker::AtWork,
+                // Marked or not: KVM does not mark a vCPU that it takes out to halt (Linux 5.19 and later).
+                Some(_) if !runs => waker = Waker::Coming,
+                Some(_) | None => {}
             }
         }
         waker

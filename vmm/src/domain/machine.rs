@@ -4,7 +4,7 @@ use crate::counters::{self, Groups};
 use crate::domain::calls::{self, Report, Shared};
 use crate::domain::crew::Crew;
 use crate::domain::reservation;
-use crate::domain::runner::Handle;
+use crate::domain::runner::{self, Handle};
 use crate::log::Level;
 use crate::vstate::irq::Doorbell;
 use noxen_control::message::VcpuStatus;
@@ -135,6 +135,21 @@ impl Machine {
         Ok(())
     }
 
+    /// Lets the vCPUs run; an error line if the domain is over.
+    pub fn unpause(&mut self) -> Result<(), String> {
+        self.count_processors();
+        self.crew.unpause()
+    }
+
+    /// Tells the monitor on how many host processors its vCPUs may run now: xend pins their threads from outside.
+    fn count_processors(&self) {
+        let count = runner::processors(self.vcpus()) as u64;
+        let _ =
+            reservation::with_public(&self.shared, offset_of!(DomainPublic, processors), |word| {
+                word.store(count, Ordering::Relaxed)
+            });
+    }
+
     /// Has the monitor look at its doorbell.
     pub fn interrupt(&self) {
         self.doorbell.interrupt();
@@ -191,8 +206,9 @@ impl Machine {
         groups
     }
 
-    /// What the domain is doing.
+    /// What the domain is doing. Who has changed where the vCPUs may run asks as well, so that the monitor hears of it.
     pub fn status(&self) -> Status {
+        self.count_processors();
         let vcpus: Vec<VcpuStatus> = (0..self.vcpus().len())
             .map(|index| self.vcpu_status(index))
             .collect();

@@ -19,6 +19,7 @@ use crate::vstate::stats::Stats;
 use crate::vstate::vcpu::{Kicker, Registers, Snapshot, Vcpu};
 use noxen_control::ShutdownReason;
 use noxen_monitor_abi::layout::PAGE_SIZE;
+use rustix::thread::{sched_getaffinity, CpuSet, Pid};
 use std::fmt::Debug;
 use std::io;
 use std::sync::mpsc::{channel, Receiver, Sender, TryRecvError};
@@ -119,6 +120,21 @@ impl Handle {
         let after_name = text.rsplit_once(')')?.1;
         after_name.split_whitespace().nth(36)?.parse().ok()
     }
+}
+
+/// Host processors that threads of `vcpus` may run on, each counted once; 0 when the host does not say.
+pub fn processors(vcpus: &[Handle]) -> usize {
+    let sets: Option<Vec<CpuSet>> = vcpus
+        .iter()
+        .map(|vcpu| sched_getaffinity(Pid::from_raw(vcpu.thread_id)).ok())
+        .collect();
+    sets.map_or(0, |sets| in_any(&sets))
+}
+
+fn in_any(sets: &[CpuSet]) -> usize {
+    (0..CpuSet::MAX_CPU)
+        .filter(|cpu| sets.iter().any(|set| set.is_set(*cpu)))
+        .count()
 }
 
 /// Starts the thread of `vcpu`, paused.
@@ -352,5 +368,24 @@ impl<G: Guest> Runner<G> {
             at += chunk;
         }
         Some(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(cpus: &[usize]) -> CpuSet {
+        let mut set = CpuSet::new();
+        cpus.iter().for_each(|cpu| set.set(*cpu));
+        set
+    }
+
+    #[test]
+    fn processor_that_several_vcpus_may_use_counts_once() {
+        assert_eq!(in_any(&[set(&[3]), set(&[3])]), 1);
+        assert_eq!(in_any(&[set(&[0]), set(&[1]), set(&[0, 1])]), 2);
+        assert_eq!(in_any(&[set(&[0, 1000])]), 2);
+        assert_eq!(in_any(&[]), 0);
     }
 }

@@ -8,7 +8,7 @@
 //! ```
 
 use super::{efault, Answer};
-use crate::cpu::{info, Cpu, PATIENCE};
+use crate::cpu::{info, Cpu};
 use crate::domain::{attention, place};
 use crate::machine::Machine;
 use crate::regs::Regs;
@@ -141,13 +141,13 @@ impl<M: Machine> Cpu<'_, M> {
         }
         self.poke(id, attention::DOWN);
         // Linux polls is_up right after: the vCPU must really have stopped.
-        let mut turns = 0u32;
+        let (mut turns, patience) = (0u32, self.patience());
         while target.place.load(Ordering::SeqCst) != place::DOWN
             && !target.up.load(Ordering::SeqCst)
         {
             self.wait_a_little();
             turns = turns.wrapping_add(1);
-            if turns.is_multiple_of(PATIENCE) {
+            if turns.is_multiple_of(patience) {
                 self.give_way(id);
             }
         }

@@ -22,6 +22,7 @@ mod polling;
 mod ports;
 mod sched;
 mod segment;
+mod sharing;
 mod smp;
 mod suspend;
 mod vcpu;

@@ -163,21 +163,24 @@ fn poll_from_which_the_host_takes_the_processor_ends_and_is_not_tried_again_soon
 
 #[test]
 fn vcpu_that_does_not_come_out_of_its_halt_is_not_waited_for_long() {
-    let world = World::new(2);
-    let (mut seat, _other, _) = pair(&world);
-    for _ in 0..4 {
-        seat.v.polling.halted(1);
+    // Whether or not the host has marked it: newer ones do not mark a vCPU that halts.
+    for marked in [0, 0b10] {
+        let world = World::new(2);
+        let (mut seat, _other, _) = pair(&world);
+        for _ in 0..4 {
+            seat.v.polling.halted(1);
+        }
+        let other_one = &world.dom.vcpus[1];
+        other_one.place.store(place::HALTED, Ordering::SeqCst);
+        other_one.attention.store(1, Ordering::SeqCst);
+        world.bus.preempted.store(marked, Ordering::SeqCst);
+        wake_from_halt(&world);
+        let before = world.bus.tsc.load(Ordering::SeqCst) / 2;
+        block(&mut seat);
+        let spent = world.bus.tsc.load(Ordering::SeqCst) / 2 - before;
+        assert!((GRACE..MAX).contains(&spent), "{marked} {spent}");
+        assert_eq!(counts(&world, 0), [1, 0, 1, 1], "{marked}");
     }
-    let other_one = &world.dom.vcpus[1];
-    other_one.place.store(place::HALTED, Ordering::SeqCst);
-    other_one.attention.store(1, Ordering::SeqCst);
-    world.bus.preempted.store(0b10, Ordering::SeqCst);
-    wake_from_halt(&world);
-    let before = world.bus.tsc.load(Ordering::SeqCst) / 2;
-    block(&mut seat);
-    let spent = world.bus.tsc.load(Ordering::SeqCst) / 2 - before;
-    assert!((GRACE..MAX).contains(&spent), "{spent}");
-    assert_eq!(counts(&world, 0), [1, 0, 1, 1]);
 }
 
 #[test]

@@ -36,6 +36,9 @@ pub fn pin(node: &Node, domain: &Arc<Domain>, vcpu: Option<u32>, text: &str) -> 
     let all: Vec<u32> = (0..host_cpus).collect();
     let cpus = set.as_deref().unwrap_or(&all);
     pinning::set(pid, chosen.clone(), cpus).map_err(|e| failed(e.to_string()))?;
+    // When the monitor is asked it counts the processors that its threads may run on. If it does not answer now, it will
+    // with the next listing.
+    let _ = domain.status();
 
     let mut texts = match &record.config.cpus {
         Cpus::PerVcpu(texts) => texts.clone(),
