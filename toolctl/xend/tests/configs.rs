@@ -137,7 +137,7 @@ fn every_example_is_one_that_xend_would_build() {
     let disk = |device: &str| format!("disk=file:{image},{device},w");
     let (xvda1, xvda, hda) = (disk("xvda1"), disk("xvda"), disk("hda"));
     let linux = [kernel.as_str(), "ramdisk="];
-    let examples: [(&str, Vec<&str>); 6] = [
+    let examples: [(&str, Vec<&str>); 7] = [
         ("xmexample1", linux.to_vec()),
         ("xmexample2", [&linux[..], &["vmid=3"]].concat()),
         ("xmexample3", [&linux[..], &["vmid=3", &xvda1]].concat()),
@@ -147,6 +147,7 @@ fn every_example_is_one_that_xend_would_build() {
         ),
         ("xmexample.pv-grub", vec![&kernel, &xvda]),
         ("xmexample.hvm", vec![&hda]),
+        ("xmexample.hvm-stubdom", vec![&hda]),
     ];
     for (name, words) in examples {
         let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))

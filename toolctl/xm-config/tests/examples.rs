@@ -24,11 +24,12 @@ fn expression(file: &str, words: &[&str]) -> Result<String, String> {
 }
 
 /// What each example needs to be given.
-const EXAMPLES: [(&str, &[&str]); 7] = [
+const EXAMPLES: [(&str, &[&str]); 8] = [
     ("xmexample1", &[]),
     ("xmexample2", &["vmid=3"]),
     ("xmexample3", &["vmid=3"]),
     ("xmexample.hvm", &[]),
+    ("xmexample.hvm-stubdom", &[]),
     ("xmexample.nbd", &["server=storage.example.com"]),
     ("xmexample.pv-grub", &[]),
     ("xmexample.vti", &[]),
