@@ -8,11 +8,14 @@
 
 mod support;
 
+#[path = "support/moving.rs"]
+mod moving;
+
 use noxen_xend_api::Request;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use support::{asset, free_port, toolctl, Lab};
+use support::{asset, eventually, free_port, toolctl, Lab};
 
 /// The tree that `cargo xtask assets` unpacked.
 fn tree() -> PathBuf {
@@ -114,29 +117,39 @@ xen.StartInstance(instance, [], True)
 print("paused:", xen.GetInstanceInfo(instance.name, hvparams=params)[4])
 xen.StopInstance(instance, force=True)
 print("destroyed:", xen.ListInstances(hvparams=params))
+xen.StartInstance(instance, [], False)
+params[constants.HV_MIGRATION_PORT] = int(sys.argv[2])
+xen.MigrateInstance("cluster", instance, "127.0.0.1", True)
+xen.FinalizeMigrationSource(instance, True, True)
+print("migrated:", xen.ListInstances(hvparams=params), os.path.exists(lab + "/ganeti/web1.example.org"))
 "#;
 
 #[test]
-fn ganeti_starts_balloons_reboots_and_stops_an_instance_through_xm() {
+fn ganeti_starts_balloons_reboots_moves_and_stops_an_instance_through_xm() {
     let lab = node(&["xm"]);
+    let (there, port) = moving::target("^localhost$");
     let out = said(
         client(&lab, Path::new("python3"))
             .args(["-c", GANETI])
             .arg(lab.root())
+            .arg(port.to_string())
             .output()
             .unwrap(),
     );
     assert_eq!(
         out,
         "verify: None\nnode: True True (4, 17)\nlist: ['web1.example.org']\ninfo: web1.example.org [64, 2, 0]\n\
-         rebooted: True 0\nmigration refused: True\nstopped: []\npaused: 0\ndestroyed: []\n"
+         rebooted: True 0\nmigration refused: True\nstopped: []\npaused: 0\ndestroyed: []\n\
+         migrated: [] False\n"
     );
     assert!(lab.guests().is_empty());
     assert!(lab.traces().is_empty(), "{:?}", lab.traces());
+    let moved = there.guest("web1.example.org").unwrap();
+    assert_eq!((moved.memory_mib, moved.vcpus), (64, 2));
 }
 
-/// `ocf:heartbeat:Xen ACTION`; its status.
-fn ocf(lab: &Lab, file: &Path, action: &str) -> i32 {
+/// `ocf:heartbeat:Xen ACTION`, which moves to `target`; its status.
+fn ocf(lab: &Lab, file: &Path, action: &str, target: &str) -> i32 {
     let root = tree().join("usr/lib/ocf");
     let output = client(lab, &root.join("resource.d/heartbeat/Xen"))
         .arg(action)
@@ -148,7 +161,7 @@ fn ocf(lab: &Lab, file: &Path, action: &str) -> i32 {
         .env("OCF_RESKEY_CRM_meta_timeout", "20000")
         // A monitor action without an interval is a probe, which does not try again for five seconds.
         .env("OCF_RESKEY_CRM_meta_interval", "0")
-        .env("OCF_RESKEY_CRM_meta_migrate_target", "other")
+        .env("OCF_RESKEY_CRM_meta_migrate_target", target)
         .output()
         .unwrap();
     output.status.code().unwrap()
@@ -161,7 +174,13 @@ fn pacemaker(names: &[&str]) {
     const NOT_INSTALLED: i32 = 5;
     const NOT_RUNNING: i32 = 7;
     let lab = node(names);
+    // The agent names no port: it is the one at which this cluster's hosts take domains in.
+    let (there, port) = moving::target("^localhost$");
+    lab.stop();
+    lab.settings(&format!("(xend-relocation-port {port})"));
+    lab.start();
     let file = config_file(&lab, "web");
+    let ocf = |action: &str| ocf(&lab, &file, action, "host.invalid");
     for (action, status) in [
         ("validate-all", OK),
         ("monitor", NOT_RUNNING),
@@ -173,20 +192,28 @@ fn pacemaker(names: &[&str]) {
         ("stop", OK),
         ("monitor", NOT_RUNNING),
     ] {
-        assert_eq!(ocf(&lab, &file, action), status, "{action} with {names:?}");
+        assert_eq!(ocf(action), status, "{action} with {names:?}");
     }
+    assert_eq!(ocf("start"), OK);
+    assert_eq!(
+        self::ocf(&lab, &file, "migrate_to", "127.0.0.1"),
+        OK,
+        "{names:?}"
+    );
+    assert_eq!(ocf("monitor"), NOT_RUNNING, "{names:?}");
+    eventually("it runs over there", || there.guest("web").map(|_| ()));
     std::fs::remove_file(&file).unwrap();
-    assert_eq!(ocf(&lab, &file, "start"), NOT_INSTALLED, "{names:?}");
+    assert_eq!(ocf("start"), NOT_INSTALLED, "{names:?}");
     assert!(lab.traces().is_empty(), "{:?}", lab.traces());
 }
 
 #[test]
-fn pacemakers_agent_validates_starts_monitors_and_stops_a_domain_as_xm() {
+fn pacemakers_agent_validates_starts_monitors_moves_and_stops_a_domain_as_xm() {
     pacemaker(&["xm"]);
 }
 
 #[test]
-fn pacemakers_agent_validates_starts_monitors_and_stops_a_domain_as_xl() {
+fn pacemakers_agent_validates_starts_monitors_moves_and_stops_a_domain_as_xl() {
     pacemaker(&["xm", "xl"]);
 }
 
