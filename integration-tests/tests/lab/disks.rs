@@ -12,7 +12,7 @@ use noxen_integration_tests::guest::Domain;
 use noxen_integration_tests::image;
 use noxen_integration_tests::node::Node;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A domain whose root is on `image`.
 fn on_disk(name: &str, image: &Path) -> Domain {
@@ -200,23 +200,24 @@ fn system_on_an_image_reaches_login_and_its_disks_come_and_go_under_load() {
     assert!(node.domains().is_empty());
 }
 
+/// An image that holds a kernel, an initrd, and GRUB's menu with both.
+fn bootable(node: &Node, flavour: Flavour) -> PathBuf {
+    let tree = image::system(node.root(), "grub", flavour).unwrap();
+    let boot = tree.join("boot/grub");
+    std::fs::create_dir_all(&boot).unwrap();
+    std::fs::copy(assets::vmlinuz(flavour).unwrap(), tree.join("boot/vmlinuz")).unwrap();
+    let initrd = assets::guest_initramfs(flavour).unwrap();
+    std::fs::copy(initrd, tree.join("boot/initrd.img")).unwrap();
+    let menu = "set default=\"0\"\nset timeout=0\nmenuentry 'Debian' {\n\tlinux /boot/vmlinuz root=/dev/xvda console=hvc0\n\tinitrd /boot/initrd.img\n}\n";
+    std::fs::write(boot.join("grub.cfg"), menu).unwrap();
+    image::ext4(node.root(), "grub", &tree, 160).unwrap()
+}
+
 #[test]
 fn pygrub_boots_the_kernel_that_the_disk_holds() {
     in_lab();
     let node = Node::new().unwrap();
-    let tree = image::system(node.root(), "grub", Flavour::Cloud).unwrap();
-    let boot = tree.join("boot/grub");
-    std::fs::create_dir_all(&boot).unwrap();
-    std::fs::copy(
-        assets::vmlinuz(Flavour::Cloud).unwrap(),
-        tree.join("boot/vmlinuz"),
-    )
-    .unwrap();
-    let initrd = assets::guest_initramfs(Flavour::Cloud).unwrap();
-    std::fs::copy(initrd, tree.join("boot/initrd.img")).unwrap();
-    let menu = "set default=\"0\"\nmenuentry 'Debian' {\n\tlinux /boot/vmlinuz root=/dev/xvda console=hvc0\n\tinitrd /boot/initrd.img\n}\n";
-    std::fs::write(boot.join("grub.cfg"), menu).unwrap();
-    let root = image::ext4(node.root(), "grub", &tree, 160).unwrap();
+    let root = bootable(&node, Flavour::Cloud);
     let text = format!(
         "name = 'grub'\nmemory = 256\nbootloader = '{}'\nextra = 'noxen.mark=7'\ndisk = ['file:{},xvda,w']\n",
         assets::pygrub().unwrap().display(),
@@ -232,4 +233,24 @@ fn pygrub_boots_the_kernel_that_the_disk_holds() {
     let left = std::fs::read_dir(node.root().join("var/run/xend/boot")).unwrap();
     assert_eq!(left.count(), 0, "what pygrub extracted is gone");
     node.toolctl(&["destroy", "grub"]).ok();
+}
+
+/// Debian's GRUB for PV guests, started as any kernel: it finds the menu on the disk, and what the menu names takes its place.
+#[test]
+fn grub_of_debian_boots_the_kernel_that_the_disk_holds() {
+    in_lab();
+    let node = Node::new().unwrap();
+    // The cloud kernel is packed with lz4, which GRUB does not know.
+    let root = bootable(&node, Flavour::Generic);
+    let mut domain = Domain::debian("pvgrub", Flavour::Generic)
+        .unwrap()
+        .memory(512)
+        .line(&format!("disk = ['file:{},xvda,w']", root.display()));
+    domain.kernel = assets::grub_x86_64_xen().unwrap();
+    domain.ramdisk = None;
+    let mut console = node.create_on_console(&domain).unwrap();
+    console.login(LIMIT).unwrap();
+    let line = shell(&mut console, "cat /proc/cmdline");
+    assert_eq!(line, "root=/dev/xvda console=hvc0\n");
+    node.toolctl(&["destroy", "pvgrub"]).ok();
 }
