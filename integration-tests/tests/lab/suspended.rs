@@ -80,7 +80,7 @@ fn guest_suspends_itself_to_be_saved_restored_moved_and_when_it_runs_on() {
     let said = here.try_toolctl(&words, LIMIT).unwrap();
     eprintln!("there: {}", said.ok());
     assert_eq!(here.domains(), [""; 0]);
-    assert_eq!(there.domains(), ["s", "other"]);
+    assert_eq!(there.domains(), ["other", "s"]);
     drop(console);
     let mut console = there.console("s").unwrap();
     console.send("\n").unwrap();
