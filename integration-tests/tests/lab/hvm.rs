@@ -142,7 +142,7 @@ fn hvm_linux_has_a_usb_tablet_and_keyboard_that_viewers_move_and_type_on() {
     // Events as they come, a line of hexadecimal digits each: time, type, code, value.
     for name in ["Tablet", "Keyboard"] {
         let event = format!("grep -A 5 'Noxen USB {name}' {devices} | grep -o 'event[0-9]*'");
-        says(&format!("cat /dev/input/$({event}) >/tmp/{name} &"));
+        says(&format!("{{ cat /dev/input/$({event}) >/tmp/{name} & }}"));
     }
     let port = port_of_usb(&node);
     let mut viewer = Viewer::connect(port);

@@ -177,7 +177,7 @@ impl Xen {
             host: parts.host,
         };
         xen.show_rings()?;
-        xen.from_outside(|cpu| cpu.boot_ports());
+        xen.outside_of_vcpus(|cpu| cpu.boot_ports());
         for id in 0..parts.vcpus {
             xen.with(id, None, |cpu| {
                 cpu.set_runstate(0);
@@ -249,7 +249,7 @@ impl Xen {
     }
 
     /// Lets `work` at the ports, from outside of the vCPUs.
-    fn from_outside<T>(&self, work: impl FnOnce(&mut Cpu<'_, Processor<'_>>) -> T) -> T {
+    fn outside_of_vcpus<T>(&self, work: impl FnOnce(&mut Cpu<'_, Processor<'_>>) -> T) -> T {
         let processor = Processor {
             xen: self,
             id: MAX_VCPUS as u32,
@@ -340,7 +340,7 @@ impl Links for Xen {
     }
 
     fn ring(&self, port: u32) {
-        self.from_outside(|cpu| {
+        self.outside_of_vcpus(|cpu| {
             if cpu.is_external(port) {
                 cpu.raise(port);
             }
