@@ -1,7 +1,11 @@
-//! Several vCPUs: all used, right under a storm of memory management, and through a thousand pauses.
+//! Several vCPUs: all used, right under a storm of memory management, and through a thousand pauses; also where they share
+//! one processor.
 
 use crate::{in_lab, LIMIT};
+use noxen_control::client::Client as Monitor;
+use noxen_control::{Reply, Request as Ask};
 use noxen_integration_tests::assets::Flavour;
+use noxen_integration_tests::console::Console;
 use noxen_integration_tests::guest::Domain;
 use noxen_integration_tests::memory::Cop;
 use noxen_integration_tests::node::Node;
@@ -120,4 +124,58 @@ fn thousand_pauses_do_no_harm_to_a_busy_guest() {
         .unwrap();
     assert_eq!(log, "0\n");
     assert_eq!(console.run("echo alive", LIMIT).unwrap(), "alive\n");
+}
+
+/// Lines that two processes hand each other to and fro.
+const ROUNDS: u64 = 500;
+
+/// Polls before halts while two shells do that.
+fn polls_of_handing_over(node: &Node, console: &mut Console) -> u64 {
+    let polls = || {
+        let socket = node
+            .control_socket()
+            .expect("the domain has a control socket");
+        let mut monitor = Monitor::connect(&socket, Some(LIMIT)).unwrap();
+        match monitor.ask(&Ask::Counters).unwrap() {
+            Reply::Counters { groups } => groups["other"].get("poll").copied().unwrap_or(0),
+            other => panic!("asked for counters, noxen-vmm answered {other:?}"),
+        }
+    };
+    let before = polls();
+    let said = console.run(&format!("sh /tmp/hand {ROUNDS}"), STORM);
+    assert_eq!(said.unwrap(), "handed over\n");
+    polls() - before
+}
+
+/// Where vCPUs share a processor none waits awake for another one, and all else goes as ever.
+#[test]
+fn vcpus_pinned_to_one_processor_do_not_poll_and_survive_a_storm() {
+    in_lab();
+    let node = Node::new().unwrap();
+    let domain = Domain::debian("one", Flavour::Generic).unwrap().vcpus(2);
+    let mut console = node.create_on_console(&domain).unwrap();
+    console.login(LIMIT).unwrap();
+    // Each waits for the other's line before it goes on.
+    let script = "mkfifo /tmp/a /tmp/b; (while read x; do echo $x; done < /tmp/a > /tmp/b) & exec 3> /tmp/a 4< /tmp/b; \
+                  i=0; while [ $i -lt $1 ]; do echo $i >&3; read y <&4; [ $y = $i ] || echo lost $i; i=$((i+1)); done; \
+                  exec 3>&- 4<&-; wait; rm /tmp/a /tmp/b; echo handed over";
+    let written = console.run(&format!("echo '{script}' > /tmp/hand"), LIMIT);
+    assert_eq!(written.unwrap(), "");
+    node.toolctl(&["vcpu-pin", "one", "all", "0"]).ok();
+    assert_eq!(polls_of_handing_over(&node, &mut console), 0);
+    assert_eq!(console.run("storm 4 10", STORM).unwrap(), "STORM ok 4\n");
+    node.toolctl(&["vcpu-pin", "one", "all", "all"]).ok();
+    assert_eq!(console.run("storm 4 10", STORM).unwrap(), "STORM ok 4\n");
+    polls_of_handing_over(&node, &mut console);
+    let log = console.run(
+        "dmesg | grep -c -E 'BUG|Oops|soft lockup|rcu.*stall' || true",
+        LIMIT,
+    );
+    assert_eq!(log.unwrap(), "0\n");
+    assert_eq!(
+        node.try_toolctl(&["shutdown", "-w", "one"], LIMIT)
+            .unwrap()
+            .status,
+        0
+    );
 }
