@@ -33,6 +33,7 @@ mod store;
 mod support;
 mod survival;
 mod suspended;
+mod ticks;
 mod viewer;
 
 use std::time::Duration;

@@ -41,6 +41,9 @@ pub mod call {
     pub const PANIC: u32 = 7;
     /// The guest has suspended itself. Returns 1 where it runs on, and 0 in a domain that came out of an image.
     pub const SUSPEND: u32 = 8;
+    /// args: [TSC, ns]; a tick of the guest was due at that TSC value, and they are so far apart. Made once. noxen-vmm may
+    /// then set the TSCs of all vCPUs forward, by less than two ticks of the host, as if the domain had not run for that long.
+    pub const TICKS: u32 = 9;
 }
 
 /// Bytes of [`Call::data`].

@@ -32,6 +32,11 @@ const TIMER_TSC_DEADLINE: u64 = 1 << 18;
 const TIMER_PERIODIC: u64 = 1 << 17;
 /// TDCR: the timer counts every cycle.
 const DIVIDE_BY_1: u64 = 0b1011;
+/// TDCR: every other cycle.
+const DIVIDE_BY_2: u64 = 0b0000;
+/// How late the local APIC may be told to tick for its ticks to be put back to where they belong, cycles: less than 100 us on
+/// any processor. The vCPU waits for as long.
+const LATE_START: u64 = 100_000;
 /// KVM's local APIC counts nanoseconds (Linux, Documentation/virt/kvm/api.rst, KVM_CAP_X86_APIC_BUS_CYCLES_NS: the
 /// default, which noxen-vmm leaves).
 const APIC_BUS_CYCLE_NS: u64 = 1;
@@ -323,9 +328,25 @@ impl Machine for Hw {
         wrmsr_open(MSR_TSC_DEADLINE, tsc);
     }
 
-    fn start_ticking(&self, period: u64) {
+    /// A count begins when it is written, which is late. Halfway through a change of the divisor what is left of it is
+    /// stretched as well (KVM, `update_target_expiration`): a count of half the period that began `late` and is stretched to twice
+    /// its length after `late` more ends at `late + (period / 2 - late) * 2 + late`, which is one period after what was due.
+    fn start_ticking(&self, period: u64, due: u64) {
+        // Nothing is counted yet: this changes no deadline.
+        wrmsr(X2APIC_TDCR, DIVIDE_BY_1);
         wrmsr(X2APIC_LVT_TIMER, TIMER_PERIODIC | u64::from(vector::TIMER));
-        wrmsr_open(X2APIC_TMICT, (period / APIC_BUS_CYCLE_NS).min(u64::from(u32::MAX)));
+        let before = self.tsc();
+        wrmsr(X2APIC_TMICT, (period / 2 / APIC_BUS_CYCLE_NS).min(u64::from(u32::MAX)));
+        // KVM reads its clock about halfway between leaving and entering, here and below.
+        let half = (self.tsc() - before) / 2;
+        let began = before + half;
+        let late = began.saturating_sub(due);
+        if late <= LATE_START {
+            while self.tsc() + half < began + late {
+                self.relax();
+            }
+        }
+        wrmsr_open(X2APIC_TDCR, DIVIDE_BY_2);
     }
 
     fn stop_ticking(&self) {

@@ -190,6 +190,8 @@ pub struct Domain {
     pub grant_frames: AtomicU32,
     /// Watchdog deadlines, ns (0: off); timer of vCPU 0 looks at them.
     pub watchdog: [AtomicU64; 2],
+    /// noxen-vmm has been told when the guest ticks ([`crate::phase`]).
+    pub ticks_told: AtomicBool,
     /// Log lines left in this second (rate limit) and the second.
     pub log_budget: AtomicU64,
 }
@@ -214,6 +216,7 @@ impl Domain {
             free_hint: AtomicU64::new(0),
             grant_frames: AtomicU32::new(1),
             watchdog: [const { AtomicU64::new(0) }; 2],
+            ticks_told: AtomicBool::new(false),
             log_budget: AtomicU64::new(0),
         }
     }

@@ -29,6 +29,7 @@ pub mod exit;
 pub mod hypercall;
 pub mod machine;
 pub mod pagetable;
+pub mod phase;
 pub mod polling;
 pub mod regs;
 pub mod shape;

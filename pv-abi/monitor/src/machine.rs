@@ -70,8 +70,9 @@ pub trait Machine {
     }
     /// Arms (or with 0 disarms) the local APIC's TSC deadline.
     fn set_deadline(&self, tsc: u64);
-    /// Has the local APIC fire every `period` ns from now on instead of at deadlines.
-    fn start_ticking(&self, period: u64);
+    /// Has the local APIC fire every `period` ns instead of at deadlines, as from a tick that was due at the TSC value `due`, a
+    /// moment ago; a little later where it is no moment.
+    fn start_ticking(&self, period: u64, due: u64);
     /// Ends that; no deadline is armed then.
     fn stop_ticking(&self);
     /// Interrupts another vCPU's monitor.

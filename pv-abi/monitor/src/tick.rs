@@ -5,11 +5,12 @@
 //!   one by one  ------------------------------------------------>  ticking: the local APIC fires every `every` ns
 //!   (TSC deadline) <---------------------------------------------
 //!                  an earlier deadline, one that it would miss by more than LATE, ticks that come later than that
-//!                  (the host's clock drifts from the TSC, or the host is busy), a tick for nothing (idle guest)
+//!                  (the host's clock drifts from the TSC, or the host is busy), ticks for nothing (idle guest)
 //! ```
+//! Once it is known where the guest's ticks lie ([`crate::phase`]), the gaps need not be equal: one may have been slept through.
 //! While it ticks, a deadline that its next tick meets needs nothing, and a later one is left alone until a tick finds
-//! nothing to do. Each tick comes as late as the interrupt of the deadline at which the ticking began was noticed: some
-//! microseconds. No deadline is served early.
+//! nothing to do, which may happen a few times. The ticks come where they belong (`Machine::start_ticking`); no deadline is served
+//! early.
 
 /// Deadlines are as far apart as before if they differ by no more than this, ns: guests compute them from two clocks.
 const JITTER: u64 = 20_000;
@@ -17,6 +18,9 @@ const JITTER: u64 = 20_000;
 const PERIODS: core::ops::RangeInclusive<u64> = 900_000..=21_000_000;
 /// Equal gaps before the local APIC ticks; twice as many after each time that it did not pay, up to the second number.
 const GAPS: (u32, u32) = (3, 64);
+/// Ticks for nothing in a row that a vCPU which runs bears, and one that is blocked. The first have an exit only where they do not
+/// meet a tick of the host, the others wake the vCPU; each end and new beginning has half a dozen.
+const SPARE: (u32, u32) = (8, 1);
 /// Ticks that pay for beginning and ending.
 const PAYS: u32 = 8;
 /// How late a tick may be, ns.
@@ -47,6 +51,10 @@ pub struct Tick {
     served: u32,
     /// Ticks in a row that were later than [`LATE`].
     late: u32,
+    /// Ticks in a row for which there was nothing to do.
+    spare: u32,
+    /// Period of the series where that is known; 0: its mean gap is.
+    known: u64,
 }
 
 impl Tick {
@@ -59,18 +67,28 @@ impl Tick {
         wanted: GAPS.0,
         served: 0,
         late: 0,
+        spare: 0,
+        known: 0,
     };
 
-    /// The deadline `at` fired, which was noticed at `now`. False: what ticks comes too late, and should end.
+    /// The deadline `at` fired, which was noticed at `now`, and is one of the guest's ticks if their period is `known`. False: what
+    /// ticks comes too late, and should end.
     #[must_use]
-    pub fn fired(&mut self, at: u64, now: u64) -> bool {
+    pub fn fired(&mut self, at: u64, now: u64, known: Option<u64>) -> bool {
         let gap = at.saturating_sub(self.last);
-        if self.gaps > 0 && gap.abs_diff(self.gap()) <= JITTER {
+        let known = known.filter(|every| PERIODS.contains(every)).unwrap_or(0);
+        let goes_on = match known {
+            0 => self.known == 0 && self.gaps > 0 && gap.abs_diff(self.gap()) <= JITTER,
+            every => self.known == every && gap <= 2 * every + JITTER,
+        };
+        if goes_on {
             self.gaps = self.gaps.saturating_add(1);
         } else {
             self.start = self.last;
             self.gaps = u32::from(PERIODS.contains(&gap));
+            self.known = known;
         }
+        self.spare = 0;
         self.last = at;
         if now.saturating_sub(at) > LATE {
             self.late += 1;
@@ -84,9 +102,18 @@ impl Tick {
         self.late < TOO_LATE
     }
 
+    /// A tick came for nothing, to a vCPU that is `blocked` or runs. False: the ticking should end.
+    #[must_use]
+    pub fn spared(&mut self, blocked: bool) -> bool {
+        self.spare += 1;
+        let (running, waiting) = SPARE;
+        self.spare <= if blocked { waiting } else { running }
+    }
+
     /// The ticking begins.
     pub fn begin(&mut self, period: u64) {
-        (self.every, self.served, self.late) = (period, 0, 0);
+        (self.every, self.served) = (period, 0);
+        (self.late, self.spare) = (0, 0);
     }
 
     /// The ticking ends: the series is to be found anew.
@@ -109,8 +136,11 @@ impl Tick {
 
     /// The period, if the last deadline continued a series and is noticed `now` early enough for the local APIC to begin.
     pub fn period(&self, now: u64) -> Option<u64> {
-        // Whole microseconds: all ticks in use, and what is measured has noise.
-        let period = (self.gap() + 500) / 1000 * 1000;
+        let period = match self.known {
+            // Whole microseconds: all ticks in use, and what is measured has noise.
+            0 => (self.gap() + 500) / 1000 * 1000,
+            known => known,
+        };
         (self.gaps >= self.wanted && now.saturating_sub(self.last) <= PROMPT).then_some(period)
     }
 
@@ -136,7 +166,7 @@ mod tests {
     fn after(deadlines: &[u64]) -> Tick {
         let mut tick = Tick::NEW;
         for at in deadlines {
-            assert!(tick.fired(*at, *at));
+            assert!(tick.fired(*at, *at, None));
         }
         tick
     }
@@ -158,7 +188,7 @@ mod tests {
         let mut tick = after(&[100 * MS, 104 * MS, 108 * MS, 112 * MS, 116 * MS, 123 * MS]);
         assert_eq!(tick.period(123 * MS), None);
         for n in 1..=4 {
-            assert!(tick.fired(123 * MS + n * 4 * MS, 123 * MS + n * 4 * MS));
+            assert!(tick.fired(123 * MS + n * 4 * MS, 123 * MS + n * 4 * MS, None));
         }
         assert_eq!(tick.period(139 * MS), Some(4 * MS));
     }
@@ -176,10 +206,10 @@ mod tests {
         tick.begin(4 * MS);
         let mut at = 120 * MS;
         for late in [LATE + 1, LATE + 1, LATE, LATE + 1, LATE + 1] {
-            assert!(tick.fired(at, at + late), "{at}");
+            assert!(tick.fired(at, at + late, None), "{at}");
             at += 4 * MS;
         }
-        assert!(!tick.fired(at, at + LATE + 1));
+        assert!(!tick.fired(at, at + LATE + 1, None));
     }
 
     #[test]
@@ -190,7 +220,7 @@ mod tests {
             let mut seen = 0;
             while tick.period(now).is_none() {
                 now += 4 * MS;
-                assert!(tick.fired(now, now));
+                assert!(tick.fired(now, now, None));
                 seen += 1;
             }
             // One deadline more than gaps.
@@ -200,10 +230,43 @@ mod tests {
         }
         tick.begin(4 * MS);
         for _ in 0..8 {
-            assert!(tick.fired(now, now));
+            assert!(tick.fired(now, now, None));
         }
         tick.end();
         assert_eq!(tick, Tick::NEW);
+    }
+
+    #[test]
+    fn ticks_that_are_known_may_be_slept_through_but_not_for_long() {
+        let mut tick = Tick::NEW;
+        for at in [100 * MS, 104 * MS, 112 * MS, 116 * MS] {
+            assert_eq!(tick.period(at), None);
+            assert!(tick.fired(at, at, Some(4 * MS)));
+        }
+        assert_eq!(tick.period(116 * MS), Some(4 * MS));
+        assert!(tick.fired(128 * MS, 128 * MS, Some(4 * MS)));
+        assert_eq!(tick.period(128 * MS), None);
+        // One that is no tick ends the series as well.
+        for at in [132 * MS, 136 * MS, 140 * MS] {
+            assert!(tick.fired(at, at, Some(4 * MS)));
+        }
+        assert_eq!(tick.period(140 * MS), Some(4 * MS));
+        assert!(tick.fired(141 * MS, 141 * MS, None));
+        assert_eq!(tick.period(141 * MS), None);
+    }
+
+    #[test]
+    fn ticks_for_nothing_are_borne_for_a_while_by_a_vcpu_that_runs() {
+        let mut tick = after(&[100 * MS, 104 * MS, 108 * MS, 112 * MS]);
+        tick.begin(4 * MS);
+        assert!(tick.spared(true));
+        assert!(!tick.spared(true));
+        for _ in 2..8 {
+            assert!(tick.spared(false));
+        }
+        assert!(!tick.spared(false));
+        assert!(tick.fired(200 * MS, 200 * MS, None));
+        assert!(tick.spared(true));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::machine::Machine;
 use crate::tick;
 use core::sync::atomic::Ordering;
 use noxen_monitor_abi::counters::other;
+use noxen_monitor_abi::pages::call;
 use noxen_monitor_abi::MonInfo;
 use noxen_pv_abi::event_channel::Virq;
 use noxen_pv_abi::vcpu::Runstate;
@@ -144,31 +145,53 @@ impl<M: Machine> Cpu<'_, M> {
 
     /// A deadline fired at `now` that continues a series of equal gaps: the next one, which the guest has not asked for
     /// yet, will be one period later, and so will the local APIC.
-    fn begin_ticking(&mut self, now: u64) {
+    fn begin_ticking(&mut self, at: u64, now: u64) {
         if self.v.timers.tick.every != 0 {
             return;
         }
         if let Some(period) = self.v.timers.tick.period(now) {
             if self.next_deadline() > now + period {
                 self.v.timers.tick.begin(period);
-                self.v.timers.armed = now + period;
+                let excess = self.v.timers.phase.tick(at).map_or(0, |(_, excess)| excess);
+                let due = at.saturating_sub(excess);
+                self.v.timers.armed = due + period;
                 self.count_other(other::TICKING);
-                self.m.start_ticking(period);
+                self.m.start_ticking(period, tsc_at(&self.dom.info, due));
             }
         }
     }
 
+    /// Tells noxen-vmm, once, when the guest's ticks are due, so that they can be made to come with the host's own.
+    fn tell_ticks(&self) {
+        let told = &self.dom.ticks_told;
+        if told.load(Ordering::Relaxed) {
+            return;
+        }
+        let Some((due, period)) = self.v.timers.phase.settled() else {
+            return;
+        };
+        if !told.swap(true, Ordering::SeqCst) {
+            let due = tsc_at(&self.dom.info, due);
+            self.vmm_call(call::TICKS, &[due, period], &[]);
+        }
+    }
+
     /// A tick came: when the next one will. Waits for a deadline that is only just not reached, and stops the ticking
-    /// when there is none.
+    /// when there is one before the next tick, or has been none for a while.
     fn ticked(&mut self) {
         let timers = &self.v.timers;
         let now = self.now();
         self.v.timers.armed = timers.tick.following(timers.armed, now);
         let next = self.next_deadline();
         if next > now.saturating_add(tick::EARLY) {
-            self.stop_ticking();
+            let blocked = self.v.runstate.state == Runstate::BLOCKED.0;
+            let served = next != NEVER && self.v.timers.armed <= next.saturating_add(tick::LATE);
+            if !served || !self.v.timers.tick.spared(blocked) {
+                self.stop_ticking();
+            }
+            return;
         }
-        while self.v.timers.tick.every != 0 && self.now() < next {
+        while self.now() < next {
             self.m.relax();
         }
     }
@@ -180,6 +203,8 @@ impl<M: Machine> Cpu<'_, M> {
         } else {
             self.ticked();
         }
+        // What comes late because the host ran something else is not late for another tick's sake.
+        let robbed = self.m.stolen_ns() > self.v.runstate.stolen.saturating_add(tick::LATE);
         // A busy vCPU learns of stolen time at its ticks.
         if self.v.runstate.state == Runstate::RUNNING.0 {
             self.set_runstate(Runstate::RUNNING.0);
@@ -188,8 +213,12 @@ impl<M: Machine> Cpu<'_, M> {
         let mut tick = false;
         if self.v.timers.singleshot <= now {
             let at = core::mem::replace(&mut self.v.timers.singleshot, NEVER);
-            if self.v.timers.tick.fired(at, now) {
-                self.begin_ticking(now);
+            self.v.timers.phase.fired(at);
+            self.tell_ticks();
+            let known = self.v.timers.phase.tick(at).map(|(period, _)| period);
+            let noticed = if robbed { at } else { now };
+            if self.v.timers.tick.fired(at, noticed, known) {
+                self.begin_ticking(at, now);
             } else {
                 self.stop_ticking();
             }

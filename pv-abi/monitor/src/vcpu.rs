@@ -1,5 +1,6 @@
 //! [`Vcpu`]: a vCPU's private state, touched by that vCPU only.
 
+use crate::phase::Phase;
 use crate::polling::Polling;
 use crate::tick::Tick;
 use crate::time::NEVER;
@@ -69,6 +70,8 @@ pub struct Timers {
     pub armed: u64,
     /// Whether it ticks, and what is known of the guest's tick.
     pub tick: Tick,
+    /// Where those ticks lie.
+    pub phase: Phase,
 }
 
 /// A vCPU's private state.
@@ -196,6 +199,7 @@ impl Vcpu {
                 poll: NEVER,
                 armed: NEVER,
                 tick: Tick::NEW,
+                phase: Phase::NEW,
             },
             polling: Polling::NEW,
             console_told: None,

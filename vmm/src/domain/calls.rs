@@ -9,6 +9,7 @@
 
 use crate::crash::{printable, CrashPage};
 use crate::dispatch::{decide, Action};
+use crate::domain::host_tick::Ticks;
 pub use crate::domain::hub::{lock, Hub, Report};
 use crate::domain::region::Region;
 use crate::domain::reservation;
@@ -212,6 +213,11 @@ pub fn serve(shared: &Shared, vcpu: u32) -> Served {
             answer(shared, vcpu, RUNS_ON);
             shared.report(Report::Suspended { vcpu });
             return Served::Hold;
+        }
+        call::TICKS => {
+            let [due, period, ..] = page.args;
+            shared.report(Report::Ticks(Ticks { due, period }));
+            0
         }
         other => {
             shared.log.guest_line(

@@ -100,6 +100,16 @@ fn vcpu_online_is_reported() {
 }
 
 #[test]
+fn ticks_are_reported_whatever_they_say() {
+    let (shared, reports) = shared();
+    for (due, period) in [(77, 4_000_000), (u64::MAX, 0)] {
+        let (served, result) = call(&shared, 1, call::TICKS, [due, period], b"");
+        assert_eq!((served, result), (Served::Resume, 0));
+        assert_eq!(reports.try_recv(), Ok(Report::Ticks(Ticks { due, period })));
+    }
+}
+
+#[test]
 fn released_frame_reads_as_zero_and_a_foreign_one_is_refused() {
     let (shared, _reports) = shared();
     for pfn in [6u64, 7] {

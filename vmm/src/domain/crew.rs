@@ -6,6 +6,8 @@
 //! ```
 
 use crate::counters::{self, Groups};
+use crate::domain::host_clock::ClockSources;
+use crate::domain::host_tick::Ticks;
 use crate::domain::hub::{lock, Hub, Report};
 use crate::domain::runner::{Command, Handle};
 use crate::log::Level;
@@ -25,6 +27,7 @@ pub struct Crew {
     reports: Receiver<Report>,
     built: Instant,
     paused: bool,
+    met_host: bool,
     over: Option<(ShutdownReason, Option<String>)>,
     /// The vCPU that is held in the guest's suspend.
     suspended: Option<u32>,
@@ -40,6 +43,7 @@ impl Crew {
             reports,
             built: Instant::now(),
             paused: true,
+            met_host: false,
             over: None,
             suspended: None,
         }
@@ -203,6 +207,7 @@ impl Crew {
                         events.push(Event::VcpuOnline { vcpu, online });
                     }
                 }
+                Report::Ticks(ticks) => self.meet_host(ticks),
                 Report::Over {
                     reason,
                     detail,
@@ -224,6 +229,53 @@ impl Crew {
             }
         }
         events
+    }
+
+    /// Has the guest's ticks come with the host's. It may ask as often as it likes, and is heard once: each time stops all its
+    /// vCPUs.
+    fn meet_host(&mut self, ticks: Ticks) {
+        let stands_still = self.over.is_some() || self.suspended.is_some();
+        if std::mem::replace(&mut self.met_host, true) || stands_still {
+            return;
+        }
+        // By any other clock of the host its ticks would not stay where they are.
+        if ClockSources::read().is_none_or(|clocks| clocks.current.trim() != "tsc") {
+            return;
+        }
+        self.stop();
+        let met = self.step_clocks(ticks);
+        self.go_on();
+        let period = ticks.period / 1000;
+        match met {
+            Ok(Some(cycles)) => self.hub.log.line(
+                Level::Info,
+                format_args!("the guest's clock was set forward by {cycles} cycles: its ticks, every {period} us, now meet the host's"),
+            ),
+            Ok(None) => self.hub.log.line(
+                Level::Info,
+                format_args!("the guest's ticks, every {period} us, stay where they are beside the host's"),
+            ),
+            Err(error) => self.hub.log.line(
+                Level::Error,
+                format_args!("the guest's clocks may be apart, for one of its vCPUs did not take a step of its own: {error}"),
+            ),
+        }
+    }
+
+    fn step_clocks(&self, ticks: Ticks) -> Result<Option<u64>, String> {
+        const GONE: &str = "a vCPU's thread is gone";
+        let (first, others) = self.vcpus.split_first().ok_or(GONE)?;
+        let (answer, received) = channel();
+        first.send(Command::MeetHost(ticks, answer));
+        let Some(cycles) = received.recv().map_err(|_| GONE)?? else {
+            return Ok(None);
+        };
+        for vcpu in others {
+            let (answer, received) = channel();
+            vcpu.send(Command::Follow(cycles, answer));
+            received.recv().map_err(|_| GONE)??;
+        }
+        Ok(Some(cycles))
     }
 
     fn log_crash(&self, detail: Option<&str>, record: &str) {

@@ -5,6 +5,7 @@
 //! ```
 
 use crate::crash::Tail;
+use crate::domain::host_tick::Ticks;
 use crate::log::Log;
 use crate::vstate::memory::GuestMemory;
 use noxen_control::{DeviceStatus, ShutdownReason};
@@ -53,6 +54,8 @@ pub enum Report {
         /// Which.
         vcpu: u32,
     },
+    /// The guest ticks, and its clock has settled.
+    Ticks(Ticks),
     /// The guest brought a vCPU up or down.
     Online {
         /// Which.

@@ -16,6 +16,7 @@ pub mod calls;
 pub mod crew;
 pub mod handover;
 pub mod host_clock;
+pub mod host_tick;
 pub mod hub;
 pub mod image;
 pub mod kernel_file;

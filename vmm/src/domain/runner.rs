@@ -12,7 +12,9 @@
 
 use crate::counters::ExitCounters;
 use crate::crash::{registers_text, stack_rows};
+use crate::domain::host_tick::Ticks;
 use crate::domain::hub::{Hub, Report};
+use crate::vstate::clock;
 use crate::vstate::exit::{Exit, Io};
 use crate::vstate::saved;
 use crate::vstate::stats::Stats;
@@ -74,6 +76,11 @@ pub enum Command {
     Registers(Sender<String>),
     /// Registers for a core file; the vCPU must be paused or stopped.
     Snapshot(Sender<Result<Snapshot, String>>),
+    /// Clock set forward to have the guest's ticks meet the host's; answered with the cycles, if it was. The vCPU must be the
+    /// first, and paused.
+    MeetHost(Ticks, Sender<Result<Option<u64>, String>>),
+    /// Clock set forward by as many cycles, after the first vCPU's; the vCPU must be paused.
+    Follow(u64, Sender<Result<(), String>>),
     /// The state for an image, with these MSRs; the vCPU must be paused.
     Save(Arc<[u32]>, Sender<Result<Saved, String>>),
 }
@@ -231,6 +238,16 @@ impl<G: Guest> Runner<G> {
             }
             (Command::Snapshot(answer), state) => {
                 let _ = answer.send(self.vcpu.snapshot().map_err(|error| error.to_string()));
+                state
+            }
+            (Command::MeetHost(ticks, answer), state) => {
+                let moved = clock::meet_host(self.vcpu.fd(), ticks);
+                let _ = answer.send(moved.map_err(|error| error.to_string()));
+                state
+            }
+            (Command::Follow(cycles, answer), state) => {
+                let moved = clock::follow(self.vcpu.fd(), self.vcpu.id(), cycles);
+                let _ = answer.send(moved.map_err(|error| error.to_string()));
                 state
             }
             (Command::Save(msrs, answer), state) => {

@@ -10,6 +10,7 @@
 //! ```
 
 pub mod chips;
+pub mod clock;
 pub mod cpuid;
 pub mod cpuid_rules;
 pub mod exit;

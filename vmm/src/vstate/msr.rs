@@ -4,7 +4,9 @@ use kvm_bindings::{kvm_msr_entry, Msrs};
 use kvm_ioctls::VcpuFd;
 
 /// Time-stamp counter (SDM volume 4).
-const IA32_TSC: u32 = 0x10;
+pub const IA32_TSC: u32 = 0x10;
+/// When the local APIC's timer fires, as a value of that counter.
+pub const IA32_TSC_DEADLINE: u32 = 0x6e0;
 /// Page attribute table.
 const IA32_PAT: u32 = 0x277;
 /// The PAT that PV guests are promised (public/xen.h): WB, WT, UC-, UC, WC, WP, UC, UC.

@@ -6,7 +6,7 @@
 //! Order of apply: APIC base (in sregs) before the APIC, the TSC before the APIC's deadline, events last.
 #![allow(unsafe_code)] // KVM_SET_XSAVE.
 
-use crate::vstate::msr;
+use crate::vstate::msr::{self, IA32_TSC, IA32_TSC_DEADLINE};
 use kvm_bindings::{
     kvm_debugregs, kvm_lapic_state, kvm_mp_state, kvm_regs, kvm_sregs, kvm_vcpu_events, kvm_xcrs,
     kvm_xsave,
@@ -15,9 +15,6 @@ use kvm_ioctls::{Kvm, VcpuFd};
 use noxen_saved_image::state::{self, Bytes};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-/// Set by `apply` from elsewhere, or in an order of its own.
-const IA32_TSC: u32 = 0x10;
-const IA32_TSC_DEADLINE: u32 = 0x6e0;
 /// MSRs of hypervisors other than KVM, and of Hyper-V's interface: no guest here has them.
 const SYNTHETIC: std::ops::Range<u32> = 0x4000_0000..0x4000_1000;
 
@@ -171,7 +168,7 @@ pub fn apply(fd: &VcpuFd, saved: &state::Vcpu, tsc: u64) -> Result<(), SavedErro
 
 /// KVM takes a value close to what the TSC is for an attempt to bring vCPUs in step, and keeps them as they are: the
 /// first vCPU goes far away before, the others follow it.
-fn set_tsc(fd: &VcpuFd, id: u32, tsc: u64) -> Result<(), msr::MsrError> {
+pub(super) fn set_tsc(fd: &VcpuFd, id: u32, tsc: u64) -> Result<(), msr::MsrError> {
     const FAR: u64 = 1 << 44;
     if id == 0 {
         msr::set(fd, IA32_TSC, tsc.wrapping_add(FAR))?;

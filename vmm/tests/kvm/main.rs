@@ -1,6 +1,7 @@
 //! noxen-vmm on a real KVM, with hand-made monitors of a few instructions and a kernel that is never
 //! entered. Needs a CPU with VT-x or AMD-V: run the binary through `cargo xtask lab`.
 
+mod clocks;
 mod drives;
 mod guest;
 mod kernel;

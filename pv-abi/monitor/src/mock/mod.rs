@@ -402,7 +402,7 @@ impl Machine for Mock {
         self.note(Effect::Deadline(tsc));
     }
 
-    fn start_ticking(&self, period: u64) {
+    fn start_ticking(&self, period: u64, _due: u64) {
         self.state().deadline = 0;
         self.note(Effect::Ticking(period));
     }

@@ -4,14 +4,14 @@ use super::error;
 use super::events::{bind_ipi, bind_virq, on_port};
 use crate::domain::{attention, place};
 use crate::mock::*;
-use crate::time::NEVER;
+use crate::time::{tsc_at, NEVER};
 use core::sync::atomic::Ordering;
 use noxen_monitor_abi::counters::{other, OTHER};
 use noxen_monitor_abi::pages::call;
 use noxen_pv_abi::errno::Errno;
 use noxen_pv_abi::event_channel::EvtchnOp;
 use noxen_pv_abi::sched::*;
-use noxen_pv_abi::vcpu::{SetSingleshotTimer64, SSHOTTMR_FUTURE};
+use noxen_pv_abi::vcpu::{Runstate, SetSingleshotTimer64, SSHOTTMR_FUTURE};
 use noxen_pv_abi::Hypercall;
 
 const SECOND: u64 = 1_000_000_000;
@@ -372,23 +372,67 @@ fn earlier_deadline_ends_the_ticking() {
     assert_eq!(seat.v.timers.armed, next - 1_000_000);
 }
 
+/// Lets `ticks` ticks of a guest pass that wants none before the second after `next`.
+fn ticks_for_nothing(world: &World, seat: &mut Seat, next: u64, state: Runstate, ticks: u64) {
+    for n in 0..ticks {
+        world.set_time(next + n * 4_000_000 + 30_000);
+        seat.v.runstate.state = state.0;
+        timer_interrupt(seat);
+    }
+}
+
 #[test]
-fn idle_guest_is_left_alone_after_one_tick_for_nothing() {
+fn idle_guest_is_left_alone_after_a_few_ticks_for_nothing() {
+    for (state, borne) in [(Runstate::RUNNING, 8), (Runstate::BLOCKED, 1)] {
+        let world = World::new(1);
+        let (mut seat, port, next) = ticking(&world);
+        let pending = world.dom.info.shared_info_gpa + 0x800;
+        world.memory.set_u64(pending, 0);
+        assert_eq!(singleshot(&mut seat, next + SECOND, 0), 0);
+        ticks_for_nothing(&world, &mut seat, next, state, borne);
+        assert_eq!(timer_effects(&seat), []);
+        ticks_for_nothing(&world, &mut seat, next + borne * 4_000_000, state, 1);
+        assert!(!seat.cpu().is_pending(port));
+        assert!(matches!(
+            timer_effects(&seat)[..],
+            [Effect::Ticking(0), Effect::Deadline(_)]
+        ));
+        assert_eq!(seat.v.timers.armed, next + SECOND);
+    }
+}
+
+#[test]
+fn deadline_between_two_ticks_is_armed_at_the_first_of_them() {
     let world = World::new(1);
-    let (mut seat, port, next) = ticking(&world);
-    world
-        .memory
-        .set_u64(world.dom.info.shared_info_gpa + 0x800, 0);
-    assert_eq!(singleshot(&mut seat, next + SECOND, 0), 0);
+    let (mut seat, _, next) = ticking(&world);
+    assert_eq!(singleshot(&mut seat, next + 2_000_000, 0), 0);
     assert_eq!(timer_effects(&seat), []);
-    world.set_time(next + 30_000);
-    timer_interrupt(&mut seat);
-    assert!(!seat.cpu().is_pending(port));
+    ticks_for_nothing(&world, &mut seat, next, Runstate::RUNNING, 1);
     assert!(matches!(
         timer_effects(&seat)[..],
         [Effect::Ticking(0), Effect::Deadline(_)]
     ));
-    assert_eq!(seat.v.timers.armed, next + SECOND);
+    assert_eq!(seat.v.timers.armed, next + 2_000_000);
+}
+
+#[test]
+fn vmm_is_told_once_when_the_ticks_of_a_settled_clock_are_due() {
+    let world = World::new(1);
+    let mut seat = world.running();
+    let port = bind_virq(&mut seat, 0, 0).unwrap();
+    let told = |seat: &Seat| -> Vec<Vec<u64>> {
+        let calls = seat.calls(call::TICKS).into_iter();
+        calls.map(|(args, _)| args).collect()
+    };
+    let first = SECOND + 321_000;
+    assert_eq!(singleshot(&mut seat, first, 0), 0);
+    let next = tick_on(&world, &mut seat, port, first, 16);
+    assert_eq!(told(&seat), Vec::<Vec<u64>>::new());
+    let next = tick_on(&world, &mut seat, port, next, 1);
+    let due = tsc_at(&world.dom.info, next - 4_000_000);
+    assert_eq!(told(&seat), [[due, 4_000_000]]);
+    tick_on(&world, &mut seat, port, next, 100);
+    assert_eq!(told(&seat), Vec::<Vec<u64>>::new());
 }
 
 #[test]
@@ -446,6 +490,23 @@ fn deadline_is_armed_exactly_where_the_ticks_have_moved() {
         [Effect::Ticking(0), Effect::Deadline(_)]
     ));
     assert_eq!(seat.v.timers.armed, next);
+}
+
+#[test]
+fn ticks_that_come_late_to_a_vcpu_without_a_processor_go_on() {
+    let world = World::new(1);
+    let (mut seat, _, next) = ticking(&world);
+    for n in 0..10 {
+        let at = next + n * 4_000_000;
+        world
+            .memory
+            .set_u64(world.dom.info.shared_info_gpa + 0x800, 0);
+        world.set_time(at + 1_500_000);
+        world.bus.stolen.fetch_add(1_500_000, Ordering::SeqCst);
+        timer_interrupt(&mut seat);
+        assert_eq!(singleshot(&mut seat, at + 4_000_000, 0), 0);
+        assert_eq!(timer_effects(&seat), [], "tick {n}");
+    }
 }
 
 #[test]

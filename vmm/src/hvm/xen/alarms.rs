@@ -42,9 +42,9 @@ impl Alarms {
         self.change(vcpu, Alarm { at, every: None });
     }
 
-    /// Fires every `period` from now on.
-    pub fn repeat(&self, vcpu: u32, period: Duration) {
-        let at = Some(Instant::now() + period);
+    /// Fires after `first`, and then every `period`.
+    pub fn repeat(&self, vcpu: u32, first: Duration, period: Duration) {
+        let at = Some(Instant::now() + first);
         let every = Some(period);
         self.change(vcpu, Alarm { at, every });
     }

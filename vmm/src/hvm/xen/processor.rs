@@ -45,6 +45,12 @@ pub fn host_tsc() -> u64 {
 }
 
 impl Processor<'_> {
+    /// How long its TSC takes for as many cycles.
+    fn duration(&self, cycles: u64) -> Duration {
+        let ns = u128::from(cycles) * 1_000_000 / u128::from(self.xen.tsc_khz.max(1));
+        Duration::from_nanos(u64::try_from(ns).unwrap_or(u64::MAX))
+    }
+
     /// Where this process has the `length` bytes at a machine address.
     fn place(&self, maddr: u64, length: usize) -> Option<*mut u8> {
         let maddr = self.xen.placed(maddr);
@@ -134,20 +140,19 @@ impl Machine for Processor<'_> {
         let at = match tsc {
             0 => None,
             tsc => {
-                let cycles = u128::from(tsc.saturating_sub(self.tsc()));
-                let ns = cycles * 1_000_000 / u128::from(self.xen.tsc_khz.max(1));
-                let ns = u64::try_from(ns).unwrap_or(u64::MAX);
+                let left = self.duration(tsc.saturating_sub(self.tsc()));
                 // One that is centuries away never comes.
-                Instant::now().checked_add(Duration::from_nanos(ns))
+                Instant::now().checked_add(left)
             }
         };
         self.xen.alarms.set(self.id, at);
     }
 
-    fn start_ticking(&self, period: u64) {
-        self.xen
-            .alarms
-            .repeat(self.id, Duration::from_nanos(period));
+    fn start_ticking(&self, period: u64, due: u64) {
+        let period = Duration::from_nanos(period);
+        let late = self.duration(self.tsc().saturating_sub(due));
+        let first = period.saturating_sub(late);
+        self.xen.alarms.repeat(self.id, first, period);
     }
 
     fn stop_ticking(&self) {
