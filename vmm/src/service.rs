@@ -8,8 +8,9 @@
 //!   xenstored <-->                /
 //!   control socket <-->          /
 //! ```
-//! A console that prints is looked at each millisecond until it falls silent, and its guest is told
-//! not to notify meanwhile: Linux writes 16 bytes at a time, and each notification is an exit.
+//! A console that prints is looked at with each tick of the host until it falls silent, and its guest is told
+//! not to notify meanwhile: Linux writes 16 bytes at a time, and each notification is an exit. So would be an interrupt for a
+//! look at any other time, where the guest runs on the processor that gets it.
 //! It polls with a set made anew each turn, because what to wait for follows from how full the buffers
 //! are (flow control); there are a dozen descriptors at most, so a registered set would save nothing.
 
@@ -24,6 +25,7 @@ use crate::save::job::{self, Job};
 use crate::save::{Arrived, Parts};
 use crate::store::port::{self, StorePort};
 use crate::store::Connection;
+use crate::vstate::clock;
 use crate::vstate::irq::{event_fd, Channel};
 use crate::vstate::vm::Vm;
 use crate::waiting;
@@ -78,7 +80,8 @@ pub struct Service {
     console_end: ConsoleEnd,
     /// The guest does not notify; the console is polled.
     console_quiet: bool,
-    console_polled: Instant,
+    /// When it is, ns on CLOCK_MONOTONIC.
+    console_look: u64,
     reservation_seen: Instant,
     store: Option<StorePort>,
     control: Option<Server>,
@@ -87,12 +90,12 @@ pub struct Service {
     arrived: Option<Arrived>,
 }
 
-/// How often a busy console is looked at.
-const CONSOLE_PERIOD: Duration = Duration::from_millis(1);
-const CONSOLE_TIMEOUT: Timespec = Timespec {
-    tv_sec: 0,
-    tv_nsec: CONSOLE_PERIOD.as_nanos() as i64,
-};
+/// Least and longest time between two looks at a busy console, ns: the first tick of the host in between has the next one. Without
+/// such a tick it is twice the least.
+const CONSOLE_PERIODS: (u64, u64) = (500_000, 4_500_000);
+/// How long before a tick of the host a look is due, ns: the tick's interrupt serves it, for Linux lets a thread sleep 50 us longer than
+/// it wanted (prctl, PR_SET_TIMERSLACK).
+const CONSOLE_LEAD: u64 = 15_000;
 
 /// How often the memory of a domain that gave some back is compared with its reservation.
 const RESERVATION_PERIOD: Duration = Duration::from_secs(5);
@@ -140,7 +143,7 @@ impl Service {
             console_port: domain.console,
             console_end,
             console_quiet: false,
-            console_polled: Instant::now(),
+            console_look: 0,
             reservation_seen: Instant::now(),
             store,
             control,
@@ -189,7 +192,7 @@ impl Service {
                 self.serve_while_saved(ready);
                 continue;
             }
-            if self.console_quiet && self.console_polled.elapsed() >= CONSOLE_PERIOD {
+            if self.console_quiet && clock::monotonic() >= self.console_look {
                 self.poll_console();
             }
             if self.reservation_seen.elapsed() >= RESERVATION_PERIOD {
@@ -213,9 +216,13 @@ impl Service {
 
     fn wait(&self) -> io::Result<Vec<(Source, PollFlags)>> {
         let still = self.stands_still();
+        let look = Timespec {
+            tv_sec: 0,
+            tv_nsec: self.console_look.saturating_sub(clock::monotonic()) as i64,
+        };
         let timeout = match (self.console_quiet, self.machine.may_overrun()) {
             _ if still => None,
-            (true, _) => Some(&CONSOLE_TIMEOUT),
+            (true, _) => Some(&look),
             (false, true) => Some(&RESERVATION_TIMEOUT),
             (false, false) => None,
         };
@@ -365,12 +372,13 @@ impl Service {
 
     fn set_console_quiet(&mut self, quiet: bool) {
         self.console_quiet = quiet;
+        self.console_look = next_look(clock::monotonic(), clock::host_tick());
         self.console_port.set_quiet(quiet);
     }
 
     /// Looks at a console that does not notify; ends that when it has fallen silent.
     fn poll_console(&mut self) {
-        self.console_polled = Instant::now();
+        self.console_look = next_look(clock::monotonic(), clock::host_tick());
         if !self.serve_console() {
             self.set_console_quiet(false);
             // What the guest wrote before it saw the change is only found by looking.
@@ -438,5 +446,33 @@ impl Service {
             }
             Err(_) => {}
         }
+    }
+}
+
+/// When a console that prints is to be looked at again after `now`, where the host's ticks are `tick` apart, all ns on
+/// CLOCK_MONOTONIC.
+fn next_look(now: u64, tick: u64) -> u64 {
+    let (least, most) = CONSOLE_PERIODS;
+    let after = now + least;
+    match after.checked_next_multiple_of(tick) {
+        Some(tick) if tick <= now + most => tick - CONSOLE_LEAD,
+        _ => after + least,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn console_is_looked_at_shortly_before_a_tick_of_the_host() {
+        const MS: u64 = 1_000_000;
+        assert_eq!(next_look(1, 4 * MS), 4 * MS - CONSOLE_LEAD);
+        assert_eq!(next_look(3_500_000, 4 * MS), 4 * MS - CONSOLE_LEAD);
+        assert_eq!(next_look(3_500_001, 4 * MS), 8 * MS - CONSOLE_LEAD);
+        assert_eq!(next_look(5 * MS, MS), 6 * MS - CONSOLE_LEAD);
+        // A tick that is far away, or none: a fixed period.
+        assert_eq!(next_look(MS, 10 * MS), 2 * MS);
+        assert_eq!(next_look(MS, 0), 2 * MS);
     }
 }

@@ -4,7 +4,7 @@
 //!   yield, no vCPU to give way to, ring full --first time at this consumer index--> notify the port, also if it is quiet
 //!                                             '--again--> look at the index for a while, then leave for the host
 //! ```
-//! A back end that polls a busy console (`Doorbell::quiet`) would otherwise come up to a millisecond later, and the guest leave the
+//! A back end that polls a busy console (`Doorbell::quiet`) would otherwise come with the host's next tick, and the guest leave the
 //! VM a dozen times until then.
 
 use crate::cpu::Cpu;
