@@ -28,23 +28,23 @@ struct Bounds {
 /// Two nanoseconds an instruction.
 const SLOW: Bounds = Bounds {
     to_shell: Bound {
-        all: 4500,
-        of_guest: 3400,
+        all: 3550,
+        of_guest: 2400,
     },
     to_login: Bound {
-        all: 5500,
-        of_guest: 4300,
+        all: 4650,
+        of_guest: 3400,
     },
 };
 /// One nanosecond an instruction.
 const FAST: Bounds = Bounds {
     to_shell: Bound {
-        all: 3600,
-        of_guest: 3050,
+        all: 2700,
+        of_guest: 2000,
     },
     to_login: Bound {
-        all: 4400,
-        of_guest: 3750,
+        all: 3700,
+        of_guest: 2950,
     },
 };
 
