@@ -90,7 +90,7 @@ fn guest_suspends_itself_to_be_saved_restored_moved_and_when_it_runs_on() {
     busy.disk_is_right(&mut console);
     console.run("storm 2 3", LIMIT).unwrap();
     let said = console
-        .run("dmesg | grep -ci 'bug\\|oops\\|call trace'; true", LIMIT)
+        .run("dmesg | grep -cE 'BUG:|Oops|Call Trace'; true", LIMIT)
         .unwrap();
     assert_eq!(
         said.trim(),
