@@ -32,10 +32,9 @@ fn guest_whose_ticks_meet_the_hosts_has_a_right_clock() {
     let host = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let ahead = text.trim().parse::<i64>().unwrap() - host.as_secs() as i64;
     assert!(ahead.abs() <= CLOCK, "the guest's clock is {ahead} s ahead");
-    // Nothing in the kernel has complained.
     let complaints =
-        "dmesg | grep -c -E 'clocksource.*unstable|went backward|BUG:|WARNING:|rcu.*stall|soft lockup' || true";
-    assert_eq!(console.run(complaints, LIMIT).unwrap(), "0\n");
+        "dmesg | grep -E 'clocksource.*unstable|went backward|BUG:|WARNING:|rcu.*stall|soft lockup' || true";
+    assert_eq!(console.run(complaints, LIMIT).unwrap(), "");
     // Sleeps end on every vCPU when they should.
     let slept = console
         .run(

@@ -8,7 +8,7 @@
 //! ```
 //! Linux ticks at the multiples of its period on its own clock, whatever the period: 1, 4 or 10 ms, all of them whole
 //! milliseconds. While it boots that clock is made of its ticks, each a little late, and their phase moves; from its switch to
-//! the TSC on it stays. Who knows it can have the ticks come with the host's own (`noxen_monitor_abi::pages::call::TICKS`).
+//! Xen's clock or the TSC on it stays. Who knows it can have the ticks come with the host's own (`noxen_monitor_abi::pages::call::TICKS`).
 
 /// What all periods are multiples of, ns.
 const UNIT: u64 = 1_000_000;

@@ -7,7 +7,7 @@
 //! ```
 //! The host's ticks are due at the multiples of their period on CLOCK_MONOTONIC (Linux, kernel/time/tick-sched.c,
 //! `tick_init_jiffy_update`; unless it was started with skew_tick=1). A guest's are due at multiples on a clock of its own,
-//! and nobody knows where that one has its zero before it has booted so far that it goes by the TSC. From a step forward of its TSCs,
+//! and nobody knows where that one has its zero before it has booted so far that it goes by its vCPUs' TSCs, directly or by Xen's clock. From a step forward of its TSCs,
 //! by less than two of the host's ticks, a guest learns no more than that it did not run for so long.
 
 /// How long after the host's tick a guest's should be due, ns. KVM has the timer of a deadline expire a little earlier (Linux,
