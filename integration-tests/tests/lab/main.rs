@@ -19,6 +19,7 @@ mod hvm_saved;
 mod kernels;
 mod leaks;
 mod lifecycle;
+mod many;
 mod modules;
 mod moved;
 mod network;
