@@ -171,6 +171,11 @@ fn share_of_the_cpus_is_set_in_the_domains_control_group() {
     let table = node.toolctl(&["sched-credit", "-d", "share"]).ok();
     let row: Vec<&str> = table.lines().nth(1).unwrap().split_whitespace().collect();
     assert_eq!(row, ["share", "1", "128", "25"]);
+    node.toolctl(&["sched-sedf", "share", "-p", "40", "-s", "10", "-e", "0"])
+        .ok();
+    assert_eq!(read("cpu.max"), "10000 40000\n");
+    node.toolctl(&["sched-sedf", "share", "-e", "1"]).ok();
+    assert_eq!(read("cpu.max"), "max 40000\n");
     node.toolctl(&["destroy", "share"]).ok();
     assert!(!std::path::Path::new(&group).exists());
 }
