@@ -28,8 +28,8 @@ struct Bounds {
 /// Two nanoseconds an instruction.
 const SLOW: Bounds = Bounds {
     to_shell: Bound {
-        all: 3550,
-        of_guest: 2400,
+        all: 3900,
+        of_guest: 2700,
     },
     to_login: Bound {
         all: 4650,

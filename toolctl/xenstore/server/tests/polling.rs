@@ -56,13 +56,14 @@ fn nobody_asked_or_one_processor_keeps_it_from_looking() {
     let looks = ["poll hits", "poll misses"].map(|name| count(&mut client, name));
     assert_eq!(looks, [0, 0], "not asked for");
 
-    let daemon = Daemon::start_with(&["--poll-us", "1000"]);
-    let pid = rustix::process::Pid::from_raw(daemon.pid() as i32);
     let mut one = rustix::thread::CpuSet::new();
     let allowed = rustix::thread::sched_getaffinity(None).unwrap();
     let first = (0..rustix::thread::CpuSet::MAX_CPU).find(|cpu| allowed.is_set(*cpu));
     one.set(first.unwrap());
-    rustix::thread::sched_setaffinity(pid, &one).unwrap();
+    // The daemon has this thread's processors from its first request on.
+    rustix::thread::sched_setaffinity(None, &one).unwrap();
+    let daemon = Daemon::start_with(&["--poll-us", "1000"]);
+    rustix::thread::sched_setaffinity(None, &allowed).unwrap();
     let mut client = daemon.client();
     one_at_a_time(&mut client, 2000);
     let looks = ["poll hits", "poll misses"].map(|name| count(&mut client, name));
