@@ -39,12 +39,12 @@ const SLOW: Bounds = Bounds {
 /// One nanosecond an instruction.
 const FAST: Bounds = Bounds {
     to_shell: Bound {
-        all: 2700,
-        of_guest: 2000,
+        all: 3000,
+        of_guest: 2300,
     },
     to_login: Bound {
         all: 3700,
-        of_guest: 2950,
+        of_guest: 3100,
     },
 };
 
