@@ -32,8 +32,8 @@ const SLOW: Bounds = Bounds {
         of_guest: 2700,
     },
     to_login: Bound {
-        all: 4650,
-        of_guest: 3400,
+        all: 4950,
+        of_guest: 3700,
     },
 };
 /// One nanosecond an instruction.
