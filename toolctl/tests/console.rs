@@ -7,11 +7,10 @@ mod pty;
 
 use common::*;
 use noxen_xend_api::{Answer, Request, Response};
-use pty::{finish, resize, until, Pty};
-use rustix::termios::{tcgetattr, tcgetwinsize, LocalModes, Termios};
+use pty::{finish, resize, until, Pty, Session};
+use rustix::termios::{tcgetattr, tcgetwinsize, LocalModes};
 use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 
 fn answers(tty: String) -> impl Fn(&Request) -> Answer + Send + Sync + 'static {
     move |request| match request {
@@ -26,35 +25,9 @@ fn answers(tty: String) -> impl Fn(&Request) -> Answer + Send + Sync + 'static {
 }
 
 /// A user at a terminal, attached to a domain.
-struct Session {
-    user: Pty,
-    /// Kept open so that the settings can be looked at after the program has ended.
-    slave: OwnedFd,
-    before: Termios,
-    child: Child,
-}
-
 impl Session {
     fn start(root: &Root, args: &[&str]) -> Session {
-        let user = Pty::new();
-        let slave = user.slave();
-        resize(&slave, 33, 99);
-        let before = tcgetattr(&slave).unwrap();
-        let end = || Stdio::from(slave.try_clone().unwrap());
-        let child = root
-            .toolctl()
-            .args(args)
-            .stdin(end())
-            .stdout(end())
-            .stderr(end())
-            .spawn()
-            .unwrap();
-        Session {
-            user,
-            slave,
-            before,
-            child,
-        }
+        Session::spawn(root.toolctl().args(args), 33, 99)
     }
 
     fn is_raw(&self) -> bool {
@@ -86,13 +59,6 @@ impl Session {
                 self.before.local_modes
             )
         );
-    }
-}
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

@@ -7,50 +7,15 @@ mod pty;
 
 use common::*;
 use noxen_xend_api::{Request, Response};
-use pty::{finish, resize, Pty};
-use rustix::termios::{tcgetattr, Termios};
+use pty::{finish, resize, Session};
+use rustix::termios::tcgetattr;
 use std::io::Write;
-use std::os::fd::OwnedFd;
-use std::process::{Child, Stdio};
-
-/// A program at a terminal of 24 by 100.
-struct Session {
-    user: Pty,
-    slave: OwnedFd,
-    before: Termios,
-    child: Child,
-}
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 impl Session {
     fn start(root: &Root, args: &[&str]) -> Session {
-        let user = Pty::new();
-        let slave = user.slave();
-        resize(&slave, 24, 100);
-        let before = tcgetattr(&slave).unwrap();
-        let end = || Stdio::from(slave.try_clone().unwrap());
-        let child = root
-            .toolctl()
-            .args(args)
-            .env("HOME", root.path())
-            .env("TERM", "xterm")
-            .stdin(end())
-            .stdout(end())
-            .stderr(end())
-            .spawn()
-            .unwrap();
-        Session {
-            user,
-            slave,
-            before,
-            child,
-        }
+        let mut program = root.toolctl();
+        let program = program.env("HOME", root.path()).env("TERM", "xterm");
+        Session::spawn(program.args(args), 24, 100)
     }
 
     /// Ends the line that was typed by this key, and waits for the next prompt: one on a line of its own, since the line editor draws the old one anew.

@@ -4,32 +4,22 @@
 //!   xvda:cdrom  first.iso ── block-configure ── second.iso        xvdb:cdrom  no medium        xvdc  a disk
 //! ```
 
-use crate::support::run;
+use crate::support::{ramdisk_with, run};
 use crate::{in_lab, LIMIT};
-use noxen_integration_tests::assets::{self, Flavour};
+use noxen_integration_tests::assets::Flavour;
 use noxen_integration_tests::console::Console;
 use noxen_integration_tests::guest::Domain;
 use noxen_integration_tests::node::Node;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 /// Asks each block device for what its drive can do (CDROM_GET_CAPABILITY), which xen-blkfront answers for CD drives only.
 const ASK: &str = r#"perl -e 'for (@ARGV) { open F, "<", $_ or die; print defined ioctl(F, 0x5331, 0) ? "cd" : "disk", "\n" }'"#;
 
 /// The test guest's initramfs with Debian's perl behind it, which every Debian has.
 fn ramdisk_with_perl(node: &Node) -> PathBuf {
-    const PACK: &str = "set -e; mkdir -p perl/bin; cd perl; cp -L /usr/bin/perl bin/
-        for library in $(ldd /usr/bin/perl | grep -o '/[^ ]*'); do cp -L --parents $library .; done
-        find . -mindepth 1 | cpio --quiet -o -H newc";
-    let mut pack = Command::new("sh");
-    pack.args(["-c", PACK]).current_dir(node.root());
-    let packed = pack.output().unwrap();
-    assert!(packed.status.success(), "{packed:?}");
-    let mut archive = std::fs::read(assets::guest_initramfs(Flavour::Cloud).unwrap()).unwrap();
-    archive.extend(packed.stdout);
-    let path = node.root().join("ramdisk");
-    std::fs::write(&path, archive).unwrap();
-    path
+    let pick = "mkdir bin; cp -L /usr/bin/perl bin/
+        for library in $(ldd /usr/bin/perl | grep -o '/[^ ]*'); do cp -L --parents $library .; done";
+    ramdisk_with(node, pick)
 }
 
 /// A CD with one file, whose text is `text`.

@@ -1,7 +1,8 @@
 //! The store, by Debian's own clients, on the host and in the guest.
 
+use crate::support::ramdisk_with;
 use crate::{in_lab, LIMIT};
-use noxen_integration_tests::assets::{self, Flavour};
+use noxen_integration_tests::assets::Flavour;
 use noxen_integration_tests::console::Console;
 use noxen_integration_tests::guest::Domain;
 use noxen_integration_tests::node::{said, Node};
@@ -20,20 +21,11 @@ pub fn xenstore(node: &Node, args: &[&str]) -> String {
 
 /// The test guest's initramfs with the same clients and their libraries behind it.
 fn ramdisk_with_clients(node: &Node) -> PathBuf {
-    const PACK: &str = "set -e; mkdir -p clients/bin; cd clients
+    let pick = "mkdir bin
         for name in read write list exists watch; do cp -L /usr/bin/xenstore-$name bin/; done
         libgcc=/lib/x86_64-linux-gnu/libgcc_s.so.1  # its threads end by pthread_cancel
-        for library in $(ldd /usr/bin/xenstore-read | grep -o '/[^ ]*') $libgcc; do cp -L --parents $library .; done
-        find . -mindepth 1 | cpio --quiet -o -H newc";
-    let mut pack = Command::new("sh");
-    pack.args(["-c", PACK]).current_dir(node.root());
-    let packed = pack.output().unwrap();
-    assert!(packed.status.success(), "{packed:?}");
-    let mut archive = std::fs::read(assets::guest_initramfs(Flavour::Cloud).unwrap()).unwrap();
-    archive.extend(packed.stdout);
-    let path = node.root().join("ramdisk");
-    std::fs::write(&path, archive).unwrap();
-    path
+        for library in $(ldd /usr/bin/xenstore-read | grep -o '/[^ ]*') $libgcc; do cp -L --parents $library .; done";
+    ramdisk_with(node, pick)
 }
 
 /// The clients in the guest reach the same store through the domain's ring.

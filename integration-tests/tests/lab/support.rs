@@ -3,6 +3,7 @@
 use noxen_integration_tests::assets::{self, Flavour};
 use noxen_integration_tests::layout;
 use noxen_integration_tests::node::Node;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 /// Runs a program to its end: its status, and both of its outputs.
@@ -24,6 +25,22 @@ pub fn load_modules(modules: &[&str]) {
             &["insmod", &kernel.join(module).display().to_string()],
         );
     }
+}
+
+/// The test guest's initramfs with what `pick` puts into an empty directory behind it.
+pub fn ramdisk_with(node: &Node, pick: &str) -> PathBuf {
+    let pack = format!(
+        "set -e; mkdir -p added; cd added; {pick}; find . -mindepth 1 | cpio --quiet -o -H newc"
+    );
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &pack]).current_dir(node.root());
+    let packed = shell.output().unwrap();
+    assert!(packed.status.success(), "{packed:?}");
+    let mut archive = std::fs::read(assets::guest_initramfs(Flavour::Cloud).unwrap()).unwrap();
+    archive.extend(packed.stdout);
+    let path = node.root().join("ramdisk");
+    std::fs::write(&path, archive).unwrap();
+    path
 }
 
 /// A node with our scripts.

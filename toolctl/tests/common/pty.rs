@@ -3,12 +3,12 @@
 
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::pty::{grantpt, openpt, ptsname, unlockpt, OpenptFlags};
-use rustix::termios::{tcsetwinsize, Winsize};
+use rustix::termios::{tcgetattr, tcsetwinsize, Termios, Winsize};
 use std::fs::{File, OpenOptions};
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
-use std::process::Child;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -71,6 +71,41 @@ impl Pty {
             }
         }
         String::from_utf8(seen).unwrap()
+    }
+}
+
+/// A program at a terminal.
+pub struct Session {
+    pub user: Pty,
+    /// Kept open so that the settings can be looked at after the program has ended.
+    pub slave: OwnedFd,
+    pub before: Termios,
+    pub child: Child,
+}
+
+impl Session {
+    /// Starts it at one of that size.
+    pub fn spawn(program: &mut Command, rows: u16, columns: u16) -> Session {
+        let user = Pty::new();
+        let slave = user.slave();
+        resize(&slave, rows, columns);
+        let before = tcgetattr(&slave).unwrap();
+        let end = || Stdio::from(slave.try_clone().unwrap());
+        let program = program.stdin(end()).stdout(end()).stderr(end());
+        let child = program.spawn().unwrap();
+        Session {
+            user,
+            slave,
+            before,
+            child,
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
