@@ -12,13 +12,15 @@ mod library;
 
 use crate::refusals::Refusals;
 use noxen_xend_api::paths::Paths;
+use noxen_xend_http::slot::Slot;
 use noxen_xend_http::xenapi::Logins;
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::process::{pidfd_open, Pid, PidfdFlags};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The word by which xend starts itself for a login.
@@ -34,7 +36,7 @@ const LARGEST: u64 = 4096;
 pub struct Pam {
     program: PathBuf,
     patience: Duration,
-    under_way: AtomicUsize,
+    under_way: Arc<AtomicUsize>,
     refusals: Refusals,
 }
 
@@ -44,7 +46,7 @@ impl Pam {
         Pam {
             program,
             patience: PATIENCE,
-            under_way: AtomicUsize::new(0),
+            under_way: Arc::default(),
             refusals: Refusals::default(),
         }
     }
@@ -53,13 +55,11 @@ impl Pam {
         if user.contains('\0') || password.contains('\0') {
             return Err("a NUL in a user's name or password".into());
         }
-        let under_way = self.under_way.fetch_add(1, Ordering::Relaxed);
-        let answer = match under_way < MOST {
+        let slot = Slot::take(&self.under_way, MOST);
+        match slot.is_free() {
             true => self.ask_process(user, password),
             false => Err(format!("{MOST} logins are looked at already")),
-        };
-        self.under_way.fetch_sub(1, Ordering::Relaxed);
-        answer
+        }
     }
 
     fn ask_process(&self, user: &str, password: &str) -> Result<(), String> {
@@ -191,7 +191,8 @@ mod tests {
         let before = Instant::now();
         assert_eq!(pam.ask("a", "b"), Err("PAM took more than 0 s".into()));
         assert!(before.elapsed() < Duration::from_secs(60));
-        pam.under_way.store(MOST, Ordering::Relaxed);
+        pam.under_way
+            .store(MOST, std::sync::atomic::Ordering::Relaxed);
         assert_eq!(
             pam.ask("a", "b"),
             Err("8 logins are looked at already".into())
