@@ -170,14 +170,8 @@ fn on_its_way(node: &Arc<Node>, domain: &Arc<Domain>, record: &Record) {
             warning!("domain {}: {}", record.domid, e.message);
         }
     }
-    let Some(there) = record.moving.clone() else {
-        return;
-    };
-    // The other host may take its time; nobody here waits for it.
-    let (node, domain) = (node.clone(), domain.clone());
-    let thread = std::thread::Builder::new().name("moving".into());
-    if let Err(e) = thread.spawn(move || migrate::settle(&node, &domain, &there)) {
-        error!("it is not found out where a domain runs: {e}");
+    if let Some(there) = &record.moving {
+        migrate::settle(node, domain, there);
     }
 }
 

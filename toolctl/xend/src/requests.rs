@@ -56,6 +56,10 @@ pub fn handle(node: &Arc<Node>, request: Request) -> Result<Response, Fault> {
         Request::Unpause { domain } => {
             let domain = node.find_guest(&domain, "unpause")?;
             running(&domain)?.monitor().unpause().map_err(refused)?;
+            if domain.look(|record| record.moving.is_some()) {
+                // Whoever lets it run knows that it does not run elsewhere.
+                node.save(&domain, |record| record.moving = None)?;
+            }
             domain.note_paused(false);
             Ok(Response::Ok)
         }

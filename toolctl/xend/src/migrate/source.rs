@@ -11,23 +11,27 @@ use crate::registry::Phase;
 use crate::store_nodes::GUEST_DIRECTORIES;
 use crate::under_way::Ticket;
 use crate::watch::fresh_config;
-use crate::{info, managed, teardown, warning};
+use crate::{error, info, managed, teardown, warning};
 use noxen_control::message::{Move, Moved};
 use noxen_xend_api::migrate::{AtTimeout, Ledger, Wanted};
 use noxen_xend_api::{DeviceConfig, Fault};
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long the other host may take to make the domain ready once it has all of it.
 const PREPARE: Duration = Duration::from_secs(120);
 /// How long it may take to let it run.
 const START: Duration = Duration::from_secs(60);
-/// How often, and how long after another, it is asked whether it has the domain.
-const QUESTIONS: u32 = 10;
+/// How long it is asked whether it has the domain while whoever moves it waits, and how long by itself afterwards: its xend
+/// may be starting on a busy machine, or the network may come back.
+const WAIT: Duration = Duration::from_secs(10);
+const LONGEST: Duration = Duration::from_secs(600);
+/// How long after another.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Moves a domain.
-pub fn migrate(node: &Node, domain: &str, wanted: &Wanted) -> Result<Ledger, Fault> {
+pub fn migrate(node: &Arc<Node>, domain: &str, wanted: &Wanted) -> Result<Ledger, Fault> {
     let _busy = node.begin();
     let domain = node.find_guest(domain, "migrate")?;
     let tls = match wanted.ssl || node.settings().bool("xend-relocation-ssl") {
@@ -159,8 +163,8 @@ fn refused(error: MonitorError, stream: &Link) -> Fault {
 
 /// The conversation after all is sent. An error: the domain runs on here, or nobody knows and it stays paused.
 fn hand_over(
-    node: &Node,
-    domain: &Domain,
+    node: &Arc<Node>,
+    domain: &Arc<Domain>,
     stream: &Link,
     there: &Moving,
     ticket: &Ticket,
@@ -195,7 +199,7 @@ fn hand_over(
         }
         Ok(_) | Err(_) => {}
     }
-    match ask(node, there, QUESTIONS) {
+    match ask(node, there, WAIT, || true) {
         Some(true) => Ok(()),
         Some(false) => {
             run_on(node, domain)?;
@@ -203,16 +207,20 @@ fn hand_over(
                 "the connection was lost before the domain ran on the other host; it runs on here",
             ))
         }
-        None => Err(Fault::generic(format!(
-            "{} does not say whether the domain runs there, so it stays paused here: xm unpause it once you know that it does not, \
-             xm destroy it once you know that it does",
-            there.host
-        ))),
+        None => {
+            settle(node, domain, there);
+            Err(Fault::generic(format!(
+                "{} does not say whether the domain runs there, so it stays paused here until it does ({} minutes long): xm unpause it once \
+                 you know that it does not run there, xm destroy it once you know that it does",
+                there.host,
+                LONGEST.as_secs() / 60
+            )))
+        }
     }
 }
 
-/// Does it run on the other host? None: that does not answer.
-fn ask(node: &Node, there: &Moving, times: u32) -> Option<bool> {
+/// Does it run on the other host? Asks for `time`, and as long as `wanted`. None: no answer.
+fn ask(node: &Node, there: &Moving, time: Duration, wanted: impl Fn() -> bool) -> Option<bool> {
     let tls = match there.tls.then(|| tls(&node.settings())).transpose() {
         Ok(tls) => tls,
         Err(why) => {
@@ -220,10 +228,8 @@ fn ask(node: &Node, there: &Moving, times: u32) -> Option<bool> {
             return None;
         }
     };
-    for question in 0..times {
-        if question > 0 {
-            std::thread::sleep(PAUSE);
-        }
+    let begun = Instant::now();
+    loop {
         let said = wire::connect(&there.host, there.port, tls.as_ref()).and_then(|stream| {
             wire::say(&stream, &format!("moved {}", there.token))?;
             wire::answer(&stream)
@@ -233,8 +239,11 @@ fn ask(node: &Node, there: &Moving, times: u32) -> Option<bool> {
             Ok(Answer::Ok(word)) if word == "no" => return Some(false),
             _ => {}
         }
+        if begun.elapsed() >= time || !wanted() {
+            return None;
+        }
+        std::thread::sleep(PAUSE);
     }
-    None
 }
 
 fn run_on(node: &Node, domain: &Domain) -> Result<(), Fault> {
@@ -242,28 +251,38 @@ fn run_on(node: &Node, domain: &Domain) -> Result<(), Fault> {
     domain.monitor().unpause().map_err(internal)
 }
 
-/// A xend that was killed has left a domain on its way: asks where it runs, and ends it here or lets it run on.
-pub fn settle(node: &Node, domain: &Domain, there: &Moving) {
+/// A domain is on its way, and nobody waits for it: a thread asks where it runs, and ends it here or lets it run on. It asks no
+/// more once somebody has let the domain run or destroyed it.
+pub fn settle(node: &Arc<Node>, domain: &Arc<Domain>, there: &Moving) {
+    let (node, domain, there) = (node.clone(), domain.clone(), there.clone());
+    let thread = std::thread::Builder::new().name("moving".into());
+    if let Err(e) = thread.spawn(move || settled(&node, &domain, &there)) {
+        error!("it is not found out where a domain runs: {e}");
+    }
+}
+
+fn settled(node: &Node, domain: &Domain, there: &Moving) {
     let record = domain.record();
-    let name = &record.name;
-    match ask(node, there, 3) {
+    let (name, domid, host) = (&record.name, record.domid, &there.host);
+    let undecided = || domain.record().moving.as_ref() == Some(there);
+    let answer = ask(node, there, LONGEST, undecided);
+    let mut life: std::sync::MutexGuard<'_, Life> = domain.enter();
+    if life.gone || !undecided() {
+        return;
+    }
+    match answer {
         Some(true) => {
-            info!("domain {name} (id={}) runs on {}", record.domid, there.host);
-            let mut life: std::sync::MutexGuard<'_, Life> = domain.enter();
+            info!("domain {name} (id={domid}) runs on {host}");
             teardown::teardown(node, domain, &mut life, false);
         }
         Some(false) => {
-            info!(
-                "domain {name} (id={}) does not run on {}; it runs on here",
-                record.domid, there.host
-            );
+            info!("domain {name} (id={domid}) does not run on {host}; it runs on here");
             if let Err(e) = run_on(node, domain) {
-                warning!("domain {name} (id={}): {}", record.domid, e.message);
+                warning!("domain {name} (id={domid}): {}", e.message);
             }
         }
         None => warning!(
-            "domain {name} (id={}) was on its way to {}, which does not say whether it runs there; it stays paused",
-            record.domid, there.host
+            "domain {name} (id={domid}) was on its way to {host}, which does not say whether it runs there; it stays paused"
         ),
     }
 }
