@@ -2,49 +2,15 @@
 
 mod daemon;
 
-use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
+use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use daemon::crowd::{self, domain, message, next};
 use daemon::{wait_for, Daemon, PATIENCE};
 use noxen_xenstore::client::Nodes;
-use noxen_xenstore::wire::{append_message, Decoder, Op};
-use noxen_xenstore::{Access, Perms};
+use noxen_xenstore::wire::{Decoder, Op};
 use rustix::process::Signal;
-
-/// A domain with a home of its own; its bare stream.
-fn domain(d: &Daemon, domid: u16) -> UnixStream {
-    let mut c = d.client();
-    let home = format!("/local/domain/{domid}");
-    c.mkdir(&home).unwrap();
-    c.set_perms(&home, &Perms::owned_by(domid, Access::READ))
-        .unwrap();
-    c.introduce(domid, 1, 2).unwrap();
-    let stream = d.guest(domid).into_stream().unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream
-}
-
-fn message(op: Op, payload: &str) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    append_message(&mut bytes, op as u32, 1, 0, &[payload.as_bytes()]);
-    bytes
-}
-
-/// The next message's payload, or none if the daemon hung up.
-fn next(stream: &mut UnixStream, decoder: &mut Decoder) -> Option<String> {
-    loop {
-        if let Some((_, payload)) = decoder.next_message().unwrap() {
-            return Some(String::from_utf8_lossy(payload).into_owned());
-        }
-        let mut buffer = [0; 8192];
-        match stream.read(&mut buffer).unwrap() {
-            0 => return None,
-            n => decoder.feed(&buffer[..n]),
-        }
-    }
-}
 
 /// While the daemon stands still, `flooders` domains ask for 400 writes each
 /// and then another domain for one read of each flooder's last value. How far
@@ -177,38 +143,9 @@ fn memory(d: &Daemon) -> u64 {
 
 #[test]
 fn thousand_domains_take_a_kibibyte_a_node_and_none_of_them_starves() {
-    use rustix::process::{getrlimit, setrlimit, Resource, Rlimit};
-    let most = getrlimit(Resource::Nofile).maximum;
-    let limit = Rlimit {
-        current: most,
-        maximum: most,
-    };
-    setrlimit(Resource::Nofile, limit).unwrap();
     let d = Daemon::start();
     let before = memory(&d);
-    let mut streams = Vec::new();
-    for domid in 1..=1000 {
-        let mut stream = domain(&d, domid);
-        let mut all: Vec<u8> = (0..49)
-            .flat_map(|i| {
-                message(
-                    Op::Write,
-                    &format!("device/vif/{}/key-{}\0value {i}", i / 12, i % 12),
-                )
-            })
-            .collect();
-        all.extend((0..10).flat_map(|i| message(Op::Watch, &format!("device/vif/{i}\0token\0"))));
-        stream.write_all(&all).unwrap();
-        // A reply to each, and the first event of each watch.
-        let mut decoder = Decoder::new();
-        let done = (0..49 + 20).map(|_| next(&mut stream, &mut decoder).unwrap());
-        assert_eq!(
-            done.filter(|text| text == "OK\0").count(),
-            59,
-            "domain {domid}"
-        );
-        streams.push((stream, decoder));
-    }
+    let mut streams = crowd::thousand(&d);
     let each = (memory(&d) - before) / 50_000;
     assert!(each <= 1024, "{each} bytes a node");
     let mut victim = d.client().into_stream().unwrap();
