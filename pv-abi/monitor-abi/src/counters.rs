@@ -59,6 +59,8 @@ pub mod other {
     pub const POLL_TAKEN: usize = 17;
     /// Times the guest found no room in its console's ring.
     pub const CONSOLE_FULL: usize = 18;
+    /// Halted vCPUs woken together with an offer of the processor.
+    pub const ROUSE: usize = 19;
 }
 
 /// Names of the `OTHER` words.
@@ -82,4 +84,5 @@ pub const OTHER_NAMES: &[&str] = &[
     "poll-woken",
     "poll-taken",
     "console-full",
+    "rouse",
 ];

@@ -154,6 +154,8 @@ fast_iret_end:
     mov rcx, [rdx + {ucr3}]
     test rcx, rcx
     jz fast_iret_fault
+    cmp qword ptr [rdx + {owed}], 0
+    jne fast_iret_fault
     mov byte ptr [rdx + {km}], 0
     swapgs
     mov cr3, rcx
@@ -211,6 +213,7 @@ direct_map:
     kcr3 = const STATE + offset_of!(Vcpu, kernel_cr3),
     ucr3 = const STATE + offset_of!(Vcpu, user_cr3),
     ksp = const STATE + offset_of!(Vcpu, kernel_sp),
+    owed = const STATE + offset_of!(Vcpu, owed),
     counters = const STATE + offset_of!(Vcpu, counters),
     sys_addr = const SYSCALL + offset_of!(Callback, address),
     sys_mask = const SYSCALL + offset_of!(Callback, mask),

@@ -42,6 +42,8 @@ const LATE_START: u64 = 100_000;
 const APIC_BUS_CYCLE_NS: u64 = 1;
 /// KVM_HC_SCHED_YIELD (Linux, Documentation/virt/kvm/x86/hypercalls.rst): directed yield to an APIC id.
 const KVM_HC_SCHED_YIELD: u64 = 11;
+/// KVM_HC_KICK_CPU (same file): ends the halt of the vCPU of an APIC id, this one or the next, and yields to it (with Linux 5.4 and later).
+const KVM_HC_KICK_CPU: u64 = 5;
 /// KVM's paravirtual MSRs (Linux, Documentation/virt/kvm/x86/msr.rst).
 const MSR_KVM_STEAL_TIME: u32 = 0x4b56_4d03;
 const MSR_KVM_PV_EOI: u32 = 0x4b56_4d04;
@@ -355,6 +357,20 @@ impl Machine for Hw {
 
     fn ipi(&self, vcpu: u32) {
         wrmsr_open(X2APIC_ICR, ipi_to(vcpu));
+    }
+
+    fn rouse(&self, vcpu: u32) -> bool {
+        let result: u64;
+        // SAFETY: a KVM hypercall that changes nothing but RAX; RBX, its flags, has none that KVM knows. Interrupts are on as in
+        // `wrmsr_open`.
+        unsafe {
+            if AMD.load(Ordering::Relaxed) {
+                asm!("sti", "vmmcall", "cli", in("rcx") u64::from(vcpu), inout("rax") KVM_HC_KICK_CPU => result, options(nostack));
+            } else {
+                asm!("sti", "vmcall", "cli", in("rcx") u64::from(vcpu), inout("rax") KVM_HC_KICK_CPU => result, options(nostack));
+            }
+        }
+        result == 0
     }
 
     fn preempted(&self, vcpu: u32) -> Option<bool> {

@@ -6,6 +6,7 @@
 //!             +-------------------------------------------------+
 //!           NMI wanted and none active --> bounce to the NMI handler
 //!           upcall pending and unmasked --> bounce to the event callback (masks events)
+//!           to user space, others are to be woken first --> they run; once more from the top
 //!           iretq / sysretq (interrupts stay off between the last look and the return)
 //! ```
 
@@ -24,14 +25,20 @@ impl<M: Machine> Cpu<'_, M> {
     /// Last stop before the guest runs with `regs`.
     #[inline]
     pub fn leave(&mut self, regs: &mut Regs) {
-        while self.shared().attention.load(Ordering::SeqCst) != 0 {
-            self.attend();
-        }
-        if self.v.nmi_pending && !self.v.nmi_active {
-            self.deliver_nmi(regs);
-        }
-        if self.events_pending() && !self.events_masked() {
-            self.upcall(regs);
+        loop {
+            while self.shared().attention.load(Ordering::SeqCst) != 0 {
+                self.attend();
+            }
+            if self.v.nmi_pending && !self.v.nmi_active {
+                self.deliver_nmi(regs);
+            }
+            if self.events_pending() && !self.events_masked() {
+                self.upcall(regs);
+            }
+            // Others may run before this user space; what came meanwhile is seen to first.
+            if self.v.owed == 0 || self.v.kernel_mode || !self.pay_and_give_way() {
+                return;
+            }
         }
     }
 
@@ -129,6 +136,7 @@ impl<M: Machine> Cpu<'_, M> {
 
     /// Waits until VCPUOP_up; interrupts are answered meanwhile.
     pub fn park(&mut self, where_to: u32) {
+        self.pay();
         self.set_runstate(Runstate::OFFLINE.0);
         self.stop_ticking();
         self.shared().place.store(where_to, Ordering::SeqCst);
@@ -172,6 +180,7 @@ impl<M: Machine> Cpu<'_, M> {
         if done(self) {
             return;
         }
+        self.pay();
         let began = self.now();
         self.set_runstate(Runstate::BLOCKED.0);
         if !self.look_around(&mut done) {

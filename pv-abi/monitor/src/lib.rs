@@ -39,6 +39,7 @@ pub mod tick;
 pub mod time;
 pub mod trap;
 pub mod vcpu;
+pub mod waking;
 
 #[cfg(test)]
 mod mock;

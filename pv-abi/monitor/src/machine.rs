@@ -77,6 +77,10 @@ pub trait Machine {
     fn stop_ticking(&self);
     /// Interrupts another vCPU's monitor.
     fn ipi(&self, vcpu: u32);
+    /// Wakes a halted vCPU and gives the processor to it; false where the host does not know how.
+    fn rouse(&self, _vcpu: u32) -> bool {
+        false
+    }
     /// Whether the host has taken a vCPU out of its guest, to halt or to run something else; `None` where it does not say.
     fn preempted(&self, _vcpu: u32) -> Option<bool> {
         None

@@ -198,6 +198,7 @@ impl<M: Machine> Cpu<'_, M> {
 
     /// The timer interrupt came: fires what is due and arms the rest.
     pub fn run_timers(&mut self) {
+        self.pay();
         if self.v.timers.tick.every == 0 {
             self.v.timers.armed = NEVER;
         } else {

@@ -122,6 +122,8 @@ pub struct Vcpu {
     pub timers: Timers,
     /// Whether it polls before it halts.
     pub polling: Polling,
+    /// vCPUs that it has still to wake (bit n: vCPU n; [`crate::waking`]). The entry code looks at it.
+    pub owed: u64,
     /// The consumer index of a full console ring of which the back end was told.
     pub console_told: Option<u32>,
     /// Machine address of this vCPU's counter page (for the entry code).
@@ -202,6 +204,7 @@ impl Vcpu {
                 phase: Phase::NEW,
             },
             polling: Polling::NEW,
+            owed: 0,
             console_told: None,
             counters: 0,
             nmi_pending: false,

@@ -70,14 +70,19 @@ impl<M: Machine> Cpu<'_, M> {
 
     /// Makes port pending for its vCPU.
     pub fn raise(&self, port: u32) {
-        let kick = if self.dom.fifo.load(Ordering::Acquire) {
+        self.kick(self.set_pending(port));
+    }
+
+    /// The first half of [`Cpu::raise`]: answers the vCPUs to interrupt.
+    #[must_use]
+    fn set_pending(&self, port: u32) -> u64 {
+        if self.dom.fifo.load(Ordering::Acquire) {
             let _lock = self.lock_events();
             self.fifo_raise(port, true)
         } else {
             let vcpu = self.port(port).vcpu;
             self.raise_2l(port, vcpu)
-        };
-        self.kick(kick);
+        }
     }
 
     fn bitmap(&self, base: u64, port: u32) -> Option<(&core::sync::atomic::AtomicU64, u64)> {
@@ -217,7 +222,7 @@ impl<M: Machine> Cpu<'_, M> {
     }
 
     /// EVTCHNOP_send.
-    pub fn send(&self, port: u32) -> Result<(), Errno> {
+    pub fn send(&mut self, port: u32) -> Result<(), Errno> {
         let record = self.port(port);
         match record.state {
             EvtchnState::UNBOUND | EvtchnState::INTERDOMAIN
@@ -234,7 +239,8 @@ impl<M: Machine> Cpu<'_, M> {
                 Ok(())
             }
             EvtchnState::IPI => {
-                self.raise(port);
+                let kick = self.set_pending(port);
+                self.sent_ipi(record.vcpu, kick);
                 Ok(())
             }
             // Sending on a channel that nobody has bound yet is lost, as with Xen.

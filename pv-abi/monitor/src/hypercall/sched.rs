@@ -94,6 +94,9 @@ impl<M: Machine> Cpu<'_, M> {
     /// To the next vCPU that has something to do and lost its processor; where there is none, the guest waits for somebody
     /// outside: for its console's back end, or the host may look at who that is.
     fn yield_now(&mut self) {
+        if self.pay_and_give_way() {
+            return;
+        }
         let vcpus = self.dom.info.nr_vcpus;
         let mut others = (1..vcpus).map(|step| (self.v.id + step) % vcpus);
         if let Some(next) = others.find(|id| self.wants_to_run(*id)) {

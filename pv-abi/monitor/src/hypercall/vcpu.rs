@@ -202,8 +202,8 @@ impl<M: Machine> Cpu<'_, M> {
         let stolen = self.m.stolen_ns();
         let run = &mut self.v.runstate;
         let mut spent = now.saturating_sub(run.entered);
-        // What the host took from a running vCPU it spent runnable.
-        if run.state == Runstate::RUNNING.0 {
+        // What the host took from a running vCPU it spent runnable, and so did one that was woken and had to wait.
+        if [Runstate::RUNNING.0, Runstate::BLOCKED.0].contains(&run.state) {
             let taken = stolen.saturating_sub(run.stolen).min(spent);
             spent -= taken;
             run.time[Runstate::RUNNABLE.0 as usize] += taken;

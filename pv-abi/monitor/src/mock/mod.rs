@@ -24,7 +24,7 @@ use crate::exit::note_interrupt;
 use crate::machine::{Base, Fault, Machine};
 use crate::pagetable::{fault, Healed, Tables};
 use crate::vcpu::Vcpu;
-use core::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, AtomicU8, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicU8, Ordering};
 use noxen_monitor_abi::layout::vector;
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -67,6 +67,8 @@ pub enum Effect {
     Segments([u16; 4]),
     /// The vCPU halted.
     Halt,
+    /// A halted vCPU was woken and got the processor.
+    Rouse(u32),
     /// It gave way to another.
     Yield(u32),
     /// Caches were written back.
@@ -108,6 +110,8 @@ pub struct Bus {
     pub tsc: AtomicU64,
     /// What interrupts the next halts, in order.
     pub while_halted: Mutex<VecDeque<Event>>,
+    /// What happens while a vCPU runs that was roused, in order.
+    while_roused: Mutex<VecDeque<Event>>,
     /// What happens in the next turns of polls, in order.
     pub while_polling: Mutex<VecDeque<Event>>,
     /// What happens between two of a vCPU's looks at the world: its number, the looks that are left before, the event.
@@ -119,6 +123,8 @@ pub struct Bus {
     pub preempted: AtomicU64,
     /// Nanoseconds that the host took from each vCPU.
     pub stolen: AtomicU64,
+    /// The host can wake a vCPU and give it the processor in one.
+    pub host_rouses: AtomicBool,
     /// vCPUs that have not run yet.
     pub fresh: Vec<Mutex<Vcpu>>,
     /// What noxen-vmm answers to calls.
@@ -146,10 +152,12 @@ impl Bus {
             tsc: AtomicU64::new(1_000_000),
             while_halted: Mutex::new(VecDeque::new()),
             while_polling: Mutex::new(VecDeque::new()),
+            while_roused: Mutex::new(VecDeque::new()),
             between: Mutex::new(None),
             ipis: Mutex::new(vec![0; vcpus as usize]),
             stolen: AtomicU64::new(0),
             preempted: AtomicU64::new(0),
+            host_rouses: AtomicBool::new(true),
             arrived: Condvar::new(),
             fresh: (0..vcpus).map(|id| Mutex::new(Vcpu::new(id))).collect(),
             answer: AtomicI64::new(0),
@@ -160,6 +168,12 @@ impl Bus {
     /// Has `event` happen before look `number` of a vCPU at bytes, the clock or another vCPU, and before it pauses or halts.
     pub fn before_look(&self, vcpu: u32, number: u64, event: impl FnOnce(&Mock) + Send + 'static) {
         *self.between.lock().expect("lock") = Some((vcpu, number, Box::new(event)));
+    }
+
+    /// What happens while the next vCPU runs that is roused.
+    pub fn while_roused(&self, event: impl FnOnce(&Mock) + Send + 'static) {
+        let mut events = self.while_roused.lock().expect("lock");
+        events.push_back(Box::new(event));
     }
 
     /// True when it has not happened, which it then will not.
@@ -433,6 +447,21 @@ impl Machine for Mock {
         note_interrupt(&self.dom.vcpus[vcpu as usize], vector::IPI);
         self.bus.ipis.lock().expect("lock")[vcpu as usize] += 1;
         self.bus.arrived.notify_all();
+    }
+
+    fn rouse(&self, vcpu: u32) -> bool {
+        let known = self.bus.host_rouses.load(Ordering::Relaxed);
+        if known {
+            self.note(Effect::Rouse(vcpu));
+            // Ends a halt and is no interrupt.
+            self.bus.ipis.lock().expect("lock")[vcpu as usize] += 1;
+            self.bus.arrived.notify_all();
+            let event = self.bus.while_roused.lock().expect("lock").pop_front();
+            if let Some(event) = event {
+                event(self);
+            }
+        }
+        known
     }
 
     fn notify(&self, port: u32) {

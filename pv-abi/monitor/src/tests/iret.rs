@@ -12,7 +12,7 @@ use noxen_pv_abi::Hypercall;
 
 const FRAME: u64 = STACK - 0x300;
 
-fn to_user() -> IretContext64 {
+pub(super) fn to_user() -> IretContext64 {
     IretContext64 {
         rax: 0xaa,
         r11: 0x1111,
@@ -26,7 +26,7 @@ fn to_user() -> IretContext64 {
     }
 }
 
-fn iret(seat: &mut Seat, frame: IretContext64) {
+pub(super) fn iret(seat: &mut Seat, frame: IretContext64) {
     seat.put(FRAME, &frame.to_bytes());
     seat.regs = Regs {
         rax: 23,

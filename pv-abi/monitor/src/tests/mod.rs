@@ -27,6 +27,7 @@ mod smp;
 mod suspend;
 mod vcpu;
 mod version;
+mod waking;
 
 use noxen_pv_abi::errno::Errno;
 

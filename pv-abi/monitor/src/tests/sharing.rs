@@ -1,6 +1,5 @@
 //! vCPUs of a domain that share one host processor, and those that do not.
 
-use super::events::{bind_ipi, on_port};
 use crate::cpu::PATIENCE;
 use crate::domain::{attention, place};
 use crate::mock::*;
@@ -8,12 +7,11 @@ use core::mem::offset_of;
 use core::sync::atomic::Ordering;
 use noxen_monitor_abi::counters::{other, OTHER};
 use noxen_monitor_abi::pages::{DomainPublic, DOMAIN_PUBLIC};
-use noxen_pv_abi::event_channel::EvtchnOp;
 use noxen_pv_abi::sched::SchedOp;
 use noxen_pv_abi::Hypercall;
 
 /// A world of two vCPUs whose threads noxen-vmm has counted so many processors for.
-fn on_processors(count: u64) -> World {
+pub(super) fn on_processors(count: u64) -> World {
     let world = World::new(2);
     let at =
         world.dom.info.public_gpa + DOMAIN_PUBLIC + offset_of!(DomainPublic, processors) as u64;
@@ -75,21 +73,5 @@ fn nobody_polls_for_a_vcpu_that_cannot_run_meanwhile() {
         );
         assert_eq!(world.counter(0, OTHER + other::POLL), polls, "{count}");
         assert_eq!(world.counter(0, OTHER + other::HALT), 1, "{count}");
-    }
-}
-
-#[test]
-fn halted_vcpu_is_still_woken_by_an_interrupt() {
-    for count in [1, 2] {
-        let world = on_processors(count);
-        let mut sleeper = world.running();
-        let mut waker = world.running_vcpu(1);
-        let port = bind_ipi(&mut sleeper, 0);
-        world.dom.vcpus[0]
-            .place
-            .store(place::HALTED, Ordering::SeqCst);
-        waker.m.take_effects();
-        assert_eq!(on_port(&mut waker, EvtchnOp::SEND, port), 0);
-        assert!(waker.m.take_effects().contains(&Effect::Ipi(0)), "{count}");
     }
 }

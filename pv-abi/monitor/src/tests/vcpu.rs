@@ -353,6 +353,24 @@ fn runstate_area_of_another_vcpu_is_written() {
 }
 
 #[test]
+fn time_for_which_a_vcpu_had_to_wait_for_a_processor_is_runnable() {
+    for state in [Runstate::RUNNING, Runstate::BLOCKED] {
+        let world = World::new(1);
+        let mut seat = world.running();
+        world.set_time(2_000_000);
+        seat.cpu().set_runstate(state.0);
+        let before = seat.v.runstate.time;
+        // Awake, or woken, for 300 us before it came to run.
+        world.set_time(3_000_000);
+        world.bus.stolen.fetch_add(300_000, Ordering::SeqCst);
+        seat.cpu().set_runstate(Runstate::RUNNING.0);
+        let spent = |of: Runstate| seat.v.runstate.time[of.0 as usize] - before[of.0 as usize];
+        assert_eq!(spent(Runstate::RUNNABLE), 300_000, "{state:?}");
+        assert_eq!(spent(state), 700_000, "{state:?}");
+    }
+}
+
+#[test]
 fn runstate_update_flag_is_clear_at_the_end() {
     let world = World::new(1);
     let mut seat = world.running();
