@@ -10,6 +10,8 @@
 use super::talk::Talk;
 use anyhow::{ensure, Context, Result};
 use noxen_integration_tests::{assets, layout};
+use rustix::process::Pid;
+use rustix::thread::{sched_setaffinity, CpuSet};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -123,6 +125,12 @@ impl Daemon {
         }
         ensure!(sum > 0, "/proc/PID/task/TID/schedstat holds no number");
         Ok(sum)
+    }
+
+    /// Keeps it on these processors.
+    pub fn keep_on(&self, processors: &CpuSet) -> Result<()> {
+        let pid = Pid::from_raw(self.child.id() as i32);
+        Ok(sched_setaffinity(pid, processors)?)
     }
 
     /// Its memory (anonymous pages in RAM), in bytes.

@@ -29,7 +29,9 @@ pub struct Report {
     pub floor: Contender,
     /// Ours that looks for a request before it sleeps (`--poll-us 50`).
     pub polled: Contender,
-    /// Ours with its thousand domains.
+    /// Ours, empty, on one processor with its client.
+    pub empty: Contender,
+    /// The same with its thousand domains.
     pub full: Contender,
     /// Domains connected to the last contender.
     pub domains: usize,
@@ -98,7 +100,7 @@ impl Report {
     fn columns(&self) -> impl Iterator<Item = &Contender> {
         self.contenders
             .iter()
-            .chain([&self.polled, &self.floor, &self.full])
+            .chain([&self.polled, &self.floor, &self.empty, &self.full])
     }
 
     /// Writes the JSON, prints the table and the one-line summary.
@@ -160,7 +162,10 @@ impl Report {
         let watch = self.rows.iter().find(|r| r.contains("watch"));
         let of_watch = |of: &dyn Fn(&str) -> f64| watch.map_or(f64::NAN, |row| of(row));
         let slower = |of: Samples| {
-            let all = self.rows.iter().map(|r| ratio(&self.full, ours, r, of));
+            let all = self
+                .rows
+                .iter()
+                .map(|r| ratio(&self.full, &self.empty, r, of));
             all.fold(f64::NAN, f64::max)
         };
         let polled = |of: Samples, pick: fn(f64, f64) -> f64| {
@@ -230,6 +235,7 @@ mod tests {
             ],
             polled: contender("noxen 50", &[500.0, 9000.0, 250.0], 1600.0, 110.0),
             floor: contender("floor", &[800.0, 7200.0, 400.0], 1000.0, 80.0),
+            empty: contender("noxen 1 CPU", &[1000.0, 9000.0, 500.0], 2000.0, 100.0),
             full: contender("noxen 1000", &[1100.0, 9900.0, 500.0], 2000.0, 120.0),
             domains: 1000,
             nodes: 10,
