@@ -12,6 +12,7 @@
 //!               |
 //!        save/         a domain into a file, and out of one       core_dump/  for a debugger
 //!        devices/      PV devices: bus thread, back ends
+//!        prompt/       the monitor window: commands that a person types about a running domain
 //!        vstate/       what wraps a KVM object
 //! ```
 //! The monitor (crate noxen-monitor) runs inside the VM; what it shares with this process is defined in
@@ -28,6 +29,7 @@ pub mod domain;
 pub mod hvm;
 pub mod log;
 pub mod private_store;
+pub mod prompt;
 pub mod run;
 pub mod save;
 pub mod service;

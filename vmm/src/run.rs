@@ -220,6 +220,8 @@ fn run_hvm(options: &Options, bios: &Path, kvm: &Kvm) -> Result<ExitCode> {
             hpet: false,
             usb: None,
             serial: SerialPort::Pty,
+            monitor: false,
+            sound: None,
             display: options.vga_bios.as_ref().map(|path| Display {
                 adapter: match options.cirrus {
                     true => Adapter::Cirrus,
@@ -254,6 +256,7 @@ fn run_hvm(options: &Options, bios: &Path, kvm: &Kvm) -> Result<ExitCode> {
             ),
             None => None,
         },
+        sound: None,
         linux: match options.kernel.as_os_str().is_empty() {
             true => None,
             false => Some(Linux {

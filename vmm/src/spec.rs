@@ -188,6 +188,9 @@ fn build_hvm(
             Some(vnc) => Some(descriptors.take("vnc.socket_fd", vnc.socket_fd)?.into()),
             None => None,
         },
+        sound: descriptors
+            .take_if("sound.file_fd", hvm.sound.and_then(|sound| sound.file_fd))?
+            .map(File::from),
         linux: match descriptors.take_if("kernel_fd", spec.kernel_fd)? {
             Some(kernel) => Some(Linux {
                 kernel: File::from(kernel),

@@ -15,7 +15,9 @@ pub mod pixel;
 mod pointer;
 pub mod session;
 pub mod surface;
+pub mod text;
 
 pub use keys::Layout;
 pub use session::{Ended, Session, Settings};
 pub use surface::{Size, Surface};
+pub use text::Text;

@@ -28,6 +28,7 @@ pub mod net;
 pub mod pci;
 pub mod rtc;
 pub mod serial;
+pub mod sound;
 pub mod state;
 pub mod usb;
 pub mod vga;

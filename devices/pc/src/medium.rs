@@ -77,6 +77,9 @@ pub trait Medium: Send + Debug {
 
     /// The guest opened or closed the tray. An opened one has its medium taken out.
     fn tray(&mut self, _open: bool) {}
+
+    /// The guest keeps the medium in, or lets go of it.
+    fn keep(&mut self, _kept: bool) {}
 }
 
 /// No medium, ever.

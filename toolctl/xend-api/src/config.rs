@@ -167,6 +167,12 @@ pub struct Hvm {
     /// USB devices, as written: `tablet`, `mouse`, `keyboard`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub usbdevice: Vec<String>,
+    /// Sound cards, as written: `es1370`; empty for none.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub soundhw: String,
+    /// Viewers of the display have the monitor window.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub monitor: bool,
     /// Device model, as written; the devices are built in.
     pub device_model: String,
     /// Firmware in place of `kernel`, which is then booted by it.
@@ -215,6 +221,8 @@ impl Default for Hvm {
             cpuid_check: Vec::new(),
             usb: false,
             usbdevice: Vec::new(),
+            soundhw: String::new(),
+            monitor: false,
             device_model: String::new(),
             loader: String::new(),
             screen: Vfb::default(),

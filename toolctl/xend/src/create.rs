@@ -257,6 +257,10 @@ fn build(
         None => None,
     };
 
+    let sound = match &plan.hvm {
+        Some(machine) => hvm::sound_file(machine, &record.name)?,
+        None => None,
+    };
     let fd = |file: &dyn AsRawFd| file.as_raw_fd();
     let spec = DomainSpec {
         version: SPEC_VERSION,
@@ -270,6 +274,7 @@ fn build(
                         socket_fd: fd(&shown.socket),
                         how: shown.spec.clone(),
                     }),
+                    sound_fd: sound.as_ref().map(|file| fd(file)),
                 };
                 Kind::Hvm(Box::new(machine.spec(&record.config, given)))
             }
@@ -309,6 +314,7 @@ fn build(
         resources.bios().map(AsFd::as_fd),
         resources.display_bios().map(AsFd::as_fd),
         shown.as_ref().map(|shown| shown.socket.as_fd()),
+        sound.as_ref().map(AsFd::as_fd),
         resources.kernel().map(|file| kernel.fd(file)),
         resources.image().map(AsFd::as_fd),
         resources.stream().map(AsFd::as_fd),

@@ -11,11 +11,13 @@ use crate::clock;
 use crate::validate::not_built;
 use noxen_control::device::NicModel;
 use noxen_control::spec::{
-    self, Adapter, Cpu, CpuidRule, Hvm, Register, SerialPort, UsbDevice, Vnc,
+    self, Adapter, Cpu, CpuidRule, Hvm, Register, SerialPort, Sound, UsbDevice, Vnc,
 };
 use noxen_xend_api::device::Mode;
 use noxen_xend_api::{cpuid, Disk, DomainConfig, Fault, Vfb};
+use std::fs::File;
 use std::os::fd::RawFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// The firmware that stands in for Xen's hvmloader: the one of Debian's that has all devices in it.
@@ -52,6 +54,8 @@ pub struct Machine {
     pub serial: SerialPort,
     /// Display.
     pub display: Option<Display>,
+    /// There is a sound card.
+    pub sound: bool,
     /// There is a second floppy drive.
     pub second_floppy: bool,
 }
@@ -77,6 +81,8 @@ pub struct Given {
     pub display_bios_fd: Option<RawFd>,
     /// Where the display is shown by VNC.
     pub vnc: Option<Vnc>,
+    /// Descriptor of the file that the sound card plays into.
+    pub sound_fd: Option<RawFd>,
 }
 
 /// Judges the variables of HVM domains.
@@ -128,6 +134,15 @@ pub fn check(config: &DomainConfig) -> Result<Machine, Fault> {
         ));
     }
     let usb = usb(hvm)?;
+    let sound = match hvm.soundhw.trim() {
+        "" => false,
+        "es1370" => true,
+        other => {
+            return Err(Fault::generic(format!(
+                "Invalid Configuration: soundhw = '{other}' is not supported yet; use es1370"
+            )))
+        }
+    };
     let (firmware, kernel) = match (hvm.loader.as_str(), config.kernel.as_str()) {
         ("", kernel) => (kernel, None),
         (loader, "") => (loader, None),
@@ -140,7 +155,8 @@ pub fn check(config: &DomainConfig) -> Result<Machine, Fault> {
         usb,
         serial,
         display: display(config)?,
-        second_floppy: [floppies(config), config.disk.clone()]
+        sound,
+        second_floppy: [implied_disks(config), config.disk.clone()]
             .concat()
             .iter()
             .any(|disk| disk.number() == Ok(SECOND_FLOPPY)),
@@ -152,25 +168,56 @@ const USB_PORTS: usize = 2;
 
 /// What `usb` and `usbdevice` say.
 fn usb(hvm: &noxen_xend_api::Hvm) -> Result<Option<Vec<UsbDevice>>, Fault> {
+    let mut numbers = USB_DISKS.into_iter().map(|(_, number)| number);
     let device = |name: &String| {
         match name.trim() {
         "tablet" => Ok(UsbDevice::Tablet),
         "mouse" => Ok(UsbDevice::Mouse),
         "keyboard" => Ok(UsbDevice::Keyboard),
-        other => Err(Fault::generic(format!(
-            "Invalid Configuration: usbdevice = '{other}' is not supported yet; use tablet, mouse or keyboard"
-        ))),
+        other => match (other.strip_prefix("disk:"), numbers.next()) {
+            (Some(file), Some(devid)) if file.starts_with('/') => Ok(UsbDevice::Disk { devid }),
+            (Some(_), Some(_)) => Err(Fault::generic(format!(
+                "Invalid Configuration: usbdevice = '{other}': disk: and an image's path from / on"
+            ))),
+            (Some(_), None) => Err(too_many(hvm.usbdevice.len())),
+            (None, _) => Err(Fault::generic(format!(
+                "Invalid Configuration: usbdevice = '{other}' is not supported yet; use tablet, mouse, keyboard or disk:FILE"
+            ))),
+        },
     }
     };
     let devices = hvm.usbdevice.iter().map(device);
     let devices: Vec<UsbDevice> = devices.collect::<Result<_, _>>()?;
     if devices.len() > USB_PORTS {
-        return Err(Fault::generic(format!(
-            "Invalid Configuration: usbdevice names {} devices; the controller has {USB_PORTS} ports",
-            devices.len()
-        )));
+        return Err(too_many(devices.len()));
     }
     Ok((hvm.usb || !devices.is_empty()).then_some(devices))
+}
+
+fn too_many(count: usize) -> Fault {
+    Fault::generic(format!(
+        "Invalid Configuration: usbdevice names {count} devices; the controller has {USB_PORTS} ports"
+    ))
+}
+
+/// The disks at the USB controller by their names, and Xen's numbers of those.
+const USB_DISKS: [(&str, u32); USB_PORTS] = [("sda", 8 << 8), ("sdb", 8 << 8 | 16)];
+
+/// The disks that `usbdevice` names.
+fn usb_disks(config: &DomainConfig) -> Vec<Disk> {
+    let files = config.hvm.usbdevice.iter();
+    let files = files.filter_map(|name| name.trim().strip_prefix("disk:"));
+    let disk = |(file, (name, _)): (&str, (&str, u32))| image_disk(file, name);
+    files.zip(USB_DISKS).filter_map(disk).collect()
+}
+
+/// A disk that a path is.
+fn image_disk(path: &str, name: &str) -> Option<Disk> {
+    let kind = match path.starts_with("/dev/") {
+        true => "phy",
+        false => "file",
+    };
+    Disk::new(&format!("{kind}:{path}"), name, Mode::Write)
 }
 
 /// The rules of `cpuid` or `cpuid_check`, as noxen-vmm is told them.
@@ -262,21 +309,40 @@ fn videoram(adapter: Adapter, asked: Option<&str>) -> Result<u32, Fault> {
     }
 }
 
-/// The disks that `fda` and `fdb` are.
-pub fn floppies(config: &DomainConfig) -> Vec<Disk> {
+/// The disks that `fda`, `fdb` and `usbdevice` are.
+pub fn implied_disks(config: &DomainConfig) -> Vec<Disk> {
     if !config.is_hvm() {
         return Vec::new();
     }
     let drives = [("fda", &config.hvm.fda), ("fdb", &config.hvm.fdb)];
-    let disk = |(drive, path): (&str, &String)| {
-        let kind = match path.starts_with("/dev/") {
-            true => "phy",
-            false => "file",
-        };
-        Disk::new(&format!("{kind}:{path}"), drive, Mode::Write)
-    };
     let given = drives.into_iter().filter(|(_, path)| !path.is_empty());
-    given.filter_map(disk).collect()
+    let floppies = given.filter_map(|(drive, path)| image_disk(path, drive));
+    floppies.chain(usb_disks(config)).collect()
+}
+
+/// The directory of files that sound cards play into; without it nobody listens.
+const SOUND_VARIABLE: &str = "NOXEN_SOUND";
+
+/// The file that the sound card of the domain `name` plays into, if there is to be one.
+pub fn sound_file(machine: &Machine, name: &str) -> Result<Option<File>, Fault> {
+    let Some(directory) = instead(SOUND_VARIABLE).filter(|_| machine.sound) else {
+        return Ok(None);
+    };
+    let path = directory.join(format!("{}.wav", name.replace('/', "_")));
+    let opened = File::options()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32)
+        .open(&path);
+    let cannot = |e| {
+        Fault::generic(format!(
+            "Sound cannot be written to {}: {e}",
+            path.display()
+        ))
+    };
+    opened.map(Some).map_err(cannot)
 }
 
 /// The ROM by which firmware boots from the network through `card`.
@@ -330,6 +396,10 @@ impl Machine {
             hpet: config.hvm.hpet,
             usb: self.usb.clone(),
             serial: self.serial,
+            monitor: config.hvm.monitor,
+            sound: self.sound.then_some(Sound {
+                file_fd: given.sound_fd,
+            }),
             second_floppy: self.second_floppy,
             xen: config.hvm.xen_platform_pci,
             display: self
@@ -391,7 +461,10 @@ mod tests {
             refusal(move |c| c.hvm.usbdevice = text.split(' ').map(String::from).collect())
         };
         assert!(usb("host:04b4:0001").contains("usbdevice = 'host:04b4:0001'"));
+        assert!(usb("disk:a.img").contains("path from / on"));
+        assert!(usb("disk:/a disk:/b disk:/c").contains("names 3 devices"));
         assert!(usb("mouse tablet keyboard").contains("names 3 devices"));
+        assert!(refusal(|c| c.hvm.soundhw = "sb16".into()).contains("soundhw = 'sb16'"));
         assert!(refusal(|c| c.hvm.timer_mode = 4).contains("timer_mode = 4"));
         assert!(refusal(|c| c.hvm.cpuid = vec!["1:ecx=0".into()]).contains("register ecx"));
         assert!(refusal(|c| c.hvm.cpuid_check = vec!["x".into()]).contains("'x' is no leaf"));
@@ -449,11 +522,23 @@ mod tests {
     #[test]
     fn floppies_are_disks_and_the_second_one_makes_a_drive() {
         let both = config(|c| (c.hvm.fda, c.hvm.fdb) = ("/a.img".into(), "/dev/vg/b".into()));
-        let texts: Vec<String> = floppies(&both).iter().map(Disk::text).collect();
+        let texts: Vec<String> = implied_disks(&both).iter().map(Disk::text).collect();
         assert_eq!(texts, ["file:/a.img,fda,w", "phy:/dev/vg/b,fdb,w"]);
         assert!(check(&both).unwrap().second_floppy);
         let first = config(|c| c.hvm.fda = "/a.img".into());
         assert!(!check(&first).unwrap().second_floppy);
+    }
+
+    #[test]
+    fn disks_at_the_usb_controller_are_disks_of_the_domain() {
+        let config = config(|c| {
+            let names = ["disk:/a.img", "mouse"];
+            c.hvm.usbdevice = names.map(String::from).to_vec();
+        });
+        let expected = vec![UsbDevice::Disk { devid: 2048 }, UsbDevice::Mouse];
+        assert_eq!(check(&config).unwrap().usb, Some(expected));
+        let texts: Vec<String> = implied_disks(&config).iter().map(Disk::text).collect();
+        assert_eq!(texts, ["file:/a.img,sda,w"]);
     }
 
     #[test]
@@ -478,6 +563,7 @@ mod tests {
             bios_fd: 7,
             display_bios_fd: None,
             vnc: None,
+            sound_fd: None,
         };
         let hvm = check(&asked).unwrap().spec(&asked, given);
         assert!(hvm.one_late_tick && hvm.hpet && !hvm.cpu.nx);
@@ -496,6 +582,7 @@ mod tests {
             bios_fd: 7,
             display_bios_fd: Some(8),
             vnc: None,
+            sound_fd: None,
         };
         let hvm = check(&config).unwrap().spec(&config, given);
         assert_eq!((hvm.clock_offset_s, hvm.bios_fd), (-3600, 7));

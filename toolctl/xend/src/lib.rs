@@ -63,3 +63,4 @@ pub mod unit;
 pub mod validate;
 pub mod watch;
 pub mod web_token;
+pub mod wishes;

@@ -250,6 +250,24 @@ impl Monitor {
         }
     }
 
+    /// Has it write what the guest shows into `file`.
+    pub fn screendump(&self, file: &File) -> Result<(), MonitorError> {
+        let mut client = Client::connect(&self.socket, Some(ACT))?;
+        let request = Request::Screendump { fds: 1 };
+        match client.ask_with(&request, &[file.as_fd()])? {
+            Reply::Ok => Ok(()),
+            Reply::Error { message } => Err(MonitorError::Refused(message)),
+            _ => Err(MonitorError::Unexpected {
+                asked: "screendump",
+            }),
+        }
+    }
+
+    /// What its window wished for has been done, or not.
+    pub fn fulfilled(&self, number: u64, refusal: Option<String>) -> Result<(), MonitorError> {
+        self.act(&Request::Fulfilled { number, refusal }, "fulfilled")
+    }
+
     /// Has it send the domain over `stream`. The domain stands still then, as long as the answer is kept.
     pub fn migrate(
         &self,

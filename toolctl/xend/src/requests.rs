@@ -257,7 +257,7 @@ fn being_created(domain: &str) -> Fault {
 }
 
 /// A domain that can still run.
-fn running(domain: &Arc<Domain>) -> Result<&Arc<Domain>, Fault> {
+pub fn running(domain: &Arc<Domain>) -> Result<&Arc<Domain>, Fault> {
     let record = domain.record();
     match record.phase {
         Phase::Running => Ok(domain),

@@ -14,6 +14,7 @@ use crate::node::Node;
 use crate::registry::{Phase, Successor};
 use crate::store::StoreOp;
 use crate::teardown::teardown;
+use crate::wishes::Desk;
 use crate::{clock, core_dump, error, info, store_nodes, warning};
 use noxen_control::device::DeviceId;
 use noxen_control::{Event, ShutdownReason};
@@ -37,6 +38,7 @@ pub fn start(node: &Arc<Node>, domain: &Arc<Domain>) {
 
 fn watch(node: &Arc<Node>, domain: &Arc<Domain>) {
     let mut complained = false;
+    let desk = Desk::default();
     loop {
         match domain.monitor().subscribe() {
             Ok(mut events) => {
@@ -58,6 +60,7 @@ fn watch(node: &Arc<Node>, domain: &Arc<Domain>) {
                             devices::changed(node, domain, id, state, reason.as_deref());
                         }
                         Event::ClockMoved { seconds } => keep_clock(node, domain, seconds),
+                        Event::Wished { number, wish } => desk.heed(node, domain, number, wish),
                         Event::VcpuOnline { .. } => {}
                     }
                 }

@@ -5,8 +5,9 @@ mod support;
 #[path = "support/moving.rs"]
 mod moving;
 
+use noxen_control::wish::Wish;
 use noxen_xend_api::device::Vfb;
-use noxen_xend_api::{Change, DomainConfig, Request, Response, Vif};
+use noxen_xend_api::{Change, Disk, DomainConfig, Request, Response, Vif};
 use noxen_xenstore::client::Nodes;
 use support::{eventually, Lab};
 
@@ -295,4 +296,73 @@ fn managed_pc_is_suspended_and_resumed() {
     assert_eq!(lab.guest("m").unwrap().domid, id);
     assert_eq!(lab.domain_log("m").matches("built of").count(), 2);
     lab.destroy("m");
+}
+
+#[test]
+fn wishes_of_the_monitor_window_are_fulfilled_where_the_domain_has_one() {
+    let lab = Lab::new();
+    let (one, two) = (lab.image("one.iso", "one"), lab.image("two.iso", "two"));
+    let floppies = [lab.image("a.img", "a"), lab.image("b.img", "b")];
+    let config = pc(&lab, "a", |config| {
+        config.hvm.monitor = true;
+        config.hvm.fda.clone_from(&floppies[0]);
+        config.disk = vec![Disk::parse(&format!("file:{one},hdc:cdrom,r")).unwrap()];
+    });
+    let domid = lab.run(config).domid.unwrap();
+    // What is said of a wish.
+    let ask = |domid: u32, wish: &Wish| {
+        let home = format!("/local/domain/{domid}/data");
+        let mut store = lab.store();
+        store.write(&format!("{home}/fulfilled"), "").unwrap();
+        let text = format!("wish {}", serde_json::to_string(wish).unwrap());
+        store.write(&format!("{home}/fault"), &text).unwrap();
+        eventually("an answer to a wish", || {
+            let answer = lab.store().read(&format!("{home}/fulfilled")).unwrap();
+            answer.strip_prefix("1 ").map(str::to_owned)
+        })
+    };
+    let change = |drive: &str, file: &str| Wish::Change {
+        drive: drive.into(),
+        file: file.into(),
+    };
+    let eject = |drive: &str| Wish::Eject {
+        drive: drive.into(),
+    };
+    let params = |number: u32| {
+        let path = format!("/local/domain/0/backend/vbd/{domid}/{number}/params");
+        lab.store().read_if_present(&path).unwrap()
+    };
+    assert_eq!(ask(domid, &change("hdc", &two)), "done");
+    assert_eq!(params(5632), Some(two.clone()));
+    let nothing = ask(domid, &change("hdc", "/nonexistent.iso"));
+    assert!(nothing.contains("/nonexistent.iso"), "{nothing}");
+    assert_eq!(params(5632), Some(two.clone()));
+    assert_eq!(ask(domid, &eject("hdc")), "done");
+    assert_eq!(params(5632).as_deref(), Some(""));
+    assert_eq!(ask(domid, &change("hdc", &one)), "done");
+    assert_eq!(ask(domid, &change("fda", &floppies[1])), "done");
+    assert_eq!(params(512), Some(floppies[1].clone()));
+    assert_eq!(ask(domid, &eject("fda")), "done");
+    assert_eq!(params(512), None);
+    assert_eq!(ask(domid, &change("fda", &floppies[1])), "done");
+
+    let picture = lab.image("screen.ppm", "P6\nold");
+    let dump = |file: &str| Wish::Screendump { file: file.into() };
+    assert_eq!(ask(domid, &dump(&picture)), "done");
+    assert!(std::fs::read(&picture).unwrap().ends_with(b"abc"));
+    let kept = ask(domid, &dump(&one));
+    assert!(kept.contains("there already"), "{kept}");
+
+    let other = lab.run(pc(&lab, "b", |_| {})).domid.unwrap();
+    let refused = "the domain has no monitor (monitor = 1)";
+    assert_eq!(ask(other, &dump(&picture)), refused);
+
+    let home = format!("/local/domain/{domid}/data/fault");
+    let quit = format!("wish {}", serde_json::to_string(&Wish::Quit).unwrap());
+    lab.store().write(&home, &quit).unwrap();
+    eventually("the domain is gone", || {
+        lab.guest("a").is_none().then_some(())
+    });
+    lab.destroy("b");
+    assert!(lab.traces().is_empty(), "{:?}", lab.traces());
 }

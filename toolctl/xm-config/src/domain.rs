@@ -121,14 +121,7 @@ pub fn domain_config(settings: &Settings) -> Result<DomainConfig> {
 }
 
 /// Variables of HVM domains that change what the guest is, and of which nothing is built yet.
-const UNBUILT: [&str; 6] = [
-    "parallel",
-    "monitor",
-    "monitor_path",
-    "isa",
-    "soundhw",
-    "sdl",
-];
+const UNBUILT: [&str; 4] = ["parallel", "monitor_path", "isa", "sdl"];
 
 /// Variables of an HVM domain's display.
 const SCREEN: [&str; 7] = [
@@ -161,6 +154,8 @@ fn hvm(settings: &Settings) -> Result<Hvm> {
         cpuid_check: cpuid(settings, "cpuid_check")?,
         usb: no("usb")?,
         usbdevice: texts(settings, "usbdevice"),
+        monitor: no("monitor")?,
+        soundhw: text("soundhw"),
         device_model: text("device_model"),
         loader: absolute(&text("loader")),
         screen: screen(settings)?,
@@ -307,11 +302,12 @@ mod tests {
         assert!(plain.is_hvm());
         assert_eq!(plain.hvm, Hvm::default());
         let text =
-            "builder='hvm'\nboot='dca'\nserial='pty'\nacpi=0\nusb=1\nusbdevice='tablet'\nsoundhw='all'\nsdl=0\n";
+            "builder='hvm'\nboot='dca'\nserial='pty'\nacpi=0\nusb=1\nusbdevice='tablet'\nsoundhw='es1370'\nisa=1\nsdl=0\n";
         let hvm = config(text, &[]).unwrap().hvm;
         assert_eq!((hvm.boot.as_str(), hvm.serial.as_str()), ("dca", "pty"));
         assert_eq!((hvm.acpi, hvm.apic, hvm.pae), (false, true, true));
-        assert_eq!(hvm.unbuilt, ["soundhw"]);
+        assert_eq!(hvm.unbuilt, ["isa"]);
+        assert_eq!(hvm.soundhw, "es1370");
         assert_eq!((hvm.usb, hvm.usbdevice), (true, vec!["tablet".to_owned()]));
     }
 

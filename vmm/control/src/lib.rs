@@ -22,6 +22,7 @@ pub mod screen;
 pub mod spec;
 pub mod tap;
 pub mod vmdk;
+pub mod wish;
 
 pub use device::{DeviceClass, DeviceId, DeviceSpec, DeviceState, DeviceStatus, DiskCounts};
 pub use message::{Event, Reply, Request, ShutdownReason, Status};

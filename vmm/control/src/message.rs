@@ -2,6 +2,7 @@
 
 use crate::device::{DeviceClass, DeviceId, DeviceSpec, DeviceState, DeviceStatus};
 use crate::screen::{Input, Part, Picture};
+use crate::wish::Wish;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -120,6 +121,19 @@ pub enum Request {
     Hold,
     /// What a domain that came over a stream brought along: answered by [`Reply::Arrived`].
     Arrived,
+    /// Write what an HVM domain's guest shows into the one file that comes along, as a PPM.
+    Screendump {
+        /// Descriptors sent along: 1.
+        fds: u32,
+    },
+    /// The wish of [`Event::Wished`] has been done, or not.
+    Fulfilled {
+        /// Which.
+        number: u64,
+        /// Why not, one line.
+        #[serde(default)]
+        refusal: Option<String>,
+    },
 }
 
 /// How a domain is to be saved.
@@ -364,6 +378,13 @@ pub enum Event {
     ClockMoved {
         /// By how much in all since the domain was built, seconds.
         seconds: i64,
+    },
+    /// The domain's monitor window wants something.
+    Wished {
+        /// For the answer.
+        number: u64,
+        /// What.
+        wish: Wish,
     },
     /// A vCPU went up or down.
     VcpuOnline {

@@ -52,8 +52,14 @@ pub struct Hvm {
     /// There is a USB controller, with these at its ports, two at most; nothing: there is none.
     #[serde(default)]
     pub usb: Option<Vec<UsbDevice>>,
+    /// Its sound card; nothing: there is none.
+    #[serde(default)]
+    pub sound: Option<Sound>,
     /// What is plugged into the first serial port.
     pub serial: SerialPort,
+    /// Viewers of its display have the monitor window.
+    #[serde(default)]
+    pub monitor: bool,
     /// The display; nothing: there is none.
     #[serde(default)]
     pub display: Option<Display>,
@@ -84,7 +90,7 @@ impl Default for Cpu {
     }
 }
 
-/// A USB device for a person.
+/// A device at the USB controller.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
 pub enum UsbDevice {
@@ -94,6 +100,20 @@ pub enum UsbDevice {
     Mouse,
     /// Keys.
     Keyboard,
+    /// A disk.
+    Disk {
+        /// Number of the vbd that it is: that of sda or sdb.
+        devid: u32,
+    },
+}
+
+/// The sound card of an HVM domain, an ES1370.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Sound {
+    /// Inherited fd of an empty file that it plays into (WAV); nothing: nobody listens.
+    #[serde(default)]
+    pub file_fd: Option<i32>,
 }
 
 /// A register that CPUID fills.

@@ -105,6 +105,7 @@ pub fn may_while_saved(request: &Request) -> bool {
             | Request::Devices
             | Request::Screen { .. }
             | Request::Pixels { .. }
+            | Request::Fulfilled { .. }
             | Request::Unpause
             | Request::Hold
             | Request::Destroy
@@ -179,6 +180,9 @@ fn carry_out(parts: &mut Parts<'_>, request: Request, queue: &mut FdQueue) -> (R
         Request::Input { devid, events } => {
             done(devices.keys(devid).and_then(|keys| keys.push(&events)))
         }
+        Request::Screendump { .. } | Request::Fulfilled { .. } => Reply::Error {
+            message: "only an HVM domain has a monitor window".into(),
+        },
         Request::Arrived => match parts.arrived.clone() {
             Some(arrived) => Reply::Arrived {
                 nodes: arrived.nodes,

@@ -100,6 +100,13 @@ impl Server {
         }
     }
 
+    /// Somebody hears events.
+    pub fn is_heard(&self) -> bool {
+        self.connections
+            .iter()
+            .any(|connection| connection.subscribed)
+    }
+
     /// Writes what can be written and forgets the dead; true when a peer's request to end the process
     /// has been answered (or its asker is gone).
     pub fn flush(&mut self) -> bool {

@@ -13,17 +13,20 @@ use crate::domain::time::scale;
 use crate::domain::{region, runner};
 use crate::hvm::drives::Drives;
 use crate::hvm::linux::{self, Linux, LinuxError};
-use crate::hvm::machine::HvmMachine;
+use crate::hvm::machine::{About, HvmMachine};
 use crate::hvm::pc::Pc;
 use crate::hvm::registry::{self, Parts};
 use crate::hvm::saved::{self, Arriving, Carried};
 use crate::hvm::screen::{Fingers, Screen};
+use crate::hvm::speaker::Recorder;
+use crate::hvm::usb_disks::UsbDisks;
 use crate::hvm::video::Video;
 use crate::hvm::wire::Line;
 use crate::hvm::xen::{self, Xen};
 use crate::log::{Level, Log};
+use crate::prompt::Prompt;
 use crate::save::restore::{hold_rate, passed, tsc_at, RestoreError};
-use crate::viewers::{self, Server as Viewers};
+use crate::viewers::{self, Console, Hands, Server as Viewers, Windows};
 use crate::vstate::chips::{self, ChipsError};
 use crate::vstate::cpuid::{HvmCpu, HvmXen, PvParameters};
 use crate::vstate::features;
@@ -41,6 +44,7 @@ use noxen_hvmloader::bios::{self, BiosError};
 use noxen_hvmloader::{files, Machine, Placed, HIGH};
 use noxen_pc::backing::Backing;
 use noxen_pc::rtc::Boot;
+use noxen_pc::sound::{Silence, Speaker};
 use noxen_pc::vga::{self, cirrus};
 use std::fs::File;
 use std::io::{self, Read};
@@ -92,6 +96,8 @@ pub struct Files<'a> {
     pub display_bios: Option<File>,
     /// Listening socket of the display's VNC server, if it is to be shown.
     pub vnc: Option<TcpListener>,
+    /// Empty file that the sound card plays into.
+    pub sound: Option<File>,
     /// A kernel that is started without a boot loader.
     pub linux: Option<Linux>,
 }
@@ -279,6 +285,18 @@ pub fn build(config: &Config, files: Files<'_>, log: Log) -> Result<Domain, HvmE
             source,
         })?),
     };
+    let sound: Option<Box<dyn Speaker>> = match (config.hvm.sound, files.sound) {
+        (None, _) => None,
+        (Some(_), None) => Some(Box::new(Silence)),
+        (Some(_), Some(file)) => {
+            let recorder = Recorder::start(file);
+            Some(Box::new(recorder.map_err(|source| HvmError::Os {
+                what: "play into the file for sound",
+                source,
+            })?))
+        }
+    };
+    let mut usb_disks = UsbDisks::of(config.hvm.usb.as_deref());
     let (bus, known) = registry::devices(Parts {
         display: config
             .hvm
@@ -294,9 +312,12 @@ pub fn build(config: &Config, files: Files<'_>, log: Log) -> Result<Domain, HvmE
         serial: serial
             .as_ref()
             .map(|line| Box::new(line.plug()) as Box<dyn noxen_pc::serial::Wire>),
+        sound,
         xen: config.hvm.xen,
         usb: config.hvm.usb.clone(),
+        usb_disks: usb_disks.clone(),
     });
+    usb_disks.controller = known.usb;
     let (sender, reports) = channel();
     let wake = EventFd::new(EFD_NONBLOCK).map_err(|source| HvmError::Os {
         what: "make an eventfd",
@@ -344,9 +365,20 @@ pub fn build(config: &Config, files: Files<'_>, log: Log) -> Result<Domain, HvmE
         None => None,
     };
     let pc = Arc::new(Pc::new(hub.clone(), vm, bus, xen.clone()));
+    let mut about = About {
+        name: config.name.clone(),
+        uuid: hyphened(config.uuid),
+        usb: config.hvm.usb.clone(),
+        ..About::default()
+    };
     let viewers = match (&config.hvm.display, files.vnc) {
         (Some(Display { vnc: Some(vnc), .. }), Some(listener)) => {
-            Some(show(&vnc.how, listener, &pc).map_err(HvmError::Display)?)
+            let line = serial.as_ref().zip(known.serial);
+            let behind = Behind {
+                monitor: config.hvm.monitor,
+                serial: line.map(|(line, number)| (line.clone(), number)),
+            };
+            Some(show(&vnc.how, listener, &pc, behind, &mut about).map_err(HvmError::Display)?)
         }
         _ => None,
     };
@@ -372,7 +404,7 @@ pub fn build(config: &Config, files: Files<'_>, log: Log) -> Result<Domain, HvmE
         ),
     );
     let crew = Crew::new(config.domid, handles, hub, reports);
-    let drives = Drives::new(&pc, config.hvm.second_floppy);
+    let drives = Drives::new(&pc, config.hvm.second_floppy, usb_disks);
     Ok(Domain {
         machine: HvmMachine::new(
             config.domid,
@@ -382,6 +414,7 @@ pub fn build(config: &Config, files: Files<'_>, log: Log) -> Result<Domain, HvmE
             known,
             drives,
             carried,
+            about,
         ),
         serial,
         viewers,
@@ -450,18 +483,71 @@ fn video(display: &Display, bios: Option<File>) -> Result<(Arc<Video>, Vec<u8>),
     Ok((memory, rom))
 }
 
-/// Shows the display of `pc` to those who connect to `listener`.
-fn show(how: &VncSpec, listener: TcpListener, pc: &Arc<Pc>) -> Result<Viewers, String> {
+/// What viewers find behind the guest's screen.
+struct Behind {
+    /// The monitor window.
+    monitor: bool,
+    /// COM1, with its number on the bus.
+    serial: Option<(Arc<Line>, usize)>,
+}
+
+/// Shows the display of `pc`, and text windows behind it, to those who connect to `listener`.
+fn show(
+    how: &VncSpec,
+    listener: TcpListener,
+    pc: &Arc<Pc>,
+    behind: Behind,
+    about: &mut About,
+) -> Result<Viewers, String> {
+    let house = viewers::house(how)?;
+    about.book = Some(house.book.clone());
+    let [monitor, port] = [Console::new(), Console::new()];
+    match behind.monitor {
+        true => {
+            let hub = pc.hub().clone();
+            about.prompt = Some(Prompt::new(monitor.clone(), move || hub.wake()));
+        }
+        false => monitor.write(NO_MONITOR),
+    }
+    match behind.serial {
+        Some((line, number)) => {
+            line.show();
+            let (shown, pc) = (line.clone(), pc.clone());
+            port.show_from(Box::new(move || shown.take_shown()));
+            port.type_into(Box::new(move |bytes| {
+                line.type_in(bytes);
+                pc.attend(number);
+            }));
+        }
+        None => port.write(NO_SERIAL),
+    }
+    let windows = Windows::new(Arc::new(Screen::new(pc.clone())), vec![monitor, port]);
+    let fingers = Box::new(Fingers(pc.clone()));
+    let hands = Hands::new(windows.clone(), fingers, house.settings.layout);
     let hub = pc.hub().clone();
     Viewers::start(
         "vnc".into(),
         listener,
-        viewers::house(how)?,
-        Arc::new(Screen::new(pc.clone())),
-        Box::new(Fingers(pc.clone())),
+        house,
+        windows,
+        Box::new(hands),
         Box::new(move |level, line| hub.log.guest_line(level, line)),
     )
     .map_err(|error| format!("VNC: {error}"))
+}
+
+const NO_MONITOR: &[u8] =
+    b"This domain has no monitor; monitor = 1 in its configuration gives it one.\r\n";
+const NO_SERIAL: &[u8] =
+    b"This domain has no serial port; serial = 'pty' in its configuration gives it one.\r\n";
+
+/// A UUID as it is written.
+fn hyphened(uuid: [u8; 16]) -> String {
+    let digits =
+        |bytes: &[u8]| -> String { bytes.iter().map(|byte| format!("{byte:02x}")).collect() };
+    [0..4, 4..6, 6..8, 8..10, 10..16]
+        .map(|part| digits(&uuid[part]))
+        .join("-")
 }
 
 fn boot_order(text: &str) -> Result<Vec<Boot>, HvmError> {

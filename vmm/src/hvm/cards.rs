@@ -8,6 +8,7 @@
 use crate::hvm::cable::TapEnd;
 use crate::hvm::drives::{again, Pv};
 use crate::hvm::pc::Pc;
+use crate::prompt::subject;
 use noxen_control::device::{
     DeviceClass, DeviceId, DeviceSpec, DeviceState, DeviceStatus, NicModel,
 };
@@ -23,8 +24,8 @@ use std::sync::{Arc, OnceLock, Weak};
 
 /// Slot of the first card.
 const FIRST_SLOT: u8 = 4;
-/// Cards at most: up to slot 31.
-const CARDS: u32 = 28;
+/// Cards at most: up to slot 30.
+const CARDS: u32 = 27;
 
 /// Bytes of an expansion ROM at most.
 pub const MAX_ROM: usize = 128 << 10;
@@ -147,6 +148,16 @@ impl Cards {
             gone.extend(slot.pv);
         }
         gone
+    }
+
+    /// The cards as the monitor window shows them.
+    pub fn shown(&self) -> Vec<subject::Card> {
+        let card = |(number, slot): (&u32, &Slot)| subject::Card {
+            number: *number,
+            model: slot.model.name(),
+            mac: slot.mac.map(|byte| format!("{byte:02x}")).join(":"),
+        };
+        self.slots.iter().map(card).collect()
     }
 
     /// What is attached.

@@ -4,6 +4,7 @@
 //!   before the first start:  attach(hda..hdd, xvda..xvdd, fd0, fd1) --> slots --start()--> controllers on the bus
 //!   while it runs:           attach, detach of a CD or floppy --> another medium in its drive
 //!   the guest unplugs its hard disks --> unplug() --> paravirtual ones, by the machine
+//!   disks at the USB controller: attach(sda, sdb) --> usb_disks.rs
 //!   medium's thread: an answer --> Pc::attend(controller)
 //! ```
 
@@ -11,7 +12,9 @@ use crate::devices::vbd::medium::{Loaded, Tray};
 use crate::devices::vbd::Config;
 use crate::domain::hub::{Hub, Report};
 use crate::hvm::pc::Pc;
+use crate::hvm::usb_disks::UsbDisks;
 use crate::log::Level;
+use crate::prompt::subject;
 use noxen_control::device::{DeviceClass, DeviceId, DeviceSpec, DeviceState, DeviceStatus};
 use noxen_pc::bus::Place;
 use noxen_pc::floppy::{Floppy, CHANNEL};
@@ -36,6 +39,8 @@ enum Spot {
     Ide(u8),
     /// fd0, fd1.
     Floppy(u8),
+    /// sda, sdb.
+    Usb(u8),
 }
 
 impl Spot {
@@ -57,6 +62,7 @@ impl Spot {
         match self {
             Spot::Ide(index) => ["hda", "hdb", "hdc", "hdd"][usize::from(index) % 4],
             Spot::Floppy(index) => ["fd0", "fd1"][usize::from(index) % 2],
+            Spot::Usb(index) => ["sda", "sdb"][usize::from(index) % 2],
         }
     }
 }
@@ -67,6 +73,10 @@ struct Slot {
     /// Xen's number, as it was attached.
     devid: u32,
     tray: Tray,
+    /// It is a disk of the domain, also while nothing is in it.
+    attached: bool,
+    /// The medium's image as the administrator named it, and whether it is only read.
+    label: (String, bool),
     removable: bool,
     kind: Kind,
     /// What a paravirtual disk in its place is made from: a hard disk's, where the guest can have one.
@@ -99,13 +109,14 @@ pub struct Drives {
     empty: Vec<Tray>,
     controllers: Arc<Controllers>,
     second_floppy: bool,
+    usb: UsbDisks,
     /// The guest can unplug hard disks for paravirtual ones.
     unplugs: bool,
 }
 
 impl Drives {
     /// No drive yet; `second_floppy`: the firmware is told of two floppy drives.
-    pub fn new(pc: &Arc<Pc>, second_floppy: bool) -> Drives {
+    pub fn new(pc: &Arc<Pc>, second_floppy: bool, usb: UsbDisks) -> Drives {
         Drives {
             pc: Arc::downgrade(pc),
             hub: pc.hub().clone(),
@@ -113,6 +124,7 @@ impl Drives {
             empty: Vec::new(),
             controllers: Arc::default(),
             second_floppy,
+            usb,
             unplugs: pc.xen().is_some(),
         }
     }
@@ -125,7 +137,7 @@ impl Drives {
     pub fn attach(&mut self, spec: &DeviceSpec, fds: Vec<OwnedFd>) -> Result<(), String> {
         let config = Config::of(spec)?;
         let devid = config.id.devid;
-        let spot = Spot::of(devid).ok_or_else(|| {
+        let spot = self.spot(devid).ok_or_else(|| {
             format!(
                 "{}: an HVM domain has disks hda to hdd or xvda to xvdd, floppies fd0 and fd1",
                 config.id
@@ -144,8 +156,13 @@ impl Drives {
     }
 
     /// Whether a disk of this number can be a drive.
-    pub fn takes(devid: u32) -> bool {
-        Spot::of(devid).is_some()
+    pub fn takes(&self, devid: u32) -> bool {
+        self.spot(devid).is_some()
+    }
+
+    fn spot(&self, devid: u32) -> Option<Spot> {
+        let usb = || Some(Spot::Usb(self.usb.find(devid)?.0));
+        Spot::of(devid).or_else(usb)
     }
 
     /// The guest unplugs hard disks (`but_first`: not that of hda): they are gone from the drives, and nothing is done to their
@@ -184,8 +201,11 @@ impl Drives {
             ));
         }
         let started = self.has_started();
+        let label = (config.image.path.clone(), config.readonly);
+        // A drive without a medium comes as an empty image.
+        let loaded = (!loaded.is_empty()).then_some(loaded);
         if let Some(slot) = self.slots.get_mut(&spot) {
-            if slot.tray.is_loaded() {
+            if slot.attached && slot.tray.is_loaded() {
                 return Err(format!(
                     "{}: {} is vbd {} already",
                     config.id,
@@ -194,7 +214,9 @@ impl Drives {
                 ));
             }
             slot.devid = config.id.devid;
-            slot.tray.insert(Some(loaded));
+            slot.attached = true;
+            slot.label = label;
+            slot.tray.insert(loaded);
             return Ok(());
         }
         if started {
@@ -205,11 +227,16 @@ impl Drives {
             ));
         }
         let removable = config.cdrom || matches!(spot, Spot::Floppy(_));
-        let tray = self.tray(spot, Some(loaded))?;
+        let tray = self.tray(spot, loaded)?;
+        if let Some((_, place)) = self.usb.find(config.id.devid) {
+            place.fill(tray.medium());
+        }
         let kind = if config.cdrom { Kind::Cd } else { Kind::Disk };
         let slot = Slot {
             devid: config.id.devid,
             tray,
+            attached: true,
+            label,
             removable,
             kind,
             pv,
@@ -220,10 +247,12 @@ impl Drives {
 
     fn tray(&self, spot: Spot, inside: Option<Loaded>) -> Result<Tray, String> {
         let (pc, controllers) = (self.pc.clone(), self.controllers.clone());
+        let usb = self.usb.controller;
         let notify = move || {
             let number = match spot {
                 Spot::Ide(_) => controllers.ide.get(),
                 Spot::Floppy(_) => controllers.floppy.get(),
+                Spot::Usb(_) => usb.as_ref(),
             };
             if let Some((pc, number)) = pc.upgrade().zip(number) {
                 pc.attend(*number);
@@ -249,6 +278,7 @@ impl Drives {
                 spot.name()
             ));
         }
+        slot.attached = false;
         slot.tray.insert(None);
         self.hub.report(Report::Device(DeviceStatus {
             id: DeviceId {
@@ -264,8 +294,8 @@ impl Drives {
 
     /// What is attached.
     pub fn list(&self) -> Vec<DeviceStatus> {
-        let loaded = self.slots.values().filter(|slot| slot.tray.is_loaded());
-        loaded
+        let attached = self.slots.values().filter(|slot| slot.attached);
+        attached
             .map(|slot| DeviceStatus {
                 id: DeviceId {
                     class: DeviceClass::Vbd,
@@ -276,6 +306,28 @@ impl Drives {
                 disk: None,
             })
             .collect()
+    }
+
+    /// The drives as the monitor window shows them.
+    pub fn shown(&self) -> Vec<subject::Drive> {
+        let drive = |(spot, slot): (&Spot, &Slot)| {
+            let bytes = slot.tray.medium().disc().bytes;
+            subject::Drive {
+                name: match spot {
+                    Spot::Floppy(0) => "fda",
+                    Spot::Floppy(_) => "fdb",
+                    Spot::Ide(_) | Spot::Usb(_) => spot.name(),
+                },
+                removable: slot.removable,
+                locked: slot.tray.is_kept(),
+                medium: bytes.map(|bytes| subject::Medium {
+                    path: slot.label.0.clone(),
+                    readonly: slot.label.1,
+                    bytes,
+                }),
+            }
+        };
+        self.slots.iter().map(drive).collect()
     }
 
     /// What is in the drives.
@@ -300,6 +352,8 @@ impl Drives {
             let slot = Slot {
                 devid: 2 << 8,
                 tray: self.tray(Spot::Floppy(0), None)?,
+                attached: false,
+                label: Default::default(),
                 removable: true,
                 kind: Kind::Disk,
                 pv: None,

@@ -1,5 +1,9 @@
 //! The running HVM domain: what the control socket can do with it, beyond what its crew of vCPUs does in any domain.
 
+mod window;
+
+pub use window::About;
+
 use crate::control::answer::{done, file, may_while_saved, After, Asked};
 use crate::core_dump::Core;
 use crate::counters::{self, Groups};
@@ -59,6 +63,7 @@ pub struct HvmMachine {
     pub unwritten: Vec<u8>,
     carried: Carried,
     job: Option<Job>,
+    about: About,
 }
 
 /// What xend has been told of the guest's clock: a guest that sets it over and over is not told of each time.
@@ -106,6 +111,7 @@ impl HvmMachine {
         known: Known,
         drives: Drives,
         carried: Carried,
+        about: About,
     ) -> HvmMachine {
         HvmMachine {
             cards: Cards::new(&pc),
@@ -124,6 +130,7 @@ impl HvmMachine {
             },
             carried,
             job: None,
+            about,
         }
     }
 
@@ -391,7 +398,7 @@ impl HvmMachine {
         match device {
             DeviceSpec::Vbd { devid, .. } => match &self.pv {
                 // One that no drive is for can only be paravirtual.
-                Some(pv) if !Drives::takes(*devid) => pv.attach(device, fds),
+                Some(pv) if !self.drives.takes(*devid) => pv.attach(device, fds),
                 _ => self.drives.attach(device, fds),
             },
             DeviceSpec::Vif { .. } => self.cards.attach(device, fds, rom),
@@ -613,6 +620,12 @@ impl Asked for HvmMachine {
                 nodes: Vec::new(),
                 connected: Vec::new(),
             },
+            Request::Screendump { fds: count } => {
+                done(file(fds, count).and_then(|file| self.screendump(file)))
+            }
+            Request::Fulfilled { number, refusal } => {
+                done(self.fulfilled(number, refusal.as_deref()))
+            }
         };
         (Some(reply), After::Nothing)
     }

@@ -29,6 +29,8 @@ pub mod registry;
 pub mod saved;
 pub mod screen;
 pub mod service;
+pub mod speaker;
+pub mod usb_disks;
 pub mod video;
 pub mod wire;
 pub mod xen;

@@ -7,6 +7,8 @@
 //!   alarm thread: waits for the first tick that is due --> Board --> bus.tick
 //! ```
 
+mod look;
+
 use crate::domain::hub::{lock, Hub, Report};
 use crate::domain::runner::{Guest, Next};
 use crate::hvm::clock::Clock;

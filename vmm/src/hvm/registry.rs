@@ -1,5 +1,6 @@
 //! The devices of the PC, one line each: where each sits and what it is made from.
 
+use crate::hvm::usb_disks::UsbDisks;
 use noxen_control::spec::{Adapter, UsbDevice};
 use noxen_hvmloader::Machine;
 use noxen_pc::backing::Backing;
@@ -11,7 +12,9 @@ use noxen_pc::hpet::Hpet;
 use noxen_pc::i8042::I8042;
 use noxen_pc::rtc::{Boot, Firmware, Rtc, Settings};
 use noxen_pc::serial::{Serial, Wire};
-use noxen_pc::usb::{Kind, Uhci};
+use noxen_pc::sound::es1370::Es1370;
+use noxen_pc::sound::Speaker;
+use noxen_pc::usb::{Kind, Plug, Uhci};
 use noxen_pc::vga::cirrus::Cirrus;
 use noxen_pc::vga::Vga;
 use noxen_pc::xen_platform::Platform;
@@ -35,10 +38,14 @@ pub struct Parts<'a> {
     pub display: Option<(Adapter, Arc<dyn Backing>, Vec<u8>)>,
     /// What is plugged into COM1, if that is there.
     pub serial: Option<Box<dyn Wire>>,
+    /// What the sound card plays into, if there is one.
+    pub sound: Option<Box<dyn Speaker>>,
     /// The guest can have drivers for Xen.
     pub xen: bool,
     /// What is plugged into the USB controller, if that is there.
     pub usb: Option<Vec<UsbDevice>>,
+    /// The disks among that.
+    pub usb_disks: UsbDisks,
 }
 
 /// Devices that others than the guest know, by their numbers on the bus.
@@ -46,6 +53,8 @@ pub struct Parts<'a> {
 pub struct Known {
     /// COM1.
     pub serial: Option<usize>,
+    /// The USB controller.
+    pub usb: Option<usize>,
 }
 
 const fn at(slot: u8, function: u8) -> Option<Place> {
@@ -53,7 +62,7 @@ const fn at(slot: u8, function: u8) -> Option<Place> {
 }
 
 /// All devices of a PC but its drives' controllers (drives.rs), on their bus. Slots: 0 host bridge, 1 ISA bridge with its functions (1 IDE, 2 USB, 3 power), 2 display,
-/// 3 Xen's platform device, 4 and up network interfaces.
+/// 3 Xen's platform device, 4 to 30 network interfaces, 31 sound card.
 pub fn devices(parts: Parts<'_>) -> (Bus, Known) {
     let mut bus = Bus::new();
     let mut known = Known::default();
@@ -81,13 +90,18 @@ pub fn devices(parts: Parts<'_>) -> (Bus, Known) {
     add(Box::new(Debug::new()), None);
     // Before the 8042, which takes all that a person does: what the guest uses of USB comes first.
     if let Some(devices) = parts.usb {
-        let kind = |device: &UsbDevice| match device {
-            UsbDevice::Tablet => Kind::Tablet,
-            UsbDevice::Mouse => Kind::Mouse,
-            UsbDevice::Keyboard => Kind::Keyboard,
+        let plug = |device: &UsbDevice| match device {
+            UsbDevice::Tablet => Plug::Hid(Kind::Tablet),
+            UsbDevice::Mouse => Plug::Hid(Kind::Mouse),
+            UsbDevice::Keyboard => Plug::Hid(Kind::Keyboard),
+            UsbDevice::Disk { devid } => {
+                let place = parts.usb_disks.find(*devid);
+                let medium = place.map(|(_, place)| place.clone());
+                Plug::Disk(Box::new(medium.unwrap_or_default()))
+            }
         };
-        let kinds: Vec<Kind> = devices.iter().map(kind).collect();
-        add(Box::new(Uhci::new(&kinds)), at(1, 2));
+        let plugs = devices.iter().map(plug).collect();
+        known.usb = Some(add(Box::new(Uhci::new(plugs)), at(1, 2)));
     }
     add(Box::new(I8042::new()), None);
     if let Some((adapter, memory, rom)) = parts.display {
@@ -99,6 +113,9 @@ pub fn devices(parts: Parts<'_>) -> (Bus, Known) {
     }
     if parts.xen {
         add(Box::new(Platform::new()), at(3, 0));
+    }
+    if let Some(speaker) = parts.sound {
+        add(Box::new(Es1370::new(speaker)), at(31, 0));
     }
     add(
         Box::new(FwCfg::new(machine.vcpus as u16, parts.files)),

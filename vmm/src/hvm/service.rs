@@ -123,6 +123,7 @@ impl HvmService {
             for (source, flags) in self.wait()? {
                 self.serve(source, flags);
             }
+            self.serve_prompt();
             let still = self.machine.stands_still();
             self.serve_job();
             if still && !self.machine.stands_still() {
@@ -210,6 +211,25 @@ impl HvmService {
                     control.serve(index, &mut self.machine);
                 }
             }
+        }
+    }
+
+    /// Does what was typed in the monitor window.
+    fn serve_prompt(&mut self) {
+        if self.machine.stands_still() {
+            return;
+        }
+        let event = self.machine.serve_prompt();
+        if let (Some(event), Some(control)) = (&event, &mut self.control) {
+            control.broadcast(event);
+        }
+        let heard = self.control.as_ref().is_some_and(Server::is_heard);
+        if let Some(prompt) = self
+            .machine
+            .prompt()
+            .filter(|prompt| prompt.waits() && !heard)
+        {
+            prompt.is_left_alone();
         }
     }
 

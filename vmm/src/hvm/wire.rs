@@ -16,12 +16,16 @@ use vmm_sys_util::eventfd::{EventFd, EFD_NONBLOCK};
 const OUTPUT: usize = 256 << 10;
 /// Input that may wait, bytes.
 const INPUT: usize = 4096;
+/// Output kept for a window that shows it, bytes; older output is forgotten.
+const SHOWN: usize = 64 << 10;
 
 #[derive(Debug, Default)]
 struct Bytes {
     output: VecDeque<u8>,
     input: VecDeque<u8>,
     lost: u64,
+    /// The last of the output, where a window shows it.
+    shown: Option<VecDeque<u8>>,
 }
 
 /// The host's end of a serial port.
@@ -63,6 +67,18 @@ impl Line {
         (output, std::mem::take(&mut bytes.lost))
     }
 
+    /// From now on the last of its output is kept for [`Line::take_shown`], too.
+    pub fn show(&self) {
+        lock(&self.bytes).shown.get_or_insert_default();
+    }
+
+    /// Takes output for a window, whoever else takes it.
+    pub fn take_shown(&self) -> Vec<u8> {
+        let mut bytes = lock(&self.bytes);
+        let shown = bytes.shown.as_mut().map(std::mem::take);
+        shown.unwrap_or_default().into()
+    }
+
     /// For an image: output that nobody has taken, input that the port has not.
     pub fn saved(&self) -> (Vec<u8>, Vec<u8>) {
         let bytes = lock(&self.bytes);
@@ -88,6 +104,12 @@ impl Line {
 impl Wire for Plug {
     fn put(&mut self, byte: u8) {
         let mut bytes = lock(&self.0.bytes);
+        if let Some(shown) = &mut bytes.shown {
+            if shown.len() == SHOWN {
+                shown.pop_front();
+            }
+            shown.push_back(byte);
+        }
         if bytes.output.len() >= OUTPUT {
             bytes.lost += 1;
             return;
@@ -122,6 +144,21 @@ mod tests {
         line.type_in(b"root");
         assert_eq!(plug.take(2), b"ro");
         assert_eq!(plug.take(9), b"ot");
+    }
+
+    #[test]
+    fn window_has_the_last_of_the_output_whoever_else_takes_it() {
+        let line = Line::new().unwrap();
+        let mut plug = line.plug();
+        plug.put(b'x');
+        assert_eq!(line.take_shown(), b"");
+        line.show();
+        (0..SHOWN).for_each(|_| plug.put(b'y'));
+        b"end".iter().for_each(|byte| plug.put(*byte));
+        assert_eq!(line.take_output().0.len(), SHOWN + 4);
+        let shown = line.take_shown();
+        assert!(shown.len() == SHOWN && shown.ends_with(b"yend"));
+        assert_eq!(line.take_shown(), b"");
     }
 
     #[test]

@@ -4,17 +4,21 @@
 //!   xend: listening socket --SCM_RIGHTS--> server.rs: poll {stop, wake, listener, clients}
 //!                                            |   client.rs: socket <--(tls.rs)--> noxen_display::Session (RFB)
 //!   Picture: changed parts, pixels ----------'         '--> Touch: keys, pointer --> the guest
-//!   guard.rs: who guesses passwords waits
+//!   guard.rs: who guesses passwords waits      windows.rs: Ctrl-Alt-1/2/3, text windows beside the guest's picture
 //! ```
 //! What shows a picture and what takes input are traits, so that a PV frame buffer and an emulated display adapter are
 //! served alike. Nothing here runs on a vCPU's thread.
 
 mod client;
 mod guard;
+mod guestbook;
 mod server;
 mod tls;
+mod windows;
 
+pub use guestbook::Guestbook;
 pub use server::{Report, Server};
+pub use windows::{Console, Hands, Windows};
 
 use noxen_control::device::VncSpec;
 use noxen_control::screen::{Input, Part};
@@ -41,8 +45,10 @@ pub trait Picture: Surface + Send + Sync {
 /// What is the same for all viewers of a screen.
 #[derive(Debug, Clone)]
 pub struct House {
-    /// What they are told and have to know.
+    /// What they are told. What they have to know is in the book.
     pub settings: Settings,
+    /// Who is there, and the password.
+    pub book: Arc<Guestbook>,
     /// The screen's side of TLS, if they are served by that.
     pub tls: Option<Arc<ServerConfig>>,
 }
@@ -56,11 +62,16 @@ pub fn house(spec: &VncSpec) -> Result<House, String> {
     let tls = spec.tls.as_ref().map(tls::config).transpose()?;
     let settings = Settings {
         name: spec.title.clone(),
-        password: spec.password.clone(),
+        password: None,
         layout,
         tls: tls.is_some(),
     };
-    Ok(House { settings, tls })
+    let book = Arc::new(Guestbook::new(spec.password.clone()));
+    Ok(House {
+        settings,
+        book,
+        tls,
+    })
 }
 
 /// What takes what people do.

@@ -10,6 +10,7 @@ use crate::log::Level;
 use crate::viewers::client::{Client, Gone};
 use crate::viewers::guard::Guard;
 use crate::viewers::{House, Picture, Touch};
+use noxen_display::Settings;
 use rustix::event::{eventfd, poll, EventfdFlags, PollFd, PollFlags, Timespec};
 use std::fmt::Arguments;
 use std::io;
@@ -215,6 +216,7 @@ impl Serving {
 
     fn part_with(&mut self, index: usize, why: Gone) {
         let mut client = self.clients.remove(index);
+        self.note();
         let mut inputs = Vec::new();
         client.session.release_all(&mut inputs);
         self.touch.push(&inputs, self.picture.size());
@@ -226,6 +228,11 @@ impl Serving {
             Level::Info,
             format_args!("VNC: viewer from {address} is gone: {why}"),
         );
+    }
+
+    fn note(&self) {
+        let there = self.clients.iter().map(Client::address);
+        self.house.book.note(there.collect());
     }
 
     fn accept(&mut self) {
@@ -253,9 +260,16 @@ impl Serving {
                 format_args!("VNC: viewer from {address} is not let in: {why}"),
             );
         }
-        let (settings, tls) = (&self.house.settings, self.house.tls.clone());
-        match Client::new(socket, address, settings, tls, self.picture.size()) {
-            Ok(client) => self.clients.push(client),
+        let settings = Settings {
+            password: self.house.book.password(),
+            ..self.house.settings.clone()
+        };
+        let tls = self.house.tls.clone();
+        match Client::new(socket, address, &settings, tls, self.picture.size()) {
+            Ok(client) => {
+                self.clients.push(client);
+                self.note();
+            }
             Err(error) => {
                 return (self.report)(
                     Level::Warning,

@@ -57,6 +57,27 @@ impl Layout {
             .or_else(|| Layout::english().own(character))
     }
 
+    /// What the key `code` gives here.
+    pub(super) fn character(&self, code: u16, shift: bool, alt_gr: bool) -> Option<char> {
+        if code == 57 {
+            return Some(' ');
+        }
+        // A dead key is what it is without a letter.
+        let is = |(_, known, with, and): &&(char, u16, bool, bool)| {
+            (*known, *with, *and) == (code, shift, alt_gr)
+        };
+        if let Some((character, ..)) = self.more.iter().find(is) {
+            return Some(*character);
+        }
+        let level = usize::from(shift) | usize::from(alt_gr) << 1;
+        let rows = self.rows.iter().zip(ROWS);
+        let mut found = rows.filter_map(|(row, codes)| {
+            let at = codes.iter().position(|known| *known == code)?;
+            row[level].chars().nth(at)
+        });
+        found.find(|character| *character != ' ')
+    }
+
     fn own(&self, character: char) -> Option<Place> {
         if character == ' ' {
             return Some(Place {

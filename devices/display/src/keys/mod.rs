@@ -11,8 +11,10 @@ mod keysym;
 mod layout;
 mod layouts;
 mod scancode;
+mod typist;
 
 pub use layout::{Layout, UnknownLayout};
+pub use typist::{Typed, Typist};
 
 use noxen_control::screen::Input;
 

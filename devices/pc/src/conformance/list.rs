@@ -41,6 +41,7 @@ conformance! {
     debug => || crate::debug::Debug::new(),
     e1000 => crate::net::e1000::subject::Plugged::default(),
     floppy => crate::floppy::subject::Disks::new(),
+    es1370 => crate::sound::subject::Card,
     fw_cfg => || crate::fw_cfg::FwCfg::new(2, vec![("etc/a".into(), vec![1; 300])]),
     hpet => || crate::hpet::Hpet::new(),
     host_bridge => || crate::chipset::HostBridge::new(),
@@ -55,6 +56,7 @@ conformance! {
     cirrus => crate::vga::cirrus::subject::Display::new(),
     vga => crate::vga::subject::Display::new(),
     uhci => crate::usb::subject::Somebody,
+    usb_disk => crate::usb::subject::WithDisk::new(),
     xen_platform => || crate::xen_platform::Platform::new(),
     rtc => || crate::rtc::Rtc::new(crate::rtc::Settings::default()),
 }

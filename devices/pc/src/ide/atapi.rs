@@ -203,6 +203,7 @@ impl Drive {
             0x1b => self.start_stop(packet[4]),
             0x1e => {
                 self.state.cd.locked = packet[4] & 1 != 0;
+                self.medium.keep(self.state.cd.locked);
                 self.finish(true);
             }
             0x25 if self.is_ready() => {

@@ -1,14 +1,18 @@
 //! USB 1.1 of the PC: the UHCI controller of the PIIX3 with two ports, and what is plugged in there for good.
 //!
 //! ```text
-//!   guest's frame list --uhci.rs: a frame each ms--> schedule.rs: queues, transfer descriptors --> hid.rs: control.rs, reports.rs
+//!   guest's frame list --uhci.rs: a frame each ms--> schedule.rs: queues, transfer descriptors --> plugged.rs
+//!                                                          hid.rs: control.rs, reports.rs     storage.rs: control.rs, scsi.rs <--'
 //!   a person --touch--> uhci.rs --> the tablet, mouse or keyboard that the guest has configured, else the next device of the bus
 //! ```
 
 pub mod control;
 pub mod hid;
+pub mod plugged;
 pub mod reports;
 pub mod schedule;
+mod scsi;
+pub mod storage;
 #[cfg(any(test, feature = "conformance"))]
 pub mod subject;
 #[cfg(test)]
@@ -16,4 +20,5 @@ mod tests;
 pub mod uhci;
 
 pub use hid::Kind;
+pub use plugged::Plug;
 pub use uhci::Uhci;

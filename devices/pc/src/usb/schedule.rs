@@ -7,7 +7,7 @@
 //! A guest writes these lists: every walk ends after [`LINKS`] links, and when queues form a circle in which nothing moves.
 
 use super::control::Outcome;
-use super::hid::Hid;
+use super::plugged::Plugged;
 use crate::device::{Memory, Outside};
 
 /// Most links that are followed in a frame.
@@ -65,7 +65,7 @@ enum End {
 /// A walk through one frame.
 pub struct Walk<'a> {
     memory: &'a dyn Memory,
-    devices: &'a mut [Hid],
+    devices: &'a mut [Plugged],
     /// Which of them answer: their ports are enabled.
     enabled: &'a [bool],
     now: u64,
@@ -78,7 +78,7 @@ impl<'a> Walk<'a> {
     /// The frame at `now`.
     pub fn new(
         memory: &'a dyn Memory,
-        devices: &'a mut [Hid],
+        devices: &'a mut [Plugged],
         enabled: &'a [bool],
         now: u64,
     ) -> Walk<'a> {

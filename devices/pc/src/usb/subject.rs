@@ -1,8 +1,9 @@
 //! The controller for the conformance suite: a person who types and points, and what drivers do.
 
-use super::{Kind, Uhci};
+use super::{Kind, Plug, Uhci};
 use crate::conformance::{Step, Subject};
 use crate::device::{Device, Region, Touch, Turn, Width};
+use crate::medium::Shelf;
 
 /// Somebody at a tablet and a keyboard.
 #[derive(Debug, Clone, Copy)]
@@ -101,7 +102,7 @@ impl Subject for Somebody {
     type Device = Uhci;
 
     fn make(&self) -> Uhci {
-        Uhci::new(&[Kind::Tablet, Kind::Keyboard])
+        Uhci::new(vec![Plug::Hid(Kind::Tablet), Plug::Hid(Kind::Keyboard)])
     }
 
     fn happen(&self, device: &mut Uhci, choice: u8, turn: &mut Turn) {
@@ -145,6 +146,87 @@ impl Subject for Somebody {
             Step::Memory(QUEUE.into(), circle),
             Step::Pass(3_000_000),
         ]);
+        all
+    }
+}
+
+/// Somebody who reads and writes a disk.
+#[derive(Debug, Clone)]
+pub struct WithDisk {
+    /// What is on it.
+    pub shelf: Shelf,
+}
+
+impl WithDisk {
+    /// 512 sectors of it.
+    pub fn new() -> WithDisk {
+        let bytes = (0..512 * 512).map(|at| (at / 512) as u8).collect();
+        WithDisk {
+            shelf: Shelf::new(bytes),
+        }
+    }
+}
+
+impl Default for WithDisk {
+    fn default() -> WithDisk {
+        WithDisk::new()
+    }
+}
+
+/// A command of ten bytes to the disk at address 1, data of up to eight packets, and the status.
+fn scsi(command: u8, first: u8, sectors: u8, to_guest: bool) -> Vec<Step> {
+    let length = u32::from(sectors) * 512;
+    let mut block = vec![command, 0, 0, 0, 0, first, 0, 0, sectors, 0];
+    block.resize(16, 0);
+    let head = [u8::from(to_guest) << 7, 0, 10];
+    let bytes = [
+        &b"USBC"[..],
+        &[9, 0, 0, 0],
+        &length.to_le_bytes(),
+        &head,
+        &block,
+    ]
+    .concat();
+    let mut steps = vec![Step::Memory(DATA.into(), bytes)];
+    steps.extend(descriptor(0, false, 0xe1, 1, 2, 31));
+    let (pid, endpoint) = if to_guest { (0x69, 1) } else { (0xe1, 2) };
+    let packets = length / 64;
+    for number in 1..=packets {
+        steps.extend(descriptor(number, false, pid, 1, endpoint, 64));
+    }
+    steps.extend(descriptor(packets + 1, true, 0x69, 1, 1, 13));
+    steps.push(start_queue());
+    for _ in 0..4 {
+        steps.extend([Step::Pass(2_000_000), Step::Happen(0)]);
+    }
+    steps
+}
+
+impl Subject for WithDisk {
+    type Device = Uhci;
+
+    fn make(&self) -> Uhci {
+        Uhci::new(vec![Plug::Disk(self.shelf.slot())])
+    }
+
+    fn happen(&self, device: &mut Uhci, choice: u8, turn: &mut Turn) {
+        self.shelf.fail(choice & 0xf0 == 0xf0);
+        device.attend(turn);
+    }
+
+    fn moves(&self) -> Vec<Vec<Step>> {
+        let mut all = vec![start()];
+        all.push(request(0, [0x00, 5, 1, 0, 0, 0, 0, 0]));
+        all.push(request(1, [0x00, 9, 1, 0, 0, 0, 0, 0]));
+        all.push(scsi(0x28, 3, 1, true));
+        all.push(scsi(0x2a, 5, 1, false));
+        all.push(scsi(0x28, 0, 200, false));
+        // Reset in the midst of it.
+        all.push(request(1, [0x21, 0xff, 0, 0, 0, 0, 0, 0]));
+        all.push(request(1, [0x02, 1, 0, 0, 0x81, 0, 0, 0]));
+        // Whole: found, configured, read.
+        let whole = all[..4].concat();
+        all.push(whole);
         all
     }
 }

@@ -114,10 +114,13 @@ fn list_outside_of_memory_and_nonsense_in_it_halt_the_controller() {
 
 #[test]
 fn other_devices_are_not_restored_from() {
-    let saved = Uhci::new(&[Kind::Tablet]).save();
-    assert!(Uhci::new(&[Kind::Tablet]).restore(&saved).is_ok());
-    let error = Uhci::new(&[Kind::Mouse]).restore(&saved).unwrap_err();
+    let with = |kind| Uhci::new(vec![Plug::Hid(kind)]);
+    let saved = with(Kind::Tablet).save();
+    assert!(with(Kind::Tablet).restore(&saved).is_ok());
+    let error = with(Kind::Mouse).restore(&saved).unwrap_err();
     assert!(error.to_string().contains("other devices"), "{error}");
-    assert!(Uhci::new(&[]).restore(&saved).is_err());
+    assert!(Uhci::new(Vec::new()).restore(&saved).is_err());
+    let disk = Plug::Disk(crate::medium::Shelf::new(vec![0; 512]).slot());
+    assert!(Uhci::new(vec![disk]).restore(&saved).is_err());
     let _ = subject::lists();
 }

@@ -8,7 +8,7 @@
 //! ```
 //! Every access first does the frames that are due, so that the frame number and all else are as of now.
 
-use super::hid::{Hid, Kind};
+use super::plugged::{Inside, Plug, Plugged};
 use super::schedule::Walk;
 use crate::device::{Device, Pointing, Region, Touch, Turn, Width};
 use crate::pci::{self, Bar, BarKind, Function, Identity, Pci};
@@ -56,6 +56,7 @@ const SUSPENDED: u16 = 1 << 12;
 pub struct Uhci {
     function: Function,
     state: State,
+    devices: Vec<Plugged>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,7 +72,8 @@ struct State {
     list: u32,
     start: u8,
     ports: [u16; PORTS],
-    devices: Vec<Hid>,
+    /// Only in images.
+    devices: Vec<Inside>,
     /// When the next frame begins, while it runs.
     next: u64,
     /// The last frames moved nothing.
@@ -80,7 +82,8 @@ struct State {
 }
 
 impl State {
-    fn new(devices: Vec<Hid>) -> State {
+    /// As after a reset; the devices come to ports that were reset, too.
+    fn new(devices: &mut [Plugged]) -> State {
         let mut state = State {
             command: 0,
             status: HALTED,
@@ -91,19 +94,19 @@ impl State {
             list: 0,
             start: 64,
             ports: [0; PORTS],
-            devices,
+            devices: Vec::new(),
             next: 0,
             lazy: false,
             pin: false,
         };
-        state.plug();
+        state.plug(devices);
         state
     }
 
     /// All ports as after a reset of the bus: who is there has just come.
-    fn plug(&mut self) {
+    fn plug(&mut self, devices: &mut [Plugged]) {
         for (number, port) in self.ports.iter_mut().enumerate() {
-            *port = match self.devices.get_mut(number) {
+            *port = match devices.get_mut(number) {
                 Some(device) => {
                     device.reset();
                     THERE | CAME
@@ -120,7 +123,7 @@ impl State {
 
 impl Uhci {
     /// Switched on, with these devices at its ports; the first [`PORTS`] of them.
-    pub fn new(devices: &[Kind]) -> Uhci {
+    pub fn new(devices: Vec<Plug>) -> Uhci {
         let identity = Identity {
             vendor: 0x8086,
             device: 0x7020,
@@ -136,10 +139,12 @@ impl Uhci {
         });
         let mut function = Function::new(identity, [None, None, None, None, ports, None]);
         set_own(&mut function);
-        let devices = devices.iter().take(PORTS).map(|kind| Hid::new(*kind));
+        let devices = devices.into_iter().take(PORTS).map(Plugged::new);
+        let mut devices: Vec<Plugged> = devices.collect();
         Uhci {
             function,
-            state: State::new(devices.collect()),
+            state: State::new(&mut devices),
+            devices,
         }
     }
 
@@ -175,7 +180,7 @@ impl Uhci {
             .state
             .ports
             .map(|port| port & (ENABLED | SUSPENDED) == ENABLED);
-        let walk = Walk::new(turn.memory, &mut self.state.devices, &enabled, turn.now);
+        let walk = Walk::new(turn.memory, &mut self.devices, &enabled, turn.now);
         let seen = match walk.run(at) {
             Ok(seen) => seen,
             Err(_) => {
@@ -218,13 +223,12 @@ impl Uhci {
     fn command(&mut self, value: u16, now: u64) {
         if value & HOST_RESET != 0 {
             let pin = self.state.pin;
-            let devices = std::mem::take(&mut self.state.devices);
-            self.state = State::new(devices);
+            self.state = State::new(&mut self.devices);
             self.state.pin = pin;
             return;
         }
         if value & BUS_RESET != 0 && self.state.command & BUS_RESET == 0 {
-            self.state.plug();
+            self.state.plug(&mut self.devices);
         }
         let ran = self.state.runs();
         self.state.command = value & COMMAND;
@@ -252,7 +256,7 @@ impl Uhci {
         let kept = THERE | (*port & (CAME | DISABLED) & !value);
         let written = ENABLED | RESUME | PORT_RESET | SUSPENDED;
         *port = *port & kept | value & written;
-        let Some(device) = self.state.devices.get_mut(number) else {
+        let Some(device) = self.devices.get_mut(number) else {
             // Nobody to enable.
             *port &= !(ENABLED | THERE);
             return;
@@ -358,46 +362,60 @@ impl Device for Uhci {
         self.catch_up(turn);
     }
 
+    fn attend(&mut self, turn: &mut Turn) {
+        self.devices.iter_mut().for_each(Plugged::attend);
+        // Who waits for the medium asks again with the next frame.
+        self.state.lazy = false;
+        self.catch_up(turn);
+    }
+
     fn pointing(&self) -> Option<Pointing> {
-        let mut used = self.state.devices.iter().filter(|hid| hid.is_used());
-        used.find_map(|hid| match hid.kind() {
-            Kind::Tablet => Some(Pointing::Absolute),
-            Kind::Mouse => Some(Pointing::Relative),
-            Kind::Keyboard => None,
-        })
+        self.devices.iter().find_map(Plugged::pointing)
     }
 
     fn touch(&mut self, touch: Touch, _turn: &mut Turn) -> bool {
-        let mut devices = self.state.devices.iter_mut();
+        let mut devices = self.devices.iter_mut();
         devices.any(|device| device.touch(touch))
     }
 
     fn reset(&mut self, turn: &mut Turn) {
         self.function.reset();
         set_own(&mut self.function);
-        let devices = std::mem::take(&mut self.state.devices);
         let pin = self.state.pin;
-        self.state = State::new(devices);
+        self.state = State::new(&mut self.devices);
         self.state.pin = pin;
         self.settle(turn);
     }
 
     fn save(&self) -> Value {
-        self.function.wrap(VERSION, &self.state)
+        let inside = self.devices.iter().map(|device| device.inside().clone());
+        let state = State {
+            devices: inside.collect(),
+            ..self.state.clone()
+        };
+        self.function.wrap(VERSION, &state)
     }
 
     fn restore(&mut self, saved: &Value) -> Result<(), StateError> {
-        let (config, state) = pci::unwrap::<State>(self.name(), VERSION, saved)?;
+        let (config, mut state) = pci::unwrap::<State>(self.name(), VERSION, saved)?;
         let wrong = |why: &str| StateError::wrong("uhci", why);
-        let kinds = |devices: &[Hid]| devices.iter().map(Hid::kind).collect::<Vec<_>>();
-        if kinds(&state.devices) != kinds(&self.state.devices) {
+        let pairs = || self.devices.iter().zip(&state.devices);
+        if state.devices.len() != self.devices.len()
+            || !pairs().all(|(here, there)| here.fits(there))
+        {
             return Err(wrong("other devices are plugged in"));
         }
-        if state.devices.iter().any(Hid::is_wild) || state.frame > 0x7ff || state.list & 0xfff != 0
+        if pairs().any(|(here, there)| here.is_wild(there))
+            || state.frame > 0x7ff
+            || state.list & 0xfff != 0
         {
             return Err(wrong("registers or devices that cannot be so"));
         }
         self.function.restore(&config, "uhci")?;
+        let there = std::mem::take(&mut state.devices);
+        for (device, inside) in self.devices.iter_mut().zip(there) {
+            device.take_up(inside);
+        }
         self.state = state;
         Ok(())
     }

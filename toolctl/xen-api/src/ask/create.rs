@@ -84,6 +84,7 @@ pub fn vm_record(config: &DomainConfig) -> Result<Record, Error> {
         ("cpu", config.cpu.is_some()),
         ("kernel_tuning = 0", !config.kernel_tuning),
         ("on_xend_stop", config.on_xend_stop != "ignore"),
+        ("soundhw", !config.hvm.soundhw.is_empty()),
     ];
     if let Some((name, _)) = without.into_iter().find(|(_, set)| *set) {
         return Err(Error::not_supported(format!(
@@ -184,6 +185,7 @@ fn platform(config: &DomainConfig) -> Record {
         ("cpuid_check", hvm.cpuid_check.join(";")),
         ("usb", flag(hvm.usb)),
         ("usbdevice", hvm.usbdevice.join(",")),
+        ("monitor", flag(hvm.monitor)),
         ("stdvga", flag(hvm.stdvga)),
         ("nographic", flag(hvm.nographic)),
         ("xen_platform_pci", flag(hvm.xen_platform_pci)),

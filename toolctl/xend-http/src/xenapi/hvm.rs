@@ -61,6 +61,7 @@ pub fn platform(config: &DomainConfig) -> Record {
         cpuid_check,
         usb,
         usbdevice,
+        monitor,
         loader,
         stdvga,
         nographic,
@@ -82,6 +83,7 @@ pub fn platform(config: &DomainConfig) -> Record {
         ("cpuid_check", record::text(cpuid_check.join(RULES))),
         ("usb", flag(*usb)),
         ("usbdevice", record::text(usbdevice.join(WORDS))),
+        ("monitor", flag(*monitor)),
         ("stdvga", flag(*stdvga)),
         ("nographic", flag(*nographic)),
         ("xen_platform_pci", flag(*xen_platform_pci)),
@@ -146,6 +148,7 @@ pub fn set(config: &mut DomainConfig, name: &str, key: &str, value: &str) -> Res
         }
         ("platform", "usb") => config.hvm.usb = flag()?,
         ("platform", "usbdevice") => config.hvm.usbdevice = items(value, WORDS),
+        ("platform", "monitor") => config.hvm.monitor = flag()?,
         ("platform", "stdvga") => config.hvm.stdvga = flag()?,
         ("platform", "nographic") => config.hvm.nographic = flag()?,
         ("platform", "xen_platform_pci") => config.hvm.xen_platform_pci = flag()?,

@@ -56,7 +56,7 @@ pub enum Origin {
 
 /// Judges the devices of a configuration and gives network interfaces their addresses.
 pub fn complete(mut config: DomainConfig) -> Result<DomainConfig, Fault> {
-    let disks = [config.disk.clone(), hvm::floppies(&config)].concat();
+    let disks = [config.disk.clone(), hvm::implied_disks(&config)].concat();
     for disk in &disks {
         vbd::check(disk)?;
     }
@@ -111,7 +111,7 @@ fn already_defined(what: &str, which: &str) -> Fault {
 /// Gives a domain that has just been built the devices of its configuration.
 pub fn attach_configured(site: Site<'_>) -> Result<(), Fault> {
     let mut config = site.domain.record().config;
-    config.disk.extend(hvm::floppies(&config));
+    config.disk.extend(hvm::implied_disks(&config));
     if config.is_hvm() {
         // It is the machine's display.
         config.vfb.clear();

@@ -40,6 +40,9 @@ pub fn detach_device(
     detach(Site { node, domain }, device, force).map(|()| Response::Ok)
 }
 
+/// Major number of floppies.
+const FLOPPY: u32 = 2;
+
 /// `block-configure`: out with the drive, in with the drive and its new medium.
 pub fn configure_device(
     node: &Node,
@@ -65,14 +68,24 @@ pub fn configure_device(
     let DeviceConfig::Disk(was) = &old.config else {
         return Err(refused());
     };
-    if !was.cdrom || !new.cdrom || new.mode.writes() {
+    let is_floppy = record.config.is_hvm() && old.devid >> 8 == FLOPPY;
+    let (changes, origin) = match is_floppy {
+        true => {
+            let hvm = &record.config.hvm;
+            let origin = crate::wishes::origin_of_floppy(&hvm.fda, &hvm.fdb, old.devid);
+            (!new.cdrom, origin)
+        }
+        false => (was.cdrom && new.cdrom && !new.mode.writes(), Origin::Added),
+    };
+    if !changes {
         return Err(refused());
     }
     // What cannot be opened must not cost the guest the medium that it has.
     let image = new.image().map_err(|e| Fault::generic(e.to_string()))?;
-    super::image::open(&image, false).map_err(|why| super::hotplug::not_connected(old, &why))?;
+    super::image::open(&image, new.mode.writes())
+        .map_err(|why| super::hotplug::not_connected(old, &why))?;
     detach(site, old, false)?;
-    attach(site, device, Origin::Added).map(|_| Response::Ok)
+    attach(site, device, origin).map(|_| Response::Ok)
 }
 
 /// `block-list`, `network-list`.

@@ -250,6 +250,13 @@ fn guest_loop(machine: &Machine, store: &mut Client) -> Result<(), Box<dyn std::
             Some("crash") => stop(machine, ShutdownReason::Crash),
             Some("exit") => std::process::exit(7),
             Some(other) => {
+                if let Some(wish) = other.strip_prefix("wish ") {
+                    let wish = serde_json::from_str(wish)?;
+                    let wished = Event::Wished { number: 1, wish };
+                    for subscriber in &machine.guest.lock().unwrap().subscribers {
+                        tell(subscriber, &wished);
+                    }
+                }
                 if let Some(seconds) = other.strip_prefix("clock ") {
                     let seconds = seconds.parse()?;
                     for subscriber in &machine.guest.lock().unwrap().subscribers {
@@ -451,6 +458,21 @@ fn answer(machine: &Machine, stream: &UnixStream, line: &[u8], fds: &mut FdQueue
             }
             Request::Hold => {
                 guest.held = true;
+                tell(stream, &Reply::Ok);
+            }
+            Request::Screendump { fds: count } => {
+                let mut file = File::from(fds.take(count).unwrap().remove(0));
+                file.write_all(b"P6\n1 1\n255\nabc").unwrap();
+                tell(stream, &Reply::Ok);
+            }
+            Request::Fulfilled { number, refusal } => {
+                let line = refusal.unwrap_or_else(|| "done".into());
+                host_store()
+                    .write(
+                        &format!("/local/domain/{}/data/fulfilled", machine.spec.domid),
+                        &format!("{number} {line}"),
+                    )
+                    .unwrap();
                 tell(stream, &Reply::Ok);
             }
             Request::Arrived => {

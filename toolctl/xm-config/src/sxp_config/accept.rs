@@ -128,6 +128,8 @@ fn image(node: &Node, config: &mut DomainConfig) -> Result<()> {
         cpuid_check: items("cpuid_check"),
         usb: flag("usb"),
         usbdevice: words("usbdevice"),
+        monitor: flag("monitor"),
+        soundhw: text("soundhw"),
         device_model: text("device_model"),
         loader: text("loader"),
         screen,

@@ -108,6 +108,8 @@ fn image(config: &DomainConfig) -> Result<Node> {
         put("xen_platform_pci", flag(hvm.xen_platform_pci));
         put("usb", if hvm.usb { "1" } else { "" });
         put("usbdevice", &hvm.usbdevice.join(","));
+        put("soundhw", &hvm.soundhw);
+        put("monitor", if hvm.monitor { "1" } else { "" });
         put("unbuilt", &hvm.unbuilt.join(","));
         for (key, items) in [("cpuid", &hvm.cpuid), ("cpuid_check", &hvm.cpuid_check)] {
             if !items.is_empty() {

@@ -66,6 +66,13 @@ impl Loaded {
     }
 }
 
+impl Loaded {
+    /// It has no sector.
+    pub fn is_empty(&self) -> bool {
+        self.bytes == 0
+    }
+}
+
 #[derive(Debug, Default)]
 struct State {
     inside: Option<Arc<Loaded>>,
@@ -74,6 +81,8 @@ struct State {
     answers: VecDeque<Answer>,
     /// Answers have come without the thread's doing.
     nudged: bool,
+    /// The guest keeps the medium in.
+    kept: bool,
     /// A request is being done.
     busy: bool,
     over: bool,
@@ -174,6 +183,11 @@ impl Tray {
         (self.shared.notify)();
     }
 
+    /// Whether the guest keeps the medium in.
+    pub fn is_kept(&self) -> bool {
+        lock(&self.shared.state).kept
+    }
+
     /// Whether there is a medium.
     pub fn is_loaded(&self) -> bool {
         lock(&self.shared.state).inside.is_some()
@@ -236,6 +250,10 @@ impl Medium for Head {
             state.inside = None;
             state.changes += 1;
         }
+    }
+
+    fn keep(&mut self, kept: bool) {
+        lock(&self.shared.state).kept = kept;
     }
 }
 
