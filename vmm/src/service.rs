@@ -8,7 +8,7 @@
 //!   xenstored <-->                /
 //!   control socket <-->          /
 //! ```
-//! A console that prints is looked at with each tick of the host until it falls silent, and its guest is told
+//! A console that prints is looked at with each tick of the host until it has been silent for a while, and its guest is told
 //! not to notify meanwhile: Linux writes 16 bytes at a time, and each notification is an exit. So would be an interrupt for a
 //! look at any other time, where the guest runs on the processor that gets it.
 //! It polls with a set made anew each turn, because what to wait for follows from how full the buffers
@@ -82,6 +82,8 @@ pub struct Service {
     console_quiet: bool,
     /// When it is, ns on CLOCK_MONOTONIC.
     console_look: u64,
+    /// Looks in a row that found nothing.
+    console_silence: u32,
     reservation_seen: Instant,
     store: Option<StorePort>,
     control: Option<Server>,
@@ -96,6 +98,10 @@ const CONSOLE_PERIODS: (u64, u64) = (500_000, 4_500_000);
 /// How long before a tick of the host a look is due, ns: the tick's interrupt serves it, for Linux lets a thread sleep 50 us longer than
 /// it wanted (prctl, PR_SET_TIMERSLACK).
 const CONSOLE_LEAD: u64 = 15_000;
+
+/// Looks in a row that find nothing before the guest is to notify again. The next line is likely to come soon, and a look with a tick of the host
+/// costs the guest nothing.
+const CONSOLE_PATIENCE: u32 = 8;
 
 /// How often the memory of a domain that gave some back is compared with its reservation.
 const RESERVATION_PERIOD: Duration = Duration::from_secs(5);
@@ -144,6 +150,7 @@ impl Service {
             console_end,
             console_quiet: false,
             console_look: 0,
+            console_silence: 0,
             reservation_seen: Instant::now(),
             store,
             control,
@@ -372,6 +379,7 @@ impl Service {
 
     fn set_console_quiet(&mut self, quiet: bool) {
         self.console_quiet = quiet;
+        self.console_silence = 0;
         self.console_look = next_look(clock::monotonic(), clock::host_tick());
         self.console_port.set_quiet(quiet);
     }
@@ -379,7 +387,12 @@ impl Service {
     /// Looks at a console that does not notify; ends that when it has fallen silent.
     fn poll_console(&mut self) {
         self.console_look = next_look(clock::monotonic(), clock::host_tick());
-        if !self.serve_console() {
+        if self.serve_console() {
+            self.console_silence = 0;
+        } else {
+            self.console_silence += 1;
+        }
+        if self.console_silence >= CONSOLE_PATIENCE {
             self.set_console_quiet(false);
             // What the guest wrote before it saw the change is only found by looking.
             if self.serve_console() {
