@@ -41,3 +41,4 @@ pub use memory::{GuestMemory, OutsideMemory};
 pub use plan::{plan, EntryState, PvLayout, SPARE_BYTES};
 pub use shared::{grant_seeds, init_shared_info, GRANT_SEEDS_SIZE};
 pub use spec::{DomainSpec, Ramdisk, MAX_CMDLINE, MAX_PAGES};
+pub use write::count_up;

@@ -17,13 +17,6 @@ pub trait GuestMemory {
     /// # Errors
     /// [`OutsideMemory`] if any byte has no memory; what was written before is unspecified.
     fn write(&mut self, gpa: u64, bytes: &[u8]) -> Result<(), OutsideMemory>;
-
-    /// The memory itself, so that a ramdisk is read straight into it. `None` where the memory is not one piece or
-    /// cannot be lent; the builder then reads into a buffer and calls [`GuestMemory::write`].
-    fn slice_mut(&mut self, gpa: u64, len: usize) -> Option<&mut [u8]> {
-        let _ = (gpa, len);
-        None
-    }
 }
 
 /// Memory from guest-physical 0, one byte after the other.
@@ -33,14 +26,13 @@ impl GuestMemory for Vec<u8> {
             gpa,
             len: bytes.len(),
         };
-        self.slice_mut(gpa, bytes.len())
+        let range = usize::try_from(gpa)
+            .ok()
+            .and_then(|start| Some(start..start.checked_add(bytes.len())?));
+        range
+            .and_then(|range| self.get_mut(range))
             .ok_or(outside)?
             .copy_from_slice(bytes);
         Ok(())
-    }
-
-    fn slice_mut(&mut self, gpa: u64, len: usize) -> Option<&mut [u8]> {
-        let start = usize::try_from(gpa).ok()?;
-        self.get_mut(start..start.checked_add(len)?)
     }
 }

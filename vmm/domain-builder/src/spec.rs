@@ -1,6 +1,6 @@
 //! What the caller decides about a domain.
 
-use std::io::Read;
+use std::io::BufRead;
 
 use noxen_monitor_abi::layout::NR_SLOTS;
 use noxen_pv_abi::start_info::MAX_GUEST_CMDLINE;
@@ -35,10 +35,11 @@ pub struct DomainSpec<'a> {
     pub tune: bool,
 }
 
-/// Where the ramdisk's bytes come from. They are read once, front to back, straight into guest memory if it allows.
+/// Where the ramdisk's bytes come from. They are read once, front to back, and copied from the reader's own buffer, which is the whole ramdisk
+/// where that is in memory.
 pub struct Ramdisk<'a> {
     /// Length in bytes, as given in [`DomainSpec::ramdisk_len`].
     pub len: u64,
     /// The bytes; more than `len` are left unread.
-    pub reader: &'a mut dyn Read,
+    pub reader: &'a mut dyn BufRead,
 }

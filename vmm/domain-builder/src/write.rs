@@ -213,6 +213,11 @@ impl PvLayout {
 /// Fills a part of the p2m list that begins at `pfn` with entries of `N` bytes. The list's last page goes on with invalid
 /// entries. The compiler knows the width, and makes a short loop of it.
 fn put_frames<const N: usize>(list: &mut [u8], pfn: u64, nr_pages: u64) {
+    let last = pfn + (list.len() / N) as u64 - 1;
+    let first = mfn_of_pfn(pfn);
+    if last < nr_pages && mfn_of_pfn(last) - first == last - pfn {
+        return count_up::<N>(list, first);
+    }
     for (pfn, entry) in (pfn..).zip(list.chunks_exact_mut(N)) {
         let mfn = if pfn < nr_pages {
             mfn_of_pfn(pfn)
@@ -220,6 +225,13 @@ fn put_frames<const N: usize>(list: &mut [u8], pfn: u64, nr_pages: u64) {
             u64::MAX
         };
         entry.copy_from_slice(&mfn.to_le_bytes()[..N]);
+    }
+}
+
+/// Fills a list with entries of `N` bytes, at most 8: `first`, and each one more than the one before. The compiler makes several at a time.
+pub fn count_up<const N: usize>(list: &mut [u8], first: u64) {
+    for (index, entry) in list.chunks_exact_mut(N).enumerate() {
+        entry.copy_from_slice(&(first + index as u64).to_le_bytes()[..N]);
     }
 }
 
@@ -345,20 +357,18 @@ fn read_ramdisk(
     let len = ramdisk.len;
     let failed = |source: io::Error| BuildError::Ramdisk { len, source };
     for run in runs(start, len) {
-        let whole = usize::try_from(run.len)
-            .ok()
-            .and_then(|len| memory.slice_mut(run.gpa, len));
-        if let Some(slice) = whole {
-            ramdisk.reader.read_exact(slice).map_err(failed)?;
-            continue;
-        }
-        let mut buffer = vec![0; BOUNCE.min(run.len as usize)];
         let mut done = 0;
         while done < run.len {
-            let part = &mut buffer[..(run.len - done).min(BOUNCE as u64) as usize];
-            ramdisk.reader.read_exact(part).map_err(failed)?;
-            memory.write(run.gpa + done, part)?;
-            done += part.len() as u64;
+            let bytes = ramdisk.reader.fill_buf().map_err(failed)?;
+            let part = bytes
+                .len()
+                .min(usize::try_from(run.len - done).unwrap_or(usize::MAX));
+            if part == 0 {
+                return Err(failed(io::ErrorKind::UnexpectedEof.into()));
+            }
+            memory.write(run.gpa + done, &bytes[..part])?;
+            ramdisk.reader.consume(part);
+            done += part as u64;
         }
     }
     Ok(())

@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::io::Read;
+use std::io::BufRead;
 
 use noxen_domain_builder::{plan, BuildError, OutsideMemory, Ramdisk, MAX_PAGES};
 use noxen_kernel_image::load;
@@ -118,7 +118,7 @@ fn ramdisk_that_ends_early_or_changed_is_refused() {
     let spec = spec(64, 5000);
     let layout = plan(&image, &spec).expect("fits");
     let write = |len: u64, mut reader: &[u8]| {
-        let reader: &mut dyn Read = &mut reader;
+        let reader: &mut dyn BufRead = &mut reader;
         layout.write(
             &image,
             &elf,

@@ -56,7 +56,7 @@ fn unpack<'a>(
 
 /// A file mapped for reading and writing.
 #[derive(Debug)]
-struct Mapped {
+pub struct Mapped {
     start: *mut u8,
     len: usize,
 }
@@ -98,8 +98,8 @@ fn reserve_and_map(file: &File, size: u64, len: usize) -> io::Result<*mut u8> {
 }
 
 impl Mapped {
-    /// Maps the first `size` bytes of a file that is only read; what is written to the mapping stays here.
-    fn of(file: &File, size: u64) -> io::Result<Mapped> {
+    /// Maps the first `size` bytes, not 0, of a file that is only read; what is written to the mapping stays here.
+    pub fn of(file: &File, size: u64) -> io::Result<Mapped> {
         let len = usize::try_from(size).map_err(|_| io::ErrorKind::OutOfMemory)?;
         // SAFETY: as in `reserve_and_map`.
         let start = unsafe {
@@ -124,8 +124,8 @@ impl Room for Mapped {
         // SAFETY: `start` is a live mapping of `len` bytes until drop. The file has no name and is open in xend and
         // here only; xend neither writes nor cuts it before this process has said "ready", and the mapping is gone
         // by then. So nobody changes the bytes under the slice, and it cannot end early (SIGBUS). A plain ELF is a
-        // kernel installed by root, who replaces such files by renaming; one that is cut short while a domain is built
-        // of it ends this process, that is this domain, which does not exist yet.
+        // kernel (or its ramdisk) installed by root, who replaces such files by renaming; one that is cut short while a
+        // domain is built of it ends this process, that is this domain, which does not exist yet.
         unsafe { std::slice::from_raw_parts(self.start, self.len) }
     }
 

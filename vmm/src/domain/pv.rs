@@ -10,7 +10,7 @@ use crate::domain::assemble::{self, Assembly};
 use crate::domain::handover::{self, BuilderMemory, Facts};
 use crate::domain::host_clock::{self, ClockSources};
 use crate::domain::image::{Image, ImageError};
-use crate::domain::kernel_file;
+use crate::domain::kernel_file::{self, Mapped};
 use crate::domain::laps::Laps;
 use crate::domain::machine::{Constants, Machine};
 use crate::domain::paging::{self, PagingError};
@@ -25,11 +25,11 @@ use crate::vstate::vcpu::{StartState, Vcpu, VcpuError};
 use crate::vstate::vm::{Vm, VmError};
 use kvm_ioctls::{Kvm, VcpuFd};
 use noxen_domain_builder::{BuildError, OutsideMemory, PvLayout, Ramdisk};
-use noxen_kernel_image::{Class, Kernel, KernelError};
+use noxen_kernel_image::{Class, Kernel, KernelError, Room};
 use noxen_monitor_abi::layout::{ABI_VERSION, DIRECT_MAP_VA, MAX_VCPUS};
 use noxen_saved_image::state;
 use std::fs::File;
-use std::io::{self, Seek};
+use std::io::{self, BufRead, BufReader, Seek};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use vm_memory::GuestAddress;
@@ -41,6 +41,8 @@ pub const CONSOLE_PORT: u32 = 2;
 /// Number of the rule by which the monitor's region is laid out ([`Region::plan`], the constants of `region` and of
 /// `noxen_monitor_abi::layout`): it rises when images of before can no longer be laid out by it.
 pub const LAYOUT: u32 = 1;
+/// Bytes of a ramdisk that are read at a time where it cannot be mapped.
+const BUFFER: usize = 256 << 10;
 /// The Xen that guests are told of: 4.17.
 pub const XEN_VERSION: u32 = 4 << 16 | 17;
 
@@ -321,9 +323,19 @@ fn load_guest(
         source,
     };
     let layout = noxen_domain_builder::plan(&kernel.image, &spec).map_err(failed)?;
-    let ramdisk = ramdisk.as_mut().map(|file| Ramdisk {
+    // Read through a buffer it would be copied twice. What cannot be mapped still is.
+    let mapped = ramdisk
+        .as_ref()
+        .and_then(|file| Mapped::of(file, ramdisk_len).ok());
+    let mut reader = ramdisk.as_ref().map(|file| -> Box<dyn BufRead> {
+        match &mapped {
+            Some(mapped) => Box::new(mapped.bytes()),
+            None => Box::new(BufReader::with_capacity(BUFFER, file)),
+        }
+    });
+    let ramdisk = reader.as_mut().map(|reader| Ramdisk {
         len: ramdisk_len,
-        reader: file,
+        reader,
     });
     layout
         .write(
