@@ -3,6 +3,7 @@
 //! ```text
 //!   RSDP (F segment) --> RSDT, XSDT --> FADT --> FACS, DSDT (dsdt.rs)
 //!                                   --> MADT, HPET
+//!   RSDP --> XSDT --> FADT (hardware-reduced), MADT: a machine without firmware and devices
 //! ```
 
 mod dsdt;
@@ -15,6 +16,10 @@ use acpi_tables::Aml;
 pub const ROOM: u64 = 64 << 10;
 /// Ports of the power management registers, where SeaBIOS puts them (PIIX4: PMBA).
 pub const PM_BASE: u16 = 0x600;
+/// Port of the sleep control register where there is no power management of a PC; the status register is behind it.
+pub const SLEEP_CONTROL: u16 = 0x600;
+/// Value of SLP_TYP there for S5.
+pub const SLEEP_S5: u8 = 5;
 /// The system control interrupt.
 pub const SCI: u8 = 9;
 /// ISA interrupts that are level-triggered: SCI and those that PCI lines are routed to.
@@ -61,6 +66,56 @@ impl Pile {
 
 fn header(signature: &[u8; 4], length: u32, revision: u8) -> Sdt {
     Sdt::new(*signature, length, revision, OEM, OEM_TABLE, 1)
+}
+
+/// The tables of `machine` without the devices of a PC (hardware-reduced ACPI): the root pointer at `address`, all else behind it,
+/// [`ROOM`] bytes at most.
+pub fn reduced(machine: &Machine, address: u64) -> Placed {
+    let root = rsdp(0, 0).len();
+    let mut pile = Pile {
+        address,
+        bytes: vec![0; root],
+    };
+    let dsdt = pile.add(&sealed(&dsdt::reduced(machine)));
+    let found = [
+        pile.add(&sealed(&reduced_fadt(dsdt))),
+        pile.add(&sealed(&local_apics(machine.vcpus))),
+    ];
+    let mut xsdt = header(b"XSDT", 36, 1);
+    for address in &found {
+        xsdt.append_slice(&address.to_le_bytes());
+    }
+    let xsdt = pile.add(&sealed(&xsdt));
+    pile.bytes[..root].copy_from_slice(&rsdp(0, xsdt));
+    Placed {
+        address,
+        bytes: pile.bytes,
+    }
+}
+
+/// Fixed ACPI description table, revision 5: hardware-reduced, without VGA, 8042 and RTC.
+fn reduced_fadt(dsdt: u64) -> Sdt {
+    let mut fadt = header(b"FACP", 268, 5);
+    fadt.write_u32(40, dsdt as u32);
+    // VGA and CMOS RTC are not there, nor are legacy devices and an 8042.
+    fadt.write_u16(109, 1 << 2 | 1 << 5);
+    // WBINVD, C1 on all processors, no power and no sleep button, hardware-reduced.
+    fadt.write_u32(112, 1 | 1 << 2 | 1 << 4 | 1 << 5 | 1 << 20);
+    fadt.write_u64(140, dsdt);
+    generic(&mut fadt, 244, 8, SLEEP_CONTROL);
+    generic(&mut fadt, 256, 8, SLEEP_CONTROL + 1);
+    fadt
+}
+
+/// Multiple APIC description table of processors alone.
+fn local_apics(vcpus: u32) -> Sdt {
+    let mut madt = header(b"APIC", 36, 3);
+    madt.append_slice(&LOCAL_APIC.to_le_bytes());
+    madt.append_slice(&0u32.to_le_bytes());
+    for cpu in 0..vcpus.min(0xfe) as u8 {
+        madt.append_slice(&[0, 8, cpu, cpu, 1, 0, 0, 0]);
+    }
+    madt
 }
 
 /// The tables of `machine`.
@@ -261,6 +316,31 @@ mod tests {
         let place = [&[0x86, 9, 0, 0][..], &HPET_ADDRESS.to_le_bytes()].concat();
         let found = |bytes: &[u8]| bytes.windows(8).any(|part| part == place);
         assert!(found(&tables.tables.bytes) && !found(&plain));
+    }
+
+    #[test]
+    fn reduced_tables_have_processors_and_sleep_registers_and_no_pc() {
+        let all = reduced(&machine(), 0xfc00_0000);
+        assert!(all.bytes.len() as u64 <= ROOM);
+        assert_eq!(checksum(&all.bytes[..20]), 0);
+        assert_eq!(checksum(&all.bytes[..36]), 0);
+        let xsdt = at(&all, word(&all.bytes, 24));
+        let (fadt, madt) = (at(&all, word(xsdt, 36)), at(&all, word(xsdt, 44)));
+        let dsdt = at(&all, word(fadt, 140));
+        for (table, name, length) in [
+            (xsdt, b"XSDT", 52),
+            (fadt, b"FACP", 268),
+            (madt, b"APIC", 44 + 3 * 8),
+            (dsdt, b"DSDT", dsdt.len()),
+        ] {
+            assert_eq!((&table[..4], table.len()), (&name[..], length));
+            assert_eq!(checksum(table), 0, "{name:?}");
+        }
+        // Hardware-reduced, and where to switch it off.
+        assert_eq!(fadt[114] & 1 << 4, 1 << 4);
+        assert_eq!((fadt[244], word(fadt, 248)), (1, SLEEP_CONTROL.into()));
+        let has = |name: &[u8; 4]| dsdt.windows(4).any(|four| four == name);
+        assert!(has(b"_S5_") && has(b"C002") && !has(b"PCI0") && !has(b"C003"));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //!
 //!   Machine --acpi.rs--> tables     --smbios.rs--> tables     --e820.rs--> map
 //!        \-----------------------files.rs: what SeaBIOS reads through fw_cfg     direct.rs: a Linux kernel without a boot loader
+//!        \-- pvh.rs: a kernel without firmware
 //! ```
 //! Nothing here knows KVM or a file: numbers in, bytes out.
 
@@ -14,6 +15,7 @@ pub mod bios;
 pub mod direct;
 pub mod e820;
 pub mod files;
+pub mod pvh;
 pub mod smbios;
 
 /// First address above low RAM at most; the hole for PCI begins there.

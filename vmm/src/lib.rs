@@ -26,6 +26,7 @@ pub mod crash;
 pub mod devices;
 pub mod dispatch;
 pub mod domain;
+pub mod guest_console;
 pub mod hvm;
 pub mod log;
 pub mod private_store;

@@ -13,6 +13,7 @@ Options of run:
   --kernel FILE     kernel image                  --ramdisk FILE    ramdisk
   --bios FILE       BIOS image of an HVM domain   --boot LETTERS    its boot order, of acdn [cd]
   --vga-bios FILE   a display with that BIOS      --vnc ADDR:PORT   show it there by VNC
+  --pvh             the kernel is entered by its PVH entry: a domain without a PC
   --xen             an HVM guest finds Xen, and with it paravirtual drivers
   --cirrus          the display is a Cirrus CL-GD5446, not the standard one
   --memory MIB      memory [256]                  --vcpus N         virtual CPUs [1]

@@ -21,7 +21,7 @@ use noxen_control::device::VncSpec;
 use noxen_control::device::{DiskImage, Engine, ImageFormat, NicModel};
 use noxen_control::kvm::{self, HostCpu};
 use noxen_control::ram::huge_page_file_if_possible;
-use noxen_control::spec::{Adapter, Display, Hvm, SerialPort, Vnc};
+use noxen_control::spec::{Adapter, Display, Hvm, Pvh, SerialPort, Vnc};
 use noxen_control::tap;
 use noxen_control::{DeviceSpec, ShutdownReason};
 use std::fs::File;
@@ -44,6 +44,8 @@ pub struct Options {
     pub bios: Option<PathBuf>,
     /// It finds Xen.
     pub xen: bool,
+    /// The kernel is entered by its PVH entry.
+    pub pvh: bool,
     /// Its boot order.
     pub boot: String,
     /// BIOS of its display.
@@ -94,6 +96,7 @@ impl Default for Options {
             kernel: PathBuf::new(),
             bios: None,
             xen: false,
+            pvh: false,
             boot: "cd".into(),
             vga_bios: None,
             cirrus: false,
@@ -120,6 +123,9 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let kvm = kvm_from(node);
     if let Some(bios) = &options.bios {
         return run_hvm(options, bios, &kvm);
+    }
+    if options.pvh {
+        return run_pvh(options, &kvm);
     }
     let monitor_file = match &options.monitor {
         Some(path) => Some(std::fs::read(path).with_context(|| path.display().to_string())?),
@@ -152,45 +158,115 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let stdin = File::from(std::io::stdin().as_fd().try_clone_to_owned()?);
     let log = Log::new(Some(stderr), config.domid, "run");
     let domain = pv::build(&config, files, log, Some(stdout.try_clone()?))?;
-    let vbds: Vec<Vbd> = (0..options.disks.len() as u32)
-        .map(|index| Vbd::new(options.domid, index))
-        .collect();
-    let vifs: Vec<Vif> = (0..options.taps.len() as u32)
-        .map(|index| Vif::new(options.domid, index))
-        .collect();
-    let streams = private_store::start(options.domid, &config, &vbds, &vifs)?;
-    let store = Connection {
-        stream: streams.guest,
-        domid: options.domid,
-        door: None,
-    };
+    let (vbds, vifs) = numbered(options);
+    let (store, door) = store(options, &config, &vbds, &vifs)?;
     let console = ConsoleEnd::Stream {
         output: stdout,
         input: Some(stdin),
     };
     let control = options.control.as_deref().map(listen).transpose()?;
-    let mut service = Service::new(
-        domain,
-        console,
-        Some(store),
-        Door::Streams(streams.tools),
-        control,
-    )?;
-    for (disk, vbd) in options.disks.iter().zip(&vbds) {
-        service
-            .devices()
-            .attach(&disk.spec(vbd), vec![disk.open()?])
-            .map_err(|line| anyhow::anyhow!(line))?;
+    let mut service = Service::new(domain, console, Some(store), door, control)?;
+    let (vbds, vifs) = (vbds.iter(), vifs.iter());
+    attach_pv(options, vbds, vifs, |spec, fds| {
+        service.devices().attach(spec, fds)
+    })?;
+    to_its_end(options, &mut service)
+}
+
+/// The disks and interfaces of a domain that has only paravirtual ones.
+fn numbered(options: &Options) -> (Vec<Vbd>, Vec<Vif>) {
+    let count = |all: usize| 0..all as u32;
+    let vbds = count(options.disks.len()).map(|index| Vbd::new(options.domid, index));
+    let vifs = count(options.taps.len()).map(|index| Vif::new(options.domid, index));
+    (vbds.collect(), vifs.collect())
+}
+
+/// A private store for a domain with these.
+fn store(
+    options: &Options,
+    config: &Config,
+    vbds: &[Vbd],
+    vifs: &[Vif],
+) -> Result<(Connection, Door)> {
+    let streams = private_store::start(options.domid, config, vbds, vifs)?;
+    let store = Connection {
+        stream: streams.guest,
+        domid: options.domid,
+        door: None,
+    };
+    Ok((store, Door::Streams(streams.tools)))
+}
+
+fn attach_pv<'a>(
+    options: &Options,
+    vbds: impl Iterator<Item = &'a Vbd>,
+    vifs: impl Iterator<Item = &'a Vif>,
+    mut attach: impl FnMut(&DeviceSpec, Vec<OwnedFd>) -> Result<(), String>,
+) -> Result<()> {
+    let line = |line: String| anyhow::anyhow!(line);
+    for (disk, vbd) in options.disks.iter().zip(vbds) {
+        attach(&disk.spec(vbd), vec![disk.open()?]).map_err(line)?;
     }
-    for (name, vif) in options.taps.iter().zip(&vifs) {
+    for (name, vif) in options.taps.iter().zip(vifs) {
         let queues = tap::create(name, options.vcpus.clamp(1, TAP_QUEUES))
             .with_context(|| format!("--tap {name}"))?;
-        service
-            .devices()
-            .attach(&vif_spec(vif), queues)
-            .map_err(|line| anyhow::anyhow!(line))?;
+        attach(&vif_spec(vif), queues).map_err(line)?;
     }
+    Ok(())
+}
+
+/// The same of a PVH domain.
+fn run_pvh(options: &Options, kvm: &Kvm) -> Result<ExitCode> {
+    let config = hvm::pvh::Config {
+        domid: options.domid,
+        name: "run".into(),
+        uuid: [0x4e; 16],
+        memory_mib: options.memory,
+        vcpus: options.vcpus,
+        kernel_path: options.kernel.display().to_string(),
+        cmdline: options.cmdline.clone(),
+        pvh: Pvh {
+            acpi: true,
+            cpu: Default::default(),
+        },
+    };
+    let files = hvm::pvh::Files {
+        kvm,
+        ram: huge_page_file_if_possible(),
+        kernel: open(&options.kernel)?,
+        unpacked: None,
+        ramdisk: options.ramdisk.as_deref().map(open).transpose()?,
+    };
+    let stderr = File::from(std::io::stderr().as_fd().try_clone_to_owned()?);
+    let log = Log::new(Some(stderr), config.domid, "run");
+    let domain = hvm::pvh::build(&config, files, log)?;
+    let console = ConsoleEnd::Stream {
+        output: File::from(std::io::stdout().as_fd().try_clone_to_owned()?),
+        input: Some(File::from(std::io::stdin().as_fd().try_clone_to_owned()?)),
+    };
+    let control = options.control.as_deref().map(listen).transpose()?;
+    let (vbds, vifs) = numbered(options);
+    let (store, door) = store(options, &stored(options), &vbds, &vifs)?;
+    let mut service = HvmService::new(domain, console, Some(store), door, control)?;
+    let (vbds, vifs) = (vbds.iter(), vifs.iter());
+    attach_pv(options, vbds, vifs, |spec, fds| {
+        service.machine().attach(spec, fds)
+    })?;
     to_its_end(options, &mut service)
+}
+
+/// What the store tells of a domain that is no PV one.
+fn stored(options: &Options) -> Config {
+    Config {
+        domid: options.domid,
+        uuid: [0x4e; 16],
+        memory_mib: options.memory,
+        maxmem_mib: options.memory,
+        vcpus: options.vcpus,
+        kernel_path: String::new(),
+        cmdline: String::new(),
+        tune: false,
+    }
 }
 
 fn open(path: &Path) -> Result<File> {
@@ -358,16 +434,6 @@ fn hvm_store(options: &Options, disks: &[(u32, &Disk)]) -> Result<(Option<Connec
     if !options.xen {
         return Ok((None, Door::Streams(Vec::new())));
     }
-    let config = Config {
-        domid: options.domid,
-        uuid: [0x4e; 16],
-        memory_mib: options.memory,
-        maxmem_mib: options.memory,
-        vcpus: options.vcpus,
-        kernel_path: String::new(),
-        cmdline: String::new(),
-        tune: false,
-    };
     // A CD stays a drive of the machine.
     let disks = disks.iter().filter(|(_, disk)| !disk.cdrom && !disk.floppy);
     let vbds: Vec<Vbd> = disks
@@ -376,13 +442,8 @@ fn hvm_store(options: &Options, disks: &[(u32, &Disk)]) -> Result<(Option<Connec
     let vifs: Vec<Vif> = (0..options.taps.len() as u32)
         .map(|index| Vif::new(options.domid, index))
         .collect();
-    let streams = private_store::start(options.domid, &config, &vbds, &vifs)?;
-    let store = Connection {
-        stream: streams.guest,
-        domid: options.domid,
-        door: None,
-    };
-    Ok((Some(store), Door::Streams(streams.tools)))
+    let (store, door) = store(options, &stored(options), &vbds, &vifs)?;
+    Ok((Some(store), door))
 }
 
 /// The drives of an HVM domain's disks by Xen's numbers: hda to hdd in order, the first CD in hdc if that is free, floppies fd0.
@@ -527,6 +588,10 @@ pub fn parse(arguments: &[String]) -> Result<Options> {
         }
         if name == "--xen" {
             options.xen = true;
+            continue;
+        }
+        if name == "--pvh" {
+            options.pvh = true;
             continue;
         }
         if name == "--no-tune" {

@@ -8,33 +8,28 @@
 //!   xenstored <-->                /
 //!   control socket <-->          /
 //! ```
-//! A console that prints is looked at with each tick of the host until it has been silent for a while, and its guest is told
-//! not to notify meanwhile: Linux writes 16 bytes at a time, and each notification is an exit. So would be an interrupt for a
-//! look at any other time, where the guest runs on the processor that gets it.
 //! It polls with a set made anew each turn, because what to wait for follows from how full the buffers
 //! are (flow control); there are a dozen descriptors at most, so a registered set would save nothing.
 
 pub use crate::console_end::ConsoleEnd;
 use crate::control::server::Server;
 use crate::devices::{Context, Devices, Door};
-use crate::domain::calls::{lock, Shared};
+use crate::domain::calls::Shared;
 use crate::domain::machine::Machine;
 use crate::domain::pv::Domain;
-use crate::log::Level;
+use crate::guest_console::{self, GuestConsole};
 use crate::save::job::{self, Job};
 use crate::save::{Arrived, Parts};
 use crate::store::port::{self, StorePort};
 use crate::store::Connection;
-use crate::vstate::clock;
-use crate::vstate::irq::{event_fd, Channel};
+use crate::vstate::irq::event_fd;
 use crate::vstate::vm::Vm;
 use crate::waiting;
 use noxen_control::ShutdownReason;
-use noxen_devices::pv::console::Console;
 use noxen_monitor_abi::layout::PAGE_SIZE;
 use noxen_saved_image::State;
 use rustix::event::{PollFlags, Timespec};
-use std::io::{self, Read, Write};
+use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -43,9 +38,7 @@ use std::time::{Duration, Instant};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Source {
     Wake,
-    ConsolePort,
-    ConsoleInput,
-    ConsoleOutput,
+    Console(guest_console::Source),
     Store(port::Source),
     Listener,
     Connection(usize),
@@ -75,15 +68,7 @@ pub struct Service {
     machine: Machine,
     shared: Arc<Shared>,
     devices: Devices,
-    console: Console,
-    console_port: Channel,
-    console_end: ConsoleEnd,
-    /// The guest does not notify; the console is polled.
-    console_quiet: bool,
-    /// When it is, ns on CLOCK_MONOTONIC.
-    console_look: u64,
-    /// Looks in a row that found nothing.
-    console_silence: u32,
+    console: GuestConsole,
     reservation_seen: Instant,
     store: Option<StorePort>,
     control: Option<Server>,
@@ -91,17 +76,6 @@ pub struct Service {
     vm: Arc<Vm>,
     arrived: Option<Arrived>,
 }
-
-/// Least and longest time between two looks at a busy console, ns: the first tick of the host in between has the next one. Without
-/// such a tick it is twice the least.
-const CONSOLE_PERIODS: (u64, u64) = (500_000, 4_500_000);
-/// How long before a tick of the host a look is due, ns: the tick's interrupt serves it, for Linux lets a thread sleep 50 us longer than
-/// it wanted (prctl, PR_SET_TIMERSLACK).
-const CONSOLE_LEAD: u64 = 15_000;
-
-/// Looks in a row that find nothing before the guest is to notify again. The next line is likely to come soon, and a look with a tick of the host
-/// costs the guest nothing.
-const CONSOLE_PATIENCE: u32 = 8;
 
 /// How often the memory of a domain that gave some back is compared with its reservation.
 const RESERVATION_PERIOD: Duration = Duration::from_secs(5);
@@ -124,8 +98,12 @@ impl Service {
         if let ConsoleEnd::Pty(pty) = &console_end {
             machine.set_console_tty(&pty.path);
         }
-        let console = Console::new(&shared.memory, domain.console_page)
-            .map_err(|error| io::Error::other(error.to_string()))?;
+        let console = GuestConsole::new(
+            &shared.memory,
+            domain.console_page,
+            domain.console,
+            console_end,
+        )?;
         for page in [domain.console_page, domain.store_page] {
             shared.written.stays(page.0 / PAGE_SIZE);
         }
@@ -146,11 +124,6 @@ impl Service {
             shared,
             devices,
             console,
-            console_port: domain.console,
-            console_end,
-            console_quiet: false,
-            console_look: 0,
-            console_silence: 0,
             reservation_seen: Instant::now(),
             store,
             control,
@@ -164,9 +137,10 @@ impl Service {
     /// all that was on its way to it.
     pub fn take_up(&mut self, state: &State) {
         self.console
+            .console
             .take_up(&state.console.output.0, &state.console.input.0);
         // Notifications that the guest had sent are lost: both rings are looked at once.
-        let _ = self.console_port.event().write(1);
+        self.console.look_soon();
         if let Some(StorePort { store, port }) = &mut self.store {
             if let Some(saved) = &state.store {
                 store.take_up(saved, state.domain.domid, &self.shared.log);
@@ -199,9 +173,7 @@ impl Service {
                 self.serve_while_saved(ready);
                 continue;
             }
-            if self.console_quiet && clock::monotonic() >= self.console_look {
-                self.poll_console();
-            }
+            self.console.poll(&self.shared.memory, &self.shared.hub);
             if self.reservation_seen.elapsed() >= RESERVATION_PERIOD {
                 self.reservation_seen = Instant::now();
                 self.machine.hold_to_reservation();
@@ -215,7 +187,7 @@ impl Service {
             if until == Until::Over && self.machine.over().is_some() {
                 // What the guest wrote last is still in the ring.
                 self.serve_console();
-                self.write_console();
+                self.console.write(&self.shared.hub);
                 return Ok(self.machine.over());
             }
         }
@@ -223,15 +195,12 @@ impl Service {
 
     fn wait(&self) -> io::Result<Vec<(Source, PollFlags)>> {
         let still = self.stands_still();
-        let look = Timespec {
-            tv_sec: 0,
-            tv_nsec: self.console_look.saturating_sub(clock::monotonic()) as i64,
-        };
-        let timeout = match (self.console_quiet, self.machine.may_overrun()) {
+        let look = self.console.wait();
+        let timeout = match (&look, self.machine.may_overrun()) {
             _ if still => None,
-            (true, _) => Some(&look),
-            (false, true) => Some(&RESERVATION_TIMEOUT),
-            (false, false) => None,
+            (Some(look), _) => Some(look),
+            (None, true) => Some(&RESERVATION_TIMEOUT),
+            (None, false) => None,
         };
         let interests = self.interests().into_iter();
         let heeded = interests.filter(|(source, ..)| !still || source.spares_guest());
@@ -240,25 +209,9 @@ impl Service {
 
     fn interests(&self) -> Vec<(Source, BorrowedFd<'_>, PollFlags)> {
         use std::os::fd::AsFd;
-        let mut set = vec![
-            (Source::Wake, event_fd(&self.shared.wake), PollFlags::IN),
-            (
-                Source::ConsolePort,
-                event_fd(self.console_port.event()),
-                PollFlags::IN,
-            ),
-        ];
-        let input = self
-            .console_end
-            .input()
-            .filter(|_| self.console.input_room() > 0);
-        if let Some(input) = input {
-            set.push((Source::ConsoleInput, input.as_fd(), PollFlags::IN));
-        }
-        if self.console.has_output() {
-            let output = self.console_end.output().as_fd();
-            set.push((Source::ConsoleOutput, output, PollFlags::OUT));
-        }
+        let mut set = vec![(Source::Wake, event_fd(&self.shared.wake), PollFlags::IN)];
+        let console = self.console.interests().into_iter();
+        set.extend(console.map(|(source, fd, flags)| (Source::Console(source), fd, flags)));
         let store = self.store.iter().flat_map(StorePort::interests);
         set.extend(store.map(|(source, fd, flags)| (Source::Store(source), fd, flags)));
         if let Some(control) = &self.control {
@@ -290,14 +243,10 @@ impl Service {
                     self.guest_news();
                 }
             }
-            Source::ConsolePort => {
-                self.console_port.acknowledge();
-                self.set_console_quiet(true);
-                self.serve_console();
-                self.write_console();
+            Source::Console(source) => {
+                self.console
+                    .serve(source, &self.shared.memory, &self.shared.hub);
             }
-            Source::ConsoleInput => self.read_console(),
-            Source::ConsoleOutput => self.write_console(),
             Source::Store(source) => {
                 if let Some(store) = &mut self.store {
                     store.serve(source, flags, &self.shared.memory, &self.shared.log);
@@ -325,7 +274,7 @@ impl Service {
         let mut parts = Parts {
             machine: &mut self.machine,
             devices: &self.devices,
-            console: &mut self.console,
+            console: &mut self.console.console,
             store: self.store.as_mut().map(|s| (&mut s.store, &s.port)),
             vm: &self.vm,
             arrived: &self.arrived,
@@ -355,7 +304,7 @@ impl Service {
         if self.job.is_none() {
             // What was not looked at meanwhile.
             let _ = self.shared.wake.write(1);
-            let _ = self.console_port.event().write(1);
+            self.console.look_soon();
         }
     }
 
@@ -377,115 +326,7 @@ impl Service {
         });
     }
 
-    fn set_console_quiet(&mut self, quiet: bool) {
-        self.console_quiet = quiet;
-        self.console_silence = 0;
-        self.console_look = next_look(clock::monotonic(), clock::host_tick());
-        self.console_port.set_quiet(quiet);
-    }
-
-    /// Looks at a console that does not notify; ends that when it has fallen silent.
-    fn poll_console(&mut self) {
-        self.console_look = next_look(clock::monotonic(), clock::host_tick());
-        if self.serve_console() {
-            self.console_silence = 0;
-        } else {
-            self.console_silence += 1;
-        }
-        if self.console_silence >= CONSOLE_PATIENCE {
-            self.set_console_quiet(false);
-            // What the guest wrote before it saw the change is only found by looking.
-            if self.serve_console() {
-                self.set_console_quiet(true);
-            }
-        }
-        self.write_console();
-    }
-
-    /// Moves bytes between the console's ring and buffers; true when the guest had written any.
-    fn serve_console(&mut self) -> bool {
-        let shared = self.shared.clone();
-        let mut printed = false;
-        let effect = self.console.service(&shared.memory, &mut |bytes| {
-            printed = true;
-            lock(&shared.console_tail).push(bytes);
-        });
-        if effect.notify {
-            self.console_port.kick();
-        }
-        if let Some(error) = effect.broken {
-            shared
-                .log
-                .guest_line(Level::Warning, format_args!("console closed: {error}"));
-        }
-        if self.console.has_more(&shared.memory) {
-            // More than one turn's worth: come back after the others had theirs.
-            let _ = self.console_port.event().write(1);
-        }
-        printed
-    }
-
-    fn write_console(&mut self) {
-        while self.console.has_output() {
-            match self.console_end.output().write(self.console.output()) {
-                Ok(n) => self.console.consume_output(n),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    let lost = self.console.output().len();
-                    self.console.consume_output(lost);
-                    self.shared.log.guest_line(
-                        Level::Warning,
-                        format_args!("console output lost, {lost} bytes: {error}"),
-                    );
-                    return;
-                }
-            }
-        }
-    }
-
-    fn read_console(&mut self) {
-        let mut buffer = [0u8; 1024];
-        let room = self.console.input_room().min(buffer.len());
-        let Some(mut input) = self.console_end.input() else {
-            return;
-        };
-        match input.read(&mut buffer[..room]) {
-            Ok(0) => self.console_end.end_input(),
-            Ok(n) => {
-                self.console.push_input(&buffer[..n]);
-                self.serve_console();
-                self.write_console();
-            }
-            Err(_) => {}
-        }
-    }
-}
-
-/// When a console that prints is to be looked at again after `now`, where the host's ticks are `tick` apart, all ns on
-/// CLOCK_MONOTONIC.
-fn next_look(now: u64, tick: u64) -> u64 {
-    let (least, most) = CONSOLE_PERIODS;
-    let after = now + least;
-    match after.checked_next_multiple_of(tick) {
-        Some(tick) if tick <= now + most => tick - CONSOLE_LEAD,
-        _ => after + least,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn console_is_looked_at_shortly_before_a_tick_of_the_host() {
-        const MS: u64 = 1_000_000;
-        assert_eq!(next_look(1, 4 * MS), 4 * MS - CONSOLE_LEAD);
-        assert_eq!(next_look(3_500_000, 4 * MS), 4 * MS - CONSOLE_LEAD);
-        assert_eq!(next_look(3_500_001, 4 * MS), 8 * MS - CONSOLE_LEAD);
-        assert_eq!(next_look(5 * MS, MS), 6 * MS - CONSOLE_LEAD);
-        // A tick that is far away, or none: a fixed period.
-        assert_eq!(next_look(MS, 10 * MS), 2 * MS);
-        assert_eq!(next_look(MS, 0), 2 * MS);
+    fn serve_console(&mut self) {
+        self.console.service(&self.shared.memory, &self.shared.hub);
     }
 }

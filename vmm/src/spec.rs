@@ -18,7 +18,7 @@ use crate::store::Connection;
 use anyhow::{bail, Context, Result};
 use kvm_ioctls::Kvm;
 use noxen_control::kvm::{self, HostCpu};
-use noxen_control::spec::{Hvm, Kind, SPEC_VERSION};
+use noxen_control::spec::{Hvm, Kind, Pvh, SPEC_VERSION};
 use noxen_control::DomainSpec;
 use noxen_devices::pv::pty::Pty;
 use rustix::fs::fcntl_getfl;
@@ -123,6 +123,13 @@ fn prepare(spec: &DomainSpec, descriptors: &mut Descriptors) -> Result<Served> {
         let service = HvmService::new(domain, end, store, door, Some(control))?;
         return Ok(Served::Hvm(Box::new(service)));
     }
+    if let Kind::Pvh(pvh) = &spec.kind {
+        let domain = build_pvh(spec, pvh, descriptors, &kvm, ram, log)?;
+        let end = ConsoleEnd::Pty(console()?);
+        let door = Door::Socket(noxen_xenstore::locations::socket());
+        let service = HvmService::new(domain, end, store, door, Some(control))?;
+        return Ok(Served::Hvm(Box::new(service)));
+    }
     let (domain, state) = match descriptors.take_if("restore_fd", spec.restore_fd)? {
         Some(image) => {
             config(spec)?;
@@ -211,6 +218,52 @@ fn build_hvm(
         ),
     );
     Ok(hvm::build::build(&config, files, log)?)
+}
+
+fn build_pvh(
+    spec: &DomainSpec,
+    pvh: &Pvh,
+    descriptors: &mut Descriptors,
+    kvm: &Kvm,
+    ram: Option<File>,
+    log: Log,
+) -> Result<hvm::build::Domain> {
+    if spec.restore_fd.is_some() {
+        bail!("restoring a PVH domain is not built yet");
+    }
+    let checked = config(spec)?;
+    let config = hvm::pvh::Config {
+        domid: checked.domid,
+        name: spec.name.clone(),
+        uuid: checked.uuid,
+        memory_mib: checked.memory_mib,
+        vcpus: checked.vcpus,
+        kernel_path: checked.kernel_path,
+        cmdline: checked.cmdline,
+        pvh: pvh.clone(),
+    };
+    let Some(kernel) = descriptors.take_if("kernel_fd", spec.kernel_fd)? else {
+        bail!("the spec names no kernel");
+    };
+    let files = hvm::pvh::Files {
+        kvm,
+        ram,
+        kernel: File::from(kernel),
+        unpacked: descriptors
+            .take_if("unpacked_fd", spec.unpacked_fd)?
+            .map(File::from),
+        ramdisk: descriptors
+            .take_if("ramdisk_fd", spec.ramdisk_fd)?
+            .map(File::from),
+    };
+    log.line(
+        Level::Info,
+        format_args!(
+            "building: PVH, {} MiB, {} vcpus, kernel {}",
+            spec.memory_mib, spec.vcpus, spec.kernel_path
+        ),
+    );
+    Ok(hvm::pvh::build(&config, files, log)?)
 }
 
 fn build(

@@ -28,6 +28,7 @@ pub mod net;
 pub mod pci;
 pub mod rtc;
 pub mod serial;
+pub mod sleep;
 pub mod sound;
 pub mod state;
 pub mod usb;

@@ -1,6 +1,6 @@
 //! The DSDT: what ACPI calls the devices of this PC, its PCI interrupts, how it is switched off.
 
-use super::{header, HOLE_END, HPET_ADDRESS, HPET_LENGTH};
+use super::{header, HOLE_END, HPET_ADDRESS, HPET_LENGTH, SLEEP_S5};
 use crate::{Machine, HOLE};
 use acpi_tables::aml::{
     AddressSpace, AddressSpaceCacheable, Device, EISAName, Interrupt, Memory32Fixed, Name, Package,
@@ -33,6 +33,17 @@ pub fn dsdt(machine: &Machine) -> Sdt {
         let device = Device::new("HPET".into(), vec![&hid, &resources]);
         Scope::new("_SB_".into(), vec![&device]).to_aml_bytes(&mut code);
     }
+    table.append_slice(&code);
+    table
+}
+
+/// The table of a machine without the devices of a PC.
+pub fn reduced(machine: &Machine) -> Sdt {
+    let mut table = header(b"DSDT", 36, 2);
+    let mut code = Vec::new();
+    let off = Package::new(vec![&SLEEP_S5, &aml::ZERO]);
+    Name::new("_S5_".into(), &off).to_aml_bytes(&mut code);
+    processors(machine, &mut code);
     table.append_slice(&code);
     table
 }

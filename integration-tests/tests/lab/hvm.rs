@@ -187,7 +187,7 @@ fn hvm_linux_with_drivers_for_xen_has_paravirtual_disk_network_and_clock() {
     std::fs::write(&image, vec![0x5a; 4 << 20]).unwrap();
     let domain = Domain::pc("pvhvm")
         .unwrap()
-        .vcpus(1)
+        .vcpus(2)
         .line("xen_platform_pci = 1\nnographic = 1")
         .line(&format!("disk = [ 'file:{},hda,w' ]", image.display()))
         .line("vif = [ 'type=ioemu, bridge=nxbr8' ]");
@@ -197,6 +197,7 @@ fn hvm_linux_with_drivers_for_xen_has_paravirtual_disk_network_and_clock() {
     let mut says = |command: &str| console.run(command, LIMIT).unwrap();
     let hypervisor = says("dmesg | grep -o 'Hypervisor detected: .*'");
     assert_eq!(hypervisor, "Hypervisor detected: Xen HVM\n");
+    assert_eq!(says("grep -c ^processor /proc/cpuinfo"), "2\n");
     let clock = "/sys/devices/system/clocksource/clocksource0/current_clocksource";
     assert_eq!(says(&format!("cat {clock}")), "xen\n");
 
@@ -222,4 +223,73 @@ fn hvm_linux_with_drivers_for_xen_has_paravirtual_disk_network_and_clock() {
 
     console.send("poweroff -f\n").unwrap();
     node.wait_gone("pvhvm", LIMIT);
+}
+
+#[test]
+fn hvm_linux_without_a_serial_port_has_its_shell_on_xens_console() {
+    in_lab();
+    let node = node_with_scripts();
+    let mut domain = Domain::pc("hvc")
+        .unwrap()
+        .vcpus(1)
+        .line("xen_platform_pci = 1\nnographic = 1\nserial = 'none'");
+    domain.extra = "console=hvc0 quiet noxen.autologin".into();
+    let mut console = node.create_on_console(&domain).unwrap();
+    console.expect("NOXEN-INIT up", LIMIT).unwrap();
+    console.expect("# ", LIMIT).unwrap();
+    let mut says = |command: &str| console.run(command, LIMIT).unwrap();
+    assert_eq!(says("cat /sys/class/tty/console/active"), "hvc0\n");
+    // More at once than the ring holds.
+    let long = "typed".repeat(40);
+    assert_eq!(says(&format!("echo {long}")), format!("{long}\n"));
+    assert_eq!(says("seq 2000 | wc -c"), "8893\n");
+    console.send("poweroff -f\n").unwrap();
+    node.wait_gone("hvc", LIMIT);
+}
+
+#[test]
+fn pvh_linux_boots_to_a_login_on_its_console_with_paravirtual_disk_and_network() {
+    in_lab();
+    let node = node_with_scripts();
+    let _bridge = Bridge::new("nxbr7", "10.81.7.1/24");
+    let image = node.root().join("disk.img");
+    std::fs::write(&image, vec![0x5a; 4 << 20]).unwrap();
+    let mut domain = Domain::debian("pvh", Flavour::Cloud)
+        .unwrap()
+        .vcpus(2)
+        .line("type = 'pvh'")
+        .line(&format!("disk = [ 'file:{},xvda,w' ]", image.display()))
+        .line("vif = [ 'bridge=nxbr7' ]");
+    domain.extra.push_str(" quiet");
+    let mut console = node.create_on_console(&domain).unwrap();
+    console.login(LIMIT).unwrap();
+    let mut says = |command: &str| console.run(command, LIMIT).unwrap();
+    let booted = says("dmesg | grep -o -e 'Hypervisor detected: .*' -e 'Booting.*kernel on .*'");
+    assert!(booted.contains("Hypervisor detected: Xen HVM"), "{booted}");
+    assert!(booted.contains("kernel on Xen PVH"), "{booted}");
+    assert_eq!(says("grep -c ^processor /proc/cpuinfo"), "2\n");
+    assert_eq!(says("ls /sys/bus/pci/devices 2>/dev/null | wc -l"), "0\n");
+
+    says("n=0; while [ ! -b /dev/xvda ] && [ $n -lt 300 ]; do n=$((n+1)); sleep 0.1; done");
+    assert_eq!(says("dd if=/dev/xvda bs=1 count=4 2>/dev/null"), "ZZZZ");
+    configure(&mut console, "eth0", "10.81.7.2");
+    let mut says = |command: &str| console.run(command, LIMIT).unwrap();
+    let answer = says("ping -c 1 -w 30 10.81.7.1 | grep -c 'bytes from'");
+    assert_eq!(answer, "1\n");
+
+    assert_eq!(node.domains(), ["pvh"]);
+    node.toolctl(&["pause", "pvh"]).ok();
+    let table = node.toolctl(&["list", "pvh"]).ok();
+    assert!(table.contains("--p---"), "{table}");
+    node.toolctl(&["unpause", "pvh"]).ok();
+    let saved = node.root().join("saved").display().to_string();
+    let refused = node.toolctl(&["save", "pvh", &saved]);
+    let line = "saving a PVH domain is not built yet";
+    assert!(
+        refused.status != 0 && refused.stderr.contains(line),
+        "{refused:?}"
+    );
+    // The guest's kernel powers off, by the sleep registers of its ACPI.
+    node.toolctl(&["shutdown", "-w", "pvh"]).ok();
+    node.wait_gone("pvh", LIMIT);
 }

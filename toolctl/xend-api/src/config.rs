@@ -296,6 +296,11 @@ impl DomainConfig {
         self.builder == "hvm"
     }
 
+    /// A kernel that is entered by its PVH entry.
+    pub fn is_pvh(&self) -> bool {
+        self.builder == "pvh"
+    }
+
     /// Most memory the domain may ever have, MiB as configured.
     pub fn maxmem_mib(&self) -> i64 {
         self.maxmem.unwrap_or(self.memory)

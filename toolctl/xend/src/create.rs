@@ -278,7 +278,10 @@ fn build(
                 };
                 Kind::Hvm(Box::new(machine.spec(&record.config, given)))
             }
-            _ => Kind::Pv,
+            _ => match &plan.pvh {
+                Some(pvh) => Kind::Pvh(Box::new(pvh.clone())),
+                None => Kind::Pv,
+            },
         },
         name: record.name.clone(),
         uuid: record.uuid.clone(),

@@ -11,7 +11,7 @@ use crate::clock;
 use crate::validate::not_built;
 use noxen_control::device::NicModel;
 use noxen_control::spec::{
-    self, Adapter, Cpu, CpuidRule, Hvm, Register, SerialPort, Sound, UsbDevice, Vnc,
+    self, Adapter, Cpu, CpuidRule, Hvm, Pvh, Register, SerialPort, Sound, UsbDevice, Vnc,
 };
 use noxen_xend_api::device::Mode;
 use noxen_xend_api::{cpuid, Disk, DomainConfig, Fault, Vfb};
@@ -160,6 +160,25 @@ pub fn check(config: &DomainConfig) -> Result<Machine, Fault> {
             .concat()
             .iter()
             .any(|disk| disk.number() == Ok(SECOND_FLOPPY)),
+    })
+}
+
+/// Judges the variables of PVH domains: those of the processors are an HVM domain's.
+pub fn check_pvh(config: &DomainConfig) -> Result<Pvh, Fault> {
+    let hvm = &config.hvm;
+    if hvm.viridian {
+        return Err(Fault::generic(
+            "Invalid Configuration: viridian = 1: a PVH domain finds Xen, and no other hypervisor; leave it out",
+        ));
+    }
+    Ok(Pvh {
+        acpi: hvm.acpi,
+        cpu: Cpu {
+            nx: hvm.nx,
+            viridian: false,
+            cpuid: rules(&hvm.cpuid)?,
+            cpuid_check: rules(&hvm.cpuid_check)?,
+        },
     })
 }
 
@@ -448,6 +467,30 @@ mod tests {
         };
         let machine = check(&config(direct)).unwrap();
         assert_eq!(machine.kernel.as_deref(), Some(Path::new("/boot/vmlinuz")));
+    }
+
+    #[test]
+    fn pvh_machine_has_the_processors_and_tables_that_its_variables_say() {
+        let pvh = |change: fn(&mut DomainConfig)| {
+            let mut config = DomainConfig {
+                builder: "pvh".into(),
+                ..DomainConfig::default()
+            };
+            change(&mut config);
+            check_pvh(&config)
+        };
+        let plain = Pvh {
+            acpi: true,
+            cpu: Cpu::default(),
+        };
+        assert_eq!(pvh(|_| ()), Ok(plain));
+        let other = pvh(|c| (c.hvm.acpi, c.hvm.nx) = (false, false)).unwrap();
+        assert_eq!((other.acpi, other.cpu.nx), (false, false));
+        let ruled = pvh(|c| c.hvm.cpuid = vec!["1:edx=0x1".into()]).unwrap();
+        assert_eq!(ruled.cpu.cpuid.len(), 1);
+        let refused = |change| pvh(change).unwrap_err().message;
+        assert!(refused(|c| c.hvm.viridian = true).contains("viridian = 1"));
+        assert!(refused(|c| c.hvm.cpuid = vec!["1:ecx=0".into()]).contains("register ecx"));
     }
 
     #[test]

@@ -293,6 +293,7 @@ mod tests {
             vcpu_avail: 1,
             cmdline: String::new(),
             hvm: None,
+            pvh: None,
             pinning: vec![None],
         };
         assert!(text(open_ramdisk(&path, &plan)).contains("does not fit into memory = 128 MiB"));

@@ -8,6 +8,7 @@
 use crate::hvm;
 use crate::lifecycle::Action;
 use crate::pinning::{self, Pinning};
+use noxen_control::spec::Pvh;
 use noxen_xend_api::{cmdline, DomainConfig, Fault};
 
 /// Most vCPUs of a domain.
@@ -32,6 +33,8 @@ pub struct Plan {
     pub cmdline: String,
     /// The PC of an HVM domain.
     pub hvm: Option<hvm::Machine>,
+    /// The machine of a PVH domain.
+    pub pvh: Option<Pvh>,
     /// Host CPUs of each vCPU.
     pub pinning: Pinning,
 }
@@ -62,6 +65,10 @@ pub fn check(config: &DomainConfig, host_cpus: u32) -> Result<Plan, Fault> {
         true => Some(hvm::check(config)?),
         false => None,
     };
+    let pvh = match config.is_pvh() {
+        true => Some(hvm::check_pvh(config)?),
+        false => None,
+    };
     if hvm.is_none() && config.kernel.is_empty() && config.bootloader.is_empty() {
         return Err(Fault::generic(
             "Kernel image does not exist: the configuration sets no kernel",
@@ -75,6 +82,7 @@ pub fn check(config: &DomainConfig, host_cpus: u32) -> Result<Plan, Fault> {
         vcpu_avail: config.vcpu_avail.unwrap_or(u64::MAX) & (u64::MAX >> (64 - vcpus)),
         cmdline,
         hvm,
+        pvh,
         pinning: pinning::configured(config, vcpus, host_cpus)
             .map_err(|e| Fault::generic(e.to_string()))?,
     })
@@ -113,9 +121,9 @@ fn check_uuid(uuid: &str) -> Result<(), Fault> {
 
 /// What a configuration may ask for that this version cannot do is an error, never silently left out.
 fn check_built(config: &DomainConfig) -> Result<(), Fault> {
-    if !matches!(config.builder.as_str(), "linux" | "hvm") {
+    if !matches!(config.builder.as_str(), "linux" | "hvm" | "pvh") {
         return Err(Fault::generic(format!(
-            "Invalid Configuration: there is no builder '{}'; use 'linux' or 'hvm'",
+            "Invalid Configuration: there is no builder '{}'; use 'linux', 'hvm' or 'pvh'",
             config.builder
         )));
     }

@@ -157,7 +157,7 @@ fn hvm(settings: &Settings) -> Result<Hvm> {
         monitor: no("monitor")?,
         soundhw: text("soundhw"),
         device_model: text("device_model"),
-        loader: absolute(&text("loader")),
+        loader: loader(settings),
         screen: screen(settings)?,
         stdvga: no("stdvga")?,
         nographic: no("nographic")?,
@@ -233,17 +233,47 @@ fn devices<T, E: std::fmt::Display>(
         .map_err(|error| ConfigError::config(error.to_string()))
 }
 
-/// `builder`, or what xl's `type` says in its place.
+/// `builder`, or what xl's `type` and its older `pvh` say in its place.
 fn builder(settings: &Settings) -> Result<String> {
-    if let Some(builder) = settings.text("builder") {
-        return Ok(builder);
-    }
-    match settings.text("type").as_deref() {
-        None | Some("pv") => Ok("linux".into()),
-        Some("hvm") => Ok("hvm".into()),
+    let by_builder = settings.text("builder").map(|name| match name.as_str() {
+        // xl's.
+        "generic" => "linux".to_owned(),
+        _ => name,
+    });
+    let by_type = match settings.text("type").as_deref() {
+        None => None,
+        Some("pv") => Some("linux"),
+        Some("hvm") => Some("hvm"),
+        Some("pvh") => Some("pvh"),
+        Some(other) => {
+            return Err(ConfigError::config(format!(
+                "Invalid Configuration: type = '{other}': it is pv, hvm or pvh"
+            )))
+        }
+    };
+    let by_pvh = (settings.whole("pvh")?.unwrap_or(0) != 0).then_some("pvh");
+    let all = [by_builder.as_deref(), by_type, by_pvh];
+    let mut named = all.into_iter().flatten();
+    let first = named.next().unwrap_or("linux").to_owned();
+    match named.find(|other| *other != first) {
         Some(other) => Err(ConfigError::config(format!(
-            "type '{other}' is not built yet; pv and hvm are known"
+            "Invalid Configuration: builder, type and pvh contradict each other: one wants a domain of kind '{first}', another '{other}'"
         ))),
+        None => Ok(first),
+    }
+}
+
+/// `loader`; with xl's `type = 'hvm'` a kernel that is no hvmloader is started by the firmware that there is.
+fn loader(settings: &Settings) -> String {
+    let text = |name: &str| settings.text(name).unwrap_or_default();
+    let is_xls = settings.text("builder").is_none() && text("type") == "hvm";
+    let kernel = text("kernel");
+    let is_firmware = kernel.contains("hvmloader") || kernel.ends_with(".bin");
+    match text("loader") {
+        loader if loader.is_empty() && is_xls && !kernel.is_empty() && !is_firmware => {
+            "/usr/lib/xen/boot/hvmloader".into()
+        }
+        loader => absolute(&loader),
     }
 }
 
@@ -309,6 +339,44 @@ mod tests {
         assert_eq!(hvm.unbuilt, ["isa"]);
         assert_eq!(hvm.soundhw, "es1370");
         assert_eq!((hvm.usb, hvm.usbdevice), (true, vec!["tablet".to_owned()]));
+    }
+
+    #[test]
+    fn kind_of_domain_is_what_xm_or_xl_calls_it() {
+        let kind = |text: &str| config(&format!("{text}\nkernel='/k'\n"), &[]).map(|c| c.builder);
+        for (text, expected) in [
+            ("", "linux"),
+            ("type='pv'", "linux"),
+            ("builder='generic'", "linux"),
+            ("type='hvm'", "hvm"),
+            ("type='pvh'", "pvh"),
+            ("pvh=1", "pvh"),
+            ("type='pvh'\npvh=1", "pvh"),
+            ("builder='hvm'\ntype='hvm'\npvh=0", "hvm"),
+        ] {
+            assert_eq!(kind(text).unwrap(), expected, "{text}");
+        }
+        for text in ["type='hvm'\npvh=1", "builder='hvm'\ntype='pv'"] {
+            let error = kind(text).unwrap_err().to_string();
+            assert!(error.contains("contradict"), "{error}");
+        }
+        let error = kind("type='vm'").unwrap_err().to_string();
+        assert!(error.contains("type = 'vm'"), "{error}");
+    }
+
+    #[test]
+    fn kernel_of_xls_hvm_domain_is_started_by_the_firmware() {
+        let both = |text: &str| {
+            let config = config(text, &[]).unwrap();
+            (config.kernel, config.hvm.loader)
+        };
+        let hvmloader = "/usr/lib/xen/boot/hvmloader".to_owned();
+        let linux = "type='hvm'\nkernel='/boot/vmlinuz'\n";
+        assert_eq!(both(linux), ("/boot/vmlinuz".into(), hvmloader.clone()));
+        let none = "type='hvm'\nkernel='/usr/lib/xen/boot/hvmloader'\n";
+        assert_eq!(both(none), (hvmloader, String::new()));
+        let xm = "builder='hvm'\nkernel='/opt/bios.bin'\n";
+        assert_eq!(both(xm), ("/opt/bios.bin".into(), String::new()));
     }
 
     #[test]

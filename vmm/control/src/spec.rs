@@ -14,6 +14,18 @@ pub enum Kind {
     Pv,
     /// A whole PC; what of the spec is about a kernel is empty.
     Hvm(Box<Hvm>),
+    /// A kernel that is entered by its PVH entry; all its devices are Xen's.
+    Pvh(Box<Pvh>),
+}
+
+/// The machine of a PVH domain.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Pvh {
+    /// ACPI tables, which tell of the processors.
+    pub acpi: bool,
+    /// What its processors are.
+    pub cpu: Cpu,
 }
 
 /// The PC of an HVM domain.

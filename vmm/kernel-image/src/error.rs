@@ -72,6 +72,9 @@ pub enum KernelError {
     /// Only the PVH entry is there.
     #[error("the kernel offers only a PVH entry (PHYS32_ENTRY), none for PV; boot it as an HVM or PVH guest or use a kernel with CONFIG_XEN_PV")]
     PvhOnly,
+    /// No PVH entry is there.
+    #[error("the kernel has no PVH entry (note PHYS32_ENTRY); boot it as type='pv' or 'hvm', or use a kernel with CONFIG_PVH")]
+    NoPvhEntry,
     /// Not made for the xen-3.0 ABI.
     #[error("the kernel's Xen notes ask for ABI \"{0}\"; only \"xen-3.0\" is served")]
     WrongAbi(String),

@@ -275,7 +275,7 @@ fn check_kind(source: NoteSource, notes: &RawNotes) -> Result<(), KernelError> {
 }
 
 /// The loadable segments, sorted and checked against the file and each other.
-fn segments(elf: &Elf<'_>, paddr_offset: u64) -> Result<Vec<Segment>, KernelError> {
+pub(crate) fn segments(elf: &Elf<'_>, paddr_offset: u64) -> Result<Vec<Segment>, KernelError> {
     let mut segments = Vec::new();
     for p in elf.programs().filter(|p| p.kind == PT_LOAD && p.memsz > 0) {
         if p.filesz > p.memsz {

@@ -1,4 +1,4 @@
-//! Kernel files for PV domains: from the bytes of a file to a checked description of what to load where.
+//! Kernel files for PV and PVH domains: from the bytes of a file to a checked description of what to load where.
 //!
 //! ```text
 //!  file bytes ──► KernelFile::open ──► container (plain ELF, gzip, bzImage) and compression, found by magic numbers
@@ -11,6 +11,7 @@
 //!                      │
 //!                      ▼
 //!                 KernelImage: entry, bases, features, segments; every address in it has been checked
+//!                 FlatImage: the same for the PVH entry, by physical addresses
 //! ```
 //!
 //! Everything here reads bytes that a stranger wrote. There is no `unsafe`, no allocation larger than the declared
@@ -24,6 +25,7 @@ mod container;
 mod elf;
 mod error;
 mod features;
+mod flat;
 mod image;
 mod legacy;
 mod notes;
@@ -36,6 +38,7 @@ use std::os::unix::fs::FileExt;
 pub use container::{Container, KernelFile, MAX_UNPACKED};
 pub use error::KernelError;
 pub use features::{Feature, Features};
+pub use flat::FlatImage;
 pub use image::{Class, KernelImage, NoteSource, PaeMode, Segment};
 pub use source::{ElfBytes, Room, Source};
 pub use unpack::Compression;
@@ -85,6 +88,33 @@ pub fn load_file_into(
     file: &File,
     room: impl FnOnce(u64) -> Option<Box<dyn Room>>,
 ) -> Result<Kernel<'_>, KernelError> {
+    let (elf, container) = open_elf(file, room)?;
+    let image = KernelImage::parse_source(&elf)?;
+    Ok(Kernel {
+        image,
+        elf,
+        container,
+    })
+}
+
+/// A kernel that is entered by its PVH entry, and the ELF bytes that the description points into; a packed one as by
+/// [`load_file_into`].
+///
+/// # Errors
+/// Any [`KernelError`].
+pub fn load_pvh_file_into(
+    file: &File,
+    room: impl FnOnce(u64) -> Option<Box<dyn Room>>,
+) -> Result<(FlatImage, ElfBytes<'_>), KernelError> {
+    let (elf, _) = open_elf(file, room)?;
+    Ok((FlatImage::pvh(&elf)?, elf))
+}
+
+/// The ELF in a kernel file, unpacked where it is packed, into what `room` gives if it does.
+fn open_elf(
+    file: &File,
+    room: impl FnOnce(u64) -> Option<Box<dyn Room>>,
+) -> Result<(ElfBytes<'_>, Container), KernelError> {
     let failed = |e: std::io::Error| KernelError::Read(e.to_string());
     let about = file.metadata().map_err(failed)?;
     if !about.is_file() {
@@ -103,13 +133,7 @@ pub fn load_file_into(
         file.read_exact_at(&mut magic, 0).map_err(failed)?;
     }
     if magic == container::ELF_MAGIC {
-        let elf = ElfBytes::File(file, size);
-        let image = KernelImage::parse_source(&elf)?;
-        return Ok(Kernel {
-            image,
-            elf,
-            container: Container::Elf,
-        });
+        return Ok((ElfBytes::File(file, size), Container::Elf));
     }
     if size > MAX_UNPACKED {
         return Err(KernelError::FileTooLarge { size });
@@ -125,12 +149,7 @@ pub fn load_file_into(
         }
         None => ElfBytes::Memory(opened.unpack()?.into_owned().into()),
     };
-    let image = KernelImage::parse_source(&elf)?;
-    Ok(Kernel {
-        image,
-        elf,
-        container: opened.container(),
-    })
+    Ok((elf, opened.container()))
 }
 
 /// Room of the right size, if the kernel has to be unpacked.

@@ -11,7 +11,9 @@
 #![allow(unsafe_code)] // mmap of a file as a slice: vm-memory gives volatile access only, which no decoder takes.
 
 use crate::log::{Level, Log};
-use noxen_kernel_image::{load_file, load_file_into, ElfBytes, Kernel, KernelError, Room};
+use noxen_kernel_image::{
+    load_file, load_file_into, load_pvh_file_into, ElfBytes, FlatImage, Kernel, KernelError, Room,
+};
 use rustix::fs::{fallocate, FallocateFlags};
 use rustix::mm::{self, MapFlags, ProtFlags};
 use std::fs::File;
@@ -42,7 +44,21 @@ fn unpack<'a>(
     let Some(unpacked) = unpacked else {
         return load_file(kernel);
     };
-    load_file_into(kernel, |size| match Mapped::new(unpacked, size) {
+    load_file_into(kernel, |size| room(unpacked, size, log))
+}
+
+/// The same of a kernel that is entered by its PVH entry.
+pub fn load_pvh<'a>(
+    kernel: &'a File,
+    unpacked: Option<File>,
+    log: &Log,
+) -> Result<(FlatImage, ElfBytes<'a>), KernelError> {
+    load_pvh_file_into(kernel, |size| room(unpacked?, size, log))
+}
+
+/// Room of `size` bytes in `unpacked`.
+fn room(unpacked: File, size: u64, log: &Log) -> Option<Box<dyn Room>> {
+    match Mapped::new(unpacked, size) {
         Ok(mapped) => Some(Box::new(mapped)),
         Err(error) => {
             log.line(
@@ -51,7 +67,7 @@ fn unpack<'a>(
             );
             None
         }
-    })
+    }
 }
 
 /// A file mapped for reading and writing.

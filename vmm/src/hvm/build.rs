@@ -5,43 +5,37 @@
 //!   KVM:     8259s, I/O APIC, 8254, local APICs; vCPU 0 at the reset vector, the others wait for INIT and SIPI
 //! ```
 
-use crate::domain::assemble;
-use crate::domain::crew::Crew;
-use crate::domain::hub::Hub;
 use crate::domain::pv::PvError;
-use crate::domain::time::scale;
-use crate::domain::{region, runner};
-use crate::hvm::drives::Drives;
+use crate::domain::{assemble, region};
 use crate::hvm::linux::{self, Linux, LinuxError};
 use crate::hvm::machine::{About, HvmMachine};
 use crate::hvm::pc::Pc;
+use crate::hvm::raise::{raise, DriveParts, Drivers, Front};
 use crate::hvm::registry::{self, Parts};
-use crate::hvm::saved::{self, Arriving, Carried};
+use crate::hvm::saved::Arriving;
 use crate::hvm::screen::{Fingers, Screen};
 use crate::hvm::speaker::Recorder;
 use crate::hvm::usb_disks::UsbDisks;
 use crate::hvm::video::Video;
 use crate::hvm::wire::Line;
-use crate::hvm::xen::{self, Xen};
 use crate::log::{Level, Log};
 use crate::prompt::Prompt;
-use crate::save::restore::{hold_rate, passed, tsc_at, RestoreError};
+use crate::save::restore::RestoreError;
 use crate::viewers::{self, Console, Hands, Server as Viewers, Windows};
-use crate::vstate::chips::{self, ChipsError};
-use crate::vstate::cpuid::{HvmCpu, HvmXen, PvParameters};
-use crate::vstate::features;
+use crate::vstate::chips::ChipsError;
+use crate::vstate::cpuid::HvmCpu;
 use crate::vstate::hyperv;
 use crate::vstate::memory::{DomainMemory, GuestMemory, MemoryError, Piece, Slot};
-use crate::vstate::msr;
-use crate::vstate::saved::pc_msr_list;
-use crate::vstate::vcpu::{install_kick_handler, Vcpu, VcpuError};
-use crate::vstate::vm::{Vm, VmError};
+use crate::vstate::vcpu::VcpuError;
+use crate::vstate::vm::VmError;
 use kvm_bindings::kvm_cpuid_entry2;
 use kvm_ioctls::Kvm;
 use noxen_control::device::VncSpec;
 use noxen_control::spec::{Adapter, Display, Hvm, SerialPort};
 use noxen_hvmloader::bios::{self, BiosError};
+use noxen_hvmloader::pvh::PvhError;
 use noxen_hvmloader::{files, Machine, Placed, HIGH};
+use noxen_kernel_image::KernelError;
 use noxen_pc::backing::Backing;
 use noxen_pc::rtc::Boot;
 use noxen_pc::sound::{Silence, Speaker};
@@ -49,11 +43,9 @@ use noxen_pc::vga::{self, cirrus};
 use std::fs::File;
 use std::io::{self, Read};
 use std::net::TcpListener;
-use std::sync::mpsc::channel;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 use vm_memory::{Bytes, GuestAddress};
-use vmm_sys_util::eventfd::{EventFd, EFD_NONBLOCK};
 
 /// Where the display's memory is; no RAM shows there.
 const DISPLAY: std::ops::Range<u64> = 0xa_0000..0xc_0000;
@@ -130,6 +122,14 @@ pub enum HvmError {
     Outside { what: u64, length: usize },
     #[error(transparent)]
     Linux(#[from] LinuxError),
+    #[error("kernel {path}: {source}")]
+    Kernel { path: String, source: KernelError },
+    #[error("kernel {path} cannot be read: {source}")]
+    KernelFile { path: String, source: io::Error },
+    #[error("ramdisk: {0}")]
+    Ramdisk(io::Error),
+    #[error(transparent)]
+    Pvh(#[from] PvhError),
     #[error(transparent)]
     Pv(#[from] PvError),
     #[error(transparent)]
@@ -219,65 +219,7 @@ pub fn build(config: &Config, files: Files<'_>, log: Log) -> Result<Domain, HvmE
             .files
             .extend(linux::load(kernel, &machine, &memory.map)?);
     }
-    let vm = Arc::new(Vm::create_pc(files.kvm, &slots(&memory.slots, rom_piece))?);
-    if config.hvm.one_late_tick {
-        vm.deliver_each_tick(false)?;
-    }
-    let host = assemble::host_cpuid(files.kvm)?;
     let hyperv = hyperv_leaves(files.kvm, &config.hvm)?;
-    let cpu = HvmCpu {
-        pae: config.hvm.pae,
-        apic: config.hvm.apic,
-        cpu: &config.hvm.cpu,
-        hyperv: &hyperv,
-        xen: None,
-    };
-    host.judge(&cpu).map_err(HvmError::Cpu)?;
-    let table = host.hvm_table(&cpu).unwrap_or_default();
-    let arrived = match arriving {
-        Some(arriving) => {
-            arriving.check_cpu(&table)?;
-            let begun = Instant::now();
-            let state = arriving.fill(&memory.map, shown.as_deref())?;
-            let took = begun.elapsed();
-            log.line(
-                Level::Info,
-                format_args!("restored from an image in {took:?}"),
-            );
-            Some(state)
-        }
-        None => None,
-    };
-    install_kick_handler().map_err(|source| HvmError::Os {
-        what: "install the handler of the kick signal",
-        source,
-    })?;
-    let fds = (0..config.vcpus)
-        .map(|id| vm.create_vcpu(id))
-        .collect::<Result<Vec<_>, _>>()?;
-    let now = saved::host_now();
-    if let Some(state) = &arrived {
-        chips::apply(&vm, &state.chips, passed(&state.clock, now))?;
-        hold_rate(&fds, state.clock.tsc_khz)?;
-    }
-    let tsc_khz = assemble::tsc_khz(&fds)?;
-    let mut vcpus = Vec::new();
-    for (id, fd) in (0..).zip(fds) {
-        let xen = config.hvm.xen.then(|| xen_leaves(config.domid, tsc_khz));
-        let cpuid = host
-            .for_hvm(id, &HvmCpu { xen, ..cpu })
-            .ok_or(PvError::Kvm {
-                what: "take so many CPUID leaves",
-                source: kvm_ioctls::Error::new(libc::E2BIG),
-            })?;
-        vcpus.push(match &arrived {
-            Some(state) => {
-                let tsc = tsc_at(&state.clock, now);
-                Vcpu::restored(fd, &cpuid, &state.vcpus[id as usize], tsc)?
-            }
-            None => Vcpu::reset(fd, id, &cpuid)?,
-        });
-    }
     let serial = match config.hvm.serial {
         SerialPort::None => None,
         SerialPort::Pty => Some(Line::new().map_err(|source| HvmError::Os {
@@ -318,53 +260,44 @@ pub fn build(config: &Config, files: Files<'_>, log: Log) -> Result<Domain, HvmE
         usb_disks: usb_disks.clone(),
     });
     usb_disks.controller = known.usb;
-    let (sender, reports) = channel();
-    let wake = EventFd::new(EFD_NONBLOCK).map_err(|source| HvmError::Os {
-        what: "make an eventfd",
-        source,
-    })?;
-    let hub = Arc::new(Hub::new(log, memory.map.clone(), sender, wake));
-    if let Some((memory, _)) = &video {
-        memory.set_slot(vm.clone(), vm.free_slot());
-    }
-    let carried = Carried {
-        vm: vm.clone(),
-        msrs: pc_msr_list(files.kvm)
-            .map_err(|source| PvError::Kvm {
-                what: "tell its MSRs",
-                source,
-            })?
-            .into(),
-        tsc_khz,
-        features: features::of(&table),
-        bios: rom_piece,
+    let line = serial.as_ref().zip(known.serial);
+    let behind = Behind {
+        monitor: config.hvm.monitor,
+        serial: line.map(|(line, number)| (line.clone(), number)),
+    };
+    let mut machine = raise(Front {
+        kvm: files.kvm,
+        log,
+        domid: config.domid,
+        uuid: config.uuid,
+        memory_mib: config.memory_mib,
+        vcpus: config.vcpus,
+        cpu: HvmCpu {
+            pae: config.hvm.pae,
+            apic: config.hvm.apic,
+            cpu: &config.hvm.cpu,
+            hyperv: &hyperv,
+            xen: None,
+        },
+        slots: slots(&memory.slots, rom_piece),
+        memory,
+        region: rom_piece,
+        one_late_tick: config.hvm.one_late_tick,
+        // COM1 is the console where there is one.
+        xen: config.hvm.xen.then_some(Drivers {
+            console: serial.is_none(),
+        }),
+        entry: None,
+        arriving,
         video: shown,
         serial: serial.clone(),
-        viridian: config.hvm.cpu.viridian,
-        arrived,
-    };
-    let xen = match vcpus.first().filter(|_| config.hvm.xen) {
-        Some(first) => Some(
-            xen::domain::prepare(&vm)
-                .and_then(|()| {
-                    Xen::new(xen::domain::Parts {
-                        hub: hub.clone(),
-                        host: vm.clone(),
-                        ram_file: memory.ram_file.clone(),
-                        domid: config.domid,
-                        uuid: config.uuid,
-                        vcpus: config.vcpus,
-                        frames: pages,
-                        tsc_khz,
-                        tsc: crate::vstate::saved::tsc(first.fd()),
-                        microcode: msr::get(first.fd(), xen::MICROCODE_MSR).unwrap_or(0),
-                    })
-                })
-                .map_err(HvmError::Xen)?,
-        ),
-        None => None,
-    };
-    let pc = Arc::new(Pc::new(hub.clone(), vm, bus, xen.clone()));
+        bus,
+        known,
+        drives: Some(DriveParts {
+            second_floppy: config.hvm.second_floppy,
+            usb: usb_disks,
+        }),
+    })?;
     let mut about = About {
         name: config.name.clone(),
         uuid: hyphened(config.uuid),
@@ -373,29 +306,12 @@ pub fn build(config: &Config, files: Files<'_>, log: Log) -> Result<Domain, HvmE
     };
     let viewers = match (&config.hvm.display, files.vnc) {
         (Some(Display { vnc: Some(vnc), .. }), Some(listener)) => {
-            let line = serial.as_ref().zip(known.serial);
-            let behind = Behind {
-                monitor: config.hvm.monitor,
-                serial: line.map(|(line, number)| (line.clone(), number)),
-            };
-            Some(show(&vnc.how, listener, &pc, behind, &mut about).map_err(HvmError::Display)?)
+            let shown = show(&vnc.how, listener, machine.pc(), behind, &mut about);
+            Some(shown.map_err(HvmError::Display)?)
         }
         _ => None,
     };
-    let threads = |source| HvmError::Os {
-        what: "start a thread",
-        source,
-    };
-    pc.start_alarm().map_err(threads)?;
-    if let Some(xen) = &xen {
-        xen.start().map_err(threads)?;
-    }
-    let handles = vcpus
-        .into_iter()
-        .map(|vcpu| runner::spawn(vcpu, pc.clone()))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(threads)?;
-    hub.log.line(
+    machine.pc().hub().log.line(
         Level::Info,
         format_args!(
             "built: firmware {}, {} bytes",
@@ -403,19 +319,9 @@ pub fn build(config: &Config, files: Files<'_>, log: Log) -> Result<Domain, HvmE
             image.len()
         ),
     );
-    let crew = Crew::new(config.domid, handles, hub, reports);
-    let drives = Drives::new(&pc, config.hvm.second_floppy, usb_disks);
+    machine.tell_of_it(about);
     Ok(Domain {
-        machine: HvmMachine::new(
-            config.domid,
-            config.memory_mib << 10,
-            crew,
-            pc,
-            known,
-            drives,
-            carried,
-            about,
-        ),
+        machine,
         serial,
         viewers,
     })
@@ -433,22 +339,6 @@ fn hyperv_leaves(kvm: &Kvm, hvm: &Hvm) -> Result<Vec<kvm_cpuid_entry2>, HvmError
     match leaves.is_empty() {
         true => Err(HvmError::Viridian(kvm_ioctls::Error::new(libc::ENOTSUP))),
         false => Ok(leaves),
-    }
-}
-
-/// What Xen's leaves tell.
-fn xen_leaves(domid: u32, tsc_khz: u32) -> HvmXen {
-    let clock = scale(u64::from(tsc_khz));
-    HvmXen {
-        domid,
-        page_msr: xen::PAGE_MSR,
-        parameters: PvParameters {
-            bits32: false,
-            xen_version: xen::VERSION,
-            tsc_khz,
-            tsc_mul: clock.mul,
-            tsc_shift: clock.shift,
-        },
     }
 }
 
@@ -575,7 +465,8 @@ fn now_seconds() -> i64 {
     now.map_or(0, |now| i64::try_from(now.as_secs()).unwrap_or(i64::MAX))
 }
 
-fn write(memory: &GuestMemory, placed: &Placed) -> Result<(), HvmError> {
+/// Puts bytes into memory.
+pub(super) fn write(memory: &GuestMemory, placed: &Placed) -> Result<(), HvmError> {
     memory
         .write_slice(&placed.bytes, GuestAddress(placed.address))
         .map_err(|_| HvmError::Outside {

@@ -4,6 +4,7 @@
 //!   bzImage, ramdisk, command line --> memory, boot parameters        option ROM, boot order --> fw_cfg
 //! ```
 
+use crate::hvm::pvh::copy;
 use crate::vstate::memory::GuestMemory;
 use linux_loader::configurator::linux::LinuxBootConfigurator;
 use linux_loader::configurator::{BootConfigurator, BootParams};
@@ -12,7 +13,7 @@ use linux_loader::loader::{bzimage::BzImage, KernelLoader};
 use noxen_hvmloader::direct::{self, DirectError, Layout};
 use noxen_hvmloader::{Machine, Placed};
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io;
 use std::os::unix::fs::FileExt;
 use vm_memory::{Bytes, GuestAddress, ReadVolatile};
 
@@ -83,7 +84,7 @@ pub fn load(
         source,
     })?;
     if let Some(file) = &mut linux.ramdisk {
-        read_into(memory, layout.ramdisk, file, ramdisk).map_err(LinuxError::Ramdisk)?;
+        copy(memory, layout.ramdisk, file, ramdisk).map_err(LinuxError::Ramdisk)?;
     }
     for placed in [
         layout.cmdline(&linux.cmdline)?,
@@ -155,21 +156,6 @@ fn parameters(
     }
     parameters.e820_entries = map.len() as u8;
     parameters
-}
-
-fn read_into(memory: &GuestMemory, at: u64, file: &mut File, length: u64) -> io::Result<()> {
-    file.seek(SeekFrom::Start(0))?;
-    let mut chunk = vec![0; 1 << 20];
-    let mut done = 0;
-    while done < length {
-        let part = chunk.len().min((length - done) as usize);
-        file.read_exact(&mut chunk[..part])?;
-        memory
-            .write_slice(&chunk[..part], GuestAddress(at + done))
-            .map_err(io::Error::other)?;
-        done += part as u64;
-    }
-    Ok(())
 }
 
 fn write(memory: &GuestMemory, placed: &Placed) -> Result<(), LinuxError> {

@@ -29,6 +29,7 @@ use noxen_control::{Event, Reply, Request, Status};
 use noxen_monitor_abi::layout::PAGE_SIZE;
 use noxen_pc::xen_platform::{UNPLUG_CARDS, UNPLUG_DISKS, UNPLUG_OTHER_DISKS};
 use noxen_pc::Button;
+use noxen_saved_image::hvm::HvmState;
 use noxen_saved_image::state::Announced;
 use noxen_saved_image::Saved;
 use std::fs::File;
@@ -45,6 +46,23 @@ const CONSOLE_PAGE: u64 = pages::CONSOLE / PAGE_SIZE;
 /// Least time between two events of the guest's clock.
 const CLOCK_PAUSE: Duration = Duration::from_secs(1);
 
+/// The controllers of a PC's drives, and its cards.
+#[derive(Debug)]
+pub struct Emulated {
+    drives: Drives,
+    cards: Cards,
+}
+
+impl Emulated {
+    /// For `pc`, which has none yet.
+    pub fn new(pc: &Arc<Pc>, drives: Drives) -> Emulated {
+        Emulated {
+            drives,
+            cards: Cards::new(pc),
+        }
+    }
+}
+
 /// An HVM domain with its threads.
 #[derive(Debug)]
 pub struct HvmMachine {
@@ -53,8 +71,8 @@ pub struct HvmMachine {
     crew: Crew,
     pc: Arc<Pc>,
     known: Known,
-    drives: Drives,
-    cards: Cards,
+    /// Nothing: all disks and interfaces are paravirtual.
+    emulated: Option<Emulated>,
     /// Paravirtual devices, where the guest can have some.
     pv: Option<Devices>,
     console_tty: String,
@@ -109,13 +127,11 @@ impl HvmMachine {
         crew: Crew,
         pc: Arc<Pc>,
         known: Known,
-        drives: Drives,
+        emulated: Option<Emulated>,
         carried: Carried,
-        about: About,
     ) -> HvmMachine {
         HvmMachine {
-            cards: Cards::new(&pc),
-            drives,
+            emulated,
             domid,
             memory_kib,
             crew,
@@ -130,8 +146,13 @@ impl HvmMachine {
             },
             carried,
             job: None,
-            about,
+            about: About::default(),
         }
+    }
+
+    /// What the monitor window tells of it.
+    pub fn tell_of_it(&mut self, about: About) {
+        self.about = about;
     }
 
     /// The PC itself.
@@ -155,21 +176,14 @@ impl HvmMachine {
         if self.crew.over().is_some() {
             return Err("the domain has shut down; there is nothing to save".into());
         }
-        if self.pc.xen().is_some() {
-            return Err(
-                "saving a domain whose guest has drivers for Xen (xen_platform_pci = 1) is not built yet"
-                    .into(),
-            );
-        }
+        self.is_carried("saving")?;
         if self.carried.viridian {
             return Err("saving a domain with viridian = 1 is not built yet".into());
         }
         // One that has never run has all its parts then, too.
         self.complete()?;
         self.stand_still();
-        let state = self
-            .carried
-            .gather(&self.crew, &self.pc, &self.drives, &self.unwritten);
+        let state = self.gather();
         let (hub, bios) = (self.pc.hub().clone(), self.carried.bios.gpa);
         let video = self.carried.video.clone();
         let begun = state.and_then(|state| {
@@ -202,21 +216,15 @@ impl HvmMachine {
         if how.guest {
             return Err(BY_GUEST.into());
         }
-        if self.pc.xen().is_some() {
-            return Err(
-                "moving a domain whose guest has drivers for Xen (xen_platform_pci = 1) is not built yet"
-                    .into(),
-            );
-        }
+        self.is_carried("moving")?;
         if self.carried.viridian {
             return Err("moving a domain with viridian = 1 is not built yet".into());
         }
         // One that has never run has all its parts then, too.
         self.complete()?;
         let (vcpus, hub) = (self.crew.vcpus().len() as u32, self.pc.hub().clone());
-        let pc = self
-            .carried
-            .pc(self.domid, vcpus, &hub.memory, &self.drives);
+        let drives = &self.emulated()?.drives;
+        let pc = self.carried.pc(self.domid, vcpus, &hub.memory, drives);
         let subject = Subject {
             vm: self.carried.vm.clone(),
             written: self.pc.written(),
@@ -235,9 +243,37 @@ impl HvmMachine {
 
     /// Puts in what comes last, before its first instruction.
     fn complete(&mut self) -> Result<(), String> {
-        self.drives.start()?;
-        self.cards.start();
-        self.carried.take_up(&self.pc, &self.drives)
+        let Some(Emulated { drives, cards }) = &mut self.emulated else {
+            return Ok(());
+        };
+        drives.start()?;
+        cards.start();
+        self.carried.take_up(&self.pc, drives)
+    }
+
+    /// May the domain be carried elsewhere, `doing` what?
+    fn is_carried(&self, doing: &str) -> Result<(), String> {
+        if self.emulated.is_none() {
+            return Err(format!("{doing} a PVH domain is not built yet"));
+        }
+        match self.pc.xen() {
+            Some(_) => Err(format!(
+                "{doing} a domain whose guest has drivers for Xen (xen_platform_pci = 1) is not built yet"
+            )),
+            None => Ok(()),
+        }
+    }
+
+    fn emulated(&self) -> Result<&Emulated, String> {
+        self.emulated
+            .as_ref()
+            .ok_or_else(|| "the machine has no emulated drives".into())
+    }
+
+    fn gather(&self) -> Result<HvmState, String> {
+        let drives = &self.emulated()?.drives;
+        self.carried
+            .gather(&self.crew, &self.pc, drives, &self.unwritten)
     }
 
     fn dump(&mut self, asker: u64, live: bool, file: File) -> Result<(), String> {
@@ -267,12 +303,15 @@ impl HvmMachine {
     fn follow_unplugs(&mut self) {
         let kinds = self.pc.take_unplugged();
         let Some(pv) = &self.pv else { return };
+        let Some(Emulated { drives, cards }) = &mut self.emulated else {
+            return;
+        };
         let mut coming = Vec::new();
         if kinds & (UNPLUG_DISKS | UNPLUG_OTHER_DISKS) != 0 {
-            coming.extend(self.drives.unplug(kinds & UNPLUG_DISKS == 0));
+            coming.extend(drives.unplug(kinds & UNPLUG_DISKS == 0));
         }
         if kinds & UNPLUG_CARDS != 0 {
-            coming.extend(self.cards.unplug());
+            coming.extend(cards.unplug());
         }
         for Pv { spec, fds } in coming {
             let log = &self.pc.hub().log;
@@ -395,13 +434,18 @@ impl HvmMachine {
         rom: Vec<u8>,
     ) -> Result<(), String> {
         device.check()?;
+        let Some(Emulated { drives, cards }) = &mut self.emulated else {
+            let pv = self.pv.as_ref();
+            let pv = pv.ok_or("the guest has no paravirtual devices without xenstored")?;
+            return pv.attach(device, fds);
+        };
         match device {
             DeviceSpec::Vbd { devid, .. } => match &self.pv {
                 // One that no drive is for can only be paravirtual.
-                Some(pv) if !self.drives.takes(*devid) => pv.attach(device, fds),
-                _ => self.drives.attach(device, fds),
+                Some(pv) if !drives.takes(*devid) => pv.attach(device, fds),
+                _ => drives.attach(device, fds),
             },
-            DeviceSpec::Vif { .. } => self.cards.attach(device, fds, rom),
+            DeviceSpec::Vif { .. } => cards.attach(device, fds, rom),
             _ => Err(format!(
                 "device {} of an HVM domain is not built yet",
                 device.id()
@@ -415,8 +459,9 @@ impl HvmMachine {
         if let Some(pv) = self.pv.as_ref().filter(|pv| pv.list().iter().any(is)) {
             return pv.detach(id, force);
         }
-        match class {
-            DeviceClass::Vbd => self.drives.detach(devid),
+        match (class, &mut self.emulated) {
+            (DeviceClass::Vbd, Some(emulated)) => emulated.drives.detach(devid),
+            (_, None) => Err(format!("{class} {devid} is not attached")),
             _ => Err(format!(
                 "detaching device {class} {devid} of an HVM domain is not built yet"
             )),
@@ -425,7 +470,10 @@ impl HvmMachine {
 
     fn devices(&self) -> Vec<DeviceStatus> {
         let pv = self.pv.as_ref().map(Devices::list).unwrap_or_default();
-        [self.drives.list(), self.cards.list(), pv].concat()
+        match &self.emulated {
+            Some(Emulated { drives, cards }) => [drives.list(), cards.list(), pv].concat(),
+            None => pv,
+        }
     }
 
     fn still_runs(&self) -> Result<(), String> {
@@ -490,10 +538,7 @@ impl Host for HvmMachine {
             return Err("the domain has shut down; there is nothing to move".into());
         }
         self.stand_still();
-        let state = self
-            .carried
-            .gather(&self.crew, &self.pc, &self.drives, &self.unwritten);
-        state
+        self.gather()
             .map(|state| Saved::Hvm(Box::new(state)))
             .inspect_err(|_| self.run_on())
     }

@@ -2,7 +2,7 @@
 
 use crate::hvm::usb_disks::UsbDisks;
 use noxen_control::spec::{Adapter, UsbDevice};
-use noxen_hvmloader::Machine;
+use noxen_hvmloader::{acpi, Machine};
 use noxen_pc::backing::Backing;
 use noxen_pc::bus::Place;
 use noxen_pc::chipset::{HostBridge, IsaBridge, Power};
@@ -12,6 +12,7 @@ use noxen_pc::hpet::Hpet;
 use noxen_pc::i8042::I8042;
 use noxen_pc::rtc::{Boot, Firmware, Rtc, Settings};
 use noxen_pc::serial::{Serial, Wire};
+use noxen_pc::sleep::{self, Sleep};
 use noxen_pc::sound::es1370::Es1370;
 use noxen_pc::sound::Speaker;
 use noxen_pc::usb::{Kind, Plug, Uhci};
@@ -59,6 +60,14 @@ pub struct Known {
 
 const fn at(slot: u8, function: u8) -> Option<Place> {
     Some(Place { slot, function })
+}
+
+/// The bus of a machine that is no PC: what ACPI switches it off by, and nothing else.
+pub fn without_a_pc() -> Bus {
+    const _: () = assert!(acpi::SLEEP_CONTROL == sleep::CONTROL && acpi::SLEEP_S5 == sleep::S5);
+    let mut bus = Bus::new();
+    bus.add(Box::new(Sleep), None);
+    bus
 }
 
 /// All devices of a PC but its drives' controllers (drives.rs), on their bus. Slots: 0 host bridge, 1 ISA bridge with its functions (1 IDE, 2 USB, 3 power), 2 display,

@@ -4,19 +4,18 @@
 //!   threads --wake-->      \
 //!   COM1 --ready-->         > poll, serve, again --> console's end, control connections
 //!   console's end, control /
-//!   guest's xenstore ring, xenstored (a guest with drivers for Xen)
+//!   guest's xenstore ring, xenstored, its console's ring in place of COM1 (a guest with drivers for Xen)
 //! ```
 
 use crate::console_end::ConsoleEnd;
 use crate::control::server::Server;
 use crate::devices::{Devices, Door};
-use crate::domain::hub::lock;
-use crate::domain::pv::STORE_PORT;
+use crate::domain::pv::{CONSOLE_PORT, STORE_PORT};
+use crate::guest_console::{self, GuestConsole};
 use crate::hvm::build::Domain;
 use crate::hvm::machine::HvmMachine;
-use crate::hvm::wire::Line;
+use crate::hvm::terminal::{self, Terminal};
 use crate::hvm::xen::{pages, Xen};
-use crate::log::Level;
 use crate::save::job::{self, Host, Job};
 use crate::service::Until;
 use crate::store::port::{self, StorePort};
@@ -26,7 +25,7 @@ use crate::vstate::irq::{event_fd, Channel, ChannelError, Links};
 use crate::waiting;
 use noxen_control::ShutdownReason;
 use rustix::event::PollFlags;
-use std::io::{self, Read, Write};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use vm_memory::GuestAddress;
@@ -35,9 +34,8 @@ use vm_memory::GuestAddress;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Source {
     Wake,
-    Serial,
-    ConsoleInput,
-    ConsoleOutput,
+    Serial(terminal::Source),
+    Console(guest_console::Source),
     Store(port::Source),
     Listener,
     Connection(usize),
@@ -56,11 +54,18 @@ impl Source {
 /// A domain and what serves it.
 pub struct HvmService {
     machine: HvmMachine,
-    serial: Option<Arc<Line>>,
-    console_end: ConsoleEnd,
+    console: DomainConsole,
     control: Option<Server>,
     _viewers: Option<Viewers>,
     store: Session,
+}
+
+/// What the domain's console is to the guest.
+enum DomainConsole {
+    /// COM1, or nothing.
+    Serial(Terminal),
+    /// Xen's.
+    Paravirtual(Arc<Xen>, Box<GuestConsole>),
 }
 
 /// The domain's session with xenstored: the store knows the domain as long as it is open.
@@ -96,13 +101,24 @@ impl HvmService {
         if let ConsoleEnd::Pty(pty) = &console_end {
             machine.set_console_tty(&pty.path);
         }
+        let xen = machine.pc().xen().filter(|xen| xen.has_console()).cloned();
+        let console = match xen {
+            Some(xen) => {
+                let links: Arc<dyn Links> = xen.clone();
+                let port = Channel::bind(&links, CONSOLE_PORT)
+                    .map_err(|error| io::Error::other(error.to_string()))?;
+                let page = GuestAddress(pages::CONSOLE);
+                let console = GuestConsole::new(xen.memory(), page, port, console_end)?;
+                DomainConsole::Paravirtual(xen, Box::new(console))
+            }
+            None => DomainConsole::Serial(Terminal::new(domain.serial.clone(), console_end)),
+        };
         if let Some(line) = &domain.serial {
             line.type_in(machine.typed());
         }
         Ok(HvmService {
             machine,
-            serial: domain.serial,
-            console_end,
+            console,
             control,
             _viewers: domain.viewers,
             store,
@@ -125,13 +141,19 @@ impl HvmService {
             }
             self.serve_prompt();
             let still = self.machine.stands_still();
+            match &mut self.console {
+                DomainConsole::Paravirtual(xen, console) if !still => {
+                    console.poll(xen.memory(), self.machine.pc().hub());
+                }
+                _ => {}
+            }
             self.serve_job();
             if still && !self.machine.stands_still() {
                 // What was not looked at meanwhile.
                 let _ = self.machine.pc().hub().wake.write(1);
             }
             if until == Until::Over && self.machine.over().is_some() {
-                self.take_serial();
+                self.take_console();
                 return Ok(self.machine.over());
             }
         }
@@ -141,23 +163,25 @@ impl HvmService {
         let still = self.machine.stands_still();
         let interests = self.interests().into_iter();
         let heeded = interests.filter(|(source, ..)| !still || source.spares_guest());
-        waiting::ready(heeded, None)
+        let look = match &self.console {
+            DomainConsole::Paravirtual(_, console) if !still => console.wait(),
+            _ => None,
+        };
+        waiting::ready(heeded, look.as_ref())
     }
 
     fn interests(&self) -> Vec<(Source, BorrowedFd<'_>, PollFlags)> {
         let wake = event_fd(&self.machine.pc().hub().wake);
         let mut set = vec![(Source::Wake, wake, PollFlags::IN)];
-        if let Some(line) = &self.serial {
-            // While the console's end takes nothing, output waits in the line, which loses what is too much.
-            if self.machine.unwritten.is_empty() {
-                set.push((Source::Serial, event_fd(line.ready()), PollFlags::IN));
-            } else {
-                let output = self.console_end.output().as_fd();
-                set.push((Source::ConsoleOutput, output, PollFlags::OUT));
+        match &self.console {
+            DomainConsole::Serial(terminal) => {
+                let all = terminal.interests(!self.machine.unwritten.is_empty());
+                let all = all.into_iter();
+                set.extend(all.map(|(source, fd, flags)| (Source::Serial(source), fd, flags)));
             }
-            let input = self.console_end.input().filter(|_| line.input_room() > 0);
-            if let Some(input) = input {
-                set.push((Source::ConsoleInput, input.as_fd(), PollFlags::IN));
+            DomainConsole::Paravirtual(_, console) => {
+                let all = console.interests().into_iter();
+                set.extend(all.map(|(source, fd, flags)| (Source::Console(source), fd, flags)));
             }
         }
         if let Session::Served(_, store) = &self.store {
@@ -184,16 +208,23 @@ impl HvmService {
             }
             Source::Wake => {
                 // The last lines of a guest that died belong into its crash record.
-                self.take_serial();
+                self.take_console();
                 for event in self.machine.take_reports() {
                     if let Some(control) = &mut self.control {
                         control.broadcast(&event);
                     }
                 }
             }
-            Source::Serial => self.take_serial(),
-            Source::ConsoleOutput => self.write_console(),
-            Source::ConsoleInput => self.read_console(),
+            Source::Serial(source) => {
+                if let DomainConsole::Serial(terminal) = &mut self.console {
+                    terminal.serve(source, &mut self.machine);
+                }
+            }
+            Source::Console(source) => {
+                if let DomainConsole::Paravirtual(xen, console) = &mut self.console {
+                    console.serve(source, xen.memory(), self.machine.pc().hub());
+                }
+            }
             Source::Store(source) => {
                 if let Session::Served(xen, store) = &mut self.store {
                     let log = &self.machine.pc().hub().log;
@@ -247,55 +278,15 @@ impl HvmService {
         }
     }
 
-    fn take_serial(&mut self) {
-        let Some(line) = self
-            .serial
-            .as_ref()
-            .filter(|_| self.machine.unwritten.is_empty())
-        else {
-            return;
-        };
-        let (output, lost) = line.take_output();
-        let hub = self.machine.pc().hub();
-        if lost > 0 {
-            let text = format_args!("serial output lost, {lost} bytes: nobody reads the console");
-            hub.log.guest_line(Level::Warning, text);
-        }
-        lock(&hub.console_tail).push(&output);
-        self.machine.unwritten = output;
-        self.write_console();
-    }
-
-    fn write_console(&mut self) {
-        while !self.machine.unwritten.is_empty() {
-            match self.console_end.output().write(&self.machine.unwritten) {
-                Ok(n) => drop(self.machine.unwritten.drain(..n)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    let lost = std::mem::take(&mut self.machine.unwritten).len();
-                    self.machine.pc().hub().log.guest_line(
-                        Level::Warning,
-                        format_args!("serial output lost, {lost} bytes: {error}"),
-                    );
-                }
+    /// Takes what the guest wrote last.
+    fn take_console(&mut self) {
+        match &mut self.console {
+            DomainConsole::Serial(terminal) => terminal.take(&mut self.machine),
+            DomainConsole::Paravirtual(xen, console) => {
+                let hub = self.machine.pc().hub();
+                console.service(xen.memory(), hub);
+                console.write(hub);
             }
-        }
-    }
-
-    fn read_console(&mut self) {
-        let Some((line, mut input)) = self.serial.as_ref().zip(self.console_end.input()) else {
-            return;
-        };
-        let mut buffer = [0u8; 1024];
-        let room = line.input_room().min(buffer.len());
-        match input.read(&mut buffer[..room]) {
-            Ok(0) => self.console_end.end_input(),
-            Ok(n) => {
-                line.type_in(&buffer[..n]);
-                self.machine.attend_serial();
-            }
-            Err(_) => {}
         }
     }
 }

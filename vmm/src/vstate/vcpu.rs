@@ -26,6 +26,8 @@ use vmm_sys_util::signal::register_signal_handler;
 
 /// CR0: PG, AM, WP, NE, ET, MP, PE.
 const CR0: u64 = 0x8005_0033;
+/// CR0 of a flat start: ET, PE.
+const FLAT_CR0: u64 = 0x11;
 /// EFER: NXE, LMA, LME, SCE.
 const EFER: u64 = 0xd01;
 /// APIC base: at 0xfee00000, enabled, x2APIC.
@@ -49,6 +51,15 @@ pub struct StartState {
     pub xcr0: u64,
     /// Direct-map address of MonInfo.
     pub mon_info: u64,
+}
+
+/// Where a vCPU begins in 32-bit protected mode without paging (Xen docs/misc/pvh.pandoc).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Flat {
+    /// First instruction.
+    pub eip: u32,
+    /// Start info.
+    pub ebx: u32,
 }
 
 /// Why a vCPU could not be set up.
@@ -143,6 +154,27 @@ impl Vcpu {
             source,
         })?;
         Vcpu::whole(id, fd)
+    }
+
+    /// Gives `fd` its CPUID; it begins at `entry`.
+    pub fn flat(fd: VcpuFd, id: u32, cpuid: &CpuId, entry: Flat) -> Result<Vcpu, VcpuError> {
+        let vcpu = Vcpu::reset(fd, id, cpuid)?;
+        let refused = |what| move |source| VcpuError::Kvm { what, id, source };
+        let reset = vcpu.fd.get_sregs();
+        let reset = reset.map_err(refused("read the registers"))?;
+        vcpu.fd
+            .set_sregs(&flat_registers(reset))
+            .map_err(refused("set the system registers"))?;
+        let general = kvm_regs {
+            rip: entry.eip.into(),
+            rbx: entry.ebx.into(),
+            rflags: 2,
+            ..Default::default()
+        };
+        vcpu.fd
+            .set_regs(&general)
+            .map_err(refused("set the registers"))?;
+        Ok(vcpu)
     }
 
     /// Gives `fd` its CPUID and the state that was saved, with the TSC at `tsc`.
@@ -419,9 +451,63 @@ fn system_registers(reset: kvm_sregs, start: StartState) -> kvm_sregs {
     sregs
 }
 
+/// Segments of 4 GiB from 0 on, protected mode, no paging.
+fn flat_registers(reset: kvm_sregs) -> kvm_sregs {
+    let code = kvm_segment {
+        selector: 1 << 3,
+        limit: 0xffff_ffff,
+        type_: 0xb,
+        present: 1,
+        db: 1,
+        s: 1,
+        g: 1,
+        ..Default::default()
+    };
+    let data = kvm_segment {
+        selector: 2 << 3,
+        type_: 3,
+        ..code
+    };
+    let mut sregs = reset;
+    sregs.cs = code;
+    sregs.ss = data;
+    sregs.ds = data;
+    sregs.es = data;
+    sregs.fs = data;
+    sregs.gs = data;
+    sregs.tr = kvm_segment {
+        selector: 3 << 3,
+        limit: 0x67,
+        type_: 0xb,
+        present: 1,
+        ..Default::default()
+    };
+    sregs.cr0 = FLAT_CR0;
+    sregs.cr4 = 0;
+    sregs.efer = 0;
+    sregs
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn flat_start_is_protected_mode_without_paging_on_whole_segments() {
+        let sregs = flat_registers(kvm_sregs {
+            cr0: 0x6000_0010,
+            cr4: 1 << 5,
+            apic_base: APIC_BASE_BSP,
+            ..Default::default()
+        });
+        assert_eq!((sregs.cr0, sregs.cr4, sregs.efer), (0x11, 0, 0));
+        assert_eq!((sregs.cs.db, sregs.cs.l, sregs.cs.type_), (1, 0, 0xb));
+        for segment in [sregs.cs, sregs.ds, sregs.es, sregs.ss] {
+            assert_eq!((segment.base, segment.limit), (0, 0xffff_ffff));
+        }
+        assert_eq!((sregs.tr.base, sregs.tr.limit, sregs.tr.s), (0, 0x67, 0));
+        assert_eq!(sregs.apic_base, APIC_BASE_BSP);
+    }
 
     const START: StartState = StartState {
         id: 3,

@@ -49,6 +49,7 @@ conformance! {
     isa_dma => || crate::isa_dma::IsaDma::new(),
     power => || crate::chipset::Power::new(),
     serial => || crate::serial::Serial::new(0, Box::new(crate::serial::Unplugged)),
+    sleep => || crate::sleep::Sleep,
     i8042 => crate::i8042::subject::Somebody,
     ide => crate::ide::subject::Shelves::new(),
     ne2k => crate::net::ne2k::subject::Plugged::default(),

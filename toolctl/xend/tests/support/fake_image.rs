@@ -29,6 +29,7 @@ pub fn write(
     match spec.kind {
         Kind::Pv => writer.state(&state)?,
         Kind::Hvm(_) => writer.hvm_state(&pc(spec, state))?,
+        Kind::Pvh(_) => return Err(io::ErrorKind::Unsupported.into()),
     }
     writer.memory("ram", 0, &[b'o'; 4096])?;
     writer.end().map(drop)
@@ -129,6 +130,7 @@ pub fn send(
     let hvm = match spec.kind {
         Kind::Pv => None,
         Kind::Hvm(_) => Some(pc(spec, state.clone())),
+        Kind::Pvh(_) => return Err(io::ErrorKind::Unsupported.into()),
     };
     match &hvm {
         None => writer.unit(&state.domain)?,

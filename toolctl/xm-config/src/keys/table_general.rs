@@ -10,7 +10,7 @@ pub(super) const GENERAL: &[KeyDef] = &[
     key("name", Str, "NAME", "the config file's base name", All, Used, "Domain's name; letters, digits and _ - . : / +. Must be unique on the host."),
     key("uuid", Str, "UUID", "random", All, Used, "Domain's UUID as 8-4-4-4-12 hexadecimal digits."),
     key("description", Str, "TEXT", "", All, Later, "Free text about the domain."),
-    key("builder", Str, "linux|hvm", "linux", All, Used, "Kind of domain: linux is paravirtual, hvm fully virtualised."),
+    key("builder", Str, "linux|hvm|pvh", "linux", All, Used, "Kind of domain: linux is paravirtual, hvm a whole PC, pvh a kernel with a PVH entry on a machine without one."),
     key("memory", Int, "MIB", "128", All, Used, "Memory in MiB."),
     key("maxmem", Int, "MIB", "memory", All, Used, "Most memory that the domain may grow to, MiB."),
     key("shadow_memory", Int, "MIB", "0", Hvm, NotOnKvm("there are no shadow page tables"), "Memory set aside for shadow page tables, MiB."),

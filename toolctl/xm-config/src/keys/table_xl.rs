@@ -7,8 +7,8 @@ use super::{key, KeyDef};
 
 #[rustfmt::skip]
 pub(super) const XL: &[KeyDef] = &[
-    key("type", Str, "pv|hvm|pvh", "pv", All, Used, "xl's name for builder."),
-    key("pvh", Bool, "no|yes", "no", All, Refused, "xl's older name for type='pvh'."),
+    key("type", Str, "pv|hvm|pvh", "pv", All, Used, "xl's name for builder; with hvm, kernel is one that the firmware starts, unless it is hvmloader or a BIOS image."),
+    key("pvh", Bool, "no|yes", "no", All, Used, "xl's older name for type='pvh'."),
     key("maxvcpus", Int, "N", "vcpus", All, Used, "xl's name for the number of virtual CPUs; vcpus is then how many are online."),
     key("cmdline", Str, "ARGS", "", Pv, Used, "xl's name for the whole kernel command line."),
     key("cap", Int, "PERCENT", "0", All, Used, "xl's name for cpu_cap."),

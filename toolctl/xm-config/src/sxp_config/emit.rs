@@ -3,7 +3,7 @@
 use super::devices;
 use crate::error::{ConfigError, Result};
 use crate::sxp::Node;
-use noxen_xend_api::{cmdline, Cpus, DomainConfig};
+use noxen_xend_api::{cmdline, Cpus, DomainConfig, Hvm};
 
 /// The expression that `xm create` would have sent; fails on device texts that no device can be built from.
 pub fn to_sxp(config: &DomainConfig) -> Result<Node> {
@@ -111,15 +111,32 @@ fn image(config: &DomainConfig) -> Result<Node> {
         put("soundhw", &hvm.soundhw);
         put("monitor", if hvm.monitor { "1" } else { "" });
         put("unbuilt", &hvm.unbuilt.join(","));
-        for (key, items) in [("cpuid", &hvm.cpuid), ("cpuid_check", &hvm.cpuid_check)] {
-            if !items.is_empty() {
-                let items = items.iter().map(Node::atom).collect();
-                image.push(Node::list(key, vec![Node::List(items)]));
-            }
-        }
+        rules(&mut image, hvm);
         for (key, value) in hvm.screen.pairs() {
             image.push(Node::pair(key, value));
         }
     }
+    if config.is_pvh() {
+        let hvm = &config.hvm;
+        let mut put = |key, says: bool, value| {
+            if says {
+                image.push(Node::pair(key, value));
+            }
+        };
+        put("acpi", !hvm.acpi, "0");
+        put("nx", !hvm.nx, "0");
+        put("viridian", hvm.viridian, "1");
+        rules(&mut image, hvm);
+    }
     Ok(image)
+}
+
+/// What CPUID tells.
+fn rules(image: &mut Node, hvm: &Hvm) {
+    for (key, items) in [("cpuid", &hvm.cpuid), ("cpuid_check", &hvm.cpuid_check)] {
+        if !items.is_empty() {
+            let items = items.iter().map(Node::atom).collect();
+            image.push(Node::list(key, vec![Node::List(items)]));
+        }
+    }
 }

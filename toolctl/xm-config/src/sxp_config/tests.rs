@@ -177,6 +177,19 @@ fn hvm_cpu_reads_back_to_the_same_domain() {
 }
 
 #[test]
+fn pvh_machine_reads_back_to_the_same_domain() {
+    let text = "type='pvh'\nkernel='/k'\nacpi=0\nnx=0\ncpuid=['1:ecx=0x1']\n";
+    let config = config(text);
+    let printed = to_sxp(&config).unwrap().pretty();
+    let back = from_sxp(&parse(&printed, &Limits::default()).unwrap()).unwrap();
+    assert_eq!(
+        (back.builder.as_str(), &back.hvm),
+        ("pvh", &config.hvm),
+        "{printed}"
+    );
+}
+
+#[test]
 fn hvm_display_and_floppies_read_back_to_the_same_domain() {
     let text = "builder='hvm'\nkernel='/usr/lib/xen/boot/hvmloader'\nvnc=1\nvncdisplay=2\nvncpasswd=''\nkeymap='de'\nvideoram=32\nstdvga=1\n\
         nographic=1\nfda='/a.img'\nfdb='/b.img'\n";

@@ -100,11 +100,13 @@ impl Subject for HvmMachine {
     }
 
     fn drives(&self) -> Vec<Drive> {
-        self.drives.shown()
+        let emulated = self.emulated.as_ref();
+        emulated.map_or_else(Vec::new, |emulated| emulated.drives.shown())
     }
 
     fn cards(&self) -> Vec<Card> {
-        self.cards.shown()
+        let emulated = self.emulated.as_ref();
+        emulated.map_or_else(Vec::new, |emulated| emulated.cards.shown())
     }
 
     fn pci(&self) -> Vec<PciFunction> {

@@ -1,6 +1,6 @@
 use super::*;
 use crate::domain::hub::{lock, Hub};
-use crate::domain::pv::STORE_PORT;
+use crate::domain::pv::{CONSOLE_PORT, STORE_PORT};
 use crate::domain::region::ram_pieces;
 use crate::hvm::xen::domain::{Host, Parts};
 use crate::hvm::xen::pages;
@@ -62,6 +62,10 @@ struct World {
 }
 
 fn world() -> World {
+    world_with(true)
+}
+
+fn world_with(console: bool) -> World {
     let region = Piece {
         gpa: 1 << 40,
         len: 4096,
@@ -82,6 +86,7 @@ fn world() -> World {
         tsc_khz: 2_000_000,
         tsc: 0,
         microcode: 0,
+        console,
     });
     World {
         xen: xen.unwrap(),
@@ -376,7 +381,9 @@ fn parameters_are_the_guests_own_or_refused() {
     let get = |param| world.param(HvmOp::GET_PARAM, param, 0);
     let set = |param, value| world.param(HvmOp::SET_PARAM, param, value);
     assert_eq!(get(HvmParam::STORE_PFN), Ok(0xfeff8));
-    assert_eq!(get(HvmParam::CONSOLE_EVTCHN), Ok(0));
+    assert_eq!(get(HvmParam::CONSOLE_PFN), Ok(0xfeff9));
+    let port = get(HvmParam::CONSOLE_EVTCHN).unwrap();
+    assert_eq!(port, u64::from(CONSOLE_PORT));
     assert_eq!(set(HvmParam::VM_GENERATION_ID_ADDR, 5), Ok(5));
     assert_eq!(get(HvmParam::VM_GENERATION_ID_ADDR), Ok(5));
     assert_eq!(set(HvmParam::STORE_PFN, 5), Err(Errno::EPERM));
@@ -387,6 +394,14 @@ fn parameters_are_the_guests_own_or_refused() {
     assert_eq!(set(HvmParam::CALLBACK_IRQ, intx), Err(Errno::ENOSYS));
     world.set_vector(0, 0xf3).unwrap();
     assert_eq!(set(HvmParam::CALLBACK_IRQ, 1), Ok(1));
+}
+
+#[test]
+fn guest_whose_console_is_a_serial_port_finds_no_other() {
+    let world = world_with(false);
+    for param in [HvmParam::CONSOLE_PFN, HvmParam::CONSOLE_EVTCHN] {
+        assert_eq!(world.param(HvmOp::GET_PARAM, param, 0), Ok(0));
+    }
 }
 
 #[test]

@@ -56,6 +56,8 @@ pub struct Parts {
     pub tsc: u64,
     /// Revision of the microcode, as KVM tells the guest.
     pub microcode: u64,
+    /// The guest has a paravirtual console.
+    pub console: bool,
 }
 
 /// The domain's share of Xen.
@@ -79,6 +81,7 @@ pub struct Xen {
     /// The guest's TSC less the host's.
     pub(super) tsc_offset: u64,
     pub(super) microcode: u64,
+    pub(super) console: bool,
     /// Guest-physical address of the stubs that were patched last; 0: none.
     pub(super) stubs: AtomicU64,
     /// A 32-bit kernel was told that it is not served.
@@ -168,6 +171,7 @@ impl Xen {
             tsc_khz: parts.tsc_khz,
             tsc_offset,
             microcode: parts.microcode,
+            console: parts.console,
             stubs: AtomicU64::new(0),
             narrow_told: AtomicBool::new(false),
             events: RwLock::default(),
@@ -214,6 +218,11 @@ impl Xen {
             written: self.written,
         };
         Context::new(self.hub.clone(), links, self.memory.clone(), granted)
+    }
+
+    /// The guest has a paravirtual console.
+    pub fn has_console(&self) -> bool {
+        self.console
     }
 
     /// Revision of the microcode, as KVM tells it.

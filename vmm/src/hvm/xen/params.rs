@@ -1,8 +1,8 @@
 //! hvm_op: parameters, how a vCPU is told of events, and small questions.
 
 use crate::domain::hub::lock;
-use crate::domain::pv::STORE_PORT;
-use crate::hvm::xen::pages::STORE;
+use crate::domain::pv::{CONSOLE_PORT, STORE_PORT};
+use crate::hvm::xen::pages::{CONSOLE, STORE};
 use crate::hvm::xen::processor::Processor;
 use crate::hvm::xen::Xen;
 use crate::log::Level;
@@ -102,8 +102,10 @@ impl Xen {
         match param {
             HvmParam::STORE_PFN => Ok(STORE / PAGE_SIZE),
             HvmParam::STORE_EVTCHN => Ok(u64::from(STORE_PORT)),
-            // There is none yet: COM1 is the console. 0 says so.
-            HvmParam::CONSOLE_PFN | HvmParam::CONSOLE_EVTCHN => Ok(0),
+            // 0 says that there is none: COM1 is the console.
+            HvmParam::CONSOLE_PFN | HvmParam::CONSOLE_EVTCHN if !self.console => Ok(0),
+            HvmParam::CONSOLE_PFN => Ok(CONSOLE / PAGE_SIZE),
+            HvmParam::CONSOLE_EVTCHN => Ok(u64::from(CONSOLE_PORT)),
             param if is_guests(param) => {
                 Ok(lock(&self.params.0).get(&param.0).copied().unwrap_or(0))
             }
