@@ -110,11 +110,21 @@ fn restore_suspend_and_resume_ask_with_their_switches() {
     let asked = serve(&root, a_host);
     let file = root.file("state", "x");
     root.run(&["restore", "-p", "state"]).is(0, "", "");
+    root.run(&["restore", "--lazy", "state"]).is(0, "", "");
     root.run(&["suspend", "a"]).is(0, "", "");
     root.run(&["resume", "dormant", "--paused"]).is(0, "", "");
     let asked = asked.lock().unwrap().clone();
     for request in [
-        Request::Restore { file, paused: true },
+        Request::Restore {
+            file: file.clone(),
+            paused: true,
+            lazy: false,
+        },
+        Request::Restore {
+            file,
+            paused: false,
+            lazy: true,
+        },
         Request::Suspend { domain: "3".into() },
         Request::Resume {
             domain: "dormant".into(),

@@ -53,6 +53,12 @@ impl Log {
         }
     }
 
+    /// Another one of the same domain into the same file, for a thread that begins before the others.
+    pub fn another(&self, domid: u32, name: &str) -> std::io::Result<Log> {
+        let sink = self.sink.as_ref().map(File::try_clone).transpose()?;
+        Ok(Log::new(sink, domid, name))
+    }
+
     /// Writes a line (or several, each with the prefix).
     pub fn line(&self, level: Level, text: impl Display) {
         let Some(mut sink) = self.sink.as_ref() else {

@@ -321,8 +321,7 @@ fn run_hvm(options: &Options, bios: &Path, kvm: &Kvm) -> Result<ExitCode> {
     let files = hvm::build::Files {
         kvm,
         ram: huge_page_file_if_possible(),
-        image: None,
-        stream: None,
+        origin: None,
         bios: open(bios)?,
         display_bios: options.vga_bios.as_deref().map(open).transpose()?,
         vnc: match &options.vnc {

@@ -12,7 +12,7 @@ use crate::hvm::linux::Linux;
 use crate::hvm::{self, service::HvmService};
 use crate::log::{Level, Log};
 use crate::run::kvm_from;
-use crate::save::restore::restore;
+use crate::save::restore::{restore, Origin};
 use crate::service::{ConsoleEnd, Service, Until};
 use crate::store::Connection;
 use anyhow::{bail, Context, Result};
@@ -130,13 +130,11 @@ fn prepare(spec: &DomainSpec, descriptors: &mut Descriptors) -> Result<Served> {
         let service = HvmService::new(domain, end, store, door, Some(control))?;
         return Ok(Served::Hvm(Box::new(service)));
     }
-    let (domain, state) = match descriptors.take_if("restore_fd", spec.restore_fd)? {
-        Some(image) => {
+    let (domain, state) = match origin(spec, descriptors, &log)? {
+        Some(origin) => {
             config(spec)?;
             log.line(Level::Info, "restoring");
-            let stream = descriptors.take_if("stream_fd", spec.stream_fd)?;
-            let stream = stream.map(File::from);
-            let (domain, state) = restore(&kvm, File::from(image), stream, ram, spec.domid, log)?;
+            let (domain, state) = restore(&kvm, origin, ram, spec.domid, log)?;
             (domain, Some(state))
         }
         None => (build(spec, descriptors, &kvm, ram, log)?, None),
@@ -152,6 +150,23 @@ fn prepare(spec: &DomainSpec, descriptors: &mut Descriptors) -> Result<Served> {
         service.take_up(state);
     }
     Ok(Served::Pv(Box::new(service)))
+}
+
+/// Where the domain comes from, if it is not built anew.
+fn origin(spec: &DomainSpec, descriptors: &mut Descriptors, log: &Log) -> Result<Option<Origin>> {
+    let Some(image) = descriptors.take_if("restore_fd", spec.restore_fd)? else {
+        return Ok(None);
+    };
+    let stream = descriptors.take_if("stream_fd", spec.stream_fd)?;
+    let lazy = match spec.lazy {
+        true => Some(log.another(spec.domid, &spec.name)?),
+        false => None,
+    };
+    Ok(Some(Origin {
+        image: File::from(image),
+        stream: stream.map(File::from),
+        lazy,
+    }))
 }
 
 fn build_hvm(
@@ -171,15 +186,11 @@ fn build_hvm(
         vcpus: checked.vcpus,
         hvm: hvm.clone(),
     };
+    let origin = origin(spec, descriptors, &log)?;
     let files = hvm::build::Files {
         kvm,
         ram,
-        image: descriptors
-            .take_if("restore_fd", spec.restore_fd)?
-            .map(File::from),
-        stream: descriptors
-            .take_if("stream_fd", spec.stream_fd)?
-            .map(File::from),
+        origin,
         bios: File::from(descriptors.take("bios_fd", hvm.bios_fd)?),
         display_bios: match &hvm.display {
             Some(display) => Some(File::from(
@@ -358,6 +369,7 @@ mod tests {
             kernel_path: "k".into(),
             kernel_fd: Some(900),
             restore_fd: None,
+            lazy: false,
             stream_fd: None,
             unpacked_fd: None,
             ramdisk_fd: None,

@@ -7,16 +7,22 @@ use crate::cli::getopt::Parsed;
 use noxen_xend_api::{Request, Response};
 
 const PAUSED: Opt = Opt::flag('p', "paused", "Do not unpause the domain.");
+const LAZY: Opt = Opt::long_flag(
+    "lazy",
+    "The domain runs before its memory is read and checked.",
+);
 
 /// The definition of `restore`.
 pub const COMMAND: Command = Command {
     name: "restore",
-    args: "<CheckpointFile> [-p|--paused]",
+    args: "<CheckpointFile> [-p|--paused] [--lazy]",
     summary: "Restore a domain from a saved state.",
     details: "The domain goes on where it was saved, under its name, UUID and, if nobody has it, its domain id; its clock is right. \
-        The file stays.",
+        The file stays.\n\nAll of the file is read and checked before anything runs. With --lazy the domain runs at once: its memory is read as it is \
+        touched, and the rest meanwhile. The file is not to be changed until the domain's log says that all memory is here (removing it is fine). \
+        Its memory is checked as it is read, and where it is found damaged the domain ends at once.",
     arity: Arity::Exact(1),
-    options: &[PAUSED],
+    options: &[PAUSED, LAZY],
     run: Some(restore),
     ..Command::DEFAULT
 };
@@ -42,6 +48,7 @@ fn restore(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
     let request = Request::Restore {
         file: absolute(&file)?,
         paused: parsed.has("paused"),
+        lazy: parsed.has("lazy"),
     };
     let text = format!("Restoring a domain from {file}");
     match context.saying(Some(text), |context| context.ask(&request))? {

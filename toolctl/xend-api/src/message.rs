@@ -175,6 +175,9 @@ pub enum Request {
         /// Do not let it run.
         #[serde(default)]
         paused: bool,
+        /// The domain runs before its memory is read.
+        #[serde(default)]
+        lazy: bool,
     },
     /// Move a running domain to another host: [`Response::Moved`].
     Migrate {

@@ -294,6 +294,7 @@ fn build(
         },
         kernel_fd: resources.kernel().map(|file| kernel.fd(file).as_raw_fd()),
         restore_fd: resources.image().map(|f| fd(f)),
+        lazy: matches!(&resources.source, Source::Image(image) if image.lazy),
         stream_fd: resources.stream().map(|f| fd(f)),
         unpacked_fd: kernel.unpacked_fd().map(|f| f.as_raw_fd()),
         ramdisk_fd: resources.ramdisk().map(|f| fd(f)),

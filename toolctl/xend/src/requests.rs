@@ -119,8 +119,8 @@ pub fn handle(node: &Arc<Node>, request: Request) -> Result<Response, Fault> {
             core_dump::dump(node, &domain, file.as_deref().map(Path::new), live, after)
                 .map(|()| Response::Ok)
         }
-        Request::Restore { file, paused } => {
-            saved::restore(node, Path::new(&file), paused).map(|domain| one(&domain))
+        Request::Restore { file, paused, lazy } => {
+            saved::restore(node, Path::new(&file), paused, lazy).map(|domain| one(&domain))
         }
         Request::Migrate { domain, how } => {
             migrate::migrate(node, &domain, &how).map(|ledger| Response::Moved {

@@ -224,6 +224,7 @@ fn pc_is_saved_and_restored_with_its_firmware_and_devices_as_new() {
     lab.ask(&Request::Restore {
         file,
         paused: false,
+        lazy: false,
     })
     .unwrap();
     let back = lab.guest("a").unwrap();

@@ -19,7 +19,11 @@ fn save(lab: &Lab, domain: &str, file: &Path, checkpoint: bool) -> Result<Respon
 
 fn restore(lab: &Lab, file: &Path, paused: bool) -> Result<DomainInfo, String> {
     let file = file.display().to_string();
-    match lab.ask(&Request::Restore { file, paused }) {
+    match lab.ask(&Request::Restore {
+        file,
+        paused,
+        lazy: false,
+    }) {
         Ok(Response::Domain { domain }) => Ok(*domain),
         Ok(other) => panic!("{other:?}"),
         Err(fault) => Err(fault.message),

@@ -243,6 +243,9 @@ pub struct DomainSpec {
     /// the image's, and it is built from nothing else.
     #[serde(default)]
     pub restore_fd: Option<i32>,
+    /// Of a file: memory is read as the guest touches it, and what is found wrong then ends the domain.
+    #[serde(default)]
+    pub lazy: bool,
     /// Inherited fd of the stream that the image goes on in where the file of `restore_fd` ends: it comes from another host.
     #[serde(default)]
     pub stream_fd: Option<i32>,

@@ -30,7 +30,7 @@ pub use device::Device;
 pub use error::ImageError;
 pub use header::Header;
 pub use hvm::{HvmState, Saved};
-pub use read::{Reader, Record};
+pub use read::{Place, Reader, Record};
 pub use state::{State, Unit};
 pub use write::Writer;
 

@@ -14,6 +14,10 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use zstd::bulk::Decompressor;
 
+mod places;
+
+pub use places::Place;
+
 /// One record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
@@ -109,20 +113,8 @@ impl<R: Read> Reader<R> {
             return Ok(None);
         }
         let head = Head::read(&mut self.input)?;
-        let what = head.kind.what();
-        let name = header::bytes(&mut self.input, u64::from(head.name), u64::MAX, what)?;
-        let body = header::bytes(&mut self.input, u64::from(head.body), u64::MAX, what)?;
-        if checksum(&name, &[&body]) != head.sum {
-            return Err(ImageError::Damaged { what });
-        }
-        let name = printable(&name);
-        if head.kind != Kind::Unit && head.version != VERSION {
-            return Err(ImageError::UnknownUnit {
-                name: what.into(),
-                version: head.version,
-                writer: self.header.writer.clone(),
-            });
-        }
+        let (name, body) = self.rest(&head)?;
+        self.check_version(&head)?;
         match head.kind {
             Kind::Unit => {
                 self.totals.units += 1;
@@ -136,6 +128,28 @@ impl<R: Read> Reader<R> {
             Kind::Packed => self.packed(name, &body).map(Some),
             Kind::Zeros => self.zeros(name, &body).map(Some),
             Kind::End => self.end(&body).map(|()| None),
+        }
+    }
+
+    /// Name and body of the record that begins with `head`, their checksum right.
+    fn rest(&mut self, head: &Head) -> Result<(String, Vec<u8>), ImageError> {
+        let what = head.kind.what();
+        let name = header::bytes(&mut self.input, u64::from(head.name), u64::MAX, what)?;
+        let body = header::bytes(&mut self.input, u64::from(head.body), u64::MAX, what)?;
+        match checksum(&name, &[&body]) == head.sum {
+            true => Ok((printable(&name), body)),
+            false => Err(ImageError::Damaged { what }),
+        }
+    }
+
+    fn check_version(&self, head: &Head) -> Result<(), ImageError> {
+        match head.kind == Kind::Unit || head.version == VERSION {
+            true => Ok(()),
+            false => Err(ImageError::UnknownUnit {
+                name: head.kind.what().into(),
+                version: head.version,
+                writer: self.header.writer.clone(),
+            }),
         }
     }
 
@@ -178,29 +192,30 @@ impl<R: Read> Reader<R> {
     }
 
     fn pages(&mut self, space: String, offset: u64, body: Vec<u8>) -> Result<Record, ImageError> {
-        let wrong =
-            |reason: &str| ImageError::Structure(format!("a record of memory {space:?} {reason}"));
-        let length = body.len() as u64;
-        let end = end_of(&space, offset, length)?;
-        self.totals.chunks += 1;
-        self.totals.memory += length;
-        if self.header.moving.is_some() {
-            return Ok(Record::Memory {
-                space,
-                offset,
-                bytes: body,
-            });
-        }
-        let next = self.next.entry(space.clone()).or_default();
-        if offset < *next {
-            return Err(wrong("lies before the one before it"));
-        }
-        *next = end;
+        self.take_place(&space, offset, body.len() as u64)?;
         Ok(Record::Memory {
             space,
             offset,
             bytes: body,
         })
+    }
+
+    /// Counts pages, which in a file must lie behind those before them.
+    fn take_place(&mut self, space: &str, offset: u64, length: u64) -> Result<(), ImageError> {
+        let end = end_of(space, offset, length)?;
+        self.totals.chunks += 1;
+        self.totals.memory += length;
+        if self.header.moving.is_some() {
+            return Ok(());
+        }
+        let next = self.next.entry(space.to_owned()).or_default();
+        if offset < *next {
+            return Err(ImageError::Structure(format!(
+                "a record of memory {space:?} lies before the one before it"
+            )));
+        }
+        *next = end;
+        Ok(())
     }
 
     fn zeros(&mut self, space: String, body: &[u8]) -> Result<Record, ImageError> {

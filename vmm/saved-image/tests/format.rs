@@ -505,3 +505,82 @@ proptest! {
         prop_assert!(got == wanted);
     }
 }
+
+/// A file with those bytes, gone with its last user.
+fn file_of(bytes: &[u8]) -> std::fs::File {
+    static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    let number = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let name = format!("noxen-places-{}-{number}", std::process::id());
+    let path = std::env::temp_dir().join(name);
+    std::fs::write(&path, bytes).unwrap();
+    let file = std::fs::File::open(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    file
+}
+
+/// All pages but the first record's, by way of their places.
+fn by_places(bytes: &[u8]) -> Result<Pages, ImageError> {
+    let file = file_of(bytes);
+    let mut reader = Reader::open(std::io::BufReader::new(file.try_clone().unwrap()))?;
+    let (_, first) = State::read(&mut reader)?;
+    let mut pages = Pages::new();
+    let mut take = |offset: u64, bytes: Vec<u8>| {
+        for (n, page) in (0u64..).zip(bytes.chunks(4096)) {
+            pages.insert(offset + n * 4096, page.to_vec());
+        }
+    };
+    match first {
+        Some(Record::Memory { offset, bytes, .. }) => take(offset, bytes),
+        other => panic!("{other:?}"),
+    }
+    for place in reader.places()? {
+        take(place.offset, place.read(&file)?);
+    }
+    Ok(pages)
+}
+
+/// An image with so many runs of pages.
+fn many_runs(compressed: bool) -> Vec<u8> {
+    let header = match compressed {
+        true => Header::compressed("test", 7),
+        false => Header::new("test", 7),
+    };
+    let mut writer = Writer::begin(Vec::new(), CONFIG, &header).unwrap();
+    writer.state(&state()).unwrap();
+    for run in 0..5u64 {
+        writer
+            .memory("ram", run * 16384, &[run as u8 + 1; 8192])
+            .unwrap();
+    }
+    writer.end().unwrap().0
+}
+
+#[test]
+fn pages_by_their_places_are_those_that_are_read_in_order() {
+    for compressed in [false, true] {
+        let bytes = many_runs(compressed);
+        let (_, wanted) = read(&bytes).unwrap();
+        assert_eq!(by_places(&bytes).unwrap(), wanted);
+    }
+}
+
+#[test]
+fn file_cut_or_changed_anywhere_is_found_out_by_its_places_or_their_reading() {
+    let bytes = many_runs(false);
+    let (_, wanted) = read(&bytes).unwrap();
+    for cut in (0..bytes.len()).step_by(997).chain([bytes.len() - 1]) {
+        assert!(by_places(&bytes[..cut]).is_err(), "{cut}");
+    }
+    let mut more = bytes.clone();
+    more.push(0);
+    assert!(by_places(&more).is_err());
+    for at in (0..bytes.len()).step_by(61) {
+        let mut changed = bytes.clone();
+        changed[at] ^= 0x10;
+        match by_places(&changed) {
+            Err(_) => {}
+            // What has no checksum is the configuration of a file of format 1.
+            Ok(pages) => assert!(at < 16 + 4 + CONFIG.len() && pages == wanted, "{at}"),
+        }
+    }
+}

@@ -20,7 +20,7 @@ use crate::hvm::video::Video;
 use crate::hvm::wire::Line;
 use crate::log::{Level, Log};
 use crate::prompt::Prompt;
-use crate::save::restore::RestoreError;
+use crate::save::restore::{Origin, RestoreError};
 use crate::viewers::{self, Console, Hands, Server as Viewers, Windows};
 use crate::vstate::chips::ChipsError;
 use crate::vstate::cpuid::HvmCpu;
@@ -79,9 +79,7 @@ pub struct Files<'a> {
     /// Empty file with huge pages, if there is one.
     pub ram: Option<File>,
     /// The domain is restored from it.
-    pub image: Option<File>,
-    /// The connection that `image` goes on in, where the domain comes from another host.
-    pub stream: Option<File>,
+    pub origin: Option<Origin>,
     /// BIOS image.
     pub bios: File,
     /// BIOS of the display, if it is there.
@@ -193,10 +191,10 @@ pub fn build(config: &Config, files: Files<'_>, log: Log) -> Result<Domain, HvmE
         None => None,
     };
     let shown = video.as_ref().map(|(memory, _)| memory.clone());
-    let arriving = match files.image {
-        Some(image) => {
+    let arriving = match files.origin {
+        Some(origin) => {
             let bytes = shown.as_ref().map_or(0, |memory| memory.length());
-            Some(Arriving::read(image, files.stream, config, bytes)?)
+            Some(Arriving::read(origin, config, bytes)?)
         }
         None => None,
     };

@@ -15,9 +15,11 @@ use crate::hvm::drives::Drives;
 use crate::hvm::pc::Pc;
 use crate::hvm::video::Video;
 use crate::hvm::wire::Line;
+use crate::log::Log;
 use crate::save::job::{self, Progress, BUFFER};
+use crate::save::lazy;
 use crate::save::memory::{self, BIOS, VIDEO};
-use crate::save::restore::{passed, RestoreError};
+use crate::save::restore::{passed, Origin, RestoreError};
 use crate::save::send::Ledger;
 use crate::vstate::chips;
 use crate::vstate::features;
@@ -28,7 +30,7 @@ use noxen_monitor_abi::CpuidEntry;
 use noxen_pc::backing::Backing;
 use noxen_saved_image::hvm::{self, HvmState, Saved};
 use noxen_saved_image::state::{read_announced, Announced, Bytes, Clock, Console, Feature};
-use noxen_saved_image::{ImageError, Reader, Record, CHUNK, PAGE};
+use noxen_saved_image::{ImageError, Place, Reader, Record, CHUNK, PAGE};
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::sync::Arc;
@@ -175,37 +177,47 @@ pub fn write(
 
 /// An image of which was read what the machine is, and of a file all its state.
 pub struct Arriving {
-    reader: Reader<Box<dyn Read>>,
     came: Came,
 }
 
 enum Came {
-    /// In a file: the state, and the first memory record.
-    File(Box<HvmState>, Option<Record>),
+    /// In a file: the state, the first memory record, and where the others are.
+    File {
+        state: Box<HvmState>,
+        first: Option<Record>,
+        places: Vec<Place>,
+        image: File,
+        lazy: Option<Log>,
+    },
     /// From another host: its state is behind its memory.
-    Stream(Box<hvm::Pc>),
+    Stream(Box<hvm::Pc>, Reader<Box<dyn Read>>),
 }
 
 impl Arriving {
-    /// Reads what `image` begins with, which must fit `config` and a display of `video` bytes. Where it comes from another host, it
-    /// goes on in `stream`.
-    pub fn read(
-        image: File,
-        stream: Option<File>,
-        config: &Config,
-        video: u64,
-    ) -> Result<Arriving, RestoreError> {
+    /// Reads what an image begins with, which must fit `config` and a display of `video` bytes.
+    pub fn read(origin: Origin, config: &Config, video: u64) -> Result<Arriving, RestoreError> {
         const OTHER: RestoreError =
             RestoreError::Nonsense("its configuration is an HVM domain's, its state is not");
-        let (reader, came) = match stream {
+        let Origin {
+            image,
+            stream,
+            lazy,
+        } = origin;
+        let came = match stream {
             None => {
-                let file: Box<dyn Read> = Box::new(BufReader::with_capacity(BUFFER, image));
-                let mut reader = Reader::open(file)?;
+                let file = image.try_clone().map_err(ImageError::Io)?;
+                let mut reader = Reader::open(BufReader::new(file))?;
                 let (saved, first) = Saved::read(&mut reader)?;
                 let Saved::Hvm(state) = saved else {
                     return Err(OTHER);
                 };
-                (reader, Came::File(state, first))
+                Came::File {
+                    state,
+                    first,
+                    places: reader.places()?,
+                    image,
+                    lazy,
+                }
             }
             Some(stream) => {
                 let rest = BufReader::with_capacity(BUFFER, stream);
@@ -214,10 +226,10 @@ impl Arriving {
                 let (Announced::Hvm(pc), _) = read_announced(&mut reader)? else {
                     return Err(OTHER);
                 };
-                (reader, Came::Stream(pc))
+                Came::Stream(pc, reader)
             }
         };
-        let arriving = Arriving { reader, came };
+        let arriving = Arriving { came };
         let pc = arriving.pc();
         for (fits, what) in [
             (
@@ -240,8 +252,8 @@ impl Arriving {
 
     fn pc(&self) -> &hvm::Pc {
         match &self.came {
-            Came::File(state, _) => &state.pc,
-            Came::Stream(pc) => pc,
+            Came::File { state, .. } => &state.pc,
+            Came::Stream(pc, _) => pc,
         }
     }
 
@@ -259,27 +271,31 @@ impl Arriving {
         Ok(features::check(&self.pc().features, table)?)
     }
 
-    /// Fills fresh memory, to the image's end.
+    /// Fills fresh memory, to the image's end; RAM of a file perhaps as it is touched.
     pub fn fill(
-        mut self,
+        self,
         memory: &GuestMemory,
         video: Option<&Video>,
     ) -> Result<HvmState, RestoreError> {
-        let sink = memory::Sink::of_pc(memory, self.bios().gpa)?;
+        let other = (self.bios().gpa, BIOS);
+        let sink = memory::Sink::beside(memory, other)?;
         let take = |record: Record| match video {
             Some(video) => put(&sink, video, record),
             None => sink.put(record),
         };
         match self.came {
-            Came::File(state, first) => {
-                let mut record = first;
-                while let Some(now) = record {
-                    take(now)?;
-                    record = self.reader.next()?;
-                }
+            Came::File {
+                state,
+                first,
+                places,
+                image,
+                lazy,
+            } => {
+                first.map(take).transpose()?;
+                lazy::fill(memory, image, places, other, lazy, take)?;
                 Ok(*state)
             }
-            Came::Stream(pc) => Ok(HvmState::read_stream(&mut self.reader, *pc, take)?),
+            Came::Stream(pc, mut reader) => Ok(HvmState::read_stream(&mut reader, *pc, take)?),
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::domain::calls::Shared;
 use crate::domain::hub::Hub;
 use crate::log::{Level, Log};
 use crate::save::send::{self, Course, Ledger, Subject};
-use crate::save::{self, memory, suspended, Parts};
+use crate::save::{self, lazy, memory, suspended, Parts};
 use noxen_control::message::{Move, SaveHow, Saving};
 use noxen_control::Reply;
 use noxen_saved_image::state::Announced;
@@ -380,6 +380,8 @@ fn start(
     std::thread::Builder::new()
         .name("save".into())
         .spawn(move || {
+            // The files of its memory are read, which may not have all of it yet.
+            lazy::FILLING.wait();
             let done = work(&mailbox, &shown);
             mailbox.send(News::Done(done));
         })

@@ -10,12 +10,12 @@
 
 use crate::save::job::Progress;
 use crate::vstate::memory::GuestMemory;
-use noxen_saved_image::{ImageError, Reader, Record, Writer, CHUNK, PAGE};
+use noxen_saved_image::{ImageError, Record, Writer, CHUNK, PAGE};
 use rustix::fs::{seek, SeekFrom};
 use rustix::io::Errno;
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
@@ -238,37 +238,18 @@ fn extent(file: &File, at: u64, end: u64) -> io::Result<Option<Range<u64>>> {
     ))
 }
 
-/// Fills fresh memory from `first` and the records after it, up to the image's end.
-pub fn read<R: Read>(
-    reader: &mut Reader<R>,
-    first: Option<Record>,
-    memory: &GuestMemory,
-    region: u64,
-) -> Result<(), ImageError> {
-    let pieces = pieces(memory, region).map_err(ImageError::Io)?;
-    let mut record = first;
-    while let Some(now) = record {
-        put_record(&pieces, now)?;
-        record = reader.next()?;
-    }
-    Ok(())
-}
-
-/// Where the memory of a stream goes, record by record.
+/// Where the memory of an image goes, record by record.
 pub struct Sink<'a> {
     pieces: Vec<Piece<'a>>,
 }
 
 impl<'a> Sink<'a> {
-    /// Into `memory`.
-    pub fn new(memory: &'a GuestMemory, region: u64) -> Result<Sink<'a>, ImageError> {
-        let pieces = pieces(memory, region).map_err(ImageError::Io)?;
-        Ok(Sink { pieces })
-    }
-
-    /// Into that of a PC, whose firmware is at `bios`.
-    pub fn of_pc(memory: &'a GuestMemory, bios: u64) -> Result<Sink<'a>, ImageError> {
-        let pieces = pieces_beside(memory, bios, BIOS).map_err(ImageError::Io)?;
+    /// Into `memory`; what begins at the first of `other` is the memory of that name.
+    pub fn beside(
+        memory: &'a GuestMemory,
+        (at, name): (u64, &'static str),
+    ) -> Result<Sink<'a>, ImageError> {
+        let pieces = pieces_beside(memory, at, name).map_err(ImageError::Io)?;
         Ok(Sink { pieces })
     }
 

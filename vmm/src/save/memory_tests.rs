@@ -1,6 +1,6 @@
 use super::*;
 use crate::vstate::memory::{self, DomainMemory};
-use noxen_saved_image::Header;
+use noxen_saved_image::{Header, Reader};
 use vm_memory::{Bytes, GuestAddress};
 
 const REGION: u64 = 5 << 30;
@@ -21,8 +21,11 @@ fn image(of: &DomainMemory) -> Vec<u8> {
 
 fn fill(image: &[u8], memory: &DomainMemory) -> Result<(), ImageError> {
     let mut reader = Reader::open(image)?;
-    let first = reader.next()?;
-    read(&mut reader, first, &memory.map, REGION)
+    let sink = Sink::beside(&memory.map, (REGION, MONITOR))?;
+    while let Some(record) = reader.next()? {
+        sink.put(record)?;
+    }
+    Ok(())
 }
 
 #[test]

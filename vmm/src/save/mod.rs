@@ -9,6 +9,7 @@
 //! send.rs has the other host's part. The main loop serves its control connections meanwhile, and touches nothing of the guest.
 
 pub mod job;
+pub mod lazy;
 pub mod memory;
 pub mod restore;
 pub mod send;

@@ -1,10 +1,10 @@
 //! A domain out of an image, up to where it stood: paused, before its next instruction.
 //!
 //! ```text
-//!   image --State, checked--> region planned as then --> memory filled, to the image's end
+//!   image --State, checked--> region planned as then --> memory filled, to the image's end, or about to be (lazy.rs)
 //!      --> VM --> vCPUs: CPUID, state, TSC moved on by the time that has passed --> Domain
 //! ```
-//! Nothing runs before the whole image was read and found good. One that comes from another host has its memory before most of
+//! Nothing runs before the whole image was found good, but for the pages that are read later. One that comes from another host has its memory before most of
 //! its state: there only the vCPUs' state is left to be set at the end.
 
 use crate::domain::assemble::{self, Assembly};
@@ -14,7 +14,7 @@ use crate::domain::pv::{Domain, PvError, LAYOUT, XEN_VERSION};
 use crate::domain::region::{self, Needs, Region};
 use crate::domain::time::scale;
 use crate::log::{Level, Log};
-use crate::save::memory;
+use crate::save::{lazy, memory};
 use crate::vstate::cpuid::{HostCpuid, PvParameters};
 use crate::vstate::features;
 use crate::vstate::memory::{DomainMemory, MemoryError};
@@ -84,41 +84,64 @@ impl From<state::Feature> for RestoreError {
     }
 }
 
-/// Restores the domain in `image` as domain `domid`; also gives what its back ends go on with. Where it comes from another
-/// host, `image` is its beginning, and it goes on in `stream`.
+/// Where a domain comes from.
+#[derive(Debug)]
+pub struct Origin {
+    /// Its image, or the beginning of one that goes on in `stream`.
+    pub image: File,
+    /// Comes from another host.
+    pub stream: Option<File>,
+    /// Of a file: memory is read as the guest touches it; a log for what is found then.
+    pub lazy: Option<Log>,
+}
+
+/// Restores the domain of `origin` as domain `domid`; also gives what its back ends go on with.
 pub fn restore(
     kvm: &Kvm,
-    image: File,
-    stream: Option<File>,
+    origin: Origin,
     ram: Option<File>,
     domid: u32,
     log: Log,
 ) -> Result<(Domain, State), RestoreError> {
     let begun = Instant::now();
-    let (made, state, totals) = match stream {
+    let Origin {
+        image,
+        stream,
+        lazy,
+    } = origin;
+    let how = if lazy.is_some() { "so far" } else { "whole" };
+    let (made, state, bytes) = match stream {
         None => {
-            let mut reader = Reader::open(BufReader::with_capacity(BUFFER, image))?;
+            let file = image.try_clone().map_err(ImageError::Io)?;
+            let mut reader = Reader::open(BufReader::new(file))?;
             let (state, first) = State::read(&mut reader)?;
+            let places = reader.places()?;
+            let bytes = places.iter().map(|place| place.length).sum();
             let made = Made::prepare(kvm, &state.domain, ram)?;
-            memory::read(&mut reader, first, &made.guest.map, made.region.base)?;
-            (made, state, reader.totals())
+            let (map, other) = (&made.guest.map, (made.region.base, memory::MONITOR));
+            let sink = memory::Sink::beside(map, other)?;
+            first.map(|record| sink.put(record)).transpose()?;
+            lazy::fill(map, image, places, other, lazy, |record| sink.put(record))?;
+            drop(sink);
+            (made, state, bytes)
         }
         Some(stream) => {
             let whole = image.chain(BufReader::with_capacity(BUFFER, stream));
             let mut reader = Reader::open(whole)?;
             let (domain, _) = state::read_outline(&mut reader)?;
             let made = Made::prepare(kvm, &domain, ram)?;
-            let sink = memory::Sink::new(&made.guest.map, made.region.base)?;
+            let other = (made.region.base, memory::MONITOR);
+            let sink = memory::Sink::beside(&made.guest.map, other)?;
             let state = State::read_stream(&mut reader, domain, |record| sink.put(record))?;
             drop(sink);
-            (made, state, reader.totals())
+            (made, state, reader.totals().memory)
         }
     };
     log.line(
         Level::Info,
         format_args!(
-            "restored from an image: {} MiB in {:?}",
-            totals.memory >> 20,
+            "restored from an image, {how}: {} MiB in {:?}",
+            bytes >> 20,
             begun.elapsed()
         ),
     );

@@ -7,6 +7,7 @@
 //!   exit.rs    an exit as a value                           stats.rs   KVM's own counters
 //!   cpuid_rules.rs  an administrator's changes to it        hyperv.rs  Microsoft's leaves
 //!   saved.rs   a vCPU's state in an image                   chips.rs   a PC's interrupt controllers and timer there
+//!   faults.rs  memory that is filled as it is touched
 //! ```
 
 pub mod chips;
@@ -14,6 +15,7 @@ pub mod clock;
 pub mod cpuid;
 pub mod cpuid_rules;
 pub mod exit;
+pub mod faults;
 pub mod features;
 pub mod hyperv;
 pub mod irq;

@@ -77,7 +77,11 @@ impl Session {
                 domain,
                 &[word(file), Value::Boolean(*checkpoint)],
             ),
-            Request::Restore { file, paused } => self.restore(file, *paused),
+            Request::Restore {
+                file,
+                paused,
+                lazy: false,
+            } => self.restore(file, *paused),
             Request::Suspend { domain } => self.simple("VM.suspend", domain, &[]),
             Request::Resume { domain, paused } => self.simple(
                 "VM.resume",
@@ -112,6 +116,7 @@ impl Session {
             | Request::Migrate { .. }
             // Otherwise than plainly.
             | Request::Save { .. }
+            | Request::Restore { .. }
             | Request::Check { .. }
             | Request::Transfer { .. }
             | Request::Cancel { .. }

@@ -189,7 +189,11 @@ fn restore(ask: &dyn Ask, args: &mut Args) -> Result<Value, Fault> {
     args.end()?;
     Ok(from_node(&tree::made(
         ask,
-        Request::Restore { file, paused },
+        Request::Restore {
+            file,
+            paused,
+            lazy: false,
+        },
     )?))
 }
 

@@ -152,7 +152,11 @@ fn save_and_its_like_take_what_xm_sent() {
                 domain: web1(),
                 paused: false
             },
-            Request::Restore { file, paused: true },
+            Request::Restore {
+                file,
+                paused: true,
+                lazy: false
+            },
         ]
     );
     let relative = call(&ask, "xend.domain.save", vec![text("web1"), text("a")]).unwrap_err();

@@ -97,7 +97,14 @@ fn restore(ask: &dyn Ask, form: &Form) -> Page {
         Err(line) => return Page::Status(400, line),
     };
     let paused = flag(form, "paused");
-    match tree::made(ask, Request::Restore { file, paused }) {
+    match tree::made(
+        ask,
+        Request::Restore {
+            file,
+            paused,
+            lazy: false,
+        },
+    ) {
         Ok(domain) => there_is(&domain),
         Err(fault) => fault.into(),
     }

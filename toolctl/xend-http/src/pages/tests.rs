@@ -90,7 +90,7 @@ fn restore_answers_with_the_place_of_the_domain() {
     assert_eq!(post("op=restore").status, 400);
     assert!(matches!(
         &ask.asked()[..],
-        [noxen_xend_api::Request::Restore { file, paused: true }] if file == "/x"
+        [noxen_xend_api::Request::Restore { file, paused: true, .. }] if file == "/x"
     ));
 }
 

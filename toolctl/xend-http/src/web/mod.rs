@@ -196,6 +196,7 @@ fn restore(ask: &dyn Ask, form: &Form) -> Result<(), Fault> {
     match ask.ask(Asked::Restore {
         file,
         paused: false,
+        lazy: false,
     })? {
         Told::Domain { .. } => Ok(()),
         other => Err(tree::unexpected(other)),

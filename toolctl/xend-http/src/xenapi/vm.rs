@@ -50,7 +50,11 @@ pub fn method(method: &str, call: &mut Call) -> Result<Value, Failure> {
             let file = call.text(3)?;
             let paused = call.flag();
             call.end()?;
-            match call.ask.ask(Request::Restore { file, paused })? {
+            match call.ask.ask(Request::Restore {
+                file,
+                paused,
+                lazy: false,
+            })? {
                 Response::Domain { domain } => Ok(record::text(domain.uuid)),
                 other => Err(tree::unexpected(other).into()),
             }

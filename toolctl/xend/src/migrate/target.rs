@@ -243,6 +243,7 @@ fn head(stream: &Link) -> Result<(Image, String), Fault> {
     let image = Image {
         file,
         stream: Some(stream),
+        lazy: false,
         config,
         domid,
         memory_mib,

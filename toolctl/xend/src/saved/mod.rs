@@ -109,9 +109,18 @@ fn save_guest(
 }
 
 /// Makes a domain out of the image in `path`; it runs unless `paused`.
-pub fn restore(node: &Arc<Node>, path: &Path, paused: bool) -> Result<Arc<Domain>, Fault> {
+/// All of the file is checked before anything runs, unless `lazy`: then its memory is read as the guest touches it.
+pub fn restore(
+    node: &Arc<Node>,
+    path: &Path,
+    paused: bool,
+    lazy: bool,
+) -> Result<Arc<Domain>, Fault> {
     let _busy = node.begin();
-    let image = open(path)?;
+    let image = Image {
+        lazy,
+        ..open(path)?
+    };
     let domain = create::restore(node, image)?;
     info!(
         "domain {} (id={}) is restored from {}",
@@ -137,6 +146,8 @@ pub struct Image {
     pub file: File,
     /// The connection that it goes on in, where it comes from another host.
     pub stream: Option<OwnedFd>,
+    /// Its memory is read as the guest touches it.
+    pub lazy: bool,
     /// The domain's configuration.
     pub config: DomainConfig,
     /// Domain id that it had.
@@ -188,6 +199,7 @@ fn open(path: &Path) -> Result<Image, Fault> {
     Ok(Image {
         file,
         stream: None,
+        lazy: false,
         config,
         domid,
         memory_mib,
@@ -257,7 +269,8 @@ pub fn resume(node: &Arc<Node>, domain: &str, paused: bool) -> Result<(), Fault>
         return Err(Fault::generic("Domain was not suspended by Xend"));
     }
     let path = checkpoint(node, config.uuid.as_deref().unwrap_or_default());
-    restore(node, &path, paused)?;
+    // The file goes when this has worked, so all of it is to be found good before.
+    restore(node, &path, paused, false)?;
     // Left behind, it would bring the domain back to this moment once more.
     std::fs::remove_file(&path).map_err(|e| {
         Fault::internal(format!(
