@@ -15,6 +15,7 @@ mod cpu_time;
 mod exits;
 mod kvm;
 mod list;
+mod migrate;
 mod net;
 mod patience;
 mod rates;
@@ -25,13 +26,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// The names that exist now; the others of `cargo xtask bench` come with what they measure.
-const NAMES: [&str; 6] = [
+const NAMES: [&str; 7] = [
     "boot GUESTS EARLIER",
     "costs INITRAMFS XEN-LOG GUESTS ROWS EARLIER",
     "block INITRAMFS GUESTS ROWS EARLIER",
     "net INITRAMFS PROGRAM MODULES GUESTS ROWS EARLIER",
     "store",
     "list",
+    "migrate INITRAMFS MODULES YARDSTICK GUESTS ROWS EARLIER",
 ];
 
 fn main() -> ExitCode {
@@ -61,6 +63,14 @@ fn main() -> ExitCode {
         ["store"] => store::run().and_then(|report| report.write_and_show()),
         // What the bench `store` starts itself as.
         ["store-floor", socket] => store::floor::serve(socket.as_ref()),
+        ["migrate", initramfs, modules, below, guests, rows, earlier] => migrate::run(
+            initramfs.as_ref(),
+            modules,
+            below,
+            &wanted(guests, rows, earlier),
+        ),
+        // What xtask asks of the machine below the lab.
+        ["yardstick"] => migrate::yardstick(),
         ["list"] => list::run().and_then(|report| report.write_and_show()),
         _ => {
             eprintln!("noxen-benches: give one of {NAMES:?}, not {args:?}");

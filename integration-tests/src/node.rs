@@ -63,6 +63,27 @@ impl Node {
         Ok(node)
     }
 
+    /// A fresh node with our scripts.
+    pub fn with_scripts() -> Result<Node> {
+        let node = Node::new()?;
+        let etc = node.root().join("etc/xen");
+        std::fs::create_dir_all(&etc)?;
+        let scripts = layout::repo_root().join("configs/scripts");
+        std::os::unix::fs::symlink(scripts, etc.join("scripts"))?;
+        Ok(node)
+    }
+
+    /// The same that takes domains in from other hosts at `port` of the loopback; its daemons run.
+    pub fn taking_in(port: u16) -> Result<Node> {
+        let node = Node::with_scripts()?;
+        let settings = format!(
+            "(xend-relocation-server yes)\n(xend-relocation-port {port})\n(xend-relocation-address 127.0.0.1)\n"
+        );
+        std::fs::write(node.root().join("etc/xen/xend-config.sxp"), settings)?;
+        node.try_toolctl(&["list"], COMMAND_LIMIT)?.ok();
+        Ok(node)
+    }
+
     /// The directory that stands for `/`.
     pub fn root(&self) -> &Path {
         &self.root

@@ -9,7 +9,7 @@
 
 use crate::busy::Busy;
 use crate::network::{configure, ping};
-use crate::support::{node_with_scripts, Bridge};
+use crate::support::Bridge;
 use crate::{in_lab, LIMIT};
 use noxen_integration_tests::assets::Flavour;
 use noxen_integration_tests::guest::Domain;
@@ -23,13 +23,7 @@ const MAC: &str = "00:16:3e:00:83:02";
 
 /// A node that takes domains in.
 pub fn open_node(port: &str) -> Node {
-    let node = node_with_scripts();
-    let settings = format!(
-        "(xend-relocation-server yes)\n(xend-relocation-port {port})\n(xend-relocation-address 127.0.0.1)\n"
-    );
-    std::fs::write(node.root().join("etc/xen/xend-config.sxp"), settings).unwrap();
-    node.toolctl(&["list"]).ok();
-    node
+    Node::taking_in(port.parse().unwrap()).unwrap()
 }
 
 /// A domain that never runs and has the next id.

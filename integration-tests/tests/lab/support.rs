@@ -1,7 +1,6 @@
 //! What several lab tests set up: a node with our hotplug scripts, a bridge, modules of the lab's kernel.
 
 use noxen_integration_tests::assets::{self, Flavour};
-use noxen_integration_tests::layout;
 use noxen_integration_tests::node::Node;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -45,12 +44,7 @@ pub fn ramdisk_with(node: &Node, pick: &str) -> PathBuf {
 
 /// A node with our scripts.
 pub fn node_with_scripts() -> Node {
-    let node = Node::new().unwrap();
-    let etc = node.root().join("etc/xen");
-    std::fs::create_dir_all(&etc).unwrap();
-    let scripts = layout::repo_root().join("configs/scripts");
-    std::os::unix::fs::symlink(scripts, etc.join("scripts")).unwrap();
-    node
+    Node::with_scripts().unwrap()
 }
 
 /// A bridge of this host, gone with this value.

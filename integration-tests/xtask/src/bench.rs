@@ -18,11 +18,11 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Benches that exist.
-const BUILT: [&str; 6] = ["boot", "costs", "block", "net", "store", "list"];
+const BUILT: [&str; 7] = ["boot", "costs", "block", "net", "store", "list", "migrate"];
 /// Those of them that run on the host.
 const ON_HOST: [&str; 2] = ["store", "list"];
 /// Names that are promised and not there yet.
-const PLANNED: [&str; 3] = ["hvm", "vnc", "migrate"];
+const PLANNED: [&str; 2] = ["hvm", "vnc"];
 
 /// What can be chosen in the bench `boot`: the contenders of benches/src/boot.rs.
 const BOOT: Offer = Offer {
@@ -41,8 +41,14 @@ const NET: Offer = Offer {
     guests: &["noxen-vmm", "qemu-virtio-net", "qemu-vhost-net"],
     rows: true,
 };
+/// The same of `migrate`; its rows are in benches/src/migrate/mod.rs.
+const MIGRATE: Offer = Offer {
+    bench: "migrate",
+    guests: &["noxen", "qemu-q35"],
+    rows: true,
+};
 /// The benches that can be measured in pieces.
-const OFFERS: [&Offer; 4] = [&costs::OFFER, &BOOT, &BLOCK, &NET];
+const OFFERS: [&Offer; 5] = [&costs::OFFER, &BOOT, &BLOCK, &NET, &MIGRATE];
 /// Real time for a bench in the lab.
 const LIMIT: Duration = Duration::from_secs(3 * 3600);
 /// The same for `boot`, whose guests have limits of their own: it ends a lab that stands still as a whole.
@@ -91,7 +97,7 @@ pub fn command(args: &[String]) -> Result<u8> {
             }
             continue;
         }
-        let mut argv = vec![program, name.to_owned()];
+        let mut argv = vec![program.clone(), name.to_owned()];
         match name {
             "boot" => {
                 let guests: Vec<&str> = choice.guests(&BOOT).collect();
@@ -106,12 +112,20 @@ pub fn command(args: &[String]) -> Result<u8> {
                 argv.extend(prepare_net(&results)?);
                 argv.extend(choice.words(&NET, &results));
             }
+            "migrate" => {
+                argv.extend(prepare_migrate(&program, &results)?);
+                argv.extend(choice.words(&MIGRATE, &results));
+            }
             _ => {}
         }
         let mut spec = Spec::new(argv);
         // One vCPU: QEMU counts instructions on a single thread, and two would wait for each other's turns.
         spec.vcpus = 1;
         spec.icount = true;
+        if name == MIGRATE.bench {
+            // A file, its copy and a guest at a time.
+            spec.mem_mib = 6144;
+        }
         spec.timeout = match name {
             "boot" => BOOT_LIMIT,
             _ => LIMIT,
@@ -142,17 +156,33 @@ pub fn command(args: &[String]) -> Result<u8> {
 /// The arguments of bench `net`: initramfs, the program on the host's side, vhost-net's modules in the order they load.
 fn prepare_net(results: &Path) -> Result<[String; 3]> {
     let initramfs = prepare_io(results)?;
-    let modules = files::modules(Flavour::Generic)?;
-    let vhost = assets::kernel::load_order(&modules, &["vhost_net"])?;
-    let vhost = vhost
-        .iter()
-        .map(|file| modules.join(file).display().to_string())
-        .collect::<Vec<_>>();
     Ok([
         initramfs,
         files::net()?.display().to_string(),
-        vhost.join(" "),
+        modules(&["vhost_net"])?,
     ])
+}
+
+/// The paths of modules and of what they depend on, in the order they load.
+fn modules(names: &[&str]) -> Result<String> {
+    let dir = files::modules(Flavour::Generic)?;
+    let order = assets::kernel::load_order(&dir, names)?;
+    let paths = order
+        .iter()
+        .map(|file| dir.join(file).display().to_string());
+    Ok(paths.collect::<Vec<_>>().join(" "))
+}
+
+/// The arguments of bench `migrate`: initramfs, modules of the wire, how fast this machine itself is.
+fn prepare_migrate(program: &str, results: &Path) -> Result<[String; 3]> {
+    let initramfs = prepare_io(results)?;
+    let mut command = std::process::Command::new(program);
+    let said = command.arg("yardstick").output()?;
+    if !said.status.success() {
+        bail!("{program} yardstick: {}", said.status);
+    }
+    let below = String::from_utf8(said.stdout).context("the yardstick")?;
+    Ok([initramfs, modules(&["sch_tbf"])?, below.trim().to_owned()])
 }
 
 /// Makes the guest's initramfs for the benches of devices, their argument.

@@ -1,8 +1,8 @@
-//! What the benches `block` and `net` add to our guest's initramfs: their programs and the peers' drivers.
+//! What the benches `block`, `net` and `migrate` add to our guest's initramfs: their programs and the peers' drivers.
 //!
 //! ```text
 //!   guest-generic.cpio ++ io.cpio
-//!                           ├── bin/{io,net}       benches/guest/{io,net}.c, static
+//!                           ├── bin/{io,net,moved} benches/guest/{io,net,moved}.c, static
 //!                           ├── bin/io-start       drivers in, address up, then one of them
 //!                           └── virtio/            modules and the order in which they load
 //! ```
@@ -15,10 +15,11 @@ use std::path::Path;
 
 const PROGRAM: &str = include_str!("../../../../benches/guest/io.c");
 const NET: &str = include_str!("../../../../benches/guest/net.c");
+const MOVED: &str = include_str!("../../../../benches/guest/moved.c");
 /// The peers' drivers; ours are in the guest's own archive.
 const MODULES: &[&str] = &["virtio_pci", "virtio_blk", "virtio_net"];
 
-/// `io-start block [ROW...]` or `io-start net ADDRESS WORD...`: the drivers of the machine this is, then the program.
+/// `io-start block [ROW...]`, or `io-start net|moved ADDRESS WORD...`: the drivers of the machine this is, then the program.
 /// Devices appear a moment after their driver, and nothing says when but their names.
 const START: &str = r#"#!/bin/sh
 if [ -e /sys/hypervisor/uuid ]; then
@@ -39,12 +40,13 @@ block)
     shift
     exec io ask block $disk "$@"
     ;;
-net)
+net | moved)
+    program=$1
     await /sys/class/net/eth0
     ip addr add "$2/24" dev eth0
     ip link set eth0 up
     shift 2
-    exec net "$@"
+    exec "$program" "$@"
     ;;
 esac
 "#;
@@ -58,9 +60,12 @@ pub fn net(scratch: &Path, to: &Path) -> Result<()> {
 pub fn write(scratch: &Path, linux: &Path, net: &Path, to: &Path) -> Result<()> {
     let program = scratch.join("io");
     costs::compile(scratch, "io.c", PROGRAM, &program)?;
+    let moved = scratch.join("moved");
+    costs::compile(scratch, "moved.c", MOVED, &moved)?;
     let mut archive = cpio::Writer::new(Vec::new());
     archive.file("bin/io", 0o755, &fs::read(&program)?)?;
     archive.file("bin/net", 0o755, &fs::read(net)?)?;
+    archive.file("bin/moved", 0o755, &fs::read(&moved)?)?;
     archive.file("bin/io-start", 0o755, START.as_bytes())?;
     archive.directory("virtio", 0o755)?;
     let modules = linux.join("modules");
@@ -87,6 +92,7 @@ pub fn fingerprint() -> String {
     (
         PROGRAM,
         NET,
+        MOVED,
         costs::HEADER_OF_PROGRAMS,
         include_str!("io.rs"),
     )
