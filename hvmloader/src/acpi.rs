@@ -7,6 +7,7 @@
 //! ```
 
 mod dsdt;
+mod processors;
 
 use crate::{checksum, Machine, Placed};
 use acpi_tables::sdt::Sdt;
@@ -128,7 +129,7 @@ pub fn tables(machine: &Machine) -> Tables {
     let dsdt = pile.add(&sealed(&dsdt::dsdt(machine)));
     let mut found = vec![pile.add(&sealed(&fadt(facs, dsdt)))];
     if machine.apic {
-        found.push(pile.add(&sealed(&madt(machine.vcpus))));
+        found.push(pile.add(&sealed(&madt(machine))));
     }
     if machine.hpet {
         found.push(pile.add(&sealed(&hpet())));
@@ -205,8 +206,8 @@ fn fadt(facs: u64, dsdt: u64) -> Sdt {
     fadt.write_u8(108, 0x32);
     // Legacy devices, an 8042.
     fadt.write_u16(109, 3);
-    // WBINVD, C1 on all processors, no sleep button, reset register.
-    fadt.write_u32(112, 1 | 1 << 2 | 1 << 5 | 1 << 10);
+    // WBINVD, C1 on all processors, reset register; power and sleep buttons are those of PM1.
+    fadt.write_u32(112, 1 | 1 << 2 | 1 << 10);
     generic(&mut fadt, 116, 8, 0xcf9);
     fadt.write_u8(128, 6);
     fadt.write_u64(132, facs);
@@ -221,13 +222,13 @@ fn generic(table: &mut Sdt, at: usize, bits: u8, port: u16) {
 }
 
 /// Multiple APIC description table (table 5.19).
-fn madt(vcpus: u32) -> Sdt {
+fn madt(machine: &Machine) -> Sdt {
     let mut madt = header(b"APIC", 36, 3);
     madt.append_slice(&LOCAL_APIC.to_le_bytes());
     // There are 8259s, too.
     madt.append_slice(&1u32.to_le_bytes());
-    for cpu in 0..vcpus.min(0xfe) as u8 {
-        madt.append_slice(&[0, 8, cpu, cpu, 1, 0, 0, 0]);
+    for cpu in 0..machine.vcpus.min(0xfe) {
+        madt.append_slice(&local_apic(cpu as u8, machine.has(cpu)));
     }
     madt.append_slice(&[1, 12, 0, 0]);
     madt.append_slice(&IO_APIC.to_le_bytes());
@@ -245,6 +246,11 @@ fn madt(vcpus: u32) -> Sdt {
     // NMI is LINT1 of all.
     madt.append_slice(&[4, 6, 0xff, 0, 0, 1]);
     madt
+}
+
+/// A processor's local APIC (table 5.21): enabled, or one that may come.
+fn local_apic(cpu: u8, enabled: bool) -> [u8; 8] {
+    [0, 8, cpu, cpu, if enabled { 1 } else { 2 }, 0, 0, 0]
 }
 
 /// High precision event timer description table (IA-PC HPET 1.0a, 3.2.4).
@@ -345,7 +351,15 @@ mod tests {
 
     #[test]
     fn madt_has_each_cpu_and_can_be_left_out() {
-        let bytes = sealed(&madt(3));
+        let mut machine = machine();
+        let bytes = sealed(&madt(&machine));
+        // The second one is not there yet.
+        let cpus = [
+            local_apic(0, true),
+            local_apic(1, false),
+            local_apic(2, true),
+        ];
+        assert_eq!(bytes[44..68], cpus.concat());
         let mut kinds = Vec::new();
         let mut at = 44;
         while at < bytes.len() {
@@ -354,7 +368,6 @@ mod tests {
         }
         assert_eq!(at, bytes.len());
         assert_eq!(kinds, [0, 0, 0, 1, 2, 2, 2, 2, 2, 4]);
-        let mut machine = machine();
         machine.apic = false;
         let tables = tables(&machine);
         assert!(!tables.tables.bytes.windows(4).any(|four| four == b"APIC"));

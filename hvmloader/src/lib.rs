@@ -30,8 +30,12 @@ pub struct Machine {
     pub low: u64,
     /// RAM from 4 GiB on, bytes.
     pub high: u64,
-    /// Virtual CPUs; APIC ids are 0 and up.
+    /// Virtual CPUs that there can be; APIC ids are 0 and up.
     pub vcpus: u32,
+    /// Which of them are there from the start, a bit for each.
+    pub present: u64,
+    /// It can sleep (ACPI S3).
+    pub sleeps: bool,
     /// ACPI tables are there.
     pub acpi: bool,
     /// They tell of the I/O APIC and the CPUs' APICs.
@@ -53,6 +57,18 @@ pub struct Placed {
     pub bytes: Vec<u8>,
 }
 
+impl Machine {
+    /// Whether that virtual CPU is there from the start.
+    pub fn has(&self, vcpu: u32) -> bool {
+        self.present.checked_shr(vcpu).unwrap_or(0) & 1 == 1
+    }
+
+    /// How many virtual CPUs are there from the start.
+    pub fn count(&self) -> u32 {
+        (0..self.vcpus).filter(|vcpu| self.has(*vcpu)).count() as u32
+    }
+}
+
 /// Such that all of `bytes` with it add up to 0.
 fn checksum(bytes: &[u8]) -> u8 {
     let sum = bytes.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte));
@@ -65,6 +81,8 @@ fn machine() -> Machine {
         low: 256 << 20,
         high: 0,
         vcpus: 3,
+        present: 0b101,
+        sleeps: true,
         acpi: true,
         apic: true,
         hpet: false,

@@ -288,6 +288,7 @@ fn run_hvm(options: &Options, bios: &Path, kvm: &Kvm) -> Result<ExitCode> {
             acpi: true,
             apic: true,
             pae: true,
+            present_vcpus: None,
             clock_offset_s: 0,
             second_floppy: false,
             xen: options.xen,

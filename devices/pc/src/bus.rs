@@ -411,6 +411,30 @@ impl Bus {
         (false, Vec::new())
     }
 
+    /// Somebody wants these processors to be there, a bit for each; false if no device knows of them.
+    pub fn want_processors(
+        &mut self,
+        wanted: u64,
+        now: u64,
+        memory: &dyn Memory,
+    ) -> (bool, Happened) {
+        for number in 0..self.devices.len() {
+            let (known, happened) = self.call(number, now, memory, |device, turn| {
+                device.want_processors(wanted, turn)
+            });
+            if known {
+                return (true, happened);
+            }
+        }
+        (false, Vec::new())
+    }
+
+    /// The processors that are there, a bit for each; all of them where no device knows.
+    pub fn processors(&self) -> u64 {
+        let known = self.devices.iter().find_map(|device| device.processors());
+        known.unwrap_or(u64::MAX)
+    }
+
     /// What the first device that has a pointer makes of it.
     pub fn pointing(&self) -> Option<Pointing> {
         self.devices.iter().find_map(|device| device.pointing())
@@ -445,6 +469,22 @@ impl Bus {
             }
         }
         lines
+    }
+
+    /// Wakes every device.
+    pub fn wake(&mut self, now: u64, memory: &dyn Memory) -> Happened {
+        let processors = self.processors().count_ones() as u16;
+        let mut happened = Vec::new();
+        for number in 0..self.devices.len() {
+            happened.extend(
+                self.call(number, now, memory, |device, turn| {
+                    device.wake(turn, processors)
+                })
+                .1,
+            );
+        }
+        self.look_again();
+        happened
     }
 
     /// Resets every device.

@@ -143,6 +143,8 @@ pub enum Effect {
     PowerOff,
     /// The machine sleeps (ACPI S3) until it is woken.
     Sleep,
+    /// These processors are there from now on, a bit for each.
+    Processors(u64),
     /// The A20 gate opens or closes.
     A20(bool),
     /// The guest set its clock forward by this many seconds (back, if negative).
@@ -238,6 +240,21 @@ pub trait Device: Send + Debug {
     /// Somebody presses a button; true if it is this device that has it.
     fn press(&mut self, _button: Button, _turn: &mut Turn) -> bool {
         false
+    }
+
+    /// Somebody wants these processors to be there, a bit for each; true if it is this device that knows of them.
+    fn want_processors(&mut self, _wanted: u64, _turn: &mut Turn) -> bool {
+        false
+    }
+
+    /// The processors that are there, a bit for each, if this device knows of them.
+    fn processors(&self) -> Option<u64> {
+        None
+    }
+
+    /// The machine, which has so many processors now, slept (ACPI S3) and wakes. What had no power meanwhile is as after a reset.
+    fn wake(&mut self, turn: &mut Turn, _processors: u16) {
+        self.reset(turn);
     }
 
     /// Its memory that the machine may map where a BAR lies, with the BAR's number (0 to 5).

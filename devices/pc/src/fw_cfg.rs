@@ -210,6 +210,12 @@ impl Device for FwCfg {
         }
     }
 
+    /// SeaBIOS waits for all processors on its way back.
+    fn wake(&mut self, turn: &mut Turn, processors: u16) {
+        self.items.insert(CPUS, Arc::from(processors.to_le_bytes()));
+        self.reset(turn);
+    }
+
     fn reset(&mut self, _turn: &mut Turn) {
         self.cursor = Cursor::default();
     }

@@ -1,5 +1,6 @@
 //! The DSDT: what ACPI calls the devices of this PC, its PCI interrupts, how it is switched off.
 
+use super::processors::{only_named, processors};
 use super::{header, HOLE_END, HPET_ADDRESS, HPET_LENGTH, SLEEP_S5};
 use crate::{Machine, HOLE};
 use acpi_tables::aml::{
@@ -22,7 +23,13 @@ pub fn dsdt(machine: &Machine) -> Sdt {
     let zero = aml::ZERO;
     let off = Package::new(vec![&zero, &zero, &zero, &zero]);
     Name::new("_S5_".into(), &off).to_aml_bytes(&mut code);
-    processors(machine, &mut code);
+    if machine.sleeps {
+        // S3: SLP_TYP 1.
+        let one = aml::ONE;
+        let asleep = Package::new(vec![&one, &one, &zero, &zero]);
+        Name::new("_S3_".into(), &asleep).to_aml_bytes(&mut code);
+    }
+    code.extend(processors(machine));
     pci(machine, &mut code);
     if machine.hpet {
         let hid = EISAName::new("PNP0103");
@@ -43,20 +50,9 @@ pub fn reduced(machine: &Machine) -> Sdt {
     let mut code = Vec::new();
     let off = Package::new(vec![&SLEEP_S5, &aml::ZERO]);
     Name::new("_S5_".into(), &off).to_aml_bytes(&mut code);
-    processors(machine, &mut code);
+    code.extend(only_named(machine));
     table.append_slice(&code);
     table
-}
-
-/// A device for each processor, so that its number is known.
-fn processors(machine: &Machine, code: &mut Vec<u8>) {
-    for cpu in 0..machine.vcpus.min(0xfe) {
-        let hid = Name::new("_HID".into(), &"ACPI0007");
-        let uid = Name::new("_UID".into(), &cpu);
-        let name = format!("C{cpu:03X}");
-        let device = Device::new(Path::new(&name), vec![&hid, &uid]);
-        Scope::new("_SB_".into(), vec![&device]).to_aml_bytes(code);
-    }
 }
 
 fn pci(machine: &Machine, code: &mut Vec<u8>) {
@@ -97,7 +93,7 @@ fn pci(machine: &Machine, code: &mut Vec<u8>) {
 }
 
 /// AML that is there already.
-struct Raw(Vec<u8>);
+pub struct Raw(pub Vec<u8>);
 
 impl Aml for Raw {
     fn to_aml_bytes(&self, sink: &mut dyn acpi_tables::AmlSink) {

@@ -14,7 +14,7 @@ pub const COMMAND: Command = Command {
     details: "nmi: that VCPU, 0 unless given, gets a non-maskable interrupt. Of an HVM domain also init: that VCPU begins again as after INIT; \
               power, sleep, reset: that button of the PC is pressed.",
     arity: Arity::Between(2, 3),
-    standing: Standing::Partly("paravirtual domains know nmi only; s3resume is not built"),
+    standing: Standing::Partly("paravirtual domains know nmi only"),
     run: Some(run),
     ..Command::DEFAULT
 };

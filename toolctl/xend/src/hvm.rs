@@ -409,6 +409,7 @@ impl Machine {
             acpi: config.hvm.acpi,
             apic: config.hvm.apic,
             pae: config.hvm.pae,
+            present_vcpus: config.vcpu_avail,
             clock_offset_s: local.saturating_add(config.rtc_timeoffset),
             cpu: self.cpu.clone(),
             one_late_tick: config.hvm.timer_mode != 1,

@@ -128,6 +128,11 @@ impl Monitor {
         self.act(&Request::Press { button }, "press")
     }
 
+    /// Asks the guest of an HVM domain to have these of its vCPUs, a bit for each.
+    pub fn set_vcpus(&self, present: u64) -> Result<(), MonitorError> {
+        self.act(&Request::SetVcpus { present }, "vcpu-set")
+    }
+
     /// Ends it. One that takes long is killed by the caller: there is nothing in it to lose any more.
     pub fn destroy(&self) -> Result<(), MonitorError> {
         match self.ask(&Request::Destroy, ANSWER)? {

@@ -39,6 +39,11 @@ pub enum Request {
         /// Index.
         vcpu: u32,
     },
+    /// Ask the guest of an HVM domain to have these of its vCPUs, a bit for each; the first always stays.
+    SetVcpus {
+        /// Which.
+        present: u64,
+    },
     /// Press a button on an HVM domain's case.
     Press {
         /// Which.
@@ -216,6 +221,8 @@ pub enum CaseButton {
     Sleep,
     /// Reset: the machine begins anew, whatever its guest is at.
     Reset,
+    /// None on the case: the machine sleeps (ACPI S3) and wakes.
+    Wake,
 }
 
 /// Why a guest stopped (public/sched.h SHUTDOWN_*).

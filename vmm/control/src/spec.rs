@@ -44,6 +44,9 @@ pub struct Hvm {
     pub apic: bool,
     /// The processors have PAE (and with it long mode).
     pub pae: bool,
+    /// Which vCPUs are there from the start, a bit for each; nothing: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub present_vcpus: Option<u64>,
     /// What the guest's clock shows at the start less the host's UTC, seconds.
     pub clock_offset_s: i64,
     /// There is a second floppy drive.

@@ -149,6 +149,9 @@ fn carry_out(parts: &mut Parts<'_>, request: Request, queue: &mut FdQueue) -> (R
         Request::Init { .. } => Reply::Error {
             message: "a PV domain's vCPUs know no INIT".into(),
         },
+        Request::SetVcpus { .. } => Reply::Error {
+            message: "a paravirtual domain brings its vCPUs up and down by the store".into(),
+        },
         Request::Press { .. } => Reply::Error {
             message: "a PV domain has no buttons; use its control/shutdown node".into(),
         },

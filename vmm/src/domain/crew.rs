@@ -137,6 +137,25 @@ impl Crew {
         }
     }
 
+    /// Has all vCPUs see whether they may enter the guest.
+    pub fn look_again(&self) {
+        for vcpu in &self.vcpus {
+            vcpu.send(Command::Look);
+        }
+    }
+
+    /// Has those of `vcpus`, a bit for each, be as processors are after reset; none of them is in the guest.
+    pub fn reset(&self, vcpus: u64) -> Result<(), String> {
+        for (number, vcpu) in (0u32..).zip(&self.vcpus) {
+            if vcpus.checked_shr(number).unwrap_or(0) & 1 == 1 {
+                let (answer, received) = channel();
+                vcpu.send(Command::Reset(answer));
+                received.recv().map_err(|_| "a vCPU's thread is gone")??;
+            }
+        }
+        Ok(())
+    }
+
     /// Registers of all vCPUs, several lines each; the domain stands still for the moment.
     pub fn registers(&mut self) -> String {
         self.stop();

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!            Run                      Over (call, crash)
-//!   Paused -------> Running ---------------------------> Stopped
+//!   Paused -------> Running ---------------------------> Stopped      Running waits while Guest::may_run is false
 //!      ^   <-------    |                                   | Pause, Registers: answered; Run: ignored
 //!           Pause,     +-- enter, decide, act, enter ...
 //!           Hold
@@ -41,6 +41,11 @@ pub trait Guest: Debug + Send + Sync {
     /// Who answers accesses to ports and addresses, before [`Guest::after`] sees the exit.
     fn io(&self) -> &dyn Io;
 
+    /// Whether that vCPU enters the guest when it is to run; its thread looks again at each exit and command.
+    fn may_run(&self, _vcpu: u32) -> bool {
+        true
+    }
+
     /// What follows from `exit` of `vcpu`, whose thread this is.
     fn after(&self, exit: Exit, vcpu: &Vcpu) -> Next;
 }
@@ -70,6 +75,10 @@ pub enum Next {
 pub enum Command {
     /// Enter the guest.
     Run,
+    /// See whether it may enter the guest.
+    Look,
+    /// Be again as a processor is after reset; the vCPU must not be in the guest.
+    Reset(Sender<Result<(), String>>),
     /// Leave it; answered when done.
     Pause(Sender<()>),
     /// Registers as text; the vCPU must be paused or stopped.
@@ -203,6 +212,11 @@ impl<G: Guest> Runner<G> {
                     self.vcpu.clear_kick();
                     match self.inbox.try_recv() {
                         Ok(command) => Some(command),
+                        // What changes that is followed by a command.
+                        Err(TryRecvError::Empty) if !self.may_run() => match self.inbox.recv() {
+                            Ok(command) => Some(command),
+                            Err(_) => return,
+                        },
                         Err(TryRecvError::Empty) => None,
                         Err(TryRecvError::Disconnected) => return,
                     }
@@ -223,6 +237,11 @@ impl<G: Guest> Runner<G> {
         match (command, state) {
             (Command::Run, State::Paused) => State::Running,
             (Command::Run, state) => state,
+            (Command::Look, state) => state,
+            (Command::Reset(answer), state) => {
+                let _ = answer.send(self.vcpu.start_again().map_err(|error| error.to_string()));
+                state
+            }
             (Command::Pause(done), State::Running) => {
                 let state = self.settle();
                 let _ = done.send(());
@@ -255,6 +274,10 @@ impl<G: Guest> Runner<G> {
                 state
             }
         }
+    }
+
+    fn may_run(&self) -> bool {
+        self.guest.may_run(self.vcpu.id())
     }
 
     fn saved(&self, msrs: &[u32], state: State) -> Result<Saved, String> {
@@ -292,7 +315,7 @@ impl<G: Guest> Runner<G> {
                 return State::Running;
             }
             match self.act(exit) {
-                State::Running => {}
+                State::Running if self.may_run() => {}
                 state => return state,
             }
         }

@@ -176,6 +176,10 @@ pub fn build(config: &Config, files: Files<'_>, log: Log) -> Result<Domain, HvmE
         low: size(0),
         high: size(HIGH),
         vcpus: config.vcpus,
+        present: config.hvm.present_vcpus.unwrap_or(u64::MAX)
+            & (u64::MAX >> (64 - config.vcpus.clamp(1, 64))),
+        // Its drivers for Xen would have to be told, which is not built.
+        sleeps: !config.hvm.xen,
         acpi: config.hvm.acpi,
         apic: config.hvm.apic,
         hpet: config.hvm.hpet,

@@ -180,6 +180,9 @@ impl HvmMachine {
         if self.carried.viridian {
             return Err("saving a domain with viridian = 1 is not built yet".into());
         }
+        if self.pc.is_asleep() {
+            return Err(ASLEEP.into());
+        }
         // One that has never run has all its parts then, too.
         self.complete()?;
         self.stand_still();
@@ -219,6 +222,9 @@ impl HvmMachine {
         self.is_carried("moving")?;
         if self.carried.viridian {
             return Err("moving a domain with viridian = 1 is not built yet".into());
+        }
+        if self.pc.is_asleep() {
+            return Err(ASLEEP.into());
         }
         // One that has never run has all its parts then, too.
         self.complete()?;
@@ -360,6 +366,9 @@ impl HvmMachine {
     pub fn take_reports(&mut self) -> Vec<Event> {
         let events = self.crew.take_reports();
         self.follow_unplugs();
+        if self.pc.take_standing() {
+            self.crew.look_again();
+        }
         let is_over = self.crew.over().is_some();
         if is_over {
             self.pc.set_running(false);
@@ -388,9 +397,10 @@ impl HvmMachine {
         let vcpus: Vec<VcpuStatus> = self
             .vcpus()
             .iter()
-            .map(|vcpu| VcpuStatus {
-                online: true,
-                blocked: false,
+            .zip(0u32..)
+            .map(|(vcpu, number)| VcpuStatus {
+                online: self.pc.present().checked_shr(number).unwrap_or(0) & 1 == 1,
+                blocked: self.pc.is_asleep(),
                 cpu_ns: vcpu.cpu_time_ns(),
                 cpu: vcpu.last_cpu(),
             })
@@ -497,9 +507,49 @@ impl HvmMachine {
             .map_err(|error| error.to_string())
     }
 
-    fn press(&self, button: CaseButton) -> Result<(), String> {
+    /// Ends the guest's sleep: its firmware finds its way back to it.
+    fn wake(&mut self) -> Result<(), String> {
+        self.crew.stop();
+        let reset = self.crew.reset(self.pc.present());
+        if reset.is_ok() {
+            self.pc.wake();
+            self.pc.hub().log.line(Level::Info, "awake");
+        }
+        self.crew.go_on();
+        reset
+    }
+
+    /// Asks the guest to have these vCPUs, a bit for each, the first always among them.
+    fn want_vcpus(&mut self, wanted: u64) -> Result<(), String> {
+        self.still_runs()?;
+        if self.pc.xen().is_some() {
+            return Err("vCPUs that come and go beside drivers for Xen (xen_platform_pci = 1) are not built yet".into());
+        }
+        let all = u64::MAX >> (64 - self.vcpus().len().clamp(1, 64));
+        let wanted = (wanted | 1) & all;
+        // Those that come have never run, or not since they went; what was meant for others has reached them meanwhile.
+        self.crew.reset(wanted & !self.pc.present())?;
+        if !self.pc.want_processors(wanted) {
+            return Err("the domain is being saved or moved".into());
+        }
+        self.crew.look_again();
+        Ok(())
+    }
+
+    fn press(&mut self, button: CaseButton) -> Result<(), String> {
         self.still_runs()?;
         let button = match button {
+            CaseButton::Wake if !self.pc.is_asleep() => {
+                return Err("the domain does not sleep (ACPI S3)".into());
+            }
+            CaseButton::Wake => return self.wake(),
+            CaseButton::Power | CaseButton::Sleep if self.pc.is_asleep() => {
+                self.wake()?;
+                match button {
+                    CaseButton::Power => Button::Power,
+                    _ => Button::Sleep,
+                }
+            }
             CaseButton::Power => Button::Power,
             CaseButton::Sleep => Button::Sleep,
             CaseButton::Reset => {
@@ -538,6 +588,11 @@ impl Host for HvmMachine {
             return Err("the domain has shut down; there is nothing to move".into());
         }
         self.stand_still();
+        // It may have fallen asleep since its move began.
+        if self.pc.is_asleep() {
+            self.run_on();
+            return Err(ASLEEP.into());
+        }
         self.gather()
             .map(|state| Saved::Hvm(Box::new(state)))
             .inspect_err(|_| self.run_on())
@@ -569,6 +624,8 @@ impl Host for HvmMachine {
         false
     }
 }
+
+const ASLEEP: &str = "the domain sleeps (ACPI S3); wake it first (xm trigger DOMAIN s3resume)";
 
 /// An HVM domain is saved as it stands, whatever its drivers are.
 const BY_GUEST: &str =
@@ -607,6 +664,7 @@ impl Asked for HvmMachine {
             Request::Registers => Reply::Text {
                 text: self.registers(),
             },
+            Request::SetVcpus { present } => done(self.want_vcpus(present)),
             Request::Press { button } => done(self.press(button)),
             Request::Subscribe => return (Some(Reply::Ok), After::Subscribe),
             Request::Destroy => return (Some(Reply::Ok), After::End),

@@ -28,7 +28,7 @@ use noxen_pc::vga::View;
 use noxen_pc::{Bus, Button, Effect, Memory, Outside, Pointing, Touch, Width};
 use noxen_saved_image::hvm::{Board, PcDevice};
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
@@ -94,6 +94,12 @@ pub struct Pc {
     xen: Option<Arc<Xen>>,
     /// How the machine ended, if it has: index into [`ENDINGS`], counted from 1.
     ended: AtomicU8,
+    /// The machine sleeps (ACPI S3): no vCPU runs.
+    asleep: AtomicBool,
+    /// The vCPUs that are in the machine, a bit for each.
+    present: AtomicU64,
+    /// vCPUs may not run any more that did, until [`Self::take_standing`].
+    standing: AtomicBool,
     /// Kinds of devices that the guest wants unplugged, until [`Self::take_unplugged`].
     unplugged: AtomicU16,
 }
@@ -104,6 +110,7 @@ impl Pc {
     /// A PC with its devices, stopped.
     pub fn new(hub: Arc<Hub>, vm: Arc<Vm>, bus: Bus, xen: Option<Arc<Xen>>) -> Pc {
         let end = hub.memory.last_addr().0 / PAGE_SIZE + 1;
+        let present = bus.processors();
         Pc {
             ram: Ram {
                 memory: hub.memory.clone(),
@@ -122,6 +129,9 @@ impl Pc {
             }),
             alarm: Condvar::new(),
             frozen: AtomicBool::new(false),
+            asleep: AtomicBool::new(false),
+            present: AtomicU64::new(present),
+            standing: AtomicBool::new(false),
             xen,
             ended: AtomicU8::new(0),
             unplugged: AtomicU16::new(0),
@@ -211,6 +221,7 @@ impl Pc {
             .bus
             .restore(saved.config_address, &devices)
             .map_err(|error| format!("not a valid guest state file: {error}"))?;
+        self.present.store(board.bus.processors(), Ordering::SeqCst);
         let passed = u64::try_from(passed.as_nanos()).unwrap_or(u64::MAX);
         board.clock = Clock::standing_at(saved.now.saturating_add(passed));
         let held = Held {
@@ -246,6 +257,35 @@ impl Pc {
             true => (true, Vec::new()),
             false => bus.press(button, now, ram),
         })
+    }
+
+    /// The vCPUs that are in the machine, a bit for each.
+    pub fn present(&self) -> u64 {
+        self.present.load(Ordering::SeqCst)
+    }
+
+    /// Asks the guest to have these vCPUs, a bit for each; false where it cannot be asked.
+    pub fn want_processors(&self, wanted: u64) -> bool {
+        self.act(|bus, now, ram| match self.is_frozen() {
+            true => (false, Vec::new()),
+            false => bus.want_processors(wanted, now, ram),
+        })
+    }
+
+    /// It sleeps (ACPI S3).
+    pub fn is_asleep(&self) -> bool {
+        self.asleep.load(Ordering::SeqCst)
+    }
+
+    /// Whether vCPUs may have stopped running since the last call, because it fell asleep or they went.
+    pub fn take_standing(&self) -> bool {
+        self.standing.swap(false, Ordering::SeqCst)
+    }
+
+    /// Wakes its devices; the vCPUs, which have been reset, may run.
+    pub fn wake(&self) {
+        self.act(|bus, now, ram| ((), bus.wake(now, ram)));
+        self.asleep.store(false, Ordering::SeqCst);
     }
 
     /// The button that resets the machine.
@@ -325,10 +365,21 @@ impl Pc {
                 Effect::Routes(routes) => self.drive(board.lines.route(routes)),
                 Effect::Reset => self.end(ShutdownReason::Reboot),
                 Effect::PowerOff => self.end(ShutdownReason::Poweroff),
-                Effect::Sleep => self.hub.log.guest_line(
-                    Level::Warning,
-                    "the guest wants to sleep (ACPI S3), which is not built yet; it goes on",
-                ),
+                Effect::Sleep => {
+                    self.asleep.store(true, Ordering::SeqCst);
+                    self.standing.store(true, Ordering::SeqCst);
+                    self.hub
+                        .log
+                        .guest_line(Level::Info, "asleep (ACPI S3) until it is woken");
+                    self.hub.wake();
+                }
+                Effect::Processors(now) => {
+                    let before = self.present.swap(now, Ordering::SeqCst);
+                    if before & !now != 0 {
+                        self.standing.store(true, Ordering::SeqCst);
+                    }
+                    self.tell_processors(before, now);
+                }
                 Effect::Unplug(kinds) => {
                     self.unplugged.fetch_or(kinds, Ordering::SeqCst);
                     // The main loop has the drives and the cards. A full counter is readable already.
@@ -348,6 +399,18 @@ impl Pc {
                 }
                 // Addresses have more than 20 bits whatever the gate says, as on every PC since; the bus did Remap itself.
                 Effect::A20(_) | Effect::Remap => {}
+            }
+        }
+    }
+
+    fn tell_processors(&self, before: u64, now: u64) {
+        for vcpu in 0..u64::BITS {
+            let is = |set: u64| set >> vcpu & 1 == 1;
+            if is(before) != is(now) {
+                self.hub.report(Report::Online {
+                    vcpu,
+                    online: is(now),
+                });
             }
         }
     }
@@ -476,6 +539,10 @@ impl Guest for Pc {
 
     fn io(&self) -> &dyn Io {
         self
+    }
+
+    fn may_run(&self, vcpu: u32) -> bool {
+        !self.is_asleep() && self.present().checked_shr(vcpu).unwrap_or(0) & 1 == 1
     }
 
     fn after(&self, exit: Exit, vcpu: &Vcpu) -> Next {

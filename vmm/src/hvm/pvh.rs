@@ -80,6 +80,8 @@ pub fn build(config: &Config, files: Files<'_>, log: Log) -> Result<Domain, HvmE
         low: size(0),
         high: size(HIGH),
         vcpus: config.vcpus,
+        present: u64::MAX,
+        sleeps: false,
         acpi: config.pvh.acpi,
         apic: true,
         hpet: false,

@@ -132,6 +132,12 @@ pub fn raise(front: Front<'_>) -> Result<HvmMachine, HvmError> {
         hold_rate(&fds, state.clock.tsc_khz)?;
     }
     let tsc_khz = assemble::tsc_khz(&fds)?;
+    let msrs: Arc<[u32]> = pc_msr_list(kvm)
+        .map_err(|source| PvError::Kvm {
+            what: "tell its MSRs",
+            source,
+        })?
+        .into();
     let mut vcpus = Vec::new();
     for (id, fd) in (0..).zip(fds) {
         let xen = front.xen.map(|_| xen_leaves(front.domid, tsc_khz));
@@ -144,10 +150,10 @@ pub fn raise(front: Front<'_>) -> Result<HvmMachine, HvmError> {
         vcpus.push(match (&arrived, front.entry) {
             (Some(state), _) => {
                 let tsc = tsc_at(&state.clock, now);
-                Vcpu::restored(fd, &cpuid, &state.vcpus[id as usize], tsc)?
+                Vcpu::restored(fd, &cpuid, &state.vcpus[id as usize], tsc, Some(&msrs))?
             }
-            (None, Some(entry)) if id == 0 => Vcpu::flat(fd, id, &cpuid, entry)?,
-            (None, _) => Vcpu::reset(fd, id, &cpuid)?,
+            (None, Some(entry)) if id == 0 => Vcpu::flat(fd, id, &cpuid, entry, &msrs)?,
+            (None, _) => Vcpu::reset(fd, id, &cpuid, &msrs)?,
         });
     }
     let (sender, reports) = channel();
@@ -161,12 +167,7 @@ pub fn raise(front: Front<'_>) -> Result<HvmMachine, HvmError> {
     }
     let carried = Carried {
         vm: vm.clone(),
-        msrs: pc_msr_list(kvm)
-            .map_err(|source| PvError::Kvm {
-                what: "tell its MSRs",
-                source,
-            })?
-            .into(),
+        msrs,
         tsc_khz,
         features: features::of(&table),
         bios: front.region,

@@ -79,7 +79,7 @@ pub fn devices(parts: Parts<'_>) -> (Bus, Known) {
     let firmware = Firmware {
         low: machine.low,
         high: machine.high,
-        cpus: u8::try_from(machine.vcpus).unwrap_or(u8::MAX),
+        cpus: u8::try_from(machine.count()).unwrap_or(u8::MAX),
         boot: parts.boot,
         floppies: parts.floppies,
     };
@@ -91,7 +91,7 @@ pub fn devices(parts: Parts<'_>) -> (Bus, Known) {
 
     add(Box::new(HostBridge::new()), at(0, 0));
     add(Box::new(IsaBridge::new()), at(1, 0));
-    add(Box::new(Power::new()), at(1, 3));
+    add(Box::new(Power::new(machine.present)), at(1, 3));
     add(Box::new(Rtc::new(clock)), None);
     if machine.hpet {
         add(Box::new(Hpet::new()), None);
@@ -127,7 +127,7 @@ pub fn devices(parts: Parts<'_>) -> (Bus, Known) {
         add(Box::new(Es1370::new(speaker)), at(31, 0));
     }
     add(
-        Box::new(FwCfg::new(machine.vcpus as u16, parts.files)),
+        Box::new(FwCfg::new(machine.count() as u16, parts.files)),
         None,
     );
     known.serial = parts

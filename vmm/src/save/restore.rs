@@ -205,7 +205,7 @@ impl Made {
         let mut vcpus = Vec::new();
         for (saved, fd) in state.vcpus.iter().zip(self.fds) {
             let cpuid = assemble::vcpu_cpuid(&self.host, saved.id, parameters)?;
-            vcpus.push(Vcpu::restored(fd, &cpuid, saved, tsc)?);
+            vcpus.push(Vcpu::restored(fd, &cpuid, saved, tsc, None)?);
         }
         let constants = Constants {
             // With the id that the guest knows, which it may not have here.

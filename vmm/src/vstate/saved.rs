@@ -116,8 +116,8 @@ pub fn capture(fd: &VcpuFd, id: u32, msrs: &[u32]) -> Result<state::Vcpu, SavedE
     })
 }
 
-/// Gives a fresh vCPU that state, and the TSC value `tsc`.
-pub fn apply(fd: &VcpuFd, saved: &state::Vcpu, tsc: u64) -> Result<(), SavedError> {
+/// Gives a vCPU that is not in the guest that state, and the TSC value `tsc`, if it is not to go on.
+pub fn apply(fd: &VcpuFd, saved: &state::Vcpu, tsc: Option<u64>) -> Result<(), SavedError> {
     let id = saved.id;
     let refused = |what| move |source| SavedError::Kvm { what, id, source };
     fd.set_regs(&structure::<kvm_regs>(id, "registers", &saved.regs)?)
@@ -142,7 +142,9 @@ pub fn apply(fd: &VcpuFd, saved: &state::Vcpu, tsc: u64) -> Result<(), SavedErro
         &saved.debug,
     )?)
     .map_err(refused("set the debug registers"))?;
-    set_tsc(fd, id, tsc)?;
+    if let Some(tsc) = tsc {
+        set_tsc(fd, id, tsc)?;
+    }
     fd.set_lapic(&structure::<kvm_lapic_state>(
         id,
         "APIC registers",

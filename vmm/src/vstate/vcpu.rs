@@ -18,6 +18,7 @@ use kvm_bindings::{
 };
 use kvm_ioctls::VcpuFd;
 use noxen_monitor_abi::layout::{selector, window, PAGE_SIZE, VCPU_VA, VCPU_WINDOW};
+use noxen_saved_image::state;
 use rustix::mm::{mmap, MapFlags, ProtFlags};
 use std::mem::offset_of;
 use std::ptr::{self, NonNull};
@@ -99,6 +100,8 @@ pub struct Vcpu {
     fd: VcpuFd,
     flag: Arc<Flag>,
     pending: bool,
+    /// A PC's: its state after reset.
+    start: Option<Box<state::Vcpu>>,
 }
 
 /// Registers as KVM gives them.
@@ -144,22 +147,30 @@ impl Vcpu {
         };
         fd.set_mp_state(runnable)
             .map_err(refused("start the APIC"))?;
-        Vcpu::whole(id, fd)
+        Vcpu::whole(id, fd, None)
     }
 
-    /// Gives `fd` its CPUID; it stays as a processor is after reset, vCPUs beyond the first waiting for INIT and SIPI.
-    pub fn reset(fd: VcpuFd, id: u32, cpuid: &CpuId) -> Result<Vcpu, VcpuError> {
+    /// Gives `fd` its CPUID; it stays as a processor is after reset, vCPUs beyond the first waiting for INIT and SIPI. `msrs` are those
+    /// that it has.
+    pub fn reset(fd: VcpuFd, id: u32, cpuid: &CpuId, msrs: &[u32]) -> Result<Vcpu, VcpuError> {
         fd.set_cpuid2(cpuid).map_err(|source| VcpuError::Kvm {
             what: "set the CPUID",
             id,
             source,
         })?;
-        Vcpu::whole(id, fd)
+        let start = saved::capture(&fd, id, msrs)?;
+        Vcpu::whole(id, fd, Some(Box::new(start)))
     }
 
     /// Gives `fd` its CPUID; it begins at `entry`.
-    pub fn flat(fd: VcpuFd, id: u32, cpuid: &CpuId, entry: Flat) -> Result<Vcpu, VcpuError> {
-        let vcpu = Vcpu::reset(fd, id, cpuid)?;
+    pub fn flat(
+        fd: VcpuFd,
+        id: u32,
+        cpuid: &CpuId,
+        entry: Flat,
+        msrs: &[u32],
+    ) -> Result<Vcpu, VcpuError> {
+        let vcpu = Vcpu::reset(fd, id, cpuid, msrs)?;
         let refused = |what| move |source| VcpuError::Kvm { what, id, source };
         let reset = vcpu.fd.get_sregs();
         let reset = reset.map_err(refused("read the registers"))?;
@@ -184,12 +195,13 @@ impl Vcpu {
         Ok(vcpu)
     }
 
-    /// Gives `fd` its CPUID and the state that was saved, with the TSC at `tsc`.
+    /// Gives `fd` its CPUID and the state that was saved, with the TSC at `tsc`. A PC's has the MSRs `start`.
     pub fn restored(
         fd: VcpuFd,
         cpuid: &CpuId,
-        state: &noxen_saved_image::state::Vcpu,
+        state: &state::Vcpu,
         tsc: u64,
+        start: Option<&[u32]>,
     ) -> Result<Vcpu, VcpuError> {
         let id = state.id;
         fd.set_cpuid2(cpuid).map_err(|source| VcpuError::Kvm {
@@ -197,17 +209,30 @@ impl Vcpu {
             id,
             source,
         })?;
-        saved::apply(&fd, state, tsc)?;
-        Vcpu::whole(id, fd)
+        let start = start
+            .map(|msrs| saved::capture(&fd, id, msrs))
+            .transpose()?;
+        saved::apply(&fd, state, Some(tsc))?;
+        Vcpu::whole(id, fd, start.map(Box::new))
     }
 
-    fn whole(id: u32, fd: VcpuFd) -> Result<Vcpu, VcpuError> {
+    /// Brings a PC's vCPU, which is not in the guest, into its state after reset; its TSC goes on.
+    pub fn start_again(&mut self) -> Result<(), SavedError> {
+        self.pending = false;
+        match &self.start {
+            Some(start) => saved::apply(&self.fd, start, None),
+            None => Ok(()),
+        }
+    }
+
+    fn whole(id: u32, fd: VcpuFd, start: Option<Box<state::Vcpu>>) -> Result<Vcpu, VcpuError> {
         let flag = Flag::map(&fd).map_err(|source| VcpuError::Kick { id, source })?;
         Ok(Vcpu {
             id,
             fd,
             flag: Arc::new(flag),
             pending: false,
+            start,
         })
     }
 

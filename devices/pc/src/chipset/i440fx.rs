@@ -73,6 +73,10 @@ impl Device for HostBridge {
     ) {
     }
 
+    fn wake(&mut self, _turn: &mut Turn, _processors: u16) {
+        // It keeps what firmware set up, as the memory does.
+    }
+
     fn reset(&mut self, _turn: &mut Turn) {
         *self = HostBridge::new();
     }

@@ -9,6 +9,7 @@
 mod i440fx;
 mod piix3;
 mod power;
+mod processors;
 
 pub use i440fx::HostBridge;
 pub use piix3::IsaBridge;

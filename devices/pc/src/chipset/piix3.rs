@@ -156,6 +156,10 @@ impl Device for IsaBridge {
         }
     }
 
+    fn wake(&mut self, _turn: &mut Turn, _processors: u16) {
+        // It keeps what firmware set up, which does not do so again.
+    }
+
     fn reset(&mut self, turn: &mut Turn) {
         *self = IsaBridge::new();
         turn.effects.push(Effect::A20(true));

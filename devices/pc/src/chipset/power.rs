@@ -3,11 +3,14 @@
 //! ```text
 //!   PMBA (0x40) places   +0 PM1_STS  +2 PM1_EN  +4 PM1_CNT  +8 PM_TMR  +0xc GPE_STS  +0xe GPE_EN
 //!   0xb2, 0xb3           APM control (0xf1: ACPI on, 0xf0: off) and status
+//!   0xaf00               processors that come and go (processors.rs) --> GPE 2
 //!
 //!   STS & EN, GPE_STS & GPE_EN --(SCI_EN)--> ISA line 9        PM1_CNT: SLP_EN with SLP_TYP --> off or asleep
+//!   awake again: WAK_STS; nothing else is lost, as it has power all the time
 //! ```
 //! Without system management mode a write to 0xb2 does at once what a handler of it would do.
 
+use super::processors::{self, Processors};
 use crate::device::{Button, Device, Effect, Ports, Region, Turn, Width};
 use crate::pci::{self, Function, Identity, Pci};
 use crate::state::StateError;
@@ -17,7 +20,8 @@ use serde_json::Value;
 /// The ISA line of the system control interrupt.
 pub const SCI: u8 = 9;
 
-const VERSION: u64 = 1;
+/// 2: with processors.
+const VERSION: u64 = 2;
 /// Ports behind PMBA.
 const PLACED: u16 = 0x40;
 const PMBA: u8 = 0x40;
@@ -26,10 +30,16 @@ const PMREGMISC: u8 = 0x80;
 const DEVACTB3: u8 = 0x5b;
 const APMC_EN: u8 = 0x02;
 
-const APM: &[Ports] = &[Ports {
-    first: 0xb2,
-    count: 2,
-}];
+const PORTS: &[Ports] = &[
+    Ports {
+        first: 0xb2,
+        count: 2,
+    },
+    processors::PORTS,
+];
+const PROCESSORS: Region = Region::Ports(1);
+/// The general event that tells of them.
+const GPE_PROCESSORS: u16 = 1 << 2;
 const ACPI_ENABLE: u8 = 0xf1;
 const ACPI_DISABLE: u8 = 0xf0;
 
@@ -65,6 +75,9 @@ struct Registers {
     /// Changes of the timer's top bit that TMR_STS has told of.
     toggles: u64,
     line: bool,
+    /// None in states of version 1.
+    #[serde(default)]
+    processors: Option<Processors>,
 }
 
 /// The function.
@@ -72,12 +85,6 @@ struct Registers {
 pub struct Power {
     function: Function,
     registers: Registers,
-}
-
-impl Default for Power {
-    fn default() -> Power {
-        Power::new()
-    }
 }
 
 fn ticks(now: u64) -> u64 {
@@ -90,8 +97,8 @@ fn moment(ticks: u64) -> u64 {
 }
 
 impl Power {
-    /// As it is switched on.
-    pub fn new() -> Power {
+    /// As it is switched on, with those processors, a bit for each.
+    pub fn new(processors: u64) -> Power {
         let identity = Identity {
             vendor: 0x8086,
             device: 0x7113,
@@ -111,8 +118,16 @@ impl Power {
         function.own_byte(DEVACTB3, APMC_EN, 0xff);
         Power {
             function,
-            registers: Registers::default(),
+            registers: Registers {
+                processors: Some(Processors::new(processors)),
+                ..Registers::default()
+            },
         }
+    }
+
+    fn board(&mut self) -> &mut Processors {
+        let registers = &mut self.registers.processors;
+        registers.get_or_insert_with(|| Processors::new(u64::MAX))
     }
 
     fn base(&self) -> u16 {
@@ -184,10 +199,7 @@ impl Power {
     fn sleep(&mut self, turn: &mut Turn) {
         match self.registers.control >> 10 & 7 {
             S5 | S4 => turn.effects.push(Effect::PowerOff),
-            S3 => {
-                self.registers.status |= STS_WAKE;
-                turn.effects.push(Effect::Sleep);
-            }
+            S3 => turn.effects.push(Effect::Sleep),
             _ => {}
         }
     }
@@ -199,7 +211,7 @@ impl Device for Power {
     }
 
     fn ports(&self) -> &[Ports] {
-        APM
+        PORTS
     }
 
     fn pci(&mut self) -> Option<&mut dyn Pci> {
@@ -207,6 +219,13 @@ impl Device for Power {
     }
 
     fn read(&mut self, region: Region, offset: u64, width: Width, turn: &mut Turn) -> u32 {
+        if region == PROCESSORS {
+            let first = offset as usize;
+            let processors = self.board();
+            return (first..first + width.bytes())
+                .rev()
+                .fold(0, |value, at| value << 8 | u32::from(processors.byte(at)));
+        }
         if let Region::Ports(_) = region {
             let bytes = self.registers.apm;
             return (0..width.bytes()).rev().fold(0, |value, index| {
@@ -231,6 +250,12 @@ impl Device for Power {
         {
             let at = offset + index as u64;
             match region {
+                PROCESSORS => {
+                    let processors = self.board();
+                    if processors.write_byte(at as usize, byte) {
+                        turn.effects.push(Effect::Processors(processors.present()));
+                    }
+                }
                 Region::Ports(_) => {
                     let Some(register) = self.registers.apm.get_mut(at as usize) else {
                         continue;
@@ -270,9 +295,34 @@ impl Device for Power {
         true
     }
 
+    fn want_processors(&mut self, wanted: u64, turn: &mut Turn) -> bool {
+        let before = self.board().present();
+        if self.board().want(wanted) {
+            self.registers.gpe_status |= GPE_PROCESSORS;
+        }
+        let present = self.board().present();
+        if present != before {
+            turn.effects.push(Effect::Processors(present));
+        }
+        self.update(turn);
+        true
+    }
+
+    fn processors(&self) -> Option<u64> {
+        self.registers
+            .processors
+            .map(|processors| processors.present())
+    }
+
+    fn wake(&mut self, turn: &mut Turn, _processors: u16) {
+        self.registers.status |= STS_WAKE;
+        self.update(turn);
+    }
+
     fn reset(&mut self, turn: &mut Turn) {
         let line = self.registers.line;
-        *self = Power::new();
+        let present = self.registers.processors.map_or(1, |all| all.present());
+        *self = Power::new(present);
         self.registers.line = line;
         self.registers.toggles = ticks(turn.now) >> TOGGLE;
         self.update(turn);
@@ -289,6 +339,13 @@ impl Device for Power {
         registers.enable &= EN_BITS;
         registers.control &= CNT_BITS;
         registers.toggles = registers.toggles.min(u64::MAX >> (TOGGLE + 2));
+        registers.processors =
+            match registers.processors {
+                Some(processors) => Some(processors.checked().ok_or_else(|| {
+                    StateError::wrong("power", "processors that cannot be there")
+                })?),
+                None => self.registers.processors,
+            };
         self.function.restore(&config, "power")?;
         self.registers = registers;
         Ok(())

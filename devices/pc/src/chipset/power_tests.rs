@@ -21,7 +21,7 @@ impl Machine {
             memory: Ram::new(),
             now: 0,
         };
-        machine.bus.add(Box::new(Power::new()), Some(HERE));
+        machine.bus.add(Box::new(Power::new(1)), Some(HERE));
         machine.config(0x40, 0xb001);
         machine.config(0x80, 1);
         machine
@@ -125,4 +125,59 @@ fn sleep_types_switch_off_or_sleep_only_with_the_enable_bit() {
         [Effect::PowerOff]
     );
     assert_eq!(machine.read(0xb004, Width::Word), 1);
+}
+
+#[test]
+fn machine_that_wakes_has_wak_sts_and_all_that_was_enabled() {
+    let mut machine = Machine::new();
+    machine.write(0xb2, Width::Byte, 0xf1);
+    machine.write(0xb002, Width::Word, u32::from(STS_POWER));
+    assert_eq!(machine.read(0xb000, Width::Word) & u32::from(STS_WAKE), 0);
+    machine.bus.wake(machine.now, &machine.memory);
+    assert_eq!(machine.read(0xb000, Width::Word), u32::from(STS_WAKE));
+    assert_eq!(machine.read(0xb002, Width::Word), u32::from(STS_POWER));
+    assert_eq!(machine.read(0xb004, Width::Word), u32::from(CNT_SCI));
+}
+
+#[test]
+fn processors_that_are_wanted_raise_the_sci_and_go_when_the_guest_lets_go() {
+    let mut machine = Machine::new();
+    machine.write(0xb2, Width::Byte, 0xf1);
+    machine.write(0xb00e, Width::Word, u32::from(GPE_PROCESSORS));
+    let want = |machine: &mut Machine, wanted| {
+        let (known, happened) = machine.bus.want_processors(wanted, 0, &machine.memory);
+        assert!(known);
+        happened
+            .into_iter()
+            .map(|(_, effect)| effect)
+            .collect::<Vec<_>>()
+    };
+    let (up, down) = (Effect::Line(SCI, true), Effect::Line(SCI, false));
+    let more = want(&mut machine, 0b11);
+    assert_eq!(more, [Effect::Processors(0b11), up.clone()]);
+    assert_eq!(machine.read(0xaf00, Width::Dword), 0b11);
+    assert_eq!(machine.read(0xaf10, Width::Byte), 0b10);
+    let status = u32::from(GPE_PROCESSORS);
+    assert_eq!(machine.write(0xb00c, Width::Word, status), [down.clone()]);
+    machine.write(0xaf10, Width::Byte, 0b10);
+    assert_eq!(want(&mut machine, 0b01), [up]);
+    assert_eq!(machine.bus.processors(), 0b11);
+    let gone = machine.write(0xaf18, Width::Byte, 1);
+    assert_eq!(gone, [Effect::Processors(0b01)]);
+    assert_eq!(machine.bus.processors(), 0b01);
+}
+
+#[test]
+fn state_of_version_1_leaves_the_processors_as_they_are() {
+    let mut old = Power::new(0b1).save();
+    old["version"] = 1.into();
+    let state = &mut old["state"]["state"];
+    assert!(state
+        .as_object_mut()
+        .unwrap()
+        .remove("processors")
+        .is_some());
+    let mut power = Power::new(0b111);
+    power.restore(&old).unwrap();
+    assert_eq!(Device::processors(&power), Some(0b111));
 }

@@ -47,7 +47,7 @@ conformance! {
     host_bridge => || crate::chipset::HostBridge::new(),
     isa_bridge => || crate::chipset::IsaBridge::new(),
     isa_dma => || crate::isa_dma::IsaDma::new(),
-    power => || crate::chipset::Power::new(),
+    power => || crate::chipset::Power::new(0b111),
     serial => || crate::serial::Serial::new(0, Box::new(crate::serial::Unplugged)),
     sleep => || crate::sleep::Sleep,
     i8042 => crate::i8042::subject::Somebody,

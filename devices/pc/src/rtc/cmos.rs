@@ -56,6 +56,14 @@ pub struct Firmware {
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 
+/// Where the number of processors is.
+pub(super) const PROCESSORS: usize = 0x5f;
+
+/// What is there for so many.
+pub(super) fn processors(count: u16) -> u8 {
+    count.saturating_sub(1).min(0xff) as u8
+}
+
 /// 128 bytes; those of the time are left zero.
 pub(super) fn bytes(firmware: &Firmware) -> Vec<u8> {
     let mut bytes = vec![0; 0x80];
@@ -70,7 +78,7 @@ pub(super) fn bytes(firmware: &Firmware) -> Vec<u8> {
     word(0x34, firmware.low.saturating_sub(16 * MIB) / (64 * KIB));
     let high = (firmware.high / (64 * KIB)).min(0xff_ffff) as u32;
     bytes[0x5b..0x5e].copy_from_slice(&high.to_le_bytes()[..3]);
-    bytes[0x5f] = firmware.cpus.saturating_sub(1);
+    bytes[PROCESSORS] = processors(firmware.cpus.into());
 
     let floppies = firmware.floppies.min(2);
     // Type 4 is 3.5 inch, 1.44 MB; drive A in the high half.

@@ -42,6 +42,9 @@ const B_PIE: u8 = 0x40;
 const B_AIE: u8 = 0x20;
 const B_UIE: u8 = 0x10;
 const B_SQWE: u8 = 0x08;
+/// What firmware finds there after a reset, and its answer to having been asleep: it resumes the system in memory.
+const SHUTDOWN: usize = 0x0f;
+const WOKEN: u8 = 0xfe;
 const IRQF: u8 = 0x80;
 const PF: u8 = 0x40;
 const AF: u8 = 0x20;
@@ -323,6 +326,12 @@ impl Device for Rtc {
     fn tick(&mut self, turn: &mut Turn) {
         self.catch_up(turn.now);
         self.settle(turn);
+    }
+
+    fn wake(&mut self, turn: &mut Turn, processors: u16) {
+        self.state.bytes[SHUTDOWN] = WOKEN;
+        self.state.bytes[cmos::PROCESSORS] = cmos::processors(processors);
+        self.reset(turn);
     }
 
     /// RESET clears enables and flags, nothing else: the battery keeps the rest (data sheet, RESET pin).

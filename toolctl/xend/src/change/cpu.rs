@@ -3,6 +3,7 @@
 use super::started;
 use crate::domain::Domain;
 use crate::node::{internal, Node};
+use crate::requests::refused;
 use crate::store::StoreOp;
 use crate::{cpuset, host, info, pinning, store_nodes};
 use noxen_xend_api::info::ranges;
@@ -70,6 +71,9 @@ pub fn set_count(node: &Node, domain: &Arc<Domain>, count: i64) -> Result<(), Fa
     started(domain)?;
     let vcpus = u32::try_from(record.config.vcpus).unwrap_or(1);
     let avail = u64::MAX >> (64 - count);
+    if record.config.is_hvm() {
+        domain.monitor().set_vcpus(avail).map_err(refused)?;
+    }
     let mut ops = store_nodes::availability(record.domid, vcpus, avail);
     ops.push(StoreOp::Write(
         format!("{}/vcpu_avail", record.vm_path),

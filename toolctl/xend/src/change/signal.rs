@@ -35,19 +35,15 @@ pub fn trigger(domain: &Arc<Domain>, trigger: &str, vcpu: u32) -> Result<(), Fau
             started(domain)?;
             return domain.monitor().init(vcpu).map_err(refused);
         }
-        "power" | "sleep" | "reset" if domain.record().config.is_hvm() => {
+        "power" | "sleep" | "reset" | "s3resume" if domain.record().config.is_hvm() => {
             started(domain)?;
             let button = match trigger {
                 "power" => CaseButton::Power,
                 "sleep" => CaseButton::Sleep,
+                "s3resume" => CaseButton::Wake,
                 _ => CaseButton::Reset,
             };
             return domain.monitor().press(button).map_err(refused);
-        }
-        "s3resume" if domain.record().config.is_hvm() => {
-            return Err(Fault::generic(
-                "Trigger 's3resume' is not built yet: an HVM domain does not sleep (ACPI S3)",
-            ));
         }
         "reset" => "; xm reset ends the domain and builds it again",
         "power" => "; xm shutdown asks the guest to power off",

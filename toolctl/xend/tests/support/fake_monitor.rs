@@ -359,6 +359,10 @@ fn answer(machine: &Machine, stream: &UnixStream, line: &[u8], fds: &mut FdQueue
                 println!("init {vcpu}");
                 tell(stream, &Reply::Ok);
             }
+            Request::SetVcpus { present } => {
+                println!("vcpus {present:#b}");
+                tell(stream, &Reply::Ok);
+            }
             Request::Press { button } => {
                 println!("press {button:?}");
                 tell(stream, &Reply::Ok);
