@@ -63,6 +63,61 @@ fn hvm_linux_boots_through_its_bios_and_powers_off_by_acpi() {
 }
 
 #[test]
+fn hvm_linux_takes_processors_in_and_lets_them_go_and_sleeps_until_it_is_woken() {
+    in_lab();
+    let node = node_with_scripts();
+    let domain = Domain::pc("acpi")
+        .unwrap()
+        .vcpus(4)
+        .line("vcpu_avail = 3\nnographic = 1");
+    let mut console = node.create_on_console(&domain).unwrap();
+    console.expect("NOXEN-INIT up", LIMIT).unwrap();
+    console.expect("# ", LIMIT).unwrap();
+    let cpus = "/sys/devices/system/cpu";
+    let mut says = |command: &str| console.run(command, LIMIT).unwrap();
+    let known = says(&format!("cat {cpus}/possible {cpus}/present {cpus}/online"));
+    assert_eq!(known, "0-3\n0-1\n0-1\n");
+    let until = |wanted: &str| {
+        format!("n=0; until {wanted} || [ $n -ge 600 ]; do n=$((n+1)); sleep 0.1; done")
+    };
+
+    // All four, which whoever sits there takes into use.
+    node.toolctl(&["vcpu-set", "acpi", "4"]).ok();
+    says(&until(&format!(
+        "[ -e {cpus}/cpu2/online -a -e {cpus}/cpu3/online ]"
+    )));
+    says(&format!(
+        "for n in 2 3; do echo 1 >{cpus}/cpu$n/online; done"
+    ));
+    assert_eq!(says(&format!("cat {cpus}/online")), "0-3\n");
+    // One, and the guest lets go of the others by itself.
+    node.toolctl(&["vcpu-set", "acpi", "1"]).ok();
+    says(&until(&format!("[ $(cat {cpus}/present) = 0 ]")));
+    assert_eq!(says(&format!("cat {cpus}/online")), "0\n");
+    let table = node.toolctl(&["vcpu-list", "acpi"]).ok();
+    let gone = |line: &&str| line.split_whitespace().nth(4) == Some("--p");
+    assert_eq!(table.lines().filter(gone).count(), 3, "{table}");
+
+    let early = node.toolctl(&["trigger", "acpi", "s3resume"]);
+    assert!(early.stderr.contains("does not sleep"), "{early:?}");
+    for wake in ["s3resume", "power"] {
+        console
+            .send("echo mem >/sys/power/state; echo wo\"\"ken\n")
+            .unwrap();
+        wait::until("the guest's sleep", LIMIT, || {
+            let log = node.domain_log("acpi");
+            let asleep = log.matches("asleep (ACPI S3)").count();
+            (asleep > log.matches("awake").count()).then_some(())
+        });
+        node.toolctl(&["trigger", "acpi", wake]).ok();
+        console.expect("woken", LIMIT).unwrap();
+        console.expect("# ", LIMIT).unwrap();
+    }
+    console.send("poweroff -f\n").unwrap();
+    node.wait_gone("acpi", LIMIT);
+}
+
+#[test]
 fn hvm_linux_has_the_processors_and_timers_that_its_variables_say() {
     in_lab();
     let node = node_with_scripts();
