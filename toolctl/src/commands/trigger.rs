@@ -12,7 +12,7 @@ pub const COMMAND: Command = Command {
     args: "<Domain> <nmi|reset|init|s3resume|power|sleep> [<VCPU>]",
     summary: "Send a trigger to a domain.",
     details: "nmi: that VCPU, 0 unless given, gets a non-maskable interrupt. Of an HVM domain also init: that VCPU begins again as after INIT; \
-              power, sleep, reset: that button of the PC is pressed.",
+              power, sleep, reset: that button of the PC is pressed; s3resume: it wakes from its sleep (ACPI S3), as by power.",
     arity: Arity::Between(2, 3),
     standing: Standing::Partly("paravirtual domains know nmi only"),
     run: Some(run),
