@@ -104,7 +104,10 @@ impl Node {
     /// A command on this node, by a built program's name.
     pub fn command(&self, program: &str, args: &[&str]) -> Result<Command> {
         let mut command = Command::new(self.binary(program)?);
-        command.args(args).env("NOXEN_ROOT", &self.root);
+        command
+            .args(args)
+            .env("NOXEN_ROOT", &self.root)
+            .env("NOXEN_SOUND", &self.root);
         // A failing test must not leave a process behind that holds the runner's output open.
         command.stdin(Stdio::null());
         Ok(command)

@@ -3,7 +3,7 @@
 use crate::modules::{with_modules, LOAD};
 use crate::network::configure;
 use crate::store::xenstore;
-use crate::support::{node_with_scripts, Bridge};
+use crate::support::{node_with_scripts, run, Bridge};
 use crate::viewer::Viewer;
 use crate::{in_lab, LIMIT};
 use noxen_integration_tests::assets::{self, Flavour};
@@ -231,6 +231,107 @@ fn port_of_usb(node: &Node) -> u16 {
     let port = format!("/local/domain/{}/console/vnc-port", domid.trim());
     let port = xenstore(node, &["xenstore-read", &port]);
     port.trim().parse().unwrap()
+}
+
+#[test]
+fn hvm_linux_has_a_usb_mouse_a_usb_disk_and_a_sound_card() {
+    in_lab();
+    let node = node_with_scripts();
+    let disk = node.root().join("usb.img");
+    let sectors: Vec<u8> = (0..4u32 << 20)
+        .map(|at| (at / 512 + at % 7) as u8)
+        .collect();
+    std::fs::write(&disk, &sectors).unwrap();
+    let devices = format!("usbdevice = [ 'mouse', 'disk:{}' ]", disk.display());
+    let mut domain = Domain::pc("usb").unwrap().vcpus(1).line(&format!(
+        "{devices}\nsoundhw = 'es1370'\nvnc = 1\nvncdisplay = 44"
+    ));
+    domain.kernel = assets::vmlinuz(Flavour::Generic).unwrap();
+    domain.ramdisk = Some(assets::guest_initramfs(Flavour::Generic).unwrap());
+    let modules = [
+        "uhci-hcd",
+        "usbhid",
+        "hid-generic",
+        "evdev",
+        "usb-storage",
+        "sd_mod",
+        "snd-ens1370",
+        "snd-pcm-oss",
+    ];
+    let domain = with_modules(domain, Flavour::Generic, &modules, node.root());
+    let mut console = node.create_on_console(&domain).unwrap();
+    // This kernel's payload is xz, which a busy lab takes its time for.
+    console.expect("NOXEN-INIT up", 2 * LIMIT).unwrap();
+    console.expect("# ", LIMIT).unwrap();
+    let mut says = |command: &str| console.run(command, LIMIT).unwrap();
+    assert_eq!(says(LOAD), "loaded\n");
+    let input = "/proc/bus/input/devices";
+    let both = format!("grep -q 'Noxen USB Mouse' {input} && [ -e /sys/block/sda/size ]");
+    says(&format!(
+        "n=0; until {both}; do n=$((n+1)); [ $n -lt 300 ] || break; sleep 0.1; done"
+    ));
+
+    // All of the disk is read, and a part of it written.
+    assert_eq!(says("cat /sys/block/sda/size"), "8192\n");
+    says("[ -e /dev/sda ] || mknod /dev/sda b $(tr : ' ' </sys/block/sda/dev)");
+    let sum = says("md5sum </dev/sda");
+    let (status, expected) = run("md5sum", &[disk.to_str().unwrap()]);
+    assert_eq!(
+        (status, sum.split(' ').next()),
+        (0, expected.split(' ').next())
+    );
+    says("yes written | dd of=/dev/sda bs=4096 seek=100 count=60 iflag=fullblock conv=fsync 2>/dev/null");
+    let bytes = std::fs::read(&disk).unwrap();
+    let (first, end) = (100 * 4096, 160 * 4096);
+    assert!(bytes[first..end].chunks(8).all(|line| line == b"written\n"));
+    assert!(bytes[..first] == sectors[..first] && bytes[end..] == sectors[end..]);
+    let listed = node.toolctl(&["block-list", "usb"]).ok();
+    assert!(listed.contains("2048"), "{listed}");
+
+    // Movements of the viewer's pointer are the mouse's.
+    let event = format!("grep -A 5 'Noxen USB Mouse' {input} | grep -o 'event[0-9]*'");
+    says(&format!("{{ cat /dev/input/$({event}) >/tmp/mouse & }}"));
+    let mut viewer = Viewer::connect(port_of_usb(&node));
+    let mut place = (20, 20);
+    viewer.point(place.0, place.1);
+    wait::until("a movement of the mouse", LIMIT, || {
+        // What came before the device was opened is lost, and movements that are not asked for in time are one.
+        place = (place.0 + 21, place.1 + 9);
+        viewer.point(place.0, place.1);
+        let events = says("xxd -p -c 24 /tmp/mouse");
+        // EV_REL, REL_X and REL_Y.
+        let moved = ["0200000015000000", "0200010009000000"];
+        moved
+            .iter()
+            .all(|end| events.lines().any(|line| line.ends_with(end)))
+            .then_some(())
+    });
+
+    // A square wave of eight samples each way, for two seconds at 8 kHz, comes out at that pitch.
+    says("[ -e /dev/dsp ] || mknod /dev/dsp c $(tr : ' ' </sys/class/sound/dsp/dev)");
+    says("printf '\\377\\377\\377\\377\\377\\377\\377\\377\\0\\0\\0\\0\\0\\0\\0\\0' >/tmp/wave");
+    says("i=0; while [ $i -lt 10 ]; do cat /tmp/wave /tmp/wave >/tmp/both; mv /tmp/both /tmp/wave; i=$((i+1)); done");
+    assert_eq!(says("cat /tmp/wave >/dev/dsp && echo played"), "played\n");
+    let wav = std::fs::read(node.root().join("usb.wav")).unwrap();
+    assert!(wav.starts_with(b"RIFF"), "{:?}", &wav[..16]);
+    let left = wav[44..]
+        .chunks_exact(4)
+        .map(|frame| i16::from_le_bytes([frame[0], frame[1]]));
+    let loud: Vec<i16> = left.filter(|sample| *sample != 0).collect();
+    let turns = loud
+        .windows(2)
+        .filter(|pair| (pair[0] > 0) != (pair[1] > 0))
+        .count();
+    // 16384 samples; the card's clock makes 8018 a second of what was asked for as 8000.
+    let expected = 16384.0 * 44100.0 / 8018.0;
+    assert!(
+        (loud.len() as f64 / expected - 1.0).abs() < 0.05,
+        "{} frames",
+        loud.len()
+    );
+    assert!((1950..=2100).contains(&turns), "{turns} half waves");
+    console.send("poweroff -f\n").unwrap();
+    node.wait_gone("usb", LIMIT);
 }
 
 #[test]

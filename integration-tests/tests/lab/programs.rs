@@ -93,3 +93,92 @@ fn ipxe_starts_as_a_cards_rom() {
     viewer.wait_text(&font, &says);
     node.toolctl(&["destroy", "rom"]).ok();
 }
+
+#[test]
+fn monitor_and_serial_windows_stand_behind_the_screen_and_the_cd_is_changed_under_grub() {
+    in_lab();
+    let (node, font, windows) = (node_with_scripts(), Font::of_bios(), Font::of_windows());
+    let lines = format!("{}\nserial = 'pty'\nmonitor = 1", cd("grub.iso"));
+    let mut viewer = start(&node, "windows", &lines);
+    viewer.wait_text(&font, &["GNU GRUB  version 2", "Memtest86+"]);
+    viewer.type_text("c");
+    viewer.wait_text(&font, &["grub> "]);
+    viewer.type_line(&font, "ls (cd)/");
+    viewer.wait_text(&font, &["boot/"]);
+
+    let path = |name: &str| assets::program(name).unwrap().display().to_string();
+    let (first, second) = (path("grub.iso"), path("loader.iso"));
+    viewer.switch(2);
+    viewer.wait_text(&windows, &["type 'help' for more information", "(qemu)"]);
+    viewer.type_text("info name\n");
+    viewer.wait_text(&windows, &["(qemu) info name\nwindows\n(qemu)"]);
+    viewer.type_text(&format!("change ide1-cd0 {second}\ninfo block\n"));
+    viewer.wait_text(
+        &windows,
+        &["(qemu) info block\nhdc: removable=1 locked=0 file="],
+    );
+    let listed = || node.toolctl(&["block-list", "-l", "windows"]).ok();
+    let params = |domid: &str| {
+        let node_of = format!("/local/domain/0/backend/vbd/{domid}/5632/params");
+        xenstore(&node, &["xenstore-read", &node_of])
+            .trim()
+            .to_owned()
+    };
+    let domid = node.toolctl(&["domid", "windows"]).ok().trim().to_owned();
+    assert_eq!(params(&domid), second, "{}", listed());
+
+    // GRUB keeps what it has read for two seconds, and finds the other CD then.
+    viewer.switch(1);
+    viewer.type_line(&font, "sleep 3");
+    viewer.type_line(&font, "ls (cd)/");
+    viewer.wait_text(&font, &["invaders"]);
+    node.toolctl(&[
+        "block-configure",
+        "windows",
+        &format!("file:{first}"),
+        "hdc:cdrom",
+        "r",
+    ])
+    .ok();
+    viewer.type_line(&font, "sleep 3");
+    viewer.type_line(&font, "clear");
+    viewer.type_line(&font, "ls (cd)/");
+    viewer.wait_text(&font, &["boot/"]);
+
+    // What the serial port says is in the third window, and what is typed there goes to it.
+    for line in [
+        "serial",
+        "terminal_output console serial",
+        "terminal_input console serial",
+    ] {
+        viewer.type_line(&font, line);
+    }
+    viewer.switch(3);
+    viewer.type_text("\necho by the line\n");
+    viewer.wait_text(&windows, &["grub> echo by the line\nby the line"]);
+
+    viewer.switch(2);
+    viewer.type_text("eject hdc\ninfo block\n");
+    viewer.wait_text(&windows, &["hdc: removable=1 locked=0 [not inserted]"]);
+    let picture = node.root().join("screen.ppm");
+    viewer.type_text(&format!(
+        "stop\nscreendump {}\ninfo status\n",
+        picture.display()
+    ));
+    viewer.wait_text(&windows, &["VM status: paused"]);
+    let table = node.toolctl(&["list", "windows"]).ok();
+    assert!(table.contains("--p---"), "{table}");
+    let bytes = std::fs::read(&picture).unwrap();
+    let head = b"P6\n720 400\n255\n";
+    assert!(bytes.starts_with(head), "{:?}", &bytes[..16]);
+    assert_eq!(bytes.len(), head.len() + 720 * 400 * 3);
+    viewer.type_text("screendump /etc/passwd\nformat c:\n");
+    let refusals = [
+        "/etc/passwd: it is there already",
+        "unknown command: 'format'",
+    ];
+    viewer.wait_text(&windows, &refusals);
+    viewer.type_text("cont\nq\n");
+    node.wait_gone("windows", crate::LIMIT);
+    assert!(node.domain_log("windows").contains("paused"));
+}
