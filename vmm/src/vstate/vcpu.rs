@@ -13,7 +13,8 @@ use crate::vstate::exit::{Exit, Io};
 use crate::vstate::msr::{self, MsrError};
 use crate::vstate::saved::{self, SavedError};
 use kvm_bindings::{
-    kvm_mp_state, kvm_regs, kvm_segment, kvm_sregs, kvm_xcrs, CpuId, KVM_MP_STATE_RUNNABLE,
+    kvm_lapic_state, kvm_mp_state, kvm_regs, kvm_segment, kvm_sregs, kvm_xcrs, CpuId,
+    KVM_MP_STATE_RUNNABLE,
 };
 use kvm_ioctls::VcpuFd;
 use noxen_monitor_abi::layout::{selector, window, PAGE_SIZE, VCPU_VA, VCPU_WINDOW};
@@ -185,6 +186,12 @@ impl Vcpu {
         vcpu.fd
             .set_regs(&general)
             .map_err(refused("set the registers"))?;
+        let apic = vcpu.fd.get_lapic();
+        let mut apic = apic.map_err(refused("tell the APIC's state"))?;
+        enable(&mut apic);
+        vcpu.fd
+            .set_lapic(&apic)
+            .map_err(refused("enable the APIC"))?;
         Ok(vcpu)
     }
 
@@ -476,6 +483,21 @@ fn system_registers(reset: kvm_sregs, start: StartState) -> kvm_sregs {
     sregs
 }
 
+/// Spurious interrupt vector register, and its bit that enables the APIC (SDM 3A, 11.9).
+const APIC_SVR: usize = 0xf0;
+const APIC_SVR_ENABLED: u32 = 1 << 8;
+
+/// Enables the APIC, as firmware does in a PC: KVM drops what is sent to one that is not, where Xen keeps an upcall until its kernel has
+/// enabled it, and an upcall is sent once.
+fn enable(apic: &mut kvm_lapic_state) {
+    for (register, byte) in apic.regs[APIC_SVR..]
+        .iter_mut()
+        .zip((APIC_SVR_ENABLED | 0xff).to_le_bytes())
+    {
+        *register = byte as _;
+    }
+}
+
 /// Segments of 4 GiB from 0 on, protected mode, no paging.
 fn flat_registers(reset: kvm_sregs) -> kvm_sregs {
     let code = kvm_segment {
@@ -532,6 +554,14 @@ mod tests {
         }
         assert_eq!((sregs.tr.base, sregs.tr.limit, sregs.tr.s), (0, 0x67, 0));
         assert_eq!(sregs.apic_base, APIC_BASE_BSP);
+    }
+
+    #[test]
+    fn apic_of_a_flat_start_takes_interrupts() {
+        let mut apic = kvm_lapic_state::default();
+        enable(&mut apic);
+        let svr: [u8; 5] = std::array::from_fn(|byte| apic.regs[APIC_SVR + byte] as u8);
+        assert_eq!(svr, [0xff, 1, 0, 0, 0]);
     }
 
     const START: StartState = StartState {

@@ -277,16 +277,17 @@ impl Vm {
             .map_err(refused(what))
     }
 
-    /// Interrupts the local APIC `apic` with `vector`, as a message does; false: it is off.
-    pub fn interrupt(&self, apic: u32, vector: u8) -> Result<bool, VmError> {
+    /// Interrupts the local APIC `apic` with `vector`, as a message does.
+    pub fn interrupt(&self, apic: u32, vector: u8) -> Result<(), VmError> {
         let message = kvm_msi {
             address_lo: MSI_ADDRESS | (apic & 0xff) << MSI_DESTINATION,
             data: u32::from(vector),
             ..Default::default()
         };
+        // 0: the APIC is off, or has it already.
         self.fd
             .signal_msi(message)
-            .map(|taken| taken > 0)
+            .map(drop)
             .map_err(refused("send an interrupt"))
     }
 

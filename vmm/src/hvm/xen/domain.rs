@@ -27,7 +27,7 @@ use std::fs::File;
 use std::mem::offset_of;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use vm_memory::GuestAddress;
 use vmm_sys_util::eventfd::EventFd;
 
@@ -99,13 +99,10 @@ impl fmt::Debug for Xen {
 /// Why it could not be had, one line.
 pub type Failed = String;
 
-/// How long until an upcall is tried again whose local APIC is off: Xen keeps it until the APIC is on, KVM drops it, and the guest is told once.
-const APIC_OFF: Duration = Duration::from_millis(1);
-
 /// What Xen needs of the VM.
 pub trait Host: fmt::Debug + Send + Sync {
-    /// Interrupts vCPU `vcpu` with `vector`; false while its local APIC is off. The line says why not.
-    fn interrupt(&self, vcpu: u32, vector: u8) -> Result<bool, String>;
+    /// Interrupts vCPU `vcpu` with `vector`. The line says why not.
+    fn interrupt(&self, vcpu: u32, vector: u8) -> Result<(), String>;
 
     /// Shows `length` bytes of `memory` at `from` to the guest at `at`, or nowhere any more; `number` tells what is shown from other things
     /// shown. The line says why not.
@@ -120,7 +117,7 @@ pub trait Host: fmt::Debug + Send + Sync {
 }
 
 impl Host for Vm {
-    fn interrupt(&self, vcpu: u32, vector: u8) -> Result<bool, String> {
+    fn interrupt(&self, vcpu: u32, vector: u8) -> Result<(), String> {
         Vm::interrupt(self, vcpu, vector).map_err(|error| error.to_string())
     }
 
@@ -170,8 +167,7 @@ impl Xen {
             params: Params::default(),
             reservation: memory::Reservation::new(parts.ram_file, parts.frames),
             vectors: [const { AtomicU8::new(0) }; MAX_VCPUS],
-            // One of each vCPU's timer, one for its upcall.
-            alarms: Alarms::new(2 * parts.vcpus),
+            alarms: Alarms::new(parts.vcpus),
             tsc_khz: parts.tsc_khz,
             tsc_offset,
             microcode: parts.microcode,
@@ -202,14 +198,8 @@ impl Xen {
             .name("xen-timers".into())
             .stack_size(STACK)
             .spawn(move || loop {
-                let alarm = xen.alarms.next();
-                match alarm.checked_sub(xen.vcpus.len() as u32) {
-                    None => {
-                        xen.with(alarm, None, |cpu| cpu.run_timers());
-                    }
-                    Some(vcpu) if xen.is_upcall_pending(vcpu) => xen.upcall(vcpu),
-                    Some(_) => {}
-                }
+                let vcpu = xen.alarms.next();
+                xen.with(vcpu, None, |cpu| cpu.run_timers());
             })
             .map(drop)
     }
@@ -290,14 +280,11 @@ impl Xen {
         match vector.load(Ordering::SeqCst) {
             // It has not said how yet; when it does it is told.
             0 => {}
-            vector => match self.host.interrupt(vcpu, vector) {
-                Ok(true) => {}
-                Ok(false) => {
-                    let again = Instant::now() + APIC_OFF;
-                    self.alarms.set(self.vcpus.len() as u32 + vcpu, Some(again));
+            vector => {
+                if let Err(error) = self.host.interrupt(vcpu, vector) {
+                    self.hub.log.guest_line(Level::Error, error);
                 }
-                Err(error) => self.hub.log.guest_line(Level::Error, error),
-            },
+            }
         }
     }
 
