@@ -16,6 +16,7 @@ mod exits;
 mod kvm;
 mod list;
 mod migrate;
+mod modules;
 mod net;
 mod patience;
 mod rates;

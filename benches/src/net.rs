@@ -15,14 +15,13 @@ use crate::costs::{
     table::{take_in, Column},
     Wanted,
 };
+use crate::modules::load;
 use crate::patience::Patience;
 use crate::rates::Rates;
 use crate::report;
 use anyhow::{bail, Context, Result};
 use noxen_integration_tests::console::{command, Console};
 use noxen_integration_tests::node::said;
-use rustix::io::Errno;
-use std::fs::File;
 use std::path::Path;
 use std::time::Duration;
 
@@ -179,18 +178,6 @@ fn add_pair(columns: &mut Vec<Column>, mut pair: Column) {
         cost.name.insert_str(0, PAIR);
     }
     take_in(columns, pair);
-}
-
-/// Puts vhost-net into this host's kernel; what is there already stays.
-fn load(modules: &str) -> Result<()> {
-    for path in modules.split_whitespace() {
-        let file = File::open(path).with_context(|| path.to_owned())?;
-        match rustix::system::finit_module(&file, c"", 0) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(error) => bail!("module {path} does not load: {error}"),
-        }
-    }
-    Ok(())
 }
 
 /// The bench; `initramfs` and `program` are files that xtask made, `vhost` the paths of vhost-net's modules.

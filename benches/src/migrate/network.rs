@@ -5,11 +5,10 @@
 //! ```
 
 use crate::contender::LIMIT;
-use anyhow::{bail, Context, Result};
+use crate::modules::load;
+use anyhow::{bail, Result};
 use noxen_integration_tests::console::command;
 use noxen_integration_tests::node::said;
-use rustix::io::Errno;
-use std::fs::File;
 
 /// The bridge.
 pub const BRIDGE: &str = "nxbmove";
@@ -61,18 +60,6 @@ fn run(words: &str) -> Result<()> {
     let said = said(&mut command(list[0], &list[1..]), LIMIT)?;
     if said.status != 0 {
         bail!("{words}: {}", said.stderr.trim());
-    }
-    Ok(())
-}
-
-/// Puts modules into this host's kernel; what is there already stays.
-fn load(modules: &str) -> Result<()> {
-    for path in modules.split_whitespace() {
-        let file = File::open(path).with_context(|| path.to_owned())?;
-        match rustix::system::finit_module(&file, c"", 0) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(error) => bail!("module {path} does not load: {error}"),
-        }
     }
     Ok(())
 }
