@@ -5,8 +5,6 @@
 //!   picture: cells of 9 or 8 by 16 pixels --> lines of bits, as in the font --> characters
 //! ```
 
-use noxen_control::screen::Part;
-use noxen_display::{Surface, Text};
 use std::collections::HashMap;
 
 /// The BIOS whose font SeaBIOS' displays have.
@@ -22,11 +20,7 @@ const START: [u8; 2 * LINES] = [
 ];
 
 /// Characters by their glyphs.
-pub struct Font {
-    glyphs: HashMap<[u8; LINES], char>,
-    /// Columns of a cell, where they do not follow from the size of the screen.
-    cell: Option<usize>,
-}
+pub struct Font(HashMap<[u8; LINES], char>);
 
 impl Font {
     /// The font of the host's display BIOS.
@@ -57,47 +51,12 @@ impl Font {
                 glyphs.insert(glyph, character);
             }
         }
-        Font { glyphs, cell: None }
-    }
-
-    /// The font of the windows behind a guest's screen.
-    pub fn of_windows() -> Font {
-        let mut glyphs = HashMap::new();
-        let columns =
-            usize::from(Text::new().size().width) / usize::from(noxen_display::text::COLUMNS);
-        // Exchanged colours are mixed otherwise: their glyphs are others.
-        let styles = ["", "\x1b[7m"];
-        for (code, style) in (32..=126u8).flat_map(|code| styles.map(|style| (code, style))) {
-            let mut text = Text::new();
-            text.write(style.as_bytes());
-            text.write(&[code]);
-            text.look();
-            let cell = Part {
-                x: 0,
-                y: 0,
-                width: columns as u32,
-                height: LINES as u32,
-            };
-            let mut pixels = Vec::new();
-            text.read(cell, &mut pixels);
-            let mut glyph = [0; LINES];
-            for (bits, line) in glyph.iter_mut().zip(pixels.chunks(columns)) {
-                *bits = line
-                    .iter()
-                    .fold(0, |bits, pixel| bits << 1 | u8::from(*pixel != pixels[0]));
-            }
-            glyphs.entry(glyph).or_insert(char::from(code));
-        }
-        Font {
-            glyphs,
-            cell: Some(columns),
-        }
+        Font(glyphs)
     }
 
     /// The lines of a text screen, without trailing blanks; what is no character of the font is read as `?`.
     pub fn read(&self, picture: &[u8], size: (usize, usize)) -> String {
-        let usual = if size.0.is_multiple_of(9) { 9 } else { COLUMNS };
-        let cell = self.cell.unwrap_or(usual);
+        let cell = if size.0.is_multiple_of(9) { 9 } else { COLUMNS };
         let mut text = String::new();
         for row in 0..size.1 / LINES {
             let line: String = (0..size.0 / cell)
@@ -118,12 +77,12 @@ impl Font {
         let corner = pixel(0, 0);
         let mut glyph = [0u8; LINES];
         for (y, bits) in glyph.iter_mut().enumerate() {
-            for x in 0..self.cell.unwrap_or(COLUMNS) {
+            for x in 0..COLUMNS {
                 *bits = *bits << 1 | u8::from(pixel(x, y) != corner);
             }
         }
-        let found = self.glyphs.get(&glyph);
-        let exchanged = || self.glyphs.get(&glyph.map(|bits| !bits));
+        let found = self.0.get(&glyph);
+        let exchanged = || self.0.get(&glyph.map(|bits| !bits));
         found.or_else(exchanged).copied().unwrap_or('?')
     }
 }
@@ -148,21 +107,4 @@ fn text_is_read_from_a_picture_in_either_polarity() {
     assert_eq!(font.read(&picture, (18, LINES)), "AA\n");
     picture[5] ^= 1;
     assert_eq!(font.read(&picture, (18, LINES)), "?A\n");
-}
-
-#[test]
-fn windows_are_read_by_their_own_font() {
-    let mut text = Text::new();
-    text.write(b"(qemu) info block\r\n\x1b[7mx\x1b[0m");
-    text.look();
-    let size = text.size();
-    let mut pixels = Vec::new();
-    text.read(size.whole(), &mut pixels);
-    let picture: Vec<u8> = pixels
-        .iter()
-        .flat_map(|pixel| pixel.to_le_bytes())
-        .collect();
-    let size = (usize::from(size.width), usize::from(size.height));
-    let read = Font::of_windows().read(&picture, size);
-    assert_eq!(read.trim_end(), "(qemu) info block\nx");
 }

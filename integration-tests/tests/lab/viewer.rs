@@ -141,39 +141,6 @@ impl Viewer {
         self.stream.write_all(&event).unwrap();
     }
 
-    /// Ctrl-Alt and a digit: another window.
-    pub fn switch(&mut self, window: u32) {
-        let keys = [0xffe3, 0xffe9, u32::from(b'0') + window];
-        let down = keys.map(|keysym| (keysym, 1));
-        let up = keys.map(|keysym| (keysym, 0));
-        for (keysym, pressed) in down.into_iter().chain(up) {
-            self.key(keysym, pressed);
-        }
-    }
-
-    fn key(&mut self, keysym: u32, pressed: u8) {
-        let mut key = vec![4, pressed, 0, 0];
-        key.extend(keysym.to_be_bytes());
-        self.stream.write_all(&key).unwrap();
-    }
-
-    /// Types a line a few characters at a time, as they are echoed: firmware holds 15 keys and loses what comes faster. Then Enter.
-    ///
-    /// # Panics
-    /// When they are not echoed.
-    #[track_caller]
-    pub fn type_line(&mut self, font: &Font, text: &str) {
-        let mut typed = String::new();
-        for character in text.chars() {
-            self.type_text(&character.to_string());
-            typed.push(character);
-            if typed.len() % 4 == 0 || typed.len() == text.len() {
-                self.wait_text(font, &[typed.trim_end()]);
-            }
-        }
-        self.type_text("\n");
-    }
-
     /// Presses and lets go of a key for each character; newline is Enter, 0x1b is Esc.
     pub fn type_text(&mut self, text: &str) {
         for character in text.chars() {
@@ -183,7 +150,9 @@ impl Viewer {
                 other => u32::from(other),
             };
             for pressed in [1, 0] {
-                self.key(keysym, pressed);
+                let mut key = vec![4, pressed, 0, 0];
+                key.extend(keysym.to_be_bytes());
+                self.stream.write_all(&key).unwrap();
             }
         }
     }
