@@ -334,6 +334,10 @@ fn hvm_linux_has_a_usb_mouse_a_usb_disk_and_a_sound_card() {
     node.wait_gone("usb", LIMIT);
 }
 
+/// Waits for the first paravirtual disk's device, 30 s at most.
+const XVDA: &str =
+    "n=0; while [ ! -b /dev/xvda ] && [ $n -lt 300 ]; do n=$((n+1)); sleep 0.1; done";
+
 #[test]
 fn hvm_linux_with_drivers_for_xen_has_paravirtual_disk_network_and_clock() {
     in_lab();
@@ -357,7 +361,7 @@ fn hvm_linux_with_drivers_for_xen_has_paravirtual_disk_network_and_clock() {
     assert_eq!(says(&format!("cat {clock}")), "xen\n");
 
     // The disk is there once, as a paravirtual one.
-    says("n=0; while [ ! -b /dev/xvda ] && [ $n -lt 300 ]; do n=$((n+1)); sleep 0.1; done");
+    says(XVDA);
     assert_eq!(says("ls /sys/block | grep -v -e ^loop -e ^ram"), "xvda\n");
     says(
         "echo written >/tmp/w; dd if=/tmp/w of=/dev/xvda bs=512 seek=3 conv=fsync,sync 2>/dev/null",
@@ -425,7 +429,7 @@ fn pvh_linux_boots_to_a_login_on_its_console_with_paravirtual_disk_and_network()
     assert_eq!(says("grep -c ^processor /proc/cpuinfo"), "1\n");
     assert_eq!(says("ls /sys/bus/pci/devices 2>/dev/null | wc -l"), "0\n");
 
-    says("n=0; while [ ! -b /dev/xvda ] && [ $n -lt 300 ]; do n=$((n+1)); sleep 0.1; done");
+    says(XVDA);
     assert_eq!(says("dd if=/dev/xvda bs=1 count=4 2>/dev/null"), "ZZZZ");
     configure(&mut console, "eth0", "10.81.7.2");
     let mut says = |command: &str| console.run(command, LIMIT).unwrap();
