@@ -118,6 +118,7 @@ fn a_host(request: &Request) -> Answer {
         Request::Migrate { .. } => Answer::Ok(Response::Moved {
             ledger: Box::new(Ledger {
                 rounds: vec![Round {
+                    throttle: 20,
                     bytes: 4096,
                     micros: 5,
                     written: 0,

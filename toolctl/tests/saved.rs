@@ -228,3 +228,17 @@ fn what_becomes_of_a_move_that_takes_too_long_is_said_with_its_time() {
         .collect();
     assert_eq!(moved, [(Some(5), AtTimeout::Force)]);
 }
+
+#[test]
+fn moves_hold_the_guest_back_unless_told_not_to() {
+    let root = Root::new();
+    let asked = serve(&root, a_host);
+    root.run(&["migrate", "--live", "a", "there"]);
+    root.run(&["migrate", "--live", "--no-throttle", "a", "there"]);
+    let asked = asked.lock().unwrap();
+    let switches = asked.iter().filter_map(|request| match request {
+        Request::Migrate { how, .. } => Some(how.no_throttle),
+        _ => None,
+    });
+    assert_eq!(switches.collect::<Vec<_>>(), [false, true]);
+}

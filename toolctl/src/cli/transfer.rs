@@ -224,6 +224,9 @@ fn line(text: &str, transfer: &Transfer, rate: f64) -> String {
     if transfer.rounds > 0 {
         line += &format!(", dirty {}", mib(transfer.dirty_rate as f64));
     }
+    if transfer.throttle > 0 && !transfer.still {
+        line += &format!(", held back {} %", transfer.throttle);
+    }
     match transfer.still && transfer.rounds > 0 {
         true => line += ", stopped",
         false if rate > 0.0 => {
@@ -259,7 +262,13 @@ mod tests {
             line("x", &second, f64::from(12 << 20)),
             "x [#####               ] 25 % of 256 MiB, round 2, 12.0 MiB/s, dirty 3.0 MiB/s, 16 s left"
         );
+        let slowed = Transfer {
+            throttle: 20,
+            ..second
+        };
+        assert!(line("x", &slowed, 0.0).ends_with("dirty 3.0 MiB/s, held back 20 %"));
         let none = Transfer {
+            throttle: 20,
             rounds: 3,
             still: true,
             done: 5,

@@ -18,7 +18,7 @@ pub const COMMAND: Command = Command {
     summary: "Migrate a domain to another machine.",
     details: "The other machine's xend takes domains in where its xend-config.sxp has (xend-relocation-server yes). Disks must be there under \
         the same names. With --live the domain runs while its memory is sent, and stands still only for the rest; else it stands still \
-        from the beginning. Whatever goes wrong, it runs on one of the two. Ctrl-C cancels, as long as the other side does not run it. Without --ssl (or xend-relocation-ssl) its memory goes over the network in the clear.",
+        from the beginning. Whatever goes wrong, it runs on one of the two. With --live, one that writes its memory faster than that is sent is held back in steps, from 20 % of the time to 99 %, until the move can end. Ctrl-C cancels, as long as the other side does not run it. Without --ssl (or xend-relocation-ssl) its memory goes over the network in the clear.",
     arity: Arity::Any,
     options: &[
         Opt::flag('l', "live", "Let the domain run while its memory is sent."),
@@ -30,6 +30,7 @@ pub const COMMAND: Command = Command {
         Opt::long_value("timeout", "S", "How long it may take until all is sent, seconds; what then, --at-timeout says."),
         Opt::long_value("at-timeout", "WHAT", "cancel: the domain runs on here (as without this option); force: it is stopped and the rest is sent."),
         Opt::long_value("downtime", "MS", "With --live: how long the domain may stand still for the rest of its memory."),
+        Opt::long_flag("no-throttle", "With --live: do not hold the vCPUs back where the domain writes its memory faster than that is sent."),
         Opt::long_flag("by-guest", "The guest suspends itself for the last of its memory (control/shutdown), and its drivers connect anew over there."),
         Opt::long_flag("postcopy", "Not built yet; answered with an error."),
         JSON,
@@ -72,6 +73,7 @@ fn run(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
         ssl: parsed.has("ssl"),
         change_home_server: parsed.has("change_home_server"),
         by_guest: parsed.has("by-guest"),
+        no_throttle: parsed.has("no-throttle"),
     };
     let text = format!("Sending domain {domain} to {host}");
     if how.timeout_s.is_none() && parsed.has("at-timeout") {
@@ -105,8 +107,12 @@ fn lines(ledger: &Ledger) -> Vec<String> {
     let ms = |us: u64| format!("{}.{:03} ms", us / 1000, us % 1000);
     let mut lines = Vec::new();
     for (index, round) in (1..).zip(&ledger.rounds) {
+        let held = match round.throttle {
+            0 => String::new(),
+            percent => format!(", vCPUs held back {percent} %"),
+        };
         lines.push(format!(
-            "round {index:2}: {:8} KiB in {}, {} KiB written meanwhile",
+            "round {index:2}: {:8} KiB in {}, {} KiB written meanwhile{held}",
             round.bytes >> 10,
             ms(round.micros),
             round.written >> 10
@@ -139,11 +145,14 @@ mod tests {
     #[test]
     fn ledger_names_each_round_and_the_parts_of_the_downtime() {
         let ledger = Ledger {
-            rounds: vec![Round {
-                bytes: 2048,
-                micros: 1500,
-                written: 4096,
-            }],
+            rounds: [0, 30]
+                .map(|throttle| Round {
+                    bytes: 2048,
+                    micros: 1500,
+                    written: 4096,
+                    throttle,
+                })
+                .to_vec(),
             bytes: 4096,
             stop_us: 1000,
             last_us: 2000,
@@ -155,9 +164,10 @@ mod tests {
         };
         let text = lines(&ledger).join("\n");
         assert!(
-            text.contains("round  1:        2 KiB in 1.500 ms, 4 KiB"),
+            text.contains("round  1:        2 KiB in 1.500 ms, 4 KiB written meanwhile\n"),
             "{text}"
         );
+        assert!(text.contains("meanwhile, vCPUs held back 30 %\n"), "{text}");
         assert!(text.contains("stood still for 10.001 ms"), "{text}");
         assert!(text.contains("in the clear"), "{text}");
         let encrypted = Ledger {

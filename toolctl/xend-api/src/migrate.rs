@@ -32,6 +32,9 @@ pub struct Wanted {
     /// The guest suspends itself before the last of its memory is sent.
     #[serde(default)]
     pub by_guest: bool,
+    /// Its vCPUs are not held back, also if it writes faster than it is sent.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub no_throttle: bool,
 }
 
 /// How a domain is to be saved.
@@ -71,6 +74,9 @@ pub struct Transfer {
     pub passed: u64,
     /// Bytes per second that the guest has written during the last round.
     pub dirty_rate: u64,
+    /// For how much of the time the vCPUs are held back, per cent.
+    #[serde(default)]
+    pub throttle: u32,
     /// The guest stands still.
     pub still: bool,
 }
@@ -125,4 +131,7 @@ pub struct Round {
     pub micros: u64,
     /// Bytes of memory that were written meanwhile.
     pub written: u64,
+    /// For how much of the time the vCPUs were held back meanwhile, per cent.
+    #[serde(default)]
+    pub throttle: u32,
 }

@@ -154,6 +154,7 @@ pub fn transfer(domain: &Domain) -> Result<Option<Transfer>, Fault> {
         total: saving.total,
         passed: saving.passed,
         dirty_rate: saving.dirty_rate,
+        throttle: saving.throttle,
         still: saving.still,
     }))
 }

@@ -5,9 +5,10 @@ mod support;
 #[path = "support/moving.rs"]
 mod moving;
 
-use moving::{kill_and_wait, migrate, runs, target};
+use moving::{kill_and_wait, ledger_of, migrate, runs, target, wanted};
 use noxen_saved_image::state::read_outline;
 use noxen_saved_image::{Reader, State};
+use noxen_xend_api::migrate::{Ledger, Wanted};
 use noxen_xend_api::{Disk, DomainConfig, Vif};
 use noxen_xenstore::client::Nodes;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -80,6 +81,23 @@ fn domain_is_there_with_all_it_had_and_here_is_nothing() {
     kill_and_wait(&there);
     eventually("the domain", || there.guest("m"));
     runs(&there);
+}
+
+#[test]
+fn guest_is_held_back_unless_that_is_not_wanted_and_the_ledger_says_so() {
+    let (here, there) = (target(""), target(""));
+    here.0.run(here.0.config("m"));
+    let percents =
+        |ledger: Ledger| -> Vec<u32> { ledger.rounds.iter().map(|round| round.throttle).collect() };
+    let ledger = ledger_of(&here.0, wanted(there.1)).unwrap();
+    assert_eq!(percents(ledger), [20]);
+    let how = Wanted {
+        no_throttle: true,
+        ..wanted(here.1)
+    };
+    let ledger = ledger_of(&there.0, how).unwrap();
+    assert_eq!(percents(ledger), [0]);
+    runs(&here.0);
 }
 
 #[test]

@@ -183,6 +183,10 @@ pub struct Move {
     /// The guest suspends itself before the last of its memory is sent (`control/shutdown` = `suspend`).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub guest: bool,
+    /// Its vCPUs are not held back, also if it writes faster than it is sent.
+    // A monitor of before holds none back, and does not know it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unthrottled: bool,
 }
 
 /// What a move came to, as far as its source knows.
@@ -209,6 +213,9 @@ pub struct Round {
     pub micros: u64,
     /// Bytes of memory that were written meanwhile.
     pub written: u64,
+    /// For how much of the time its vCPUs were held back meanwhile, per cent.
+    #[serde(default)]
+    pub throttle: u32,
 }
 
 /// A button on a PC's case.
@@ -308,6 +315,9 @@ pub struct Saving {
     /// Bytes per second that the guest has written during the last round.
     #[serde(default)]
     pub dirty_rate: u64,
+    /// For how much of the time the vCPUs are held back, per cent.
+    #[serde(default)]
+    pub throttle: u32,
     /// The guest stands still.
     #[serde(default)]
     pub still: bool,

@@ -9,7 +9,7 @@ use crate::counters::{self, Groups};
 use crate::domain::host_clock::ClockSources;
 use crate::domain::host_tick::Ticks;
 use crate::domain::hub::{lock, Hub, Report};
-use crate::domain::runner::{Command, Handle};
+use crate::domain::runner::{Command, Handle, Nudge};
 use crate::log::Level;
 use crate::vstate::vcpu::Snapshot;
 use noxen_control::{Event, ShutdownReason};
@@ -57,6 +57,11 @@ impl Crew {
     /// The threads.
     pub fn vcpus(&self) -> &[Handle] {
         &self.vcpus
+    }
+
+    /// For who holds them back (brake.rs).
+    pub fn nudges(&self) -> Vec<Nudge> {
+        self.vcpus.iter().map(Handle::nudge).collect()
     }
 
     /// Paused by request, or never started.

@@ -9,6 +9,7 @@ use crate::domain::host_tick::Ticks;
 use crate::log::Log;
 use crate::vstate::memory::GuestMemory;
 use noxen_control::{DeviceStatus, ShutdownReason};
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::Sender;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use vmm_sys_util::eventfd::EventFd;
@@ -29,6 +30,8 @@ pub struct Hub {
     pub messages: Mutex<Tail>,
     /// The end of what the console printed.
     pub console_tail: Mutex<Tail>,
+    /// vCPUs do not enter the guest for the moment (brake.rs); whoever changes it has their threads look.
+    pub held: AtomicBool,
     /// News for the main loop.
     pub reports: Mutex<Sender<Report>>,
     /// Wakes the main loop.
@@ -73,6 +76,7 @@ impl Hub {
             memory,
             messages: Mutex::new(Tail::new(MESSAGES)),
             console_tail: Mutex::new(Tail::new(CONSOLE_TAIL)),
+            held: AtomicBool::new(false),
             reports: Mutex::new(reports),
             wake,
         }

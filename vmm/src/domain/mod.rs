@@ -8,10 +8,12 @@
 //!   handover.rs  what the monitor is given       kernel_file.rs  the kernel's file, mapped
 //!   assemble.rs  the last steps, also of a restored one
 //!   hub.rs     what threads share, and their news  crew.rs  the vCPU threads; both of any kind of domain
+//!   brake.rs   vCPUs held back a part of the time
 //!   laps.rs    how long the parts of a start took  host_clock.rs  whether the host trusts its TSC
 //! ```
 
 pub mod assemble;
+pub mod brake;
 pub mod calls;
 pub mod crew;
 pub mod handover;

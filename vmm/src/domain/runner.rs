@@ -4,7 +4,7 @@
 //!            Run                      Over (call, crash)
 //!   Paused -------> Running ---------------------------> Stopped      Running waits while Guest::may_run is false
 //!      ^   <-------    |                                   | Pause, Registers: answered; Run: ignored
-//!           Pause,     +-- enter, decide, act, enter ...
+//!           Pause,     +-- enter, decide, act, enter ...             or Hub::held is set (brake.rs)
 //!           Hold
 //! ```
 //! Commands come over a channel; while running, a kick makes the thread look at it. A pause is
@@ -24,6 +24,7 @@ use noxen_monitor_abi::layout::PAGE_SIZE;
 use rustix::thread::{sched_getaffinity, CpuSet, Pid};
 use std::fmt::Debug;
 use std::io;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{channel, Receiver, Sender, TryRecvError};
 use std::sync::Arc;
 use vm_memory::{Bytes, GuestAddress};
@@ -123,6 +124,14 @@ impl Handle {
         self.kicker.kick();
     }
 
+    /// The part that other threads than the main loop have.
+    pub fn nudge(&self) -> Nudge {
+        Nudge {
+            commands: self.commands.clone(),
+            kicker: self.kicker.clone(),
+        }
+    }
+
     /// CPU time used, ns.
     pub fn cpu_time_ns(&self) -> u64 {
         self.kicker.cpu_time_ns()
@@ -135,6 +144,22 @@ impl Handle {
         // Field 39 of proc(5); the name in field 2 may hold anything but its closing parenthesis last.
         let after_name = text.rsplit_once(')')?.1;
         after_name.split_whitespace().nth(36)?.parse().ok()
+    }
+}
+
+/// Has a vCPU's thread see whether it may enter the guest.
+#[derive(Debug)]
+pub struct Nudge {
+    commands: Sender<Command>,
+    kicker: Kicker,
+}
+
+impl Nudge {
+    /// See now; one that may not comes out.
+    pub fn look(&self) {
+        // As [`Handle::send`].
+        let _ = self.commands.send(Command::Look);
+        self.kicker.kick();
     }
 }
 
@@ -277,7 +302,7 @@ impl<G: Guest> Runner<G> {
     }
 
     fn may_run(&self) -> bool {
-        self.guest.may_run(self.vcpu.id())
+        !self.guest.hub().held.load(Ordering::SeqCst) && self.guest.may_run(self.vcpu.id())
     }
 
     fn saved(&self, msrs: &[u32], state: State) -> Result<Saved, String> {

@@ -36,7 +36,7 @@ use std::fs::File;
 use std::io::Read;
 use std::ops::{Deref, DerefMut};
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// Pages by which the store knows the domain, which takes none without; in a domain without Xen nothing answers there.
@@ -237,6 +237,7 @@ impl HvmMachine {
             region: (self.carried.bios.gpa, BIOS),
             what: Announced::Hvm(Box::new(pc)),
             video: self.carried.video.clone(),
+            vcpus: Mutex::new(self.crew.nudges()),
             hub,
         };
         let how = Move {

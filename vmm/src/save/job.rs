@@ -21,7 +21,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::{channel, Receiver, Sender, TryRecvError};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 /// What is not done meanwhile.
@@ -37,6 +37,7 @@ pub struct Progress {
     passed: AtomicU64,
     rounds: AtomicU32,
     dirty_rate: AtomicU64,
+    throttle: AtomicU32,
     cancelled: AtomicBool,
 }
 
@@ -51,6 +52,11 @@ impl Progress {
     pub fn round(&self, dirty_rate: u64) {
         self.rounds.fetch_add(1, Ordering::Relaxed);
         self.dirty_rate.store(dirty_rate, Ordering::Relaxed);
+    }
+
+    /// The guest is held back for so much of the time from now on, per cent.
+    pub fn throttle(&self, percent: u32) {
+        self.throttle.store(percent, Ordering::Relaxed);
     }
 
     /// So much more is done; an error if nobody waits for it any more.
@@ -229,6 +235,7 @@ impl Job {
             rounds: self.progress.rounds.load(Ordering::Relaxed),
             passed: read(&self.progress.passed),
             dirty_rate: read(&self.progress.dirty_rate),
+            throttle: self.progress.throttle.load(Ordering::Relaxed),
             still: self.is_still(),
         }
     }
@@ -290,6 +297,7 @@ pub fn begin_move(
         region: (shared.region.base, memory::MONITOR),
         what: Announced::Pv(Box::new(parts.machine.constants().domain.clone())),
         video: None,
+        vcpus: Mutex::new(parts.machine.nudges()),
     };
     begin_sending(parts, asker, wanted, stream, subject)
 }

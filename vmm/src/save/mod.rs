@@ -11,6 +11,7 @@
 pub mod job;
 pub mod lazy;
 pub mod memory;
+pub mod pace;
 pub mod restore;
 pub mod send;
 pub mod suspended;

@@ -5,15 +5,17 @@
 //!      --> Halt: the guest stands still, its state --> what was written since, and what noxen-vmm writes at any time
 //!      --> the rest of the state, end: whoever asked says what becomes of the domain
 //! ```
-//! A round ends the rounds when what is left would be sent within the downtime that was asked for, at the rate that the
-//! last one had; after [`MOST_ROUNDS`], when more than [`MOST_TIMES`] the memory has been sent, or when the time is up after
-//! which it is forced, it is over all the same. Not live, the guest stands still from the beginning.
+//! pace.rs says when a round ends the rounds, and how much the guest is held back for that (domain/brake.rs); when the time is up after
+//! which it is forced, they are over all the same. Not live, the guest stands still from the beginning.
 
+use crate::domain::brake::Brake;
 use crate::domain::hub::Hub;
+use crate::domain::runner::Nudge;
 use crate::hvm::video::Video;
 use crate::log::Level;
 use crate::save::job::{Mailbox, Progress, BUFFER};
 use crate::save::memory::{self, Frames};
+use crate::save::pace::{self, Next, Pace};
 use crate::save::{suspended, WRITER};
 use crate::vstate::vm::Vm;
 use noxen_control::message::{Move, Moved, Round};
@@ -24,13 +26,8 @@ use noxen_saved_image::state::{Announced, Outline, Outlined};
 use noxen_saved_image::{Header, Saved, State, Writer, PAGE};
 use std::fs::File;
 use std::io::{self, BufWriter};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-
-/// Rounds after which the guest is stopped whatever is left (Xen's number).
-const MOST_ROUNDS: usize = 29;
-/// How many times its memory is sent before the same (Xen's number).
-const MOST_TIMES: u64 = 3;
 
 /// What it came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,6 +72,8 @@ pub struct Subject {
     pub what: Announced,
     /// Memory of a PC's display.
     pub video: Option<Arc<Video>>,
+    /// Its vCPUs, to be held back; taken once.
+    pub vcpus: Mutex<Vec<Nudge>>,
 }
 
 impl Subject {
@@ -155,6 +154,7 @@ impl Course<'_> {
                 (state, Frames::default())
             }
             None => {
+                // From here it is held back no more: it may have to do something before it stands still.
                 let mut left = self.rounds(&mut writer, &mut ledger, began)?;
                 let (state, took) = self.halt()?;
                 ledger.stop_us = micros(took);
@@ -167,6 +167,7 @@ impl Course<'_> {
             true => Instant::now(),
             false => began,
         };
+        self.progress.throttle(0);
         self.progress.begin(left.bytes());
         memory::write_again(
             &mut writer,
@@ -226,6 +227,7 @@ impl Course<'_> {
             bytes: writer.totals().memory,
             micros: micros(began.elapsed()),
             written: 0,
+            throttle: 0,
         });
         Ok(())
     }
@@ -260,8 +262,9 @@ impl Course<'_> {
         begun: Instant,
     ) -> Result<Frames, String> {
         let failed = |error: io::Error| format!("the connection failed: {error}");
-        let whole = self.subject.whole();
-        let target = u128::from(self.wanted.downtime_ms) * 1000;
+        let throttles = !self.wanted.unthrottled;
+        let mut pace = Pace::new(self.wanted.downtime_ms, self.subject.whole(), throttles);
+        let mut brake = None;
         let limit = self.wanted.force_s.map(|s| Duration::from_secs(s.into()));
         let over = || limit.is_some_and(|limit| begun.elapsed() >= limit);
         loop {
@@ -271,19 +274,15 @@ impl Course<'_> {
                 return Ok(left);
             };
             last.written = left.bytes();
-            let dirty_rate = u128::from(last.written) * 1_000_000 / u128::from(last.micros.max(1));
-            self.progress
-                .round(u64::try_from(dirty_rate).unwrap_or(u64::MAX));
-            let rate =
-                u128::from(last.bytes.max(PAGE)) * 1_000_000 / u128::from(last.micros.max(1));
-            let needed = u128::from(left.bytes()) * 1_000_000 / rate.max(1);
-            let sent = writer.totals().memory;
-            if needed <= target
-                || over()
-                || ledger.rounds.len() >= MOST_ROUNDS
-                || sent > whole.saturating_mul(MOST_TIMES)
-            {
+            let last = *last;
+            self.progress.round(pace::dirty_rate(&last));
+            if over() {
                 return Ok(left);
+            }
+            match pace.next(&last, ledger.rounds.len(), writer.totals().memory) {
+                Next::Last => return Ok(left),
+                Next::Slower(percent) => self.hold_back(&mut brake, percent)?,
+                Next::Round => {}
             }
             let began = Instant::now();
             self.progress.begin(left.bytes());
@@ -300,8 +299,33 @@ impl Course<'_> {
                 bytes: left.bytes(),
                 micros: micros(began.elapsed()),
                 written: 0,
+                throttle: pace.percent(),
             });
         }
+    }
+
+    /// Has `brake` hold the guest back for `percent` of the time.
+    fn hold_back(&self, brake: &mut Option<Brake>, percent: u32) -> Result<(), String> {
+        let hub = &self.subject.hub;
+        hub.log.line(
+            Level::Info,
+            format_args!("it writes its memory faster than that is sent: its vCPUs are held back for {percent} % of the time"),
+        );
+        if brake.is_none() {
+            let mut vcpus = self
+                .subject
+                .vcpus
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            let made = Brake::new(hub.clone(), std::mem::take(&mut vcpus));
+            *brake =
+                Some(made.map_err(|error| format!("no thread to hold its vCPUs back: {error}"))?);
+        }
+        if let Some(brake) = brake {
+            brake.set(percent);
+        }
+        self.progress.throttle(percent);
+        Ok(())
     }
 
     /// What guest and back ends have written since the last time.

@@ -96,6 +96,7 @@ pub fn migrate(node: &Arc<Node>, domain: &str, wanted: &Wanted) -> Result<Ledger
         force_s: forced,
         downtime_ms: wanted.downtime_ms,
         guest: wanted.by_guest,
+        unthrottled: wanted.no_throttle,
     };
     let (name, domid, host) = (&record.name, record.domid, &wanted.host);
     let live = if wanted.live { ", live" } else { "" };
@@ -300,6 +301,7 @@ fn ledger(moved: &Moved) -> Ledger {
         bytes: round.bytes,
         micros: round.micros,
         written: round.written,
+        throttle: round.throttle,
     };
     Ledger {
         rounds: moved.rounds.iter().map(round).collect(),

@@ -18,7 +18,7 @@ mod saved;
 use noxen_control::device::{DeviceId, DeviceSpec, DeviceState, DeviceStatus, DiskCounts};
 use noxen_control::fds::{receive, FdQueue};
 use noxen_control::framing::LineBuffer;
-use noxen_control::message::{Moved, VcpuStatus};
+use noxen_control::message::{Moved, Round, VcpuStatus};
 use noxen_control::{DomainSpec, Event, Reply, Request, ShutdownReason, Status};
 use noxen_saved_image::device as state;
 use noxen_saved_image::Device;
@@ -451,7 +451,17 @@ fn answer(machine: &Machine, stream: &UnixStream, line: &[u8], fds: &mut FdQueue
                     Ok(()) => {
                         guest.standing = Some(guest.paused);
                         guest.set_paused(true, &machine.spec);
-                        let ledger = Moved::default();
+                        // As if its guest wrote faster than was sent.
+                        let round = Round {
+                            bytes: 4096,
+                            micros: 1,
+                            written: 4096,
+                            throttle: if how.unthrottled { 0 } else { 20 },
+                        };
+                        let ledger = Moved {
+                            rounds: vec![round],
+                            ..Moved::default()
+                        };
                         Reply::Moved { ledger }
                     }
                     Err(error) => Reply::Error {

@@ -2,7 +2,7 @@
 #![allow(dead_code)] // Each test file uses its part.
 
 use super::support::{eventually, free_port, kill, Lab};
-use noxen_xend_api::migrate::Wanted;
+use noxen_xend_api::migrate::{Ledger, Wanted};
 use noxen_xend_api::{Request, Response};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -77,6 +77,7 @@ pub fn wanted(port: u16) -> Wanted {
         ssl: false,
         change_home_server: false,
         by_guest: false,
+        no_throttle: false,
     }
 }
 
@@ -87,12 +88,17 @@ pub fn migrate(lab: &Lab, port: u16) -> Result<(), String> {
 
 /// Moves `m` so.
 pub fn migrate_as(lab: &Lab, how: Wanted) -> Result<(), String> {
+    ledger_of(lab, how).map(drop)
+}
+
+/// Moves `m` so: what it came to.
+pub fn ledger_of(lab: &Lab, how: Wanted) -> Result<Ledger, String> {
     let request = Request::Migrate {
         domain: "m".into(),
         how,
     };
     match lab.ask(&request) {
-        Ok(Response::Moved { .. }) => Ok(()),
+        Ok(Response::Moved { ledger }) => Ok(*ledger),
         Ok(other) => panic!("{other:?}"),
         Err(fault) => Err(fault.message),
     }
