@@ -27,7 +27,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// The names that exist now; the others of `cargo xtask bench` come with what they measure.
-const NAMES: [&str; 7] = [
+const NAMES: [&str; 8] = [
     "boot GUESTS EARLIER",
     "costs INITRAMFS XEN-LOG GUESTS ROWS EARLIER",
     "block INITRAMFS GUESTS ROWS EARLIER",
@@ -35,6 +35,7 @@ const NAMES: [&str; 7] = [
     "store",
     "list",
     "migrate INITRAMFS MODULES YARDSTICK GUESTS ROWS EARLIER",
+    "migrate-soak INITRAMFS MODULES COUNT GUESTS",
 ];
 
 fn main() -> ExitCode {
@@ -70,6 +71,12 @@ fn main() -> ExitCode {
             below,
             &wanted(guests, rows, earlier),
         ),
+        ["migrate-soak", initramfs, modules, count, guests] => match count.parse() {
+            Ok(count) => {
+                migrate::soak::run(initramfs.as_ref(), modules, count, &wanted(guests, "", ""))
+            }
+            Err(error) => Err(anyhow::anyhow!("moves of a soak: {count:?}: {error}")),
+        },
         // What xtask asks of the machine below the lab.
         ["yardstick"] => migrate::yardstick(),
         ["list"] => list::run().and_then(|report| report.write_and_show()),

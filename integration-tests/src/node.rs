@@ -49,6 +49,8 @@ pub const COMMAND_LIMIT: Duration = Duration::from_secs(120);
 /// A running node.
 pub struct Node {
     root: PathBuf,
+    /// Network namespace that all its programs run in.
+    netns: Option<String>,
 }
 
 impl Node {
@@ -58,7 +60,7 @@ impl Node {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let root = PathBuf::from(format!("/tmp/noxen-node-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&root)?;
-        let node = Node { root };
+        let node = Node { root, netns: None };
         node.binary("toolctl")?;
         Ok(node)
     }
@@ -76,12 +78,25 @@ impl Node {
     /// The same that takes domains in from other hosts at `port` of the loopback; its daemons run.
     pub fn taking_in(port: u16) -> Result<Node> {
         let node = Node::with_scripts()?;
-        let settings = format!(
-            "(xend-relocation-server yes)\n(xend-relocation-port {port})\n(xend-relocation-address 127.0.0.1)\n"
-        );
-        std::fs::write(node.root().join("etc/xen/xend-config.sxp"), settings)?;
-        node.try_toolctl(&["list"], COMMAND_LIMIT)?.ok();
+        node.take_in("127.0.0.1", port)?;
         Ok(node)
+    }
+
+    /// The same, as a host of its own: in the network namespace `netns`, taking domains in at `port` of its `address`.
+    pub fn host(netns: &str, address: &str, port: u16) -> Result<Node> {
+        let mut node = Node::with_scripts()?;
+        node.netns = Some(netns.to_owned());
+        node.take_in(address, port)?;
+        Ok(node)
+    }
+
+    fn take_in(&self, address: &str, port: u16) -> Result<()> {
+        let settings = format!(
+            "(xend-relocation-server yes)\n(xend-relocation-port {port})\n(xend-relocation-address {address})\n"
+        );
+        std::fs::write(self.root().join("etc/xen/xend-config.sxp"), settings)?;
+        self.try_toolctl(&["list"], COMMAND_LIMIT)?.ok();
+        Ok(())
     }
 
     /// The directory that stands for `/`.
@@ -103,7 +118,15 @@ impl Node {
 
     /// A command on this node, by a built program's name.
     pub fn command(&self, program: &str, args: &[&str]) -> Result<Command> {
-        let mut command = Command::new(self.binary(program)?);
+        let program = self.binary(program)?;
+        let mut command = match &self.netns {
+            Some(netns) => {
+                let mut command = Command::new("ip");
+                command.args(["netns", "exec", netns]).arg(program);
+                command
+            }
+            None => Command::new(program),
+        };
         command
             .args(args)
             .env("NOXEN_ROOT", &self.root)

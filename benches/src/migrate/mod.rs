@@ -2,9 +2,10 @@
 //!
 //! ```text
 //!   guest of 512 MiB ── ticks, stream ── watch.rs      idle, then writing 10, 50, 90 % of what the wire carries
-//!   noxen (PV, two xends) and qemu-q35 (HVM, KVM), one after the other, the same kernel, initramfs, program and wire
+//!   noxen (PV), noxen-hvm and qemu-q35 (HVM, KVM), one after the other, the same kernel, initramfs, program and wire
 //!        └── a move a row: silence seen from outside, total, bytes, steps ── migrate.json, migrate.svg, table
 //!   noxen: save to a tmpfs beside cp, restore until the next tick beside reading the file
+//!   --soak N: noxen and noxen-hvm, at work, to and fro N times (soak.rs)
 //! ```
 //! Downtime is the longest silence of a ticker in the guest, by this host's clock: a guest's own clock may stand still with it.
 
@@ -13,6 +14,7 @@ mod network;
 mod noxen;
 mod qemu;
 mod saved;
+pub mod soak;
 mod timeline;
 mod watch;
 mod yardstick;
@@ -23,6 +25,7 @@ use crate::report;
 use anyhow::{Context, Result};
 use contender::{Mover, Step};
 use network::{Network, GUEST, HOST, WIRE};
+use noxen::Kind;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::time::Duration;
@@ -41,9 +44,10 @@ const READY: &str = "MOVED-READY";
 /// The guest's address.
 const MAC: &str = "00:16:3e:00:84:02";
 
-/// Names of contenders.
-const NOXEN: &str = "noxen";
+/// Names of contenders; those of Noxen are [`Kind::name`].
 const QEMU: &str = "qemu-q35";
+/// Noxen's domains, in the table's order.
+const OURS: [Kind; 2] = [Kind::Pv, Kind::Hvm];
 /// Rows of moves: name, and how much of the wire the guest writes, per cent.
 const ROWS: [(&str, u64); 4] = [
     ("idle", 0),
@@ -96,6 +100,15 @@ struct Outcome {
     saved: Vec<saved::Sample>,
 }
 
+/// One of our rows beside QEMU's.
+#[derive(Clone, Copy, Debug)]
+struct Ratio {
+    ours: &'static str,
+    row: &'static str,
+    still: f64,
+    total: f64,
+}
+
 /// The yardstick here, as JSON, for [`run`] in the lab.
 pub fn yardstick() -> Result<()> {
     println!("{}", serde_json::to_string(&Yardstick::measure()?)?);
@@ -116,13 +129,13 @@ pub fn run(initramfs: &Path, modules: &str, below: &str, wanted: &Wanted) -> Res
         WIRE >> 20
     );
     outcome.slow_down = slow_down;
-    for name in [NOXEN, QEMU] {
+    for name in OURS.map(Kind::name).iter().chain([&QEMU]) {
         if wanted.has_guest(name) {
             of_guest(name, initramfs, modules, wanted, &mut outcome)?;
         }
     }
-    if has_row(wanted, SAVED) && wanted.has_guest(NOXEN) {
-        let _network = Network::new(modules)?;
+    if has_row(wanted, SAVED) && wanted.has_guest(Kind::Pv.name()) {
+        let _network = Network::new(modules, None)?;
         outcome.saved = saved::run(initramfs)?;
         keep(&outcome)?;
     }
@@ -165,11 +178,11 @@ fn of_guest(
     if rows.is_empty() {
         return Ok(());
     }
-    let _network = Network::new(modules)?;
+    let _network = Network::new(modules, Some(WIRE))?;
     let guest = guest(initramfs, MEMORY_MIB, NOISE_MIB);
-    let mut mover: Box<dyn Mover> = match name {
-        NOXEN => Box::new(noxen::Noxen::start(&guest, READY)?),
-        _ => Box::new(qemu::Peer::start(&guest, READY)?),
+    let mut mover: Box<dyn Mover> = match OURS.into_iter().find(|kind| kind.name() == name) {
+        Some(kind) => Box::new(noxen::Noxen::start(kind, &guest, READY)?),
+        None => Box::new(qemu::Peer::start(&guest, READY)?),
     };
     let mut watch = Watch::begin(HOST, GUEST)?;
     for (row, percent) in rows {
@@ -227,18 +240,21 @@ impl Outcome {
         samples.find(|s| s.contender == contender && s.row == row)
     }
 
-    /// Ratio of ours to QEMU's in each row that both have: row, downtime, total.
-    fn ratios(&self) -> Vec<(&'static str, f64, f64)> {
-        let of_row = |(row, _): &(&'static str, u64)| {
-            let (ours, theirs) = (self.of(NOXEN, row)?, self.of(QEMU, row)?);
-            let ratio = |a: u64, b: u64| a as f64 / b.max(1) as f64;
-            Some((
-                *row,
-                ratio(ours.downtime_us, theirs.downtime_us),
-                ratio(ours.total_us, theirs.total_us),
-            ))
+    /// Ratio of ours to QEMU's in each row that both have.
+    fn ratios(&self) -> Vec<Ratio> {
+        let ratio = |a: u64, b: u64| a as f64 / b.max(1) as f64;
+        let of = |kind: Kind, row: &'static str| {
+            let (ours, theirs) = (self.of(kind.name(), row)?, self.of(QEMU, row)?);
+            Some(Ratio {
+                ours: kind.name(),
+                row,
+                still: ratio(ours.downtime_us, theirs.downtime_us),
+                total: ratio(ours.total_us, theirs.total_us),
+            })
         };
-        ROWS.iter().filter_map(of_row).collect()
+        let rows = ROWS.iter();
+        rows.flat_map(|(row, _)| OURS.into_iter().filter_map(move |kind| of(kind, row)))
+            .collect()
     }
 
     fn table(&self) -> String {
@@ -271,9 +287,10 @@ impl Outcome {
                 }
             }
         }
-        for (row, still, total) in self.ratios() {
+        for ratio in self.ratios() {
             text.push_str(&format!(
-                "{row:<10} noxen/qemu: still {still:.3}, total {total:.3}\n"
+                "{:<10} {}/qemu: still {:.3}, total {:.3}\n",
+                ratio.row, ratio.ours, ratio.still, ratio.total
             ));
         }
         for sample in &self.saved {
@@ -284,16 +301,18 @@ impl Outcome {
 
     fn summary(&self) -> String {
         let ratios = self.ratios();
-        let worst = |of: fn(&(&'static str, f64, f64)) -> f64| {
+        let worst = |of: fn(&Ratio) -> f64| {
             let worst = ratios.iter().max_by(|a, b| of(a).total_cmp(&of(b)));
-            worst.map_or("-".to_owned(), |row| format!("{:.3} ({})", of(row), row.0))
+            worst.map_or("-".to_owned(), |ratio| {
+                format!("{:.3} ({} {})", of(ratio), ratio.ours, ratio.row)
+            })
         };
         let lost = self.samples.iter().filter(|s| s.lost.is_some()).count();
         format!(
             "migrate: {} rows beside QEMU's; worst ratio still {}, total {}; {lost} streams lost",
             ratios.len(),
-            worst(|row| row.1),
-            worst(|row| row.2)
+            worst(|ratio| ratio.still),
+            worst(|ratio| ratio.total)
         )
     }
 }
@@ -313,17 +332,17 @@ mod tests {
         };
         let outcome = Outcome {
             samples: vec![
-                sample(NOXEN, "idle", 10, 900),
+                sample("noxen", "idle", 10, 900),
                 sample(QEMU, "idle", 40, 600),
-                sample(NOXEN, "dirty-10", 30, 100),
+                sample("noxen", "dirty-10", 30, 100),
                 sample(QEMU, "dirty-10", 60, 200),
-                sample(NOXEN, "dirty-50", 30, 100),
+                sample("noxen", "dirty-50", 30, 100),
             ],
             ..Outcome::default()
         };
         assert_eq!(
             outcome.summary(),
-            "migrate: 2 rows beside QEMU's; worst ratio still 0.500 (dirty-10), total 1.500 (idle); 0 streams lost"
+            "migrate: 2 rows beside QEMU's; worst ratio still 0.500 (noxen dirty-10), total 1.500 (noxen idle); 0 streams lost"
         );
         assert!(outcome.table().contains("still 0.250, total 1.500"));
     }

@@ -1,7 +1,8 @@
-//! Noxen's own: a domain that goes to and fro between two xends of this host, over its loopback.
+//! Noxen's own: a domain that goes to and fro between the xends of two hosts.
 
 use super::contender::{Moved, Mover, Step};
-use super::{network, MAC};
+use super::network::{BRIDGE, SIDES};
+use super::MAC;
 use crate::contender::{Guest, LIMIT};
 use anyhow::{Context, Result};
 use noxen_integration_tests::assets::Flavour;
@@ -12,9 +13,28 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Name of the domain.
-const NAME: &str = "bench";
-/// Ports on which each takes domains in.
-const PORTS: [u16; 2] = [8841, 8842];
+pub const NAME: &str = "bench";
+/// Port on which each takes domains in.
+const PORT: u16 = 8841;
+
+/// What kind of domain it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Paravirtual.
+    Pv,
+    /// A PC with a card e1000 and a screen on VNC.
+    Hvm,
+}
+
+impl Kind {
+    /// Its name in tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Pv => "noxen",
+            Kind::Hvm => "noxen-hvm",
+        }
+    }
+}
 
 /// Both.
 pub struct Noxen {
@@ -25,23 +45,48 @@ pub struct Noxen {
 
 impl Noxen {
     /// Starts the guest on one of them; its console says when it is ready.
-    pub fn start(guest: &Guest, ready: &str) -> Result<Noxen> {
-        let nodes = [Node::taking_in(PORTS[0])?, Node::taking_in(PORTS[1])?];
+    pub fn start(kind: Kind, guest: &Guest, ready: &str) -> Result<Noxen> {
+        let [one, other] = SIDES.map(|side| Node::host(side.netns, side.address, PORT));
+        let nodes = [one?, other?];
         let mut domain = Domain::debian(NAME, Flavour::Generic)?
             .memory(guest.memory)
-            .vcpus(guest.vcpus)
-            .line(&format!("vif = ['bridge={}, mac={MAC}']", network::BRIDGE));
+            .vcpus(guest.vcpus);
+        let mut vif = format!("bridge={BRIDGE}, mac={MAC}");
+        if kind == Kind::Hvm {
+            domain = domain
+                .line("builder = 'hvm'")
+                .line("loader = '/usr/lib/xen/boot/hvmloader'")
+                .line("serial = 'pty'")
+                .line("vnc = 1")
+                .line("vncunused = 0")
+                .line("vncdisplay = 1");
+            domain.extra = "console=ttyS0".into();
+            vif.push_str(", type=ioemu, model=e1000");
+        }
+        domain = domain.line(&format!("vif = ['{vif}']"));
         domain.ramdisk = Some(guest.initramfs.clone());
         domain.extra.push(' ');
         domain.extra.push_str(&guest.cmdline);
         let mut console = nodes[0].create_on_console(&domain)?;
         console.expect(ready, LIMIT)?;
-        // One that never runs takes the next id of each: interfaces are named after ids, and both sides are one host.
-        for node in &nodes {
-            let other = node.config(&Domain::grub("other")?.memory(32))?;
-            node.try_toolctl(&["create", "-p", &other], LIMIT)?.ok();
-        }
         Ok(Noxen { nodes, at: 0 })
+    }
+
+    /// Number of the side that it is on.
+    pub fn side(&self) -> usize {
+        self.at
+    }
+
+    /// The domains of both sides that have its name.
+    pub fn copies(&self) -> usize {
+        let names = self.nodes.iter().flat_map(Node::domains);
+        names.filter(|name| name == NAME).count()
+    }
+
+    /// The processes of both sides that are monitors of domains.
+    pub fn monitors(&self) -> usize {
+        let of = |node: &Node| node.processes_of("noxen-vmm").len();
+        self.nodes.iter().map(of).sum()
     }
 
     fn here(&self) -> &Node {
@@ -51,12 +96,13 @@ impl Noxen {
 
 impl Mover for Noxen {
     fn move_live(&mut self, downtime_ms: u32) -> Result<Moved> {
-        let (port, downtime) = (PORTS[1 - self.at].to_string(), downtime_ms.to_string());
+        let there = SIDES[1 - self.at].address;
+        let (port, downtime) = (PORT.to_string(), downtime_ms.to_string());
         let words = [
             "migrate",
             "--live",
             NAME,
-            "127.0.0.1",
+            there,
             "-p",
             &port,
             "--downtime",

@@ -1,7 +1,7 @@
-//! The peer: QEMU/KVM's own migration from one process to the next, over this host's loopback.
+//! The peer: QEMU/KVM's own migration from a process on one side to one on the other.
 //!
 //! ```text
-//!   qemu, tap 0 <──QMP: migrate, query-migrate── here ──QMP: query-status──> qemu -incoming, tap 1      and back
+//!   qemu, side 0 <──QMP: migrate, query-migrate── here ──QMP: query-status──> qemu -incoming, side 1      and back
 //! ```
 
 use super::contender::{Moved, Mover, Step};
@@ -30,7 +30,8 @@ struct Process {
 
 impl Process {
     fn start(guest: &Guest, number: usize, incoming: bool) -> Result<Process> {
-        let tap = network::TAPS[number % 2];
+        let side = network::SIDES[number % 2];
+        let tap = network::TAP;
         let socket = format!("noxen-bench-qmp-{}-{number}.sock", std::process::id());
         let socket: PathBuf = std::env::temp_dir().join(socket);
         let mut options = vec![
@@ -42,10 +43,13 @@ impl Process {
             format!("unix:{},server=on,wait=off", socket.display()),
         ];
         if incoming {
-            options.extend(["-incoming".to_owned(), format!("tcp:127.0.0.1:{PORT}")]);
+            options.extend([
+                "-incoming".to_owned(),
+                format!("tcp:{}:{PORT}", side.address),
+            ]);
         }
         let qemu = Qemu::q35(guest)?.with("qemu-q35", &options);
-        let mut console = Console::spawn(&qemu.command()?)?;
+        let mut console = Console::spawn(&side.inside(&qemu.command()?))?;
         let deadline = Instant::now() + LIMIT;
         let stream = loop {
             match UnixStream::connect(&socket) {
@@ -123,8 +127,9 @@ impl Mover for Peer {
             "migrate-set-parameters",
             json!({"max-bandwidth": BANDWIDTH, "downtime-limit": downtime_ms}),
         )?;
+        let there = network::SIDES[(self.count + 1) % 2].address;
         self.process
-            .ask("migrate", json!({"uri": format!("tcp:127.0.0.1:{PORT}")}))?;
+            .ask("migrate", json!({"uri": format!("tcp:{there}:{PORT}")}))?;
         let first = Instant::now();
         let mut steps = Vec::new();
         let (mut sent, mut from) = (0, 0);

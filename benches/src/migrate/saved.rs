@@ -4,8 +4,9 @@
 //!   save ──> FILE ── cp ──> FILE.copy       restore FILE ── the guest's next tick      FILE ── read(2), all of it
 //! ```
 
+use super::noxen::{Kind, Noxen};
 use super::watch::Watch;
-use super::{guest, noxen::Noxen, GUEST, HOST, READY};
+use super::{guest, GUEST, HOST, READY};
 use crate::contender::LIMIT;
 use anyhow::{Context, Result};
 use noxen_integration_tests::console::command;
@@ -85,10 +86,10 @@ impl Drop for Tmpfs {
 pub fn run(initramfs: &Path) -> Result<Vec<Sample>> {
     let dir = Tmpfs::new()?;
     let guest = guest(initramfs, MEMORY_MIB, NOISE_MIB);
-    let mut noxen = Noxen::start(&guest, READY)?;
+    let mut noxen = Noxen::start(Kind::Pv, &guest, READY)?;
     let watch = Watch::begin(HOST, GUEST)?;
     let mut samples = Vec::new();
-    for switches in [&[][..]] {
+    for switches in [&[][..], &["--lazy"]] {
         let file = dir.0.join("image");
         let (saved, first) = {
             let saved = noxen.save_and_restore(&file, switches)?;

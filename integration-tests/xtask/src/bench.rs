@@ -29,26 +29,34 @@ const BOOT: Offer = Offer {
     bench: "boot",
     guests: &["noxen", "noxen-vmm", "qemu-q35-pvh", "qemu-microvm"],
     rows: false,
+    soak: None,
 };
 /// The same of `block` and `net`; their rows are in benches/guest/io.c and net.c, those of two domains begin with `pair-`.
 const BLOCK: Offer = Offer {
     bench: "block",
     guests: &["noxen-vmm", "qemu-virtio-blk"],
     rows: true,
+    soak: None,
 };
 const NET: Offer = Offer {
     bench: "net",
     guests: &["noxen-vmm", "qemu-virtio-net", "qemu-vhost-net"],
     rows: true,
+    soak: None,
 };
 /// The same of `migrate`; its rows are in benches/src/migrate/mod.rs.
 const MIGRATE: Offer = Offer {
     bench: "migrate",
-    guests: &["noxen", "qemu-q35"],
+    guests: &["noxen", "noxen-hvm", "qemu-q35"],
     rows: true,
+    soak: Some(1000),
 };
 /// The benches that can be measured in pieces.
 const OFFERS: [&Offer; 5] = [&costs::OFFER, &BOOT, &BLOCK, &NET, &MIGRATE];
+/// What a move needs of the lab's kernel: the wire between the two hosts.
+const WIRE: [&str; 2] = ["sch_tbf", "veth"];
+/// Real time for a soak: a thousand moves of each kind on a busy machine.
+const SOAK_LIMIT: Duration = Duration::from_secs(12 * 3600);
 /// Real time for a bench in the lab.
 const LIMIT: Duration = Duration::from_secs(3 * 3600);
 /// The same for `boot`, whose guests have limits of their own: it ends a lab that stands still as a whole.
@@ -112,10 +120,18 @@ pub fn command(args: &[String]) -> Result<u8> {
                 argv.extend(prepare_net(&results)?);
                 argv.extend(choice.words(&NET, &results));
             }
-            "migrate" => {
-                argv.extend(prepare_migrate(&program, &results)?);
-                argv.extend(choice.words(&MIGRATE, &results));
-            }
+            "migrate" => match choice.soak {
+                Some(count) => {
+                    argv = vec![program.clone(), "migrate-soak".to_owned()];
+                    let guests: Vec<&str> = choice.guests(&MIGRATE).collect();
+                    let (initramfs, wire) = (prepare_io(&results)?, modules(&WIRE)?);
+                    argv.extend([initramfs, wire, count.to_string(), guests.join(" ")]);
+                }
+                None => {
+                    argv.extend(prepare_migrate(&program, &results)?);
+                    argv.extend(choice.words(&MIGRATE, &results));
+                }
+            },
             _ => {}
         }
         let mut spec = Spec::new(argv);
@@ -130,6 +146,10 @@ pub fn command(args: &[String]) -> Result<u8> {
             "boot" => BOOT_LIMIT,
             _ => LIMIT,
         };
+        if choice.soak.is_some() {
+            // That it goes well is all that counts, and a thread for each vCPU is sooner done.
+            (spec.vcpus, spec.icount, spec.timeout) = (2, false, SOAK_LIMIT);
+        }
         spec.env.push((
             "NOXEN_BIN".to_owned(),
             layout::bin_dir().display().to_string(),
@@ -182,7 +202,7 @@ fn prepare_migrate(program: &str, results: &Path) -> Result<[String; 3]> {
         bail!("{program} yardstick: {}", said.status);
     }
     let below = String::from_utf8(said.stdout).context("the yardstick")?;
-    Ok([initramfs, modules(&["sch_tbf"])?, below.trim().to_owned()])
+    Ok([initramfs, modules(&WIRE)?, below.trim().to_owned()])
 }
 
 /// Makes the guest's initramfs for the benches of devices, their argument.

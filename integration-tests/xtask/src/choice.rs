@@ -1,4 +1,4 @@
-//! `cargo xtask bench NAME [--guests LIST] [--rows LIST]`: what of a bench is to be measured.
+//! `cargo xtask bench NAME [--guests LIST] [--rows LIST] [--soak [COUNT]]`: what of a bench is to be measured.
 //!
 //! ```text
 //!   words ── Choice ──┬── nothing chosen: everything, anew
@@ -18,6 +18,8 @@ pub struct Offer {
     pub guests: &'static [&'static str],
     /// Whether it has rows of its own in each guest.
     pub rows: bool,
+    /// How often its soak does what it does, unless the command says; `None` has no soak.
+    pub soak: Option<u32>,
 }
 
 /// Guests and rows.
@@ -27,6 +29,8 @@ pub struct Choice {
     guests: Vec<String>,
     /// None are all.
     pub rows: Vec<String>,
+    /// Instead of measuring, so many times over.
+    pub soak: Option<u32>,
 }
 
 fn words(list: &str) -> Vec<String> {
@@ -47,6 +51,16 @@ impl Choice {
                 }
                 Arg::Switch(switch) if switch == "--rows" && offer.rows => {
                     choice.rows = words(&args.value(&switch)?);
+                }
+                Arg::Switch(switch) if switch == "--soak" && offer.soak.is_some() => {
+                    choice.soak = offer.soak;
+                }
+                Arg::Word(count) if choice.soak.is_some() => {
+                    let count = count.parse().ok().filter(|count| *count > 0);
+                    let Some(count) = count else {
+                        bail!("--soak takes a number of moves above 0");
+                    };
+                    choice.soak = Some(count);
                 }
                 Arg::Switch(other) | Arg::Word(other) => {
                     let rows = if offer.rows { " and --rows" } else { "" };
@@ -97,6 +111,7 @@ mod tests {
         bench: "boot",
         guests: &["one", "two"],
         rows: false,
+        soak: None,
     };
 
     fn parse(offer: &Offer, words: &[&str]) -> Result<Choice> {
@@ -128,8 +143,16 @@ mod tests {
         assert_eq!(error, "bench boot takes --guests, not --rows");
         let with_rows = Offer {
             rows: true,
+            soak: Some(1000),
             ..OFFER
         };
         assert_eq!(parse(&with_rows, &["--rows=a,b"]).unwrap().rows, ["a", "b"]);
+        let soak = |words: &[&str]| parse(&with_rows, words).map(|choice| choice.soak);
+        assert_eq!(soak(&["--soak"]).unwrap(), Some(1000));
+        assert_eq!(soak(&["--soak", "30", "--guests=two"]).unwrap(), Some(30));
+        for wrong in [&["--soak", "0"][..], &["--soak", "few"], &["30"]] {
+            assert!(soak(wrong).is_err(), "{wrong:?}");
+        }
+        assert!(parse(&OFFER, &["--soak"]).is_err());
     }
 }

@@ -25,6 +25,7 @@ pub const OFFER: Offer = Offer {
     bench: "costs",
     guests: &["xen-1", "xen-2", "noxen-1", "noxen-2", "hvm-1", "hvm-2"],
     rows: true,
+    soak: None,
 };
 
 /// The chosen guests that are real Xen's, or the others.

@@ -34,6 +34,8 @@ usage: cargo xtask COMMAND
   bench costs [--guests noxen-1,hvm-2,xen-1,...] [--rows pipe,build,...]   the cost table in pieces
   bench boot [--guests noxen,noxen-vmm,qemu-q35-pvh,qemu-microvm]          boot in pieces
   bench block [--guests noxen-vmm,qemu-virtio-blk] [--rows read-1m-qd1,...] disks in pieces
+  bench migrate [--guests noxen,noxen-hvm,qemu-q35] [--rows idle,dirty-50,saved,...]   moves in pieces
+  bench migrate --soak [COUNT] [--guests noxen-hvm]                        to and fro, 1,000 times unless said
   bench net [--guests noxen-vmm,...] [--rows tcp-out,pair-tcp-out,...]      interfaces in pieces
   install --prefix DIR
   assets [--force] install missing packages, fetch and unpack Debian's kernels and images

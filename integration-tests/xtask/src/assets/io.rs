@@ -16,13 +16,14 @@ use std::path::Path;
 const PROGRAM: &str = include_str!("../../../../benches/guest/io.c");
 const NET: &str = include_str!("../../../../benches/guest/net.c");
 const MOVED: &str = include_str!("../../../../benches/guest/moved.c");
-/// The peers' drivers; ours are in the guest's own archive.
-const MODULES: &[&str] = &["virtio_pci", "virtio_blk", "virtio_net"];
+/// Drivers of the peers' devices and of the card of a PC of ours; paravirtual ones are in the guest's own archive.
+const MODULES: &[&str] = &["virtio_pci", "virtio_blk", "virtio_net", "e1000"];
 
 /// `io-start block [ROW...]`, or `io-start net|moved ADDRESS WORD...`: the drivers of the machine this is, then the program.
 /// Devices appear a moment after their driver, and nothing says when but their names.
 const START: &str = r#"#!/bin/sh
-if [ -e /sys/hypervisor/uuid ]; then
+# An HVM domain sees Xen as well, and has a PC's bus.
+if [ -e /sys/hypervisor/uuid ] && [ ! -e /sys/bus/pci/devices/0000:00:00.0 ]; then
     disk=/dev/xvda
     modprobe xen-blkfront
     modprobe xen-netfront
