@@ -9,7 +9,9 @@
 use anyhow::{bail, Context, Result};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpStream, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Where the guest is asked.
@@ -18,6 +20,8 @@ const ASKED: u16 = 7000;
 const TICKS: u16 = 7001;
 /// How long any answer may take.
 const LIMIT: Duration = Duration::from_secs(120);
+/// How often the thread of the ticks looks whether it is still wanted.
+const LOOK: Duration = Duration::from_millis(100);
 /// A line of the stream.
 const LINE: usize = 1024;
 
@@ -69,11 +73,26 @@ impl State {
     }
 }
 
-/// A guest that is watched.
+/// A guest that is watched, until this value goes.
 #[derive(Debug)]
 pub struct Watch {
     state: Arc<Mutex<State>>,
     control: BufReader<TcpStream>,
+    /// Nobody looks any more.
+    over: Arc<AtomicBool>,
+    stream: TcpStream,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        let _ = self.stream.shutdown(std::net::Shutdown::Both);
+        // The port of the ticks is free for the next guest then.
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
 }
 
 fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
@@ -89,24 +108,30 @@ fn connect(guest: &str) -> Result<TcpStream> {
 }
 
 impl Watch {
-    /// Begins to watch the guest at `guest`, whose ticks come to `host`. The threads go with the guest.
+    /// Begins to watch the guest at `guest`, whose ticks come to `host`.
     pub fn begin(host: &str, guest: &str) -> Result<Watch> {
         let state = Arc::new(Mutex::new(State::default()));
         let socket = UdpSocket::bind((host, TICKS)).context("the port of the ticks")?;
-        socket.set_read_timeout(Some(LIMIT))?;
-        let shared = state.clone();
-        std::thread::spawn(move || {
+        socket.set_read_timeout(Some(LOOK))?;
+        let control = BufReader::new(connect(guest)?);
+        let mut stream = BufReader::new(connect(guest)?);
+        let own = stream.get_ref().try_clone()?;
+        let over = Arc::new(AtomicBool::new(false));
+        let (shared, done) = (state.clone(), over.clone());
+        let ticks = std::thread::spawn(move || {
             let mut bytes = [0; 16];
-            while let Ok(count) = socket.recv(&mut bytes) {
+            while !done.load(Ordering::Relaxed) {
+                // An error is the end of the wait, or what the kernel tells of an earlier packet.
+                let Ok(count) = socket.recv(&mut bytes) else {
+                    continue;
+                };
                 if let (16, Some(number)) = (count, bytes.first_chunk::<8>()) {
                     lock(&shared).tick(u64::from_le_bytes(*number), Instant::now());
                 }
             }
         });
-        let control = BufReader::new(connect(guest)?);
-        let mut stream = BufReader::new(connect(guest)?);
         let shared = state.clone();
-        std::thread::spawn(move || {
+        let lines = std::thread::spawn(move || {
             let said = format!("{}\n", "x".repeat(LINE - 1));
             loop {
                 let asked = Instant::now();
@@ -132,7 +157,13 @@ impl Watch {
                 std::thread::sleep(Duration::from_millis(2));
             }
         });
-        Ok(Watch { state, control })
+        Ok(Watch {
+            state,
+            control,
+            over,
+            stream: own,
+            threads: vec![ticks, lines],
+        })
     }
 
     /// What was seen since the last look.
