@@ -14,6 +14,10 @@ const MOST: usize = 4096;
 /// How long a connection may take to be made, and each word of the conversation.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Bytes that may wait in this host's kernel before they are on their way. With what it takes by itself, some megabytes, a round of memory
+/// looks sent when it only waits, and the domain stands still for as long as that takes to leave.
+const UNSENT: u32 = 128 << 10;
+
 /// What the other side said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
@@ -123,7 +127,10 @@ fn reach(host: &str, port: u16) -> io::Result<TcpStream> {
     let mut last = unknown();
     for address in addresses {
         match TcpStream::connect_timeout(&address, PATIENCE) {
-            Ok(stream) => return Ok(stream),
+            Ok(stream) => {
+                socket2::SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT)?;
+                return Ok(stream);
+            }
             Err(error) => last = error,
         }
     }
@@ -217,6 +224,27 @@ mod tests {
         for nonsense in ["", "HTTP/1.1 400 Bad Request", "(what)", "("] {
             assert_eq!(understand(nonsense), None, "{nonsense}");
         }
+    }
+
+    #[test]
+    fn little_waits_in_the_kernel_while_the_other_side_does_not_read() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = reach("127.0.0.1", listener.local_addr().unwrap().port()).unwrap();
+        let other = listener.accept().unwrap().0;
+        // So that it does not grow meanwhile.
+        socket2::SockRef::from(&other)
+            .set_recv_buffer_size(UNSENT as usize)
+            .unwrap();
+        stream.set_nonblocking(true).unwrap();
+        let (mut sent, piece) = (0, vec![0; 16 << 10]);
+        loop {
+            match (&stream).write(&piece) {
+                Ok(count) => sent += count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        assert!(sent < 1 << 20, "{sent}");
     }
 
     #[test]
