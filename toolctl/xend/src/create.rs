@@ -190,9 +190,7 @@ fn make(
 ) -> Result<Arc<Domain>, Failure> {
     let cached = kernel.is_cached();
     let origin = match &resources.source {
-        Source::Image(image) if image.stream.is_some() => Origin::Elsewhere {
-            pc: plan.hvm.is_some(),
-        },
+        Source::Image(image) if image.stream.is_some() => Origin::Elsewhere,
         // A PC's devices are made as for a new one; what they were is the monitor's business.
         Source::Image(_) if plan.hvm.is_some() => Origin::Fresh,
         Source::Image(_) => Origin::File,
@@ -393,10 +391,7 @@ fn build(
 enum Origin {
     Fresh,
     File,
-    Elsewhere {
-        /// Its devices are made as for a new one.
-        pc: bool,
-    },
+    Elsewhere,
 }
 
 /// Gives a domain that is built its devices; one that is restored has them. One from elsewhere runs there, still.
@@ -404,12 +399,7 @@ fn equip(node: &Node, domain: &Domain, origin: Origin) -> Result<(), Fault> {
     match origin {
         Origin::Fresh => devices::attach_configured(Site { node, domain })?,
         Origin::File => {}
-        Origin::Elsewhere { pc } => {
-            if pc {
-                devices::attach_configured(Site { node, domain })?;
-            }
-            return Ok(());
-        }
+        Origin::Elsewhere => return Ok(()),
     }
     node.save(domain, |r| r.phase = Phase::Running).map(drop)
 }

@@ -8,6 +8,7 @@
 use crate::error::{printable, ImageError};
 use crate::header::{self, Header};
 use crate::record::{checksum, Head, Kind, MEMORY_HEAD, PACKED_HEAD};
+use crate::state::{Mark, Unit};
 use crate::write::{Totals, VERSION};
 use crate::{CHUNK, PAGE};
 use std::collections::BTreeMap;
@@ -48,6 +49,13 @@ pub enum Record {
         /// How many bytes: whole pages, at least one.
         length: u64,
     },
+}
+
+impl Record {
+    /// Is it a [`crate::state::Mark`]?
+    pub fn is_mark(&self) -> bool {
+        matches!(self, Record::Unit { name, version, .. } if name == Mark::NAME && *version == Mark::VERSION)
+    }
 }
 
 /// An image that is being read.

@@ -212,6 +212,15 @@ units! {
     Store "store" 1
     Nodes "nodes" 1
     Outline "outline" 1
+    Mark "mark" 1
+}
+
+/// A place in a stream of which the other side says that it has come there; in a stream only, between pages.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Mark {
+    /// Rounds of memory before it.
+    pub rounds: u32,
 }
 
 /// All parts of a domain.
@@ -388,6 +397,8 @@ impl Parts {
     ) -> Result<Option<Record>, ImageError> {
         loop {
             match reader.next()? {
+                // Whoever takes the memory answers it.
+                Some(mark @ Record::Unit { .. }) if mark.is_mark() => return Ok(Some(mark)),
                 Some(Record::Unit {
                     name,
                     version,

@@ -18,6 +18,7 @@ use crate::hvm::wire::Line;
 use crate::log::Log;
 use crate::save::job::{self, Progress, BUFFER};
 use crate::save::lazy;
+use crate::save::mark::Answers;
 use crate::save::memory::{self, BIOS, VIDEO};
 use crate::save::restore::{passed, Origin, RestoreError};
 use crate::save::send::Ledger;
@@ -190,7 +191,7 @@ enum Came {
         lazy: Option<Log>,
     },
     /// From another host: its state is behind its memory.
-    Stream(Box<hvm::Pc>, Reader<Box<dyn Read>>),
+    Stream(Box<hvm::Pc>, Reader<Box<dyn Read>>, Answers),
 }
 
 impl Arriving {
@@ -220,13 +221,14 @@ impl Arriving {
                 }
             }
             Some(stream) => {
+                let answers = Answers::on(&stream).map_err(ImageError::Io)?;
                 let rest = BufReader::with_capacity(BUFFER, stream);
                 let whole: Box<dyn Read> = Box::new(image.chain(rest));
                 let mut reader = Reader::open(whole)?;
                 let (Announced::Hvm(pc), _) = read_announced(&mut reader)? else {
                     return Err(OTHER);
                 };
-                Came::Stream(pc, reader)
+                Came::Stream(pc, reader, answers)
             }
         };
         let arriving = Arriving { came };
@@ -253,7 +255,7 @@ impl Arriving {
     fn pc(&self) -> &hvm::Pc {
         match &self.came {
             Came::File { state, .. } => &state.pc,
-            Came::Stream(pc, _) => pc,
+            Came::Stream(pc, ..) => pc,
         }
     }
 
@@ -295,7 +297,11 @@ impl Arriving {
                 lazy::fill(memory, image, places, other, lazy, take)?;
                 Ok(*state)
             }
-            Came::Stream(pc, mut reader) => Ok(HvmState::read_stream(&mut reader, *pc, take)?),
+            Came::Stream(pc, mut reader, mut answers) => {
+                Ok(HvmState::read_stream(&mut reader, *pc, |record| {
+                    answers.take(record)?.map_or(Ok(()), take)
+                })?)
+            }
         }
     }
 }

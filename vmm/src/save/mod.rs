@@ -10,6 +10,7 @@
 
 pub mod job;
 pub mod lazy;
+pub mod mark;
 pub mod memory;
 pub mod pace;
 pub mod restore;

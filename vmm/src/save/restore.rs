@@ -14,6 +14,7 @@ use crate::domain::pv::{Domain, PvError, LAYOUT, XEN_VERSION};
 use crate::domain::region::{self, Needs, Region};
 use crate::domain::time::scale;
 use crate::log::{Level, Log};
+use crate::save::mark::Answers;
 use crate::save::{lazy, memory};
 use crate::vstate::cpuid::{HostCpuid, PvParameters};
 use crate::vstate::features;
@@ -126,13 +127,18 @@ pub fn restore(
             (made, state, bytes)
         }
         Some(stream) => {
+            let mut answers = Answers::on(&stream).map_err(ImageError::Io)?;
             let whole = image.chain(BufReader::with_capacity(BUFFER, stream));
             let mut reader = Reader::open(whole)?;
             let (domain, _) = state::read_outline(&mut reader)?;
             let made = Made::prepare(kvm, &domain, ram)?;
             let other = (made.region.base, memory::MONITOR);
             let sink = memory::Sink::beside(&made.guest.map, other)?;
-            let state = State::read_stream(&mut reader, domain, |record| sink.put(record))?;
+            let state = State::read_stream(&mut reader, domain, |record| {
+                answers
+                    .take(record)?
+                    .map_or(Ok(()), |record| sink.put(record))
+            })?;
             drop(sink);
             (made, state, reader.totals().memory)
         }

@@ -14,6 +14,7 @@ use crate::domain::runner::Nudge;
 use crate::hvm::video::Video;
 use crate::log::Level;
 use crate::save::job::{Mailbox, Progress, BUFFER};
+use crate::save::mark::Asks;
 use crate::save::memory::{self, Frames};
 use crate::save::pace::{self, Next, Pace};
 use crate::save::{suspended, WRITER};
@@ -129,6 +130,7 @@ impl Course<'_> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let created = now.unwrap_or_default().as_secs();
         let header = Header::of_stream(WRITER, created, &self.wanted.token);
+        let mut asks = Asks::on(&stream).map_err(failed)?;
         let out = BufWriter::with_capacity(BUFFER, stream);
         let mut writer = Writer::begin(out, &self.wanted.config, &header).map_err(failed)?;
         match &self.subject.what {
@@ -146,7 +148,7 @@ impl Course<'_> {
         };
         let began = Instant::now();
         let mut picture = Vec::new();
-        self.all(&mut writer, &mut ledger, &mut picture)
+        self.all(&mut writer, &mut asks, &mut ledger, &mut picture)
             .map_err(failed)?;
         let (state, left) = match early {
             Some((state, took)) => {
@@ -155,7 +157,7 @@ impl Course<'_> {
             }
             None => {
                 // From here it is held back no more: it may have to do something before it stands still.
-                let mut left = self.rounds(&mut writer, &mut ledger, began)?;
+                let mut left = self.rounds(&mut writer, &mut asks, &mut ledger, began)?;
                 let (state, took) = self.halt()?;
                 ledger.stop_us = micros(took);
                 self.add_written(&mut left)?;
@@ -213,7 +215,13 @@ impl Course<'_> {
     }
 
     /// The first round: everything. `picture` is what has been sent of a display's memory.
-    fn all(&self, writer: &mut Out, ledger: &mut Moved, picture: &mut Vec<u8>) -> io::Result<()> {
+    fn all(
+        &self,
+        writer: &mut Out,
+        asks: &mut Asks,
+        ledger: &mut Moved,
+        picture: &mut Vec<u8>,
+    ) -> io::Result<()> {
         let began = Instant::now();
         memory::write_beside(
             writer,
@@ -222,7 +230,11 @@ impl Course<'_> {
             self.progress,
         )?;
         self.video(writer, picture)?;
-        writer.flush()?;
+        match self.wanted.live {
+            true => asks.arrived(writer)?,
+            // Nothing is foreseen from how long it took.
+            false => writer.flush()?,
+        }
         ledger.rounds.push(Round {
             bytes: writer.totals().memory,
             micros: micros(began.elapsed()),
@@ -258,6 +270,7 @@ impl Course<'_> {
     fn rounds(
         &self,
         writer: &mut Out,
+        asks: &mut Asks,
         ledger: &mut Moved,
         begun: Instant,
     ) -> Result<Frames, String> {
@@ -293,8 +306,8 @@ impl Course<'_> {
                 &left,
                 self.progress,
             )
+            .and_then(|()| asks.arrived(writer))
             .map_err(failed)?;
-            writer.flush().map_err(failed)?;
             ledger.rounds.push(Round {
                 bytes: left.bytes(),
                 micros: micros(began.elapsed()),

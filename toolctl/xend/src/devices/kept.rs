@@ -9,7 +9,7 @@
 use super::class::{self, Opened, Site};
 use super::device::Device;
 use super::hotplug::not_connected;
-use super::{check_backend, hand_over, monitor_class, open, record_new, screen};
+use super::{check_backend, configured, hand_over, monitor_class, open, record_new, screen};
 use crate::node::internal;
 use crate::store::StoreOp;
 use crate::store_nodes;
@@ -25,8 +25,8 @@ use std::time::Instant;
 /// One of them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Kept {
-    /// Its number.
-    pub devid: u32,
+    /// Its number; none: the next one, as of a device that is new.
+    pub devid: Option<u32>,
     /// As the configuration has it.
     pub config: DeviceConfig,
     /// A front end uses it.
@@ -69,10 +69,20 @@ fn find(config: &DomainConfig, saved: &Saved) -> Result<Kept, Fault> {
         )));
     };
     Ok(Kept {
-        devid,
+        devid: Some(devid),
         config,
         connected: saved.is_connected(),
     })
+}
+
+/// The same of a PC, whose devices are those of its configuration: a machine does not change while it runs.
+pub fn of_pc(config: &DomainConfig) -> Result<Vec<Kept>, Fault> {
+    let one = |config| Kept {
+        devid: None,
+        config,
+        connected: false,
+    };
+    Ok(configured(config.clone())?.into_iter().map(one).collect())
 }
 
 /// The same of what a stream begins with; which of them are in use comes at its end.
@@ -143,7 +153,7 @@ pub fn prepare(
     let one = |kept: &Kept| {
         check_backend(site.node, &kept.config)?;
         let _gate = site.domain.devices();
-        let device = record_new(site, kept.config.clone(), Some(kept.devid))?;
+        let device = record_new(site, kept.config.clone(), kept.devid)?;
         let opened = open(site, class::of(device.class()), &device, nodes)?;
         Ok(Prepared {
             device,

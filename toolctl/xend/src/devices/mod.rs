@@ -110,23 +110,26 @@ fn already_defined(what: &str, which: &str) -> Fault {
 
 /// Gives a domain that has just been built the devices of its configuration.
 pub fn attach_configured(site: Site<'_>) -> Result<(), Fault> {
-    let mut config = site.domain.record().config;
+    for device in configured(site.domain.record().config)? {
+        attach(site, device, Origin::Configured)?;
+    }
+    Ok(())
+}
+
+/// The devices of a configuration, in the order in which a domain gets them.
+fn configured(mut config: DomainConfig) -> Result<Vec<DeviceConfig>, Fault> {
     config.disk.extend(hvm::implied_disks(&config));
     if config.is_hvm() {
         // It is the machine's display.
         config.vfb.clear();
     }
-    for disk in config.disk {
-        attach(site, DeviceConfig::Disk(disk), Origin::Configured)?;
-    }
-    for vif in config.vif {
-        attach(site, DeviceConfig::Vif(vif), Origin::Configured)?;
-    }
+    let disks = config.disk.into_iter().map(DeviceConfig::Disk);
+    let mut devices: Vec<DeviceConfig> = disks.collect();
+    devices.extend(config.vif.into_iter().map(DeviceConfig::Vif));
     for text in config.vfb {
-        attach(site, DeviceConfig::Vkbd, Origin::Configured)?;
-        attach(site, DeviceConfig::Vfb(screen(&text)?), Origin::Configured)?;
+        devices.extend([DeviceConfig::Vkbd, DeviceConfig::Vfb(screen(&text)?)]);
     }
-    Ok(())
+    Ok(devices)
 }
 
 /// Gives a domain one device; its number. On failure nothing of it is left.

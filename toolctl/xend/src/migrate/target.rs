@@ -228,9 +228,8 @@ fn head(stream: &Link) -> Result<(Image, String), Fault> {
             ))
         }
     };
-    // A PC's devices are made as for a new one: they are in its configuration.
     let devices = match config.is_hvm() {
-        true => Vec::new(),
+        true => kept::of_pc(&config)?,
         false => kept::of_outline(&config, &outline)?,
     };
     let fd = rustix::fs::memfd_create("image-head", rustix::fs::MemfdFlags::CLOEXEC);
