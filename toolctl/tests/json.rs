@@ -205,6 +205,7 @@ const NO_LISTINGS: &[&str] = &[
     "sysrq",
     "trigger",
     "unpause",
+    "upgrade",
     "vcpu-pin",
     "vcpu-set",
     "debug-keys",

@@ -47,7 +47,8 @@ pub struct GuestConsole {
     /// Rings and buffers.
     pub console: Console,
     port: Channel,
-    end: ConsoleEnd,
+    /// The host's end.
+    pub end: ConsoleEnd,
     /// The guest does not notify; the console is polled.
     quiet: bool,
     /// When it is, ns on CLOCK_MONOTONIC.

@@ -18,7 +18,9 @@ use crate::domain::calls::Shared;
 use crate::domain::machine::Machine;
 use crate::domain::pv::Domain;
 use crate::guest_console::{self, GuestConsole};
+use crate::log::Level;
 use crate::save::job::{self, Job};
+use crate::save::upgrade::Coming;
 use crate::save::{Arrived, Parts};
 use crate::store::port::{self, StorePort};
 use crate::store::Connection;
@@ -75,6 +77,8 @@ pub struct Service {
     job: Option<Job>,
     vm: Arc<Vm>,
     arrived: Option<Arrived>,
+    /// It is still another process's.
+    coming: Option<Coming>,
 }
 
 /// How often the memory of a domain that gave some back is compared with its reservation.
@@ -130,12 +134,44 @@ impl Service {
             job: None,
             vm,
             arrived: None,
+            coming: None,
         })
+    }
+
+    /// The domain is another process's until it is taken over: until then only control connections are served.
+    pub fn comes(&mut self, coming: Coming) {
+        self.coming = Some(coming);
+    }
+
+    /// Takes it over, if that was said.
+    fn take_over(&mut self) {
+        let Some(coming) = self.coming.take_if(|coming| coming.is_granted()) else {
+            return;
+        };
+        let domid = self.machine.domid();
+        let (state, store) = coming.take_over(domid, &self.shared, &self.devices);
+        match store {
+            Ok(store) => self.store = Some(store),
+            Err(error) => self.shared.log.line(
+                Level::Error,
+                format_args!("the guest has no store any more: {error}"),
+            ),
+        }
+        self.go_on(&state);
+        self.shared.log.line(Level::Info, "taken over");
+        // What was not looked at meanwhile.
+        let _ = self.shared.wake.write(1);
     }
 
     /// Goes on for a domain that was restored: its back ends have looked at nothing yet, and the guest is to look at
     /// all that was on its way to it.
     pub fn take_up(&mut self, state: &State) {
+        self.devices.expect(state.devices.clone());
+        self.arrived = Some(Arrived::of(state));
+        self.go_on(state);
+    }
+
+    fn go_on(&mut self, state: &State) {
         self.console
             .console
             .take_up(&state.console.output.0, &state.console.input.0);
@@ -147,8 +183,6 @@ impl Service {
             }
             let _ = port.event().write(1);
         }
-        self.devices.expect(state.devices.clone());
-        self.arrived = Some(Arrived::of(state));
         self.machine.interrupt();
     }
 
@@ -279,6 +313,8 @@ impl Service {
             vm: &self.vm,
             arrived: &self.arrived,
             job: &mut self.job,
+            end: &self.console.end,
+            coming: &mut self.coming,
         };
         work(self.control.as_mut(), &mut parts);
     }
@@ -301,7 +337,8 @@ impl Service {
             }
         }
         self.serve_job();
-        if self.job.is_none() {
+        self.take_over();
+        if self.job.is_none() && self.coming.is_none() {
             // What was not looked at meanwhile.
             let _ = self.shared.wake.write(1);
             self.console.look_soon();
@@ -309,7 +346,7 @@ impl Service {
     }
 
     fn stands_still(&self) -> bool {
-        self.job.as_ref().is_some_and(Job::is_still)
+        self.coming.is_some() || self.job.as_ref().is_some_and(Job::is_still)
     }
 
     /// Takes what the thread of a save or a move says, and notices when nobody waits for it any more.

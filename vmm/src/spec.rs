@@ -7,12 +7,13 @@
 
 use crate::control::server::Server;
 use crate::devices::Door;
-use crate::domain::pv::{self, Config, Domain, Files};
+use crate::domain::pv::{self, Config, Domain, Files, STORE_PORT};
 use crate::hvm::linux::Linux;
 use crate::hvm::{self, service::HvmService};
 use crate::log::{Level, Log};
 use crate::run::kvm_from;
-use crate::save::restore::{restore, Origin};
+use crate::save::restore::{self, restore, Origin};
+use crate::save::upgrade::{self, Coming, Handed, Ring};
 use crate::service::{ConsoleEnd, Service, Until};
 use crate::store::Connection;
 use anyhow::{bail, Context, Result};
@@ -21,6 +22,7 @@ use noxen_control::kvm::{self, HostCpu};
 use noxen_control::spec::{Hvm, Kind, Pvh, SPEC_VERSION};
 use noxen_control::DomainSpec;
 use noxen_devices::pv::pty::Pty;
+use noxen_saved_image::Saved;
 use rustix::fs::fcntl_getfl;
 use rustix::io::{fcntl_setfd, FdFlags};
 use std::collections::BTreeSet;
@@ -28,6 +30,8 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::atomic::AtomicBool;
+use std::sync::Arc;
 
 /// Longest spec, bytes.
 const MAX_SPEC: u64 = 1 << 20;
@@ -116,6 +120,9 @@ fn prepare(spec: &DomainSpec, descriptors: &mut Descriptors) -> Result<Served> {
     let ram = descriptors.take_if("ram_fd", spec.ram_fd)?.map(File::from);
     let console = || Pty::open().context("cannot open a pseudo-terminal for the console");
     let control = Server::new(control).context("control_fd")?;
+    if spec.handover_fd.is_some() && spec.kind != Kind::Pv {
+        bail!("only paravirtual domains are handed over yet; save and restore it instead");
+    }
     if let Kind::Hvm(hvm) = &spec.kind {
         let domain = build_hvm(spec, hvm, descriptors, &kvm, ram, log)?;
         let end = ConsoleEnd::Pty(console()?);
@@ -129,6 +136,13 @@ fn prepare(spec: &DomainSpec, descriptors: &mut Descriptors) -> Result<Served> {
         let door = Door::Socket(noxen_xenstore::locations::socket());
         let service = HvmService::new(domain, end, store, door, Some(control))?;
         return Ok(Served::Hvm(Box::new(service)));
+    }
+    if let Some(link) = descriptors.take_if("handover_fd", spec.handover_fd)? {
+        config(spec)?;
+        let link = UnixStream::from(link);
+        return Ok(Served::Pv(Box::new(take_over(
+            spec, &kvm, link, log, control,
+        )?)));
     }
     let (domain, state) = match origin(spec, descriptors, &log)? {
         Some(origin) => {
@@ -150,6 +164,43 @@ fn prepare(spec: &DomainSpec, descriptors: &mut Descriptors) -> Result<Served> {
         service.take_up(state);
     }
     Ok(Served::Pv(Box::new(service)))
+}
+
+/// The domain that another noxen-vmm hands over by `link`. It is that one's still.
+fn take_over(
+    spec: &DomainSpec,
+    kvm: &Kvm,
+    link: UnixStream,
+    log: Log,
+    control: Server,
+) -> Result<Service> {
+    let watched = log.another(spec.domid, &spec.name)?;
+    let Handed { state, goods } = upgrade::receive(&link)?;
+    let Saved::Pv(state) = state else {
+        bail!("an HVM domain was handed over where a PV one was to come");
+    };
+    let taken = Arc::new(AtomicBool::new(false));
+    upgrade::watch(link, taken.clone(), watched)?;
+    let Some(console) = goods.console else {
+        bail!("the domain was handed over without its console");
+    };
+    let console = Pty::of(console).context("the console's pseudo-terminal")?;
+    let domain = restore::take_over(kvm, &state, goods.memory, spec.domid, log)?;
+    let ring = Ring {
+        page: domain.store_page,
+        port: STORE_PORT,
+        links: domain.links.clone(),
+    };
+    let mut service = Service::new(
+        domain,
+        ConsoleEnd::Pty(console),
+        None,
+        Door::Socket(noxen_xenstore::locations::socket()),
+        Some(control),
+    )?;
+    let coming = Coming::new(*state, goods.devices, service.devices(), ring, taken)?;
+    service.comes(coming);
+    Ok(service)
 }
 
 /// Where the domain comes from, if it is not built anew.
@@ -371,6 +422,7 @@ mod tests {
             restore_fd: None,
             lazy: false,
             stream_fd: None,
+            handover_fd: None,
             unpacked_fd: None,
             ramdisk_fd: None,
             cmdline: String::new(),

@@ -24,6 +24,11 @@ impl Pty {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
         grantpt(&master)?;
         unlockpt(&master)?;
+        Pty::of(master)
+    }
+
+    /// Goes on with the pair of which another process has handed over the master: whoever has the other side open notices nothing.
+    pub fn of(master: OwnedFd) -> io::Result<Pty> {
         let path = ptsname(&master, Vec::new())?
             .into_string()
             .map_err(|_| io::Error::other("the pty's name is not text"))?;

@@ -35,6 +35,7 @@ mod support;
 mod survival;
 mod suspended;
 mod ticks;
+mod upgraded;
 mod viewer;
 
 use std::time::Duration;

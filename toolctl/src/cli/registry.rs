@@ -5,8 +5,8 @@ use crate::commands::{
     api_only, config, console, cpupool, create, debug_keys, delete, destroy, device, dmesg, domid,
     domname, domstate, dump_core, gen, help, image, info, list, log, mem_max, mem_set, migrate,
     new, no_devices, pause, planned, reboot, rename, reset, restore, save, sched_credit,
-    sched_sedf, serve, shell, shutdown, start, sysrq, top, trigger, unpause, uptime, vcpu_list,
-    vcpu_pin, vcpu_set, vncviewer,
+    sched_sedf, serve, shell, shutdown, start, sysrq, top, trigger, unpause, upgrade, uptime,
+    vcpu_list, vcpu_pin, vcpu_set, vncviewer,
 };
 
 /// A command, built or planned.
@@ -121,6 +121,7 @@ const ENTRIES: &[Entry] = &[
     Built(&api_only::NETWORK_SHOW),
     Built(&config::COMMAND),
     Built(&image::COMMAND),
+    Built(&upgrade::COMMAND),
     Built(&gen::COMMAND),
 ];
 

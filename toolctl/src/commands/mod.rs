@@ -44,6 +44,7 @@ pub mod sysrq;
 pub mod top;
 pub mod trigger;
 pub mod unpause;
+pub mod upgrade;
 pub mod uptime;
 pub mod vcpu_list;
 pub mod vcpu_pin;

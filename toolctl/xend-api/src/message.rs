@@ -186,6 +186,11 @@ pub enum Request {
         /// How.
         how: crate::migrate::Wanted,
     },
+    /// Let a running domain go on in a noxen-vmm that is started now: [`Response::Ok`].
+    Upgrade {
+        /// Which.
+        domain: String,
+    },
     /// How far a save or a move of a domain is: [`Response::Transfer`].
     Transfer {
         /// Which.

@@ -7,6 +7,7 @@
 //!   Restarting ------------------------------------------> taken apart, begun again
 //!   Running, Preserved, monitor lives -------------------> watched again; what it missed is told by the monitor
 //!   Running, Preserved, monitor dead --------------------> taken apart, logged
+//!   being upgraded --------------------------------------> ended one way or the other (upgrade.rs), then as above
 //!   run directory without a record, monitor lives -------> record made again out of the store
 //! ```
 
@@ -21,7 +22,7 @@ use crate::process::Process;
 use crate::registry::{Phase, Record};
 use crate::store::StoreOp;
 use crate::teardown::{remove_run_dir, teardown};
-use crate::{error, host, info, restore, store_nodes, warning, watch};
+use crate::{error, host, info, restore, store_nodes, upgrade, warning, watch};
 use noxen_xend_api::Fault;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -101,6 +102,8 @@ fn take_up(node: &Arc<Node>, record: &Record, all: &[Record]) -> Option<Arc<Doma
     let domid = record.domid;
     let socket = node.options.paths.control_socket(domid);
     let domain = Arc::new(Domain::new(record.clone(), Monitor::new(socket)));
+    upgrade::settle(node, &domain);
+    let record = &domain.record();
     let process = monitor_of(node, record).filter(|process| !process.ended());
     let alive = process.is_some();
     if let Some(process) = process {

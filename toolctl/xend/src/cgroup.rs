@@ -59,6 +59,16 @@ fn mount_point(mounts: &str) -> Option<PathBuf> {
         .and_then(|fields| fields.get(1).map(PathBuf::from))
 }
 
+/// Puts process `pid` into the group (v2) that the text of another process's /proc/PID/cgroup names.
+pub fn join(groups: &str, pid: u32) -> io::Result<()> {
+    let path = groups.lines().find_map(|line| line.strip_prefix("0::/"));
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let (Some(path), Some(mount)) = (path, mount_point(&mounts)) else {
+        return Err(io::Error::other("the domain's group is none of cgroup2"));
+    };
+    fs::write(mount.join(path).join("cgroup.procs"), pid.to_string())
+}
+
 /// Groups are made and removed one at a time, so that none is made in a parent that is just going away.
 static ONE: Mutex<()> = Mutex::new(());
 

@@ -294,6 +294,7 @@ fn build(
         restore_fd: resources.image().map(|f| fd(f)),
         lazy: matches!(&resources.source, Source::Image(image) if image.lazy),
         stream_fd: resources.stream().map(|f| fd(f)),
+        handover_fd: None,
         unpacked_fd: kernel.unpacked_fd().map(|f| f.as_raw_fd()),
         ramdisk_fd: resources.ramdisk().map(|f| fd(f)),
         cmdline: plan.cmdline.clone(),
@@ -424,7 +425,7 @@ pub fn connect(node: &Node, domain: &Domain, status: &Status) -> Result<(), Faul
 }
 
 /// The spec in a file without a name, at its start.
-fn spec_file(spec: &DomainSpec) -> io::Result<File> {
+pub fn spec_file(spec: &DomainSpec) -> io::Result<File> {
     let fd = rustix::fs::memfd_create("domain-spec", rustix::fs::MemfdFlags::CLOEXEC)?;
     let mut file = File::from(fd);
     file.write_all(&serde_json::to_vec(spec)?)?;
@@ -438,7 +439,7 @@ pub fn random_uuid() -> Result<String, Fault> {
 }
 
 /// Waits for the monitor's one line: `ready`, or `error: TEXT`.
-fn wait_ready(
+pub fn wait_ready(
     ready: &OwnedFd,
     process: &Process,
     log: &Path,
@@ -486,7 +487,8 @@ fn wait_ready(
     }
 }
 
-fn judge_ready(line: &[u8]) -> Option<Result<(), String>> {
+/// What a monitor says by that line; nothing: no such thing.
+pub fn judge_ready(line: &[u8]) -> Option<Result<(), String>> {
     let text = String::from_utf8_lossy(line);
     let line = text.split('\n').next().unwrap_or("").trim();
     if line == "ready" {

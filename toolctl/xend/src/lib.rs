@@ -60,6 +60,7 @@ pub mod teardown;
 pub(crate) mod testing;
 pub mod under_way;
 pub mod unit;
+mod upgrade;
 pub mod validate;
 pub mod watch;
 pub mod web_token;

@@ -9,6 +9,7 @@ use noxen_control::message::{CaseButton, Move, Moved, SaveHow};
 use noxen_control::{Event, Reply, Request, Status};
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,9 @@ const ANSWER: Duration = Duration::from_secs(2);
 const ANSWER_AGAIN: Duration = Duration::from_millis(200);
 /// How long it may take to stop with many vCPUs on a busy host.
 const ACT: Duration = Duration::from_secs(10);
+
+/// How long it may take to hand a domain over: the new process has to start, the guest perhaps to end a transaction.
+const HAND_OVER: Duration = Duration::from_secs(120);
 
 /// How long it may take to write all its memory to a slow disk.
 const SAVE: Duration = Duration::from_secs(4 * 3600);
@@ -291,6 +295,43 @@ impl Monitor {
             }
             Reply::Error { message } => Err(MonitorError::Refused(message)),
             _ => Err(MonitorError::Unexpected { asked: "move" }),
+        }
+    }
+
+    /// Has it hand the domain over to the noxen-vmm at the other end of `link`. The domain stands still then, as long as the answer is
+    /// kept.
+    pub fn hand_over(
+        &self,
+        directories: Vec<String>,
+        link: &UnixStream,
+    ) -> Result<Standing, MonitorError> {
+        let mut client = Client::connect(&self.socket, Some(HAND_OVER))?;
+        let request = Request::HandOver {
+            directories,
+            fds: 1,
+        };
+        match client.ask_with(&request, &[link.as_fd()])? {
+            Reply::Saved { bytes } => Ok(Standing {
+                bytes,
+                _connection: client,
+            }),
+            Reply::Error { message } => Err(MonitorError::Refused(message)),
+            _ => Err(MonitorError::Unexpected { asked: "hand-over" }),
+        }
+    }
+
+    /// Has it take the domain over that was handed over to it, with a connection to xenstored. Without one it says whether it has done so
+    /// before.
+    pub fn take_over(&self, store: Option<&UnixStream>) -> Result<(), MonitorError> {
+        let mut client = Client::connect(&self.socket, Some(ACT))?;
+        let fds: Vec<_> = store.into_iter().map(AsFd::as_fd).collect();
+        let request = Request::TakeOver {
+            fds: fds.len() as u32,
+        };
+        match client.ask_with(&request, &fds)? {
+            Reply::Ok => Ok(()),
+            Reply::Error { message } => Err(MonitorError::Refused(message)),
+            _ => Err(MonitorError::Unexpected { asked: "take-over" }),
         }
     }
 

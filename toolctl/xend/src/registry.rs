@@ -13,6 +13,7 @@
 use crate::atomic;
 use crate::devices::Device;
 use crate::migrate::{Came, Moving};
+use crate::upgrade::Upgrade;
 use noxen_xend_api::paths::Paths;
 use noxen_xend_api::{DomainConfig, Sedf};
 use serde::{Deserialize, Serialize};
@@ -88,6 +89,9 @@ pub struct Record {
     /// It has come from another host.
     #[serde(default)]
     pub came: Option<Came>,
+    /// It is being handed over to another noxen-vmm.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upgrade: Option<Upgrade>,
     /// By how much its guest has set the clock since it was built, seconds; `config` has it in `rtc_timeoffset`.
     #[serde(default)]
     pub clock_moved: i64,
@@ -141,6 +145,7 @@ impl Record {
             next_vif: 0,
             moving: None,
             came: None,
+            upgrade: None,
         }
     }
 }

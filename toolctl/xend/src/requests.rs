@@ -11,7 +11,7 @@ use crate::registry::Phase;
 use crate::store::StoreOp;
 use crate::{
     change, clock, debug_keys, host, info, listing, managed, migrate, saved, share, store_nodes,
-    teardown, under_way, watch,
+    teardown, under_way, upgrade, watch,
 };
 use noxen_control::message::CaseButton;
 use noxen_xend_api::{Fault, Request, Response, ShutdownKind, StateFilter};
@@ -137,6 +137,7 @@ pub fn handle(node: &Arc<Node>, request: Request) -> Result<Response, Fault> {
             node.under_way.cancel(domain.domid())?;
             Ok(Response::Ok)
         }
+        Request::Upgrade { domain } => upgrade::upgrade(node, &domain).map(|()| Response::Ok),
         Request::Suspend { domain } => saved::suspend(node, &domain).map(|()| Response::Ok),
         Request::Resume { domain, paused } => {
             saved::resume(node, &domain, paused).map(|()| Response::Ok)

@@ -201,7 +201,7 @@ fn open_ramdisk(path: &Path, plan: &Plan) -> Result<File, Fault> {
 }
 
 /// /dev/null stands in for KVM in tests whose monitor needs none; it alone is not judged.
-fn open_kvm(path: &Path) -> Result<File, Fault> {
+pub fn open_kvm(path: &Path) -> Result<File, Fault> {
     let fault = |e: kvm::KvmError| Fault::generic(e.to_string());
     let file = kvm::open(path).map_err(fault)?;
     if path != Path::new("/dev/null") {

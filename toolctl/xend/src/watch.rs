@@ -78,8 +78,7 @@ fn watch(node: &Arc<Node>, domain: &Arc<Domain>) {
         }
         // The connection is gone: either the process is, or it will take a new one.
         let ended = domain.process().is_none_or(|p| p.wait(RETRY));
-        if ended {
-            on_death(node, domain);
+        if ended && on_death(node, domain) {
             return;
         }
         if domain.enter().gone {
@@ -88,12 +87,15 @@ fn watch(node: &Arc<Node>, domain: &Arc<Domain>) {
     }
 }
 
-/// The monitor's process has ended.
-fn on_death(node: &Arc<Node>, domain: &Arc<Domain>) {
+/// The monitor's process has ended. True when the domain is gone, and not in another process since.
+fn on_death(node: &Arc<Node>, domain: &Arc<Domain>) -> bool {
     let _busy = node.begin();
     let mut life = domain.enter();
     if life.gone {
-        return;
+        return true;
+    }
+    if domain.process().is_some_and(|process| !process.ended()) {
+        return false;
     }
     let record = domain.record();
     error!(
@@ -103,6 +105,7 @@ fn on_death(node: &Arc<Node>, domain: &Arc<Domain>) {
         crate::resources::log_path(&node.options, &record.name).display()
     );
     teardown(node, domain, &mut life, false);
+    true
 }
 
 /// The guest has set its clock by `seconds` since it was built: whatever starts it again begins from there.

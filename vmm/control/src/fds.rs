@@ -65,6 +65,16 @@ pub struct FdQueue {
 }
 
 impl FdQueue {
+    /// How many wait.
+    pub fn len(&self) -> usize {
+        self.fds.len()
+    }
+
+    /// None waits.
+    pub fn is_empty(&self) -> bool {
+        self.fds.is_empty()
+    }
+
     /// The `count` oldest, or how many there were instead (those are closed).
     pub fn take(&mut self, count: u32) -> Result<Vec<OwnedFd>, usize> {
         let there = self.fds.len();

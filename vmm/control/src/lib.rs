@@ -13,6 +13,7 @@ pub mod client;
 pub mod device;
 pub mod fds;
 pub mod framing;
+pub mod handover;
 #[cfg(feature = "kvm")]
 pub mod kvm;
 pub mod message;

@@ -122,7 +122,21 @@ pub enum Request {
         /// Descriptors sent along: 1.
         fds: u32,
     },
-    /// A domain that is saved or sent stands still from now on also when the connection that asked for it ends.
+    /// Hand the domain over to the noxen-vmm at the other end of the one unix socket that comes along (`handover.rs`): answered by
+    /// [`Reply::Saved`] (bytes of its state) once all is said. As after a save, it stands still then.
+    HandOver {
+        /// Directories of the store that are the guest's own, below its home.
+        directories: Vec<String>,
+        /// Descriptors sent along: 1.
+        fds: u32,
+    },
+    /// The domain that was handed over to this noxen-vmm is its own from now on: its rings and devices are taken into use. It stands still
+    /// until it is unpaused. Nothing is done if that was said before.
+    TakeOver {
+        /// Descriptors sent along: 1, a connection to xenstored's domain socket, attached as this domain.
+        fds: u32,
+    },
+    /// A domain that is saved, sent or handed over stands still from now on also when the connection that asked for it ends.
     Hold,
     /// What a domain that came over a stream brought along: answered by [`Reply::Arrived`].
     Arrived,

@@ -252,6 +252,10 @@ pub struct DomainSpec {
     /// Inherited fd of the stream that the image goes on in where the file of `restore_fd` ends: it comes from another host.
     #[serde(default)]
     pub stream_fd: Option<i32>,
+    /// Inherited fd of a unix socket over which another noxen-vmm hands the domain over (`handover.rs`): with its memory, its state and
+    /// its devices; nothing else of it is built from, and `store_fd` comes later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handover_fd: Option<i32>,
     /// Inherited fd of an empty, writable regular file for the ELF of a packed kernel. Its content is whole, and
     /// means something, only once "ready" was said; it stays empty when the kernel is not packed.
     #[serde(default)]

@@ -8,6 +8,10 @@ use crate::save::Parts;
 use noxen_control::fds::FdQueue;
 use noxen_control::{DeviceId, DeviceSpec, Event, Reply, Request};
 use std::fs::File;
+use std::os::unix::net::UnixStream;
+
+/// What is not done before the domain is taken over.
+const COMING: &str = "the domain is being handed over to this noxen-vmm; wait until that is over";
 
 /// What the connection is to do besides sending the reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +50,9 @@ impl Asked for Parts<'_> {
         if self.job.is_some() && !may_while_saved(&request) {
             return error(BUSY.into());
         }
+        if self.coming.is_some() && !may_while_coming(&request) {
+            return error(COMING.into());
+        }
         let later = |begun| match begun {
             Ok(()) => (None, After::Nothing),
             Err(message) => error(message),
@@ -63,6 +70,14 @@ impl Asked for Parts<'_> {
             Request::DumpCore { live, fds: count } => {
                 later(file(fds, count).and_then(|file| dump(self, asker, live, file)))
             }
+            Request::HandOver {
+                directories,
+                fds: count,
+            } => later(
+                link(fds, count)
+                    .and_then(|link| job::begin_handover(self, asker, directories, link)),
+            ),
+            Request::TakeOver { fds: count } => (Some(take_over(self, fds, count)), After::Nothing),
             Request::Move { how, fds: count } => {
                 later(file(fds, count).and_then(|stream| job::begin_move(self, asker, how, stream)))
             }
@@ -110,6 +125,29 @@ pub fn may_while_saved(request: &Request) -> bool {
             | Request::Hold
             | Request::Destroy
     )
+}
+
+/// What is answered for a domain that is still another process's.
+fn may_while_coming(request: &Request) -> bool {
+    matches!(
+        request,
+        Request::Status
+            | Request::Counters
+            | Request::ConsoleLog
+            | Request::Subscribe
+            | Request::Devices
+            | Request::TakeOver { .. }
+            | Request::Destroy
+    )
+}
+
+/// The domain is this process's from now on.
+fn take_over(parts: &mut Parts<'_>, queue: &mut FdQueue, fds: u32) -> Reply {
+    let store = link(queue, fds);
+    let Some(coming) = parts.coming else {
+        return Reply::Ok;
+    };
+    done(store.map(|store| coming.grant(store)))
 }
 
 fn unpause(parts: &mut Parts<'_>) -> Result<(), String> {
@@ -200,6 +238,8 @@ fn carry_out(parts: &mut Parts<'_>, request: Request, queue: &mut FdQueue) -> (R
         | Request::Hold
         | Request::DumpCore { .. }
         | Request::Move { .. }
+        | Request::HandOver { .. }
+        | Request::TakeOver { .. }
         | Request::Save { .. } => return (Reply::Ok, After::End),
     };
     (reply, After::Nothing)
@@ -234,6 +274,16 @@ pub fn file(queue: &mut FdQueue, fds: u32) -> Result<File, String> {
     };
     let file = file.ok_or("the file to write to did not come along")?;
     Ok(File::from(file))
+}
+
+/// The one socket that came along.
+pub fn link(queue: &mut FdQueue, fds: u32) -> Result<UnixStream, String> {
+    let socket = match queue.take(fds) {
+        Ok(mut fds) if fds.len() == 1 => fds.pop(),
+        _ => None,
+    };
+    let socket = socket.ok_or("the socket did not come along")?;
+    Ok(UnixStream::from(socket))
 }
 
 fn attach(

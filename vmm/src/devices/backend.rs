@@ -14,6 +14,7 @@ use noxen_monitor_abi::layout::{HOLE_PAGES, HOLE_START_PFN};
 use noxen_saved_image::Device;
 use noxen_xenstore::client::{Client, ClientError, Nodes};
 use std::fmt::Display;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use vm_memory::{GuestAddress, GuestMemoryBackend};
 
@@ -46,6 +47,13 @@ pub trait Backend: Send {
 
     /// Goes on with `saved`, which is of this class, as soon as it is connected.
     fn take_up(&mut self, saved: Device);
+
+    /// What it was made of, once more, for another process that is to go on with it; an error line where that cannot be.
+    fn again(&self) -> Result<Vec<OwnedFd>, String>;
+
+    /// Closes what only one process may have open, while it is frozen: images whose tables are cached. [`Self::connect`] opens it
+    /// again.
+    fn put_away(&mut self) {}
 }
 
 /// Why a front end could not be connected.

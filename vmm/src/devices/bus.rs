@@ -12,7 +12,7 @@ use crate::devices::session::{Door, Session, RETRY};
 use crate::devices::slot::Slot;
 use crate::domain::hub::{lock, Hub, Report};
 use crate::log::Level;
-use noxen_control::{DeviceId, DeviceState, DeviceStatus};
+use noxen_control::{DeviceId, DeviceSpec, DeviceState, DeviceStatus};
 use noxen_devices::pv::xenbus::Input;
 use noxen_saved_image::Device;
 use noxen_xenstore::client::{subtree, Nodes};
@@ -34,6 +34,8 @@ pub enum Command {
         frontend: String,
         /// The back end's.
         backend_path: String,
+        /// As it was asked for; none: it is never handed over.
+        spec: Option<Box<DeviceSpec>>,
         /// Its behaviour.
         backend: Box<dyn Backend>,
     },
@@ -41,6 +43,11 @@ pub enum Command {
     Freeze(Sender<Vec<Device>>),
     /// Take them into use again, and answer once they are.
     Thaw(Sender<()>),
+    /// Close the images of devices that are frozen, which another process is to go on with: all of them, with what they were made
+    /// of, or an error line, and none was closed. They are opened again by [`Command::Thaw`].
+    PutAway(Sender<Result<Vec<Given>, String>>),
+    /// Answer once all before is done.
+    Reach(Sender<()>),
     /// Read the store below a domain's home.
     Nodes {
         /// The home.
@@ -79,6 +86,9 @@ pub enum Command {
     Stop,
 }
 
+/// A device as it was attached, and what it was made of.
+pub type Given = (DeviceSpec, Vec<OwnedFd>);
+
 /// The way to the bus thread.
 #[derive(Debug, Clone)]
 pub struct Commands {
@@ -111,6 +121,7 @@ pub fn start(
         hub,
         session: Session::new(door),
         slots: BTreeMap::new(),
+        specs: BTreeMap::new(),
         listing,
         commands: commands.clone(),
         received,
@@ -132,6 +143,8 @@ struct Bus {
     hub: Arc<Hub>,
     session: Session,
     slots: BTreeMap<DeviceId, Slot>,
+    /// As they were asked for.
+    specs: BTreeMap<DeviceId, DeviceSpec>,
     listing: Arc<Listing>,
     commands: Commands,
     received: Receiver<Command>,
@@ -181,10 +194,12 @@ impl Bus {
                 id,
                 frontend,
                 backend_path,
+                spec,
                 backend,
             } => {
                 let commands = self.commands.clone();
                 let slot = Slot::new(id, frontend, backend_path, backend, commands);
+                self.specs.extend(spec.map(|spec| (id, *spec)));
                 self.slots.insert(id, slot);
                 if self.session.renew(Instant::now()) {
                     self.resume_all();
@@ -196,6 +211,12 @@ impl Bus {
                 let states = self.slots.values_mut().map(Slot::freeze).collect();
                 // Whoever does not wait for it any more has no use for it.
                 let _ = answer.send(states);
+            }
+            Command::PutAway(answer) => {
+                let _ = answer.send(self.put_away());
+            }
+            Command::Reach(answer) => {
+                let _ = answer.send(());
             }
             Command::Thaw(answer) => {
                 let ids: Vec<DeviceId> = self.slots.keys().copied().collect();
@@ -249,6 +270,18 @@ impl Bus {
         true
     }
 
+    fn put_away(&mut self) -> Result<Vec<Given>, String> {
+        let mut all = Vec::new();
+        for (id, slot) in &self.slots {
+            let spec = self.specs.get(id).cloned();
+            let spec = spec.ok_or_else(|| format!("{id} cannot be handed over"))?;
+            let fds = slot.again().map_err(|line| format!("{id}: {line}"))?;
+            all.push((spec, fds));
+        }
+        self.slots.values_mut().for_each(Slot::put_away);
+        Ok(all)
+    }
+
     fn find(&self, token: &str) -> Option<DeviceId> {
         self.slots
             .keys()
@@ -287,6 +320,7 @@ impl Bus {
         if closed {
             slot.forget(&mut self.session);
             self.slots.remove(&id);
+            self.specs.remove(&id);
         }
         let status = DeviceStatus {
             id,

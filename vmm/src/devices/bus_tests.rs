@@ -63,6 +63,10 @@ impl Backend for Counting {
     }
 
     fn take_up(&mut self, _saved: Device) {}
+
+    fn again(&self) -> Result<Vec<OwnedFd>, String> {
+        Ok(Vec::new())
+    }
 }
 
 struct World {
@@ -131,6 +135,7 @@ fn world() -> World {
         id,
         frontend: vbd.frontend.clone(),
         backend_path: vbd.backend.clone(),
+        spec: None,
         backend: Box::new(Counting(seen.clone())),
     });
     let mut guest = Client::from_stream(streams.guest);

@@ -236,13 +236,16 @@ fn wild_guest(mut wild: Wild, met: &mut Met) {
             id,
             frontend,
             backend_path,
+            spec: None,
             backend,
         });
     };
     let make = |spec: &DeviceSpec, fds| {
-        registry::make(spec, fds, &context, |_| unreachable!("nobody shows it"))
-            .unwrap()
-            .backend
+        registry::make(spec, fds, &context, false, |_| {
+            unreachable!("nobody shows it")
+        })
+        .unwrap()
+        .backend
     };
     attach(DeviceClass::Vbd, spec.id().devid, of_disk, make(&spec, fds));
     let class = DeviceClass::Vfb;
@@ -256,7 +259,7 @@ fn wild_guest(mut wild: Wild, met: &mut Met) {
     if let Some(fds) = tap {
         let class = DeviceClass::Vif;
         let id = DeviceId { class, devid: 0 };
-        let made = crate::devices::vif::make(id, &vif.mac, None, fds, &context).unwrap();
+        let made = crate::devices::vif::make(id, &vif.mac, None, fds, &context, false).unwrap();
         attach(class, 0, [vif.frontend, vif.backend], Box::new(made));
     }
     let seen = Arc::new(Mutex::new(Seen::default()));
@@ -267,6 +270,7 @@ fn wild_guest(mut wild: Wild, met: &mut Met) {
         },
         frontend: witness.frontend.clone(),
         backend_path: witness.backend.clone(),
+        spec: None,
         backend: Box::new(Counting(seen.clone())),
     });
 

@@ -1,7 +1,7 @@
 //! The main loop's side of the devices: asks and lists, waits for nothing.
 
 use crate::devices::backend::Context;
-use crate::devices::bus::{self, Command, Commands};
+use crate::devices::bus::{self, Command, Commands, Given};
 use crate::devices::registry::{self, Head, Made};
 use crate::devices::session::Door;
 use crate::devices::vfb::Display;
@@ -14,6 +14,7 @@ use noxen_control::{DeviceClass, DeviceId, DeviceSpec, DeviceState, DeviceStatus
 use noxen_display::Size;
 use noxen_saved_image::Device;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::mpsc::{channel, Receiver, RecvTimeoutError};
@@ -63,6 +64,15 @@ impl Touch for Fingers {
 
     fn is_absolute(&self) -> bool {
         self.keys().is_none_or(|keys| keys.is_absolute())
+    }
+}
+
+/// A device that is made and not served yet.
+pub struct Held(Command);
+
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Held")
     }
 }
 
@@ -146,8 +156,49 @@ impl Devices {
         let _ = answered.recv_timeout(PATIENCE);
     }
 
+    /// Closes the images of devices that are frozen, and gives what all of them were made of to another process; an error line:
+    /// nothing was closed. [`Self::thaw`] opens them again.
+    pub fn put_away(&self) -> Result<Vec<Given>, String> {
+        let (answer, answered) = channel();
+        self.commands.send(Command::PutAway(answer));
+        let given = answered.recv_timeout(PATIENCE);
+        given.map_err(|_| "the devices do not close their images; does a disk hang?".to_owned())?
+    }
+
     /// Serves one more device with the descriptors that came along; an error line leaves nothing behind.
     pub fn attach(&self, spec: &DeviceSpec, fds: Vec<OwnedFd>) -> Result<(), String> {
+        self.make(spec, fds, false).map(|held| self.serve([held]))
+    }
+
+    /// Makes a device that another process was the back end of until now, and holds it back: its rings are taken into use by
+    /// [`Self::serve`].
+    pub fn hold(&self, spec: &DeviceSpec, fds: Vec<OwnedFd>) -> Result<Held, String> {
+        self.make(spec, fds, true)
+    }
+
+    /// Serves these.
+    pub fn serve(&self, held: impl IntoIterator<Item = Held>) {
+        for Held(command) in held {
+            self.commands.send(command);
+        }
+    }
+
+    /// Waits until all that was asked for so far has been done.
+    pub fn reach(&self) {
+        let (answer, answered) = channel();
+        self.commands.send(Command::Reach(answer));
+        // What takes longer comes later; the guest waits for its devices, not for this.
+        let _ = answered.recv_timeout(PATIENCE);
+    }
+
+    /// A device that was expected and did not come.
+    pub fn missed(&self) -> Option<String> {
+        let expected = lock(&self.expected);
+        let (class, devid) = expected.first()?.id();
+        Some(format!("{class} {devid}"))
+    }
+
+    fn make(&self, spec: &DeviceSpec, fds: Vec<OwnedFd>, goes_on: bool) -> Result<Held, String> {
         spec.check()?;
         let id = spec.id();
         let mut devices = lock(&self.listing.devices);
@@ -158,7 +209,7 @@ impl Devices {
             return Err(format!("{id}: a domain has at most {MAX_DEVICES} devices"));
         }
         let Made { mut backend, head } =
-            registry::make(spec, fds, &self.context, |devid| self.touch(devid))
+            registry::make(spec, fds, &self.context, goes_on, |devid| self.touch(devid))
                 .map_err(|line| format!("{id}: {line}"))?;
         let mut expected = lock(&self.expected);
         if let Some(at) = expected.iter().position(|saved| is(saved, id)) {
@@ -175,13 +226,13 @@ impl Devices {
         lock(&self.listing.heads).insert(id, head);
         drop(devices);
         let (frontend, backend_path) = spec.paths();
-        self.commands.send(Command::Attach {
+        Ok(Held(Command::Attach {
             id,
             frontend: frontend.into(),
             backend_path: backend_path.into(),
+            spec: Some(Box::new(spec.clone())),
             backend,
-        });
-        Ok(())
+        }))
     }
 
     /// Begins to let a device go; its event tells when that is done.

@@ -28,5 +28,6 @@ pub mod vif;
 pub mod vkbd;
 
 pub use backend::{Backend, ConnectError, Context, Frontend, Published, Reporter};
-pub use list::Devices;
+pub use bus::Given;
+pub use list::{Devices, Held};
 pub use session::Door;

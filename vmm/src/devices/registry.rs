@@ -41,11 +41,12 @@ impl Made {
 }
 
 /// Makes the back end of `spec`; an error line names what is wrong with it. `touch` makes what takes the input of a
-/// screen's viewers.
+/// screen's viewers; `goes_on`: another process was its back end until now.
 pub fn make(
     spec: &DeviceSpec,
     fds: Vec<OwnedFd>,
     context: &Context,
+    goes_on: bool,
     touch: impl FnOnce(u32) -> Box<dyn Touch>,
 ) -> Result<Made, String> {
     match spec {
@@ -57,7 +58,7 @@ pub fn make(
             })
         }
         DeviceSpec::Vif { rate, mac, .. } => {
-            let vif = vif::make(spec.id(), mac, *rate, fds, context)?;
+            let vif = vif::make(spec.id(), mac, *rate, fds, context, goes_on)?;
             Ok(Made::alone(vif))
         }
         DeviceSpec::Vfb {

@@ -10,6 +10,7 @@ use noxen_pv_abi::xenstore::XenbusState;
 use noxen_saved_image::Device;
 use noxen_xenstore::client::Nodes;
 use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
 
 /// A device and where its nodes are.
 pub struct Slot {
@@ -57,6 +58,16 @@ impl Slot {
         self.generation += 1;
         self.frozen = self.bus.has_rings();
         self.backend.freeze()
+    }
+
+    /// What it was made of, once more.
+    pub fn again(&self) -> Result<Vec<OwnedFd>, String> {
+        self.backend.again()
+    }
+
+    /// Closes what only one process may have open.
+    pub fn put_away(&mut self) {
+        self.backend.put_away();
     }
 
     /// Takes the rings into use again.

@@ -250,6 +250,8 @@ pub struct Vfb {
     /// The form that the guest had chosen before it was stopped.
     chosen: Option<Geometry>,
     server: Option<Server>,
+    /// Where its viewers connect, once more.
+    listener: Option<OwnedFd>,
 }
 
 /// Makes the back end of screen `id`.
@@ -269,6 +271,7 @@ pub fn make(id: DeviceId, videoram_mib: u32, context: &Context) -> Result<Vfb, S
         attendant: None,
         chosen: None,
         server: None,
+        listener: None,
     })
 }
 
@@ -288,6 +291,7 @@ impl Vfb {
         let Ok([listener]) = <[OwnedFd; 1]>::try_from(fds) else {
             return Err("VNC needs one descriptor, a listening socket".into());
         };
+        self.listener = Some(listener.try_clone().map_err(|error| error.to_string())?);
         let house = viewers::house(spec)?;
         let hub = self.context.hub().clone();
         let server = Server::start(
@@ -381,6 +385,11 @@ impl Backend for Vfb {
             stride: g.stride,
             offset: g.offset,
         });
+    }
+
+    fn again(&self) -> Result<Vec<OwnedFd>, String> {
+        let again = |fd: &OwnedFd| fd.try_clone().map_err(|error| error.to_string());
+        self.listener.iter().map(again).collect()
     }
 }
 

@@ -17,6 +17,7 @@ use noxen_devices::pv::kbd::{self, Input, Keyboard};
 use noxen_display::Size;
 use noxen_saved_image::device as state;
 use noxen_saved_image::Device;
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 
 /// A keyboard and pointer as those see it who feed it.
@@ -212,5 +213,9 @@ impl Backend for Vkbd {
             let pending = saved.pending.into_iter().map(read).collect();
             self.before = Some((saved.last, pending));
         }
+    }
+
+    fn again(&self) -> Result<Vec<OwnedFd>, String> {
+        Ok(Vec::new())
     }
 }

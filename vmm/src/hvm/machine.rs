@@ -21,6 +21,7 @@ use crate::log::Level;
 use crate::save::job::{self, Host, Job, BUSY};
 use crate::save::memory::BIOS;
 use crate::save::send::Subject;
+use crate::save::upgrade::Goods;
 use crate::vstate::vm::Signal;
 use noxen_control::device::{DeviceClass, DeviceId, DeviceSpec, DeviceStatus};
 use noxen_control::fds::FdQueue;
@@ -599,6 +600,10 @@ impl Host for HvmMachine {
             .inspect_err(|_| self.run_on())
     }
 
+    fn goods(&mut self) -> Result<Goods, String> {
+        Err("handing over an HVM domain is not built yet".into())
+    }
+
     fn run_on(&mut self) {
         self.pc.set_frozen(false);
         if !self.crew.is_paused() && self.crew.over().is_none() {
@@ -717,6 +722,14 @@ impl Asked for HvmMachine {
                     Ok(()) => return (None, After::Nothing),
                     Err(message) => Reply::Error { message },
                 }
+            }
+            Request::HandOver { fds: count, .. } => {
+                let _ = fds.take(count);
+                not_yet("upgrading the noxen-vmm")
+            }
+            Request::TakeOver { fds: count } => {
+                let _ = fds.take(count);
+                not_yet("upgrading the noxen-vmm")
             }
             Request::Hold => done(job::hold(self)),
             // Its devices are in its configuration, and nodes of the store it has none.

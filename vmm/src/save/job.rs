@@ -3,22 +3,27 @@
 //! ```text
 //!   dump: halted (live: runs) --> a thread writes --done or the asker gone--> answered, runs on
 //!   save: (suspends itself -->) halted --> a thread writes --done--> answered; stands still --Unpause, Destroy--> over
+//!   hand over: a thread waits for the other process --> halted, images closed --> all given --done--> as after a save
 //!   move: a thread sends rounds while the guest runs --wants it to stand still--> halted --> sends the rest --done--> as above
 //!      \--error--> answered, runs on            \--the asker's connection ends--> runs on, unless told to Hold
 //! ```
 
+use crate::console_end::ConsoleEnd;
 use crate::core_dump::Core;
 use crate::domain::calls::Shared;
 use crate::domain::hub::Hub;
 use crate::log::{Level, Log};
 use crate::save::send::{self, Course, Ledger, Subject};
+use crate::save::upgrade::{self, Goods};
 use crate::save::{self, lazy, memory, suspended, Parts};
+use crate::vstate::memory::DomainMemory;
 use noxen_control::message::{Move, SaveHow, Saving};
 use noxen_control::Reply;
 use noxen_saved_image::state::Announced;
 use noxen_saved_image::{Header, Saved, State, Writer};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::{channel, Receiver, Sender, TryRecvError};
 use std::sync::{Arc, Mutex};
@@ -77,6 +82,8 @@ pub enum News {
     Suspend(Sender<Result<(), String>>),
     /// The guest is to stand still now; its state is the answer.
     Halt(Sender<Result<Saved, String>>),
+    /// The guest is to stand still now, and all of it is to be given to another process.
+    HandOver(Sender<Result<(Saved, Goods), String>>),
     /// All is written.
     Done(Result<Ledger, String>),
 }
@@ -100,6 +107,15 @@ impl Mailbox {
     pub fn halt(&self) -> Result<Saved, String> {
         let (answer, answered) = channel();
         self.send(News::Halt(answer));
+        answered
+            .recv()
+            .map_err(|_| "noxen-vmm is ending".to_owned())?
+    }
+
+    /// The same, with what another process is to go on with.
+    pub fn hand_over(&self) -> Result<(Saved, Goods), String> {
+        let (answer, answered) = channel();
+        self.send(News::HandOver(answer));
         answered
             .recv()
             .map_err(|_| "noxen-vmm is ending".to_owned())?
@@ -138,6 +154,10 @@ pub trait Host {
 
     /// Has it stand still, as [`save::halt`].
     fn halt(&mut self, directories: &[String]) -> Result<Saved, String>;
+
+    /// What another process is to go on with, of a domain that stands still; what only one may have open is closed until it runs on.
+    /// After an error nothing was.
+    fn goods(&mut self) -> Result<Goods, String>;
 
     /// Lets it do what it did before.
     fn run_on(&mut self);
@@ -179,6 +199,20 @@ impl Host for Parts<'_> {
         save::halt(self, directories).map(|state| Saved::Pv(Box::new(state)))
     }
 
+    fn goods(&mut self) -> Result<Goods, String> {
+        let cannot = |error: io::Error| format!("its descriptors cannot be had: {error}");
+        let console = match self.end {
+            ConsoleEnd::Pty(pty) => Some(pty.master.try_clone().map_err(cannot)?),
+            ConsoleEnd::Stream { .. } => None,
+        };
+        Ok(Goods {
+            memory: DomainMemory::files(&self.machine.shared().memory).map_err(cannot)?,
+            console: console.map(Into::into),
+            viewers: None,
+            devices: self.devices.put_away()?,
+        })
+    }
+
     fn run_on(&mut self) {
         save::run_on(self);
     }
@@ -208,6 +242,8 @@ pub struct Job {
     dump: bool,
     /// Waits for the guest to suspend itself.
     awaits: Option<Sender<Result<(), String>>>,
+    /// Closed with the job, or this process: whom the domain is handed over to learns by that that it will not be.
+    link: Option<UnixStream>,
 }
 
 impl Job {
@@ -403,7 +439,36 @@ fn start(
         logging: false,
         dump: false,
         awaits: None,
+        link: None,
     });
+    Ok(())
+}
+
+/// Begins to hand the domain over to the process at the other end of `link`, for connection `asker`. An error line: it runs on.
+pub fn begin_handover(
+    host: &mut dyn Host,
+    asker: u64,
+    directories: Vec<String>,
+    link: UnixStream,
+) -> Result<(), String> {
+    let kept = link.try_clone().map_err(|error| error.to_string())?;
+    let log = host.hub();
+    let gives = move |mailbox: &Mailbox, progress: &Progress| {
+        upgrade::expect(&link)?;
+        let begun = Instant::now();
+        let (state, goods) = mailbox.hand_over()?;
+        progress.pass(0).map_err(|error| error.to_string())?;
+        let bytes = upgrade::give(&link, &state, &goods)?;
+        log.log.line(
+            Level::Info,
+            format_args!("handed over, stopped for {:?} so far", begun.elapsed()),
+        );
+        Ok(Ledger::of_file(bytes))
+    };
+    start(host, asker, directories, Phase::Rounds, gives)?;
+    if let Some(job) = host.job() {
+        job.link = Some(kept);
+    }
     Ok(())
 }
 
@@ -434,6 +499,20 @@ pub fn take_news(host: &mut dyn Host) -> Option<(u64, Reply)> {
                     job.phase = Phase::Still;
                 }
                 let _ = answer.send(halted);
+                continue;
+            }
+            Ok(News::HandOver(answer)) => {
+                let directories = job.directories.clone();
+                let given = host.halt(&directories).and_then(|state| {
+                    let goods = host.goods();
+                    goods
+                        .map(|goods| (state, goods))
+                        .inspect_err(|_| host.run_on())
+                });
+                if let (Some(job), true) = (host.job().as_mut(), given.is_ok()) {
+                    job.phase = Phase::Still;
+                }
+                let _ = answer.send(given);
                 continue;
             }
             Ok(News::Done(done)) => done,

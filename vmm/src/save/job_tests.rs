@@ -58,6 +58,10 @@ impl Host for Stand {
         Err("it cannot".into())
     }
 
+    fn goods(&mut self) -> Result<Goods, String> {
+        Err("it has none".into())
+    }
+
     fn run_on(&mut self) {
         self.ran_on += 1;
     }

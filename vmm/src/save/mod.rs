@@ -6,7 +6,7 @@
 //!     --> job.rs: a thread writes units, memory, end --> stands still until destroyed or unpaused, or nobody waits any more
 //!           \--any error, or the asker gone--> devices take their rings into use again, runs on as before
 //! ```
-//! send.rs has the other host's part. The main loop serves its control connections meanwhile, and touches nothing of the guest.
+//! send.rs has the other host's part, upgrade.rs that of another process of this host. The main loop serves its control connections meanwhile, and touches nothing of the guest.
 
 pub mod job;
 pub mod lazy;
@@ -16,7 +16,9 @@ pub mod pace;
 pub mod restore;
 pub mod send;
 pub mod suspended;
+pub mod upgrade;
 
+use crate::console_end::ConsoleEnd;
 use crate::devices::Devices;
 use crate::domain::machine::Machine;
 use crate::store::{saved::Settled, Store};
@@ -46,6 +48,8 @@ pub struct Parts<'a> {
     pub devices: &'a Devices,
     /// Console.
     pub console: &'a mut Console,
+    /// The host's end of it.
+    pub end: &'a ConsoleEnd,
     /// Store and its port.
     pub store: Option<(&'a mut Store, &'a Channel)>,
     /// The VM.
@@ -54,6 +58,8 @@ pub struct Parts<'a> {
     pub arrived: &'a Option<Arrived>,
     /// A save or a move under way.
     pub job: &'a mut Option<job::Job>,
+    /// It is still another process's.
+    pub coming: &'a mut Option<upgrade::Coming>,
 }
 
 /// What a domain that came from another host brought along for xend.

@@ -18,7 +18,7 @@ use crate::save::mark::Answers;
 use crate::save::{lazy, memory};
 use crate::vstate::cpuid::{HostCpuid, PvParameters};
 use crate::vstate::features;
-use crate::vstate::memory::{DomainMemory, MemoryError};
+use crate::vstate::memory::{DomainMemory, MemoryError, Piece};
 use crate::vstate::vcpu::{Vcpu, VcpuError};
 use crate::vstate::vm::{Vm, VmError};
 use kvm_ioctls::{Kvm, VcpuFd};
@@ -154,6 +154,20 @@ pub fn restore(
     Ok((made.finish(kvm, &state, domid, log)?, state))
 }
 
+/// The domain of `state`, whose memory is in `files`, which another process has handed over. Nothing in them is written.
+pub fn take_over(
+    kvm: &Kvm,
+    state: &State,
+    files: Vec<File>,
+    domid: u32,
+    log: Log,
+) -> Result<Domain, RestoreError> {
+    let made = Made::of(kvm, &state.domain, |ram, region| {
+        DomainMemory::handed(files, ram, region)
+    })?;
+    made.finish(kvm, state, domid, log)
+}
+
 /// A machine whose vCPUs have no state yet.
 struct Made {
     region: Region,
@@ -166,10 +180,21 @@ struct Made {
 impl Made {
     /// Makes it, if this host can run it; every number of `domain` is checked.
     fn prepare(kvm: &Kvm, domain: &state::Domain, ram: Option<File>) -> Result<Made, RestoreError> {
+        Made::of(kvm, domain, |pieces, region| {
+            DomainMemory::new(ram, pieces, region)
+        })
+    }
+
+    /// The same in the memory that `make` makes.
+    fn of(
+        kvm: &Kvm,
+        domain: &state::Domain,
+        make: impl FnOnce(&[Piece], Piece) -> Result<DomainMemory, MemoryError>,
+    ) -> Result<Made, RestoreError> {
         let region = plan(domain)?;
         assemble::check(domain.vcpus, domain.boot_pages >> 8)?;
         let pieces = region::ram_pieces(domain.max_pages);
-        let guest = DomainMemory::new(ram, &pieces, region.piece())?;
+        let guest = make(&pieces, region.piece())?;
         let host = assemble::host_cpuid(kvm)?;
         let vm = Arc::new(Vm::create(kvm, &guest)?);
         let fds = (0..domain.vcpus)

@@ -9,14 +9,18 @@
 //! domain's memory may become. Nothing is touched here: a page costs memory once it is used.
 #![allow(unsafe_code)] // mmap at a chosen alignment: vm-memory maps wherever the kernel likes.
 
-use rustix::fs::{ftruncate, memfd_create, MemfdFlags};
+use rustix::fs::{
+    fcntl_add_seals, fcntl_get_seals, fcntl_getfl, fstat, ftruncate, memfd_create, MemfdFlags,
+    OFlags, SealFlags,
+};
+use rustix::io::Errno;
 use rustix::mm::{self, Advice, MapFlags, ProtFlags};
 use std::fs::File;
 use std::io;
 use std::ptr;
 use std::sync::Arc;
 use vm_memory::mmap::{GuestRegionMmap, MmapRegionBuilder};
-use vm_memory::{FileOffset, GuestAddress, GuestMemoryMmap, GuestMemoryRegion};
+use vm_memory::{FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
 
 /// All guest-physical memory of a domain.
 pub type GuestMemory = GuestMemoryMmap<()>;
@@ -31,6 +35,31 @@ pub struct Piece {
     pub gpa: u64,
     /// Bytes, a multiple of the page size, not 0.
     pub len: u64,
+}
+
+/// Why files that another process handed over cannot be a domain's memory.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // The messages say it.
+pub enum HandedError {
+    #[error("{0} files for a domain's memory; it has 1 or 2")]
+    Count(usize),
+    #[error("{what} has {there} bytes where the domain has {wanted}")]
+    Size {
+        what: &'static str,
+        there: u64,
+        wanted: u64,
+    },
+    #[error("{0} is no memory: neither a memfd nor a file of a tmpfs")]
+    NoMemory(&'static str),
+    #[error("{0} cannot be written to")]
+    ReadOnly(&'static str),
+    #[error("{0} can be shortened by whoever else has it, which would end the domain: it has to be sealed (F_SEAL_SHRINK)")]
+    NotSealed(&'static str),
+    #[error("{what} cannot be looked at: {source}")]
+    Os {
+        what: &'static str,
+        source: io::Error,
+    },
 }
 
 /// Why guest memory could not be had.
@@ -52,6 +81,9 @@ pub enum MemoryError {
         /// OS error.
         source: io::Error,
     },
+    /// What was handed over is none.
+    #[error(transparent)]
+    Handed(#[from] HandedError),
     /// Pieces that overlap; a fault of the caller's layout.
     #[error("guest memory pieces overlap: {0}")]
     Layout(String),
@@ -99,6 +131,59 @@ impl DomainMemory {
                 0,
             ),
         };
+        DomainMemory::of(ram_file, region_file, region_offset, ram, region)
+    }
+
+    /// Maps memory that another process has made, with all that is in it: the file of RAM, and that of `region` unless it is in the
+    /// same. The files may be anybody's: each is looked at before it is mapped.
+    pub fn handed(
+        files: Vec<File>,
+        ram: &[Piece],
+        region: Piece,
+    ) -> Result<DomainMemory, MemoryError> {
+        let total: u64 = ram.iter().map(|piece| piece.len).sum();
+        let mut files = files.into_iter();
+        let (ram_file, region_file, region_offset) = match (files.next(), files.next(), files.len())
+        {
+            (Some(ram), None, 0) => {
+                let offset = total.next_multiple_of(HUGE);
+                check_handed("the file of its memory", &ram, offset + region.len)?;
+                let file = Arc::new(ram);
+                (file.clone(), file, offset)
+            }
+            (Some(ram), Some(other), 0) => {
+                check_handed("the file of its memory", &ram, total)?;
+                check_handed("the file of what is no RAM", &other, region.len)?;
+                (Arc::new(ram), Arc::new(other), 0)
+            }
+            (None, ..) => return Err(HandedError::Count(0).into()),
+            (_, _, more) => return Err(HandedError::Count(2 + more).into()),
+        };
+        DomainMemory::of(ram_file, region_file, region_offset, ram, region)
+    }
+
+    /// The files behind it, to be handed over.
+    pub fn files(memory: &GuestMemory) -> io::Result<Vec<File>> {
+        let mut files: Vec<&Arc<File>> = Vec::new();
+        // RAM begins at 0.
+        let first = memory.iter().filter(|part| part.start_addr().0 == 0);
+        for part in first.chain(memory.iter()) {
+            let offset = part.file_offset();
+            let file = offset.ok_or_else(|| io::Error::other("guest memory without a file"))?;
+            if !files.iter().any(|known| Arc::ptr_eq(known, file.arc())) {
+                files.push(file.arc());
+            }
+        }
+        files.into_iter().map(|file| file.try_clone()).collect()
+    }
+
+    fn of(
+        ram_file: Arc<File>,
+        region_file: Arc<File>,
+        region_offset: u64,
+        ram: &[Piece],
+        region: Piece,
+    ) -> Result<DomainMemory, MemoryError> {
         let mut slots = Vec::new();
         let mut regions = Vec::new();
         let mut offset = 0;
@@ -124,14 +209,49 @@ impl DomainMemory {
 }
 
 fn memfd(name: &str, len: u64) -> Result<File, MemoryError> {
-    let file = File::from(memfd_create(name, MemfdFlags::CLOEXEC).map_err(|source| {
-        MemoryError::File {
-            mib: len >> 20,
-            source: source.into(),
-        }
-    })?);
+    let failed = |source: Errno| MemoryError::File {
+        mib: len >> 20,
+        source: source.into(),
+    };
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let file = File::from(memfd_create(name, flags).map_err(failed)?);
     resize(&file, len)?;
+    // A process that it is handed to can rely on its length; holes can still be made.
+    let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
+    fcntl_add_seals(&file, seals).map_err(failed)?;
     Ok(file)
+}
+
+/// May `file`, which another process has made, be a domain's memory of `len` bytes?
+fn check_handed(what: &'static str, file: &File, len: u64) -> Result<(), HandedError> {
+    let os = |source: Errno| HandedError::Os {
+        what,
+        source: source.into(),
+    };
+    // Only memory knows of seals: memfds and the files of a tmpfs.
+    let seals = fcntl_get_seals(file).map_err(|_| HandedError::NoMemory(what))?;
+    let about = fstat(file).map_err(os)?;
+    let there = u64::try_from(about.st_size).unwrap_or(0);
+    if there != len {
+        return Err(HandedError::Size {
+            what,
+            there,
+            wanted: len,
+        });
+    }
+    let mode = fcntl_getfl(file).map_err(os)? & OFlags::RWMODE;
+    if mode != OFlags::RDWR || seals.intersects(SealFlags::WRITE | SealFlags::FUTURE_WRITE) {
+        return Err(HandedError::ReadOnly(what));
+    }
+    // Files of a tmpfs cannot be sealed. The one that xend makes for huge pages has no name in a mount without a path: nobody has
+    // it but those that it was given to.
+    let own = memfd_create("noxen-look", MemfdFlags::CLOEXEC).map_err(os)?;
+    let is_memfd = fstat(&own).map_err(os)?.st_dev == about.st_dev;
+    let is_ours = !is_memfd && about.st_nlink == 0;
+    match seals.contains(SealFlags::SHRINK) || is_ours {
+        true => Ok(()),
+        false => Err(HandedError::NotSealed(what)),
+    }
 }
 
 fn resize(file: &File, len: u64) -> Result<(), MemoryError> {
@@ -204,6 +324,7 @@ fn map(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::fd::AsRawFd;
     use std::os::unix::fs::FileExt;
     use vm_memory::Bytes;
 
@@ -245,7 +366,7 @@ mod tests {
 
     #[test]
     fn given_file_carries_ram_and_region_apart() {
-        let file = memfd("test", 0).unwrap();
+        let file = File::from(memfd_create("test", MemfdFlags::CLOEXEC).unwrap());
         let memory = DomainMemory::new(Some(file), &RAM, REGION).unwrap();
         memory
             .map
@@ -257,6 +378,92 @@ mod tests {
             .unwrap();
         assert_eq!(last, 0);
         assert_eq!(memory.ram_file.metadata().unwrap().len(), 10 << 20);
+    }
+
+    fn handed(files: Vec<File>) -> String {
+        match DomainMemory::handed(files, &RAM, REGION) {
+            Ok(_) => "ok".into(),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn memory_that_is_handed_over_is_the_same_memory() {
+        for single in [false, true] {
+            let one = single.then(|| {
+                let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+                File::from(memfd_create("test", flags).unwrap())
+            });
+            let first = DomainMemory::new(one, &RAM, REGION).unwrap();
+            let places = [0, 4 << 30, REGION.gpa].map(GuestAddress);
+            for place in places {
+                first.map.write_obj(place.0 ^ 0x55, place).unwrap();
+            }
+            let files = DomainMemory::files(&first.map).unwrap();
+            for file in &files {
+                // What is not sealed yet.
+                let _ = fcntl_add_seals(file, SealFlags::SHRINK);
+            }
+            let second = DomainMemory::handed(files, &RAM, REGION).unwrap();
+            for place in places {
+                let word: u64 = second.map.read_obj(place).unwrap();
+                assert_eq!(word, place.0 ^ 0x55);
+            }
+            second.map.write_obj(9u64, places[1]).unwrap();
+            assert_eq!(first.map.read_obj::<u64>(places[1]).unwrap(), 9);
+        }
+    }
+
+    #[test]
+    fn files_that_cannot_be_a_domains_memory_are_refused_in_one_line() {
+        let sealed = |len| memfd("test", len).unwrap();
+        let plain = |len: u64| {
+            let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+            let file = File::from(memfd_create("test", flags).unwrap());
+            file.set_len(len).unwrap();
+            file
+        };
+        let (ram, region) = (7 << 20, 2 << 20);
+        let path = std::env::temp_dir().join(format!("noxen-handed-{}", std::process::id()));
+        let disk = File::options()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(&path)
+            .unwrap();
+        disk.set_len(ram).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let written = plain(ram);
+        fcntl_add_seals(&written, SealFlags::SHRINK | SealFlags::FUTURE_WRITE).unwrap();
+        let whole = sealed(ram);
+        let read = File::open(format!("/proc/self/fd/{}", whole.as_raw_fd()));
+        for (files, expected) in [
+            (vec![sealed(ram), sealed(region)], "ok"),
+            (vec![], "0 files"),
+            (vec![sealed(ram), sealed(region), sealed(region)], "3 files"),
+            (
+                vec![sealed(ram)],
+                "has 7340032 bytes where the domain has 10485760",
+            ),
+            (
+                vec![sealed(ram), sealed(region + 4096)],
+                "what is no RAM has 2101248 bytes",
+            ),
+            (vec![sealed(ram - 4096), sealed(region)], "memory has"),
+            (
+                vec![File::open("/dev/zero").unwrap(), sealed(region)],
+                "no memory",
+            ),
+            (vec![plain(ram), sealed(region)], "sealed"),
+            (vec![written, sealed(region)], "written to"),
+            (vec![read.unwrap(), sealed(region)], "written to"),
+        ] {
+            let line = handed(files);
+            assert!(line.contains(expected) && !line.contains('\n'), "{line}");
+        }
+        // Where the temporary directory is a tmpfs, an unlinked file there is as good as xend's.
+        let line = handed(vec![disk, sealed(region)]);
+        assert!(line.contains("no memory") || line == "ok", "{line}");
     }
 
     #[test]

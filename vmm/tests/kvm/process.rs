@@ -64,6 +64,7 @@ fn start(kernel: &[u8], edit: impl FnOnce(&mut DomainSpec)) -> Started {
         kernel_fd: Some(kernel.as_raw_fd()),
         restore_fd: None,
         stream_fd: None,
+        handover_fd: None,
         lazy: false,
         unpacked_fd: None,
         ramdisk_fd: None,

@@ -120,6 +120,7 @@ impl Session {
             | Request::Check { .. }
             | Request::Transfer { .. }
             | Request::Cancel { .. }
+            | Request::Upgrade { .. }
             | Request::Config { .. }
             | Request::Configure { .. }
             | Request::Counters { .. }

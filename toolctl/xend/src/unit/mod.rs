@@ -16,6 +16,7 @@ mod service;
 pub use scope::RUN_ENV;
 pub use service::{command, COMMANDS};
 
+use crate::cgroup;
 use crate::process::{Launch, Process};
 use noxen_xend_api::paths::Paths;
 use scope::Scopes;
@@ -94,6 +95,25 @@ impl Units {
                 spawn(&program, &args, start)
             }
         }
+    }
+
+    /// Starts a monitor that is to take the place of process `old`, for which that one's service is no place: it ends with it. A scope
+    /// lasts as long as there is a process in it.
+    pub fn start_beside(&self, start: &Start<'_>, old: u32) -> io::Result<Process> {
+        let groups = std::fs::read_to_string(format!("/proc/{old}/cgroup")).unwrap_or_default();
+        if of_groups(&groups, start.domid) != Some(scope::unit(start.domid)) {
+            let scopes = match self {
+                Units::Scopes(scopes) => scopes.clone(),
+                Units::Services(services) => {
+                    Scopes::new(services.control().with_file_name("systemd-run"))
+                }
+            };
+            let (program, args) = scopes.wrap(start);
+            return spawn(&program, &args, start);
+        }
+        let process = spawn(start.program, start.args, start)?;
+        cgroup::join(&groups, process.pid()).inspect_err(|_| process.kill())?;
+        Ok(process)
     }
 
     fn control(&self) -> PathBuf {

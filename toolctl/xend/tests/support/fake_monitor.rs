@@ -8,6 +8,7 @@
 //!   guest: control/shutdown = poweroff|halt|reboot -> Shutdown event    data/fault = crash|exit
 //!          data/hold = DEVID: does not let go of that device
 //!          command line alive=PATH: it holds a lock on that file while it runs; PATH.twice is made when another does, too
+//!   data/upgrade = new exits|new refuses|old refuses|old exits|new exits late|new refuses late|new exits last|wait PATH: how it is handed over
 //!   devices: attached ones are in the state InitWait; what is in the image is copied into the log
 //! ```
 #![allow(unsafe_code)] // Descriptors arrive as numbers in the spec.
@@ -18,6 +19,7 @@ mod saved;
 use noxen_control::device::{DeviceId, DeviceSpec, DeviceState, DeviceStatus, DiskCounts};
 use noxen_control::fds::{receive, FdQueue};
 use noxen_control::framing::LineBuffer;
+use noxen_control::handover::{self, Part};
 use noxen_control::message::{Moved, Round, VcpuStatus};
 use noxen_control::{DomainSpec, Event, Reply, Request, ShutdownReason, Status};
 use noxen_saved_image::device as state;
@@ -25,7 +27,7 @@ use noxen_saved_image::Device;
 use noxen_xenstore::client::{subtree, Client, Nodes};
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
@@ -39,6 +41,10 @@ struct Guest {
     /// Saved or sent: whether it was paused before.
     standing: Option<bool>,
     held: bool,
+    /// It is another monitor's still.
+    coming: bool,
+    /// Held as long as it is to stand still.
+    link: Option<UnixStream>,
     alive: Option<File>,
 }
 
@@ -66,7 +72,7 @@ impl Guest {
 struct Attached {
     spec: DeviceSpec,
     state: DeviceState,
-    _fds: Vec<OwnedFd>,
+    fds: Vec<OwnedFd>,
 }
 
 struct Machine {
@@ -75,12 +81,14 @@ struct Machine {
     guest: Mutex<Guest>,
     changed: Condvar,
     tty: String,
+    /// Its terminal's master.
+    console: Mutex<Option<OwnedFd>>,
     /// What it brought along from another host: nodes, devices in use.
     arrived: Option<saved::Came>,
 }
 
-/// A pseudo-terminal with a guest behind it; its name.
-fn console() -> String {
+/// A pseudo-terminal with a guest behind it; its name and its master.
+fn console() -> (String, OwnedFd) {
     use rustix::pty::{grantpt, openpt, ptsname, unlockpt, OpenptFlags};
     let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
     grantpt(&master).unwrap();
@@ -89,6 +97,7 @@ fn console() -> String {
     let name = name.into_string().unwrap();
     // Held open, so that the master does not hang up between two readers.
     let held = File::options().read(true).write(true).open(&name).unwrap();
+    let kept = master.try_clone().unwrap();
     let mut raw = rustix::termios::tcgetattr(&held).unwrap();
     raw.make_raw();
     rustix::termios::tcsetattr(&held, rustix::termios::OptionalActions::Now, &raw).unwrap();
@@ -115,7 +124,7 @@ fn console() -> String {
             }
         }
     });
-    name
+    (name, kept)
 }
 
 fn take<T: From<OwnedFd>>(fd: i32) -> T {
@@ -140,6 +149,9 @@ fn main() {
     let mut ready: File = take(spec.ready_fd);
     let listener: UnixListener = take(spec.control_fd);
     let (mut image, mut arrived) = (String::new(), None);
+    if let Some(link) = spec.handover_fd {
+        return goes_on(spec, ready, listener, take(link));
+    }
     match (spec.kernel_fd, spec.restore_fd) {
         (Some(kernel), None) => drop(take::<File>(kernel).read_to_string(&mut image).unwrap()),
         // What the one that wrote it was built of.
@@ -155,10 +167,13 @@ fn main() {
     }
     let (word, rest) = image.trim().split_once(' ').unwrap_or((image.trim(), ""));
     // No device of that name: nothing is to be read there.
-    let mut tty = String::from("/dev/pts/99");
+    let (mut tty, mut terminal) = (String::from("/dev/pts/99"), None);
     match word {
         "ok" => {}
-        "console" => tty = console(),
+        "console" => {
+            let (name, master) = console();
+            (tty, terminal) = (name, Some(master));
+        }
         "error:" => {
             writeln!(ready, "error: {rest}").unwrap();
             return;
@@ -199,6 +214,7 @@ fn main() {
         changed: Condvar::new(),
         arrived,
         tty,
+        console: Mutex::new(terminal),
         log,
         spec,
     });
@@ -218,6 +234,140 @@ fn main() {
         let machine = machine.clone();
         std::thread::spawn(move || control(&machine, stream.unwrap()));
     }
+}
+
+/// A word of the store about how this upgrade goes.
+fn ordered(domid: u32) -> String {
+    let path = format!("/local/domain/{domid}/data/upgrade");
+    host_store()
+        .read_if_present(&path)
+        .unwrap()
+        .unwrap_or_default()
+}
+
+/// Takes a domain over from another monitor. `data/upgrade` has it fail.
+fn goes_on(spec: DomainSpec, mut ready: File, listener: UnixListener, link: UnixStream) {
+    let order = ordered(spec.domid);
+    match order.as_str() {
+        "new exits" => std::process::exit(7),
+        "new refuses" => return writeln!(ready, "error: not this one").unwrap(),
+        _ => {}
+    }
+    let waiting = Part::Waiting {
+        version: handover::VERSION,
+    };
+    handover::send(&link, &waiting, &[]).unwrap();
+    let mut incoming = handover::Incoming::new(&link);
+    let (mut tty, mut console, mut devices) = (String::new(), None, Vec::new());
+    loop {
+        match incoming.part() {
+            Ok((Part::Console { .. }, mut fds)) => {
+                let fd = fds.remove(0);
+                tty = rustix::pty::ptsname(&fd, Vec::new())
+                    .unwrap()
+                    .into_string()
+                    .unwrap();
+                console = Some(fd);
+            }
+            Ok((Part::Device { device, .. }, fds)) => devices.push((*device, fds)),
+            Ok((Part::End { .. }, _)) => break,
+            Ok(_) => {}
+            Err(error) => return writeln!(ready, "error: {error}").unwrap(),
+        }
+    }
+    match order.as_str() {
+        "new exits late" => std::process::exit(7),
+        "new refuses late" => return writeln!(ready, "error: not like this").unwrap(),
+        _ => {}
+    }
+    let mut log: File = take(spec.log_fd.unwrap());
+    writeln!(
+        log,
+        "domain {} goes on, {} devices",
+        spec.domid,
+        devices.len()
+    )
+    .unwrap();
+    let attached = devices.into_iter().map(|(spec, fds)| Attached {
+        spec,
+        state: DeviceState::Connected,
+        fds,
+    });
+    let machine = Arc::new(Machine {
+        guest: Mutex::new(Guest {
+            paused: true,
+            devices: attached.collect(),
+            coming: true,
+            ..Guest::default()
+        }),
+        changed: Condvar::new(),
+        arrived: None,
+        tty,
+        console: Mutex::new(console),
+        log,
+        spec,
+    });
+    for vcpu in 0..machine.spec.vcpus {
+        let thread = std::thread::Builder::new().name(format!("vcpu{vcpu}"));
+        let parks = || loop {
+            std::thread::park();
+        };
+        thread.spawn(parks).unwrap();
+    }
+    let watched = machine.clone();
+    std::thread::spawn(move || {
+        let _ = (&link).read(&mut [0]);
+        if watched.guest.lock().unwrap().coming {
+            std::process::exit(1);
+        }
+    });
+    writeln!(ready, "ready").unwrap();
+    drop(ready);
+    for stream in listener.incoming() {
+        let machine = machine.clone();
+        std::thread::spawn(move || control(&machine, stream.unwrap()));
+    }
+}
+
+/// Hands the domain over; what cannot be is an error line.
+fn hand_over(machine: &Machine, guest: &Guest, link: UnixStream) -> Result<(), String> {
+    let failed = |error: std::io::Error| error.to_string();
+    match handover::Incoming::new(&link).part() {
+        Ok((Part::Waiting { .. }, _)) => {}
+        other => return Err(format!("the new one says {other:?}").replace('\n', " ")),
+    }
+    let order = ordered(machine.spec.domid);
+    if let Some(path) = order.strip_prefix("wait ") {
+        File::create(format!("{path}.reached")).unwrap();
+        while !std::path::Path::new(path).exists() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+    match order.as_str() {
+        "old refuses" => return Err("the guest stays in a transaction".into()),
+        "old exits" => std::process::exit(7),
+        _ => {}
+    }
+    let memory =
+        File::from(rustix::fs::memfd_create("m", rustix::fs::MemfdFlags::CLOEXEC).unwrap());
+    let part = Part::Memory {
+        version: handover::VERSION,
+        fds: 1,
+    };
+    handover::send(&link, &part, &[memory.as_fd()]).map_err(failed)?;
+    if let Some(console) = &*machine.console.lock().unwrap() {
+        handover::send(&link, &Part::Console { fds: 1 }, &[console.as_fd()]).map_err(failed)?;
+    }
+    for attached in &guest.devices {
+        let part = Part::Device {
+            device: Box::new(attached.spec.clone()),
+            fds: attached.fds.len() as u32,
+        };
+        let fds: Vec<_> = attached.fds.iter().map(|fd| fd.as_fd()).collect();
+        handover::send(&link, &part, &fds).map_err(failed)?;
+    }
+    let devices = guest.devices.len() as u32;
+    handover::send(&link, &Part::End { devices }, &[]).map_err(failed)
 }
 
 /// The guest: acts on its store nodes, but only while it is not paused.
@@ -292,7 +442,7 @@ fn tell(mut stream: &UnixStream, line: &impl serde::Serialize) {
     let _ = stream.write_all(&text);
 }
 
-fn control(machine: &Machine, stream: UnixStream) {
+fn control(machine: &Arc<Machine>, stream: UnixStream) {
     let (mut lines, mut fds) = (LineBuffer::new(1 << 20), FdQueue::default());
     let mut asked = false;
     loop {
@@ -310,6 +460,7 @@ fn control(machine: &Machine, stream: UnixStream) {
     let mut guest = machine.guest.lock().unwrap();
     if asked && !guest.held {
         if let Some(before) = guest.standing.take() {
+            guest.link = None;
             guest.set_paused(before, &machine.spec);
             machine.changed.notify_all();
         }
@@ -318,10 +469,13 @@ fn control(machine: &Machine, stream: UnixStream) {
 
 fn is_save(line: &[u8]) -> bool {
     let request = serde_json::from_slice(line);
-    matches!(request, Ok(Request::Save { .. } | Request::Move { .. }))
+    matches!(
+        request,
+        Ok(Request::Save { .. } | Request::Move { .. } | Request::HandOver { .. })
+    )
 }
 
-fn answer(machine: &Machine, stream: &UnixStream, line: &[u8], fds: &mut FdQueue) {
+fn answer(machine: &Arc<Machine>, stream: &UnixStream, line: &[u8], fds: &mut FdQueue) {
     {
         let request: Request = serde_json::from_slice(line).unwrap();
         let mut guest = machine.guest.lock().unwrap();
@@ -337,6 +491,7 @@ fn answer(machine: &Machine, stream: &UnixStream, line: &[u8], fds: &mut FdQueue
             Request::Unpause => {
                 guest.standing = None;
                 guest.held = false;
+                guest.link = None;
                 guest.set_paused(false, &machine.spec);
                 machine.changed.notify_all();
                 tell(stream, &Reply::Ok);
@@ -470,6 +625,40 @@ fn answer(machine: &Machine, stream: &UnixStream, line: &[u8], fds: &mut FdQueue
                 };
                 tell(stream, &reply);
             }
+            Request::HandOver { fds: count, .. } => {
+                let link = UnixStream::from(fds.take(count).unwrap().remove(0));
+                let kept = link.try_clone().unwrap();
+                let reply = match hand_over(machine, &guest, link) {
+                    Ok(()) => {
+                        guest.standing = Some(guest.paused);
+                        guest.set_paused(true, &machine.spec);
+                        guest.link = Some(kept);
+                        Reply::Saved { bytes: 1 }
+                    }
+                    Err(message) => Reply::Error { message },
+                };
+                tell(stream, &reply);
+            }
+            Request::TakeOver { fds: count } => {
+                let store = fds.take(count).unwrap().pop();
+                let order = ordered(machine.spec.domid);
+                if order == "new exits last" {
+                    std::process::exit(7);
+                }
+                let reply = match (guest.coming, store) {
+                    (false, _) => Reply::Ok,
+                    (true, None) => Reply::Error {
+                        message: "no store".into(),
+                    },
+                    (true, Some(store)) => {
+                        guest.coming = false;
+                        let (machine, store) = (machine.clone(), UnixStream::from(store));
+                        std::thread::spawn(move || run_guest(&machine, store));
+                        Reply::Ok
+                    }
+                };
+                tell(stream, &reply);
+            }
             Request::Hold => {
                 guest.held = true;
                 tell(stream, &Reply::Ok);
@@ -536,11 +725,7 @@ fn attach(machine: &Machine, guest: &mut Guest, spec: DeviceSpec, fds: Vec<Owned
     };
     store.write(&format!("{backend}/state"), word).unwrap();
     let id = spec.id();
-    guest.devices.push(Attached {
-        spec,
-        state,
-        _fds: fds,
-    });
+    guest.devices.push(Attached { spec, state, fds });
     let event = Event::DeviceState {
         class: id.class,
         devid: id.devid,

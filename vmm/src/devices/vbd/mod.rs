@@ -32,7 +32,7 @@ pub use counts::Counts;
 
 use crate::devices::backend::{Backend, ConnectError, Context, Frontend, Published, Reporter};
 use image::{Image, Wanted};
-use noxen_control::device::{DeviceId, DeviceSpec, DiskImage};
+use noxen_control::device::{DeviceId, DeviceSpec, DiskImage, ImageFormat};
 use noxen_devices::pv::block::{Disk, Queue, MAX_INDIRECT_SEGMENTS};
 use noxen_pv_abi::blkif::{VDISK_CDROM, VDISK_READONLY, VDISK_REMOVABLE};
 use noxen_saved_image::device as state;
@@ -70,7 +70,10 @@ pub struct Config {
 pub struct Vbd {
     config: Config,
     context: Context,
-    image: Arc<Image>,
+    /// The image's descriptor, once more: of a process that goes on with the disk.
+    fd: OwnedFd,
+    /// None while it is put away.
+    image: Option<Arc<Image>>,
     counts: Arc<Counts>,
     disk: Disk,
     physical: u32,
@@ -109,6 +112,19 @@ pub fn make(spec: &DeviceSpec, fds: Vec<OwnedFd>, context: &Context) -> Result<V
     Vbd::new(Config::of(spec)?, fds, context)
 }
 
+fn open(config: &Config, fd: OwnedFd) -> Result<image::Opened, String> {
+    let path = &config.image.path;
+    let wanted = Wanted {
+        image: &config.image,
+        readonly: config.readonly,
+        sector_size: config.sector_size,
+        physical_sector_size: config.physical_sector_size,
+    };
+    let opened = image::open(&wanted, fd).map_err(|line| format!("{path}: {line}"))?;
+    engine::check(config.image.engine, &opened.image).map_err(|line| format!("{path}: {line}"))?;
+    Ok(opened)
+}
+
 impl Vbd {
     /// Opens the image behind `fds`; an error line says why it cannot be a disk.
     pub fn new(config: Config, fds: Vec<OwnedFd>, context: &Context) -> Result<Vbd, String> {
@@ -118,19 +134,10 @@ impl Vbd {
                 fds.len()
             )
         })?;
-        let path = &config.image.path;
-        let opened = image::open(
-            &Wanted {
-                image: &config.image,
-                readonly: config.readonly,
-                sector_size: config.sector_size,
-                physical_sector_size: config.physical_sector_size,
-            },
-            fd,
-        )
-        .map_err(|line| format!("{path}: {line}"))?;
-        engine::check(config.image.engine, &opened.image)
-            .map_err(|line| format!("{path}: {line}"))?;
+        let kept = fd
+            .try_clone()
+            .map_err(|error| format!("{}: {error}", config.image.path))?;
+        let opened = open(&config, fd)?;
         let disk = Disk {
             sectors: opened.sectors,
             sector_size: opened.sector_size,
@@ -140,12 +147,24 @@ impl Vbd {
         Ok(Vbd {
             config,
             context: context.clone(),
-            image: Arc::new(opened.image),
+            fd: kept,
+            image: Some(Arc::new(opened.image)),
             counts: Arc::default(),
             disk,
             physical: opened.physical_sector_size,
             threads: Vec::new(),
         })
+    }
+
+    /// The image, opened again if it was put away.
+    fn image(&mut self) -> Result<Arc<Image>, String> {
+        if let Some(image) = &self.image {
+            return Ok(image.clone());
+        }
+        let fd = self.fd.try_clone().map_err(|error| error.to_string())?;
+        let image = Arc::new(open(&self.config, fd)?.image);
+        self.image = Some(image.clone());
+        Ok(image)
     }
 
     /// What it has carried.
@@ -203,13 +222,14 @@ impl Backend for Vbd {
         };
         let wiring = rings::read(frontend, limits)?;
         let persistent = self.config.persistent && wiring.persistent;
+        let image = self.image().map_err(ConnectError::refused)?;
         let mut threads = Vec::new();
         for (index, wire) in wiring.rings.iter().enumerate() {
             let (pages, ring) = rings::map(&self.context, wire, wiring.protocol)?;
             let channel = self.context.bind(wire.port)?;
             let engine = engine::make(
                 self.config.image.engine,
-                &self.image,
+                &image,
                 self.context.memory(),
                 ring.entries(),
             )
@@ -258,5 +278,18 @@ impl Backend for Vbd {
 
     fn take_up(&mut self, _saved: Device) {
         // All of it is in the rings.
+    }
+
+    fn again(&self) -> Result<Vec<OwnedFd>, String> {
+        if self.config.image.format == ImageFormat::Nbd {
+            return Err("a connection to an NBD server cannot be handed over; save and restore the domain instead".into());
+        }
+        let fd = self.fd.try_clone().map_err(|error| error.to_string())?;
+        Ok(vec![fd])
+    }
+
+    fn put_away(&mut self) {
+        // The threads that used it are gone, so this closes it.
+        self.image = None;
     }
 }

@@ -61,13 +61,15 @@ struct Running {
     shared: Arc<Shared>,
 }
 
-/// Makes the back end of interface `id` on the queues of a tap.
+/// Makes the back end of interface `id` on the queues of a tap. `goes_on`: another process was it until now, and the carrier stays as
+/// it is.
 pub fn make(
     id: DeviceId,
     mac: &str,
     rate: Option<VifRate>,
     fds: Vec<OwnedFd>,
     context: &Context,
+    goes_on: bool,
 ) -> Result<Vif, String> {
     if fds.is_empty() || fds.len() > MAX_QUEUES as usize {
         return Err(format!(
@@ -85,7 +87,9 @@ pub fn make(
         }
         interface = name;
     }
-    set_carrier(&fds[0], false).map_err(|error| format!("tap {interface}: {error}"))?;
+    if !goes_on {
+        set_carrier(&fds[0], false).map_err(|error| format!("tap {interface}: {error}"))?;
+    }
     Ok(Vif {
         id,
         context: context.clone(),
@@ -313,6 +317,11 @@ impl Backend for Vif {
             self.heard = saved.multicast.into_iter().filter_map(group).collect();
             self.arrives = true;
         }
+    }
+
+    fn again(&self) -> Result<Vec<OwnedFd>, String> {
+        let again = |queue: &Arc<OwnedFd>| queue.try_clone().map_err(|error| error.to_string());
+        self.queues.iter().map(again).collect()
     }
 }
 
