@@ -6,7 +6,7 @@
 //!
 //!   Machine --acpi.rs--> tables     --smbios.rs--> tables     --e820.rs--> map
 //!        \-----------------------files.rs: what SeaBIOS reads through fw_cfg     direct.rs: a Linux kernel without a boot loader
-//!        \-- pvh.rs: a kernel without firmware
+//!        \-- pvh.rs: a kernel without firmware        loader.rs: Xen's own hvmloader, or one like it, before the BIOS
 //! ```
 //! Nothing here knows KVM or a file: numbers in, bytes out.
 
@@ -15,6 +15,7 @@ pub mod bios;
 pub mod direct;
 pub mod e820;
 pub mod files;
+pub mod loader;
 pub mod pvh;
 pub mod smbios;
 

@@ -284,6 +284,7 @@ fn run_hvm(options: &Options, bios: &Path, kvm: &Kvm) -> Result<ExitCode> {
         hvm: Hvm {
             bios_path: bios.display().to_string(),
             bios_fd: -1,
+            loader: None,
             boot: options.boot.clone(),
             acpi: true,
             apic: true,
@@ -324,6 +325,7 @@ fn run_hvm(options: &Options, bios: &Path, kvm: &Kvm) -> Result<ExitCode> {
         ram: huge_page_file_if_possible(),
         origin: None,
         bios: open(bios)?,
+        loader: None,
         display_bios: options.vga_bios.as_deref().map(open).transpose()?,
         vnc: match &options.vnc {
             Some(address) => Some(

@@ -243,6 +243,10 @@ fn build_hvm(
         ram,
         origin,
         bios: File::from(descriptors.take("bios_fd", hvm.bios_fd)?),
+        loader: match &hvm.loader {
+            Some(loader) => Some(File::from(descriptors.take("loader.fd", loader.fd)?)),
+            None => None,
+        },
         display_bios: match &hvm.display {
             Some(display) => Some(File::from(
                 descriptors.take("display.bios_fd", display.bios_fd)?,

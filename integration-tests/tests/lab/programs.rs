@@ -58,6 +58,38 @@ fn grub_rescue_boots_from_cd_and_floppy_takes_keys_and_reads_its_cd() {
 }
 
 #[test]
+fn xens_own_hvmloader_sets_the_machine_up_and_starts_the_bios_and_that_grub() {
+    in_lab();
+    let (node, font) = (node_with_scripts(), Font::of_bios());
+    let loader = assets::program("hvmloader").unwrap();
+    let lines = format!(
+        "firmware_override = '{}'\nxen_platform_pci = 1\nvcpus = 2\n{}",
+        loader.display(),
+        cd("grub.iso")
+    );
+    let mut viewer = start(&node, "loader", &lines);
+    viewer.wait_text(&font, &["GNU GRUB  version 2", "#*GNU/Linux"]);
+    // The timer and the keyboard interrupt.
+    viewer.type_text("c");
+    viewer.wait_text(&font, &["grub> "]);
+    let log = node.domain_log("loader");
+    for line in [
+        "HVM Loader",
+        "Detected Xen v4.17",
+        "System requested SeaBIOS",
+        "PCI-ISA link 0 routed to IRQ5",
+        "CPU1 ... ",
+        "Writing SMBIOS tables",
+        "Loading ACPI",
+        "Invoking SeaBIOS",
+        "xen: copy BIOS tables",
+    ] {
+        assert!(log.contains(line), "{line}: {log}");
+    }
+    node.toolctl(&["destroy", "loader"]).ok();
+}
+
+#[test]
 fn memtest86_finds_the_memory_that_the_domain_has() {
     in_lab();
     let (node, font) = (node_with_scripts(), Font::of_bios());

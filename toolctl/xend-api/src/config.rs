@@ -177,6 +177,9 @@ pub struct Hvm {
     pub device_model: String,
     /// Firmware in place of `kernel`, which is then booted by it.
     pub loader: String,
+    /// What runs before the BIOS, or a BIOS image; empty: nothing, and the firmware that `kernel` or `loader` stands for.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub firmware_override: String,
     /// How the display is shown and what memory it has; an item of `vfb` counts in its place.
     pub screen: Vfb,
     /// Standard VGA in place of the Cirrus card.
@@ -225,6 +228,7 @@ impl Default for Hvm {
             monitor: false,
             device_model: String::new(),
             loader: String::new(),
+            firmware_override: String::new(),
             screen: Vfb::default(),
             stdvga: false,
             nographic: false,

@@ -267,6 +267,7 @@ fn build(
             (Some(machine), Some(bios)) => {
                 let given = hvm::Given {
                     bios_fd: fd(bios),
+                    early_fd: resources.early().map(|f| fd(f)),
                     display_bios_fd: resources.display_bios().map(|f| fd(f)),
                     vnc: shown.as_ref().map(|shown| Vnc {
                         socket_fd: fd(&shown.socket),
@@ -315,6 +316,7 @@ fn build(
         Some(store.as_fd()),
         Some(log.as_fd()),
         resources.bios().map(AsFd::as_fd),
+        resources.early().map(AsFd::as_fd),
         resources.display_bios().map(AsFd::as_fd),
         shown.as_ref().map(|shown| shown.socket.as_fd()),
         sound.as_ref().map(AsFd::as_fd),

@@ -1,7 +1,8 @@
 //! What a configuration says of an HVM domain's PC, judged.
 //!
 //! ```text
-//!   kernel, loader --> Firmware: built-in (SeaBIOS of the host) or a BIOS image;  kernel besides a loader: started by it
+//!   kernel, loader, firmware_override --> Firmware: built-in (SeaBIOS of the host), a BIOS image, or a program that runs before the built-in one
+//!   kernel besides a loader: started by it
 //!   boot, serial, acpi, apic, pae, nx, cpuid.., hpet, timer_mode, localtime, rtc_timeoffset --> Machine --> noxen_control::spec::Hvm
 //!   vnc.., stdvga, videoram, nographic, or one item of vfb --> Display --> its BIOS, a socket for VNC
 //!   fda, fdb --> disks of those names
@@ -11,11 +12,12 @@ use crate::clock;
 use crate::validate::not_built;
 use noxen_control::device::NicModel;
 use noxen_control::spec::{
-    self, Adapter, Cpu, CpuidRule, Hvm, Pvh, Register, SerialPort, Sound, UsbDevice, Vnc,
+    self, Adapter, Cpu, CpuidRule, Hvm, Loader, Pvh, Register, SerialPort, Sound, UsbDevice, Vnc,
 };
 use noxen_xend_api::device::Mode;
 use noxen_xend_api::{cpuid, Disk, DomainConfig, Fault, Vfb};
 use std::fs::File;
+use std::io::Read;
 use std::os::fd::RawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -44,6 +46,8 @@ const BOOT_ROMS: &str = "/usr/lib/ipxe/qemu";
 pub struct Machine {
     /// BIOS image.
     pub bios: PathBuf,
+    /// What runs before it.
+    pub early: Option<PathBuf>,
     /// A kernel that firmware starts in place of a boot loader.
     pub kernel: Option<PathBuf>,
     /// Its processors.
@@ -77,6 +81,8 @@ pub struct Display {
 pub struct Given {
     /// Descriptor of the BIOS image.
     pub bios_fd: RawFd,
+    /// ... of what runs before it.
+    pub early_fd: Option<RawFd>,
     /// ... of the display's.
     pub display_bios_fd: Option<RawFd>,
     /// Where the display is shown by VNC.
@@ -148,8 +154,18 @@ pub fn check(config: &DomainConfig) -> Result<Machine, Fault> {
         (loader, "") => (loader, None),
         (loader, kernel) => (loader, Some(PathBuf::from(kernel))),
     };
+    let mut firmware = Firmware::of("kernel", firmware)?;
+    if !hvm.firmware_override.is_empty() {
+        firmware = Firmware::of_override(&hvm.firmware_override)?;
+    }
+    if firmware.early.is_some() && kernel.is_some() {
+        return Err(Fault::generic(
+            "Invalid Configuration: firmware_override beside a kernel that firmware starts is not supported yet; leave one of them out",
+        ));
+    }
     Ok(Machine {
-        bios: bios(firmware)?,
+        bios: firmware.bios,
+        early: firmware.early,
         kernel,
         cpu,
         usb,
@@ -375,18 +391,65 @@ fn instead(variable: &str) -> Option<PathBuf> {
     path.map(PathBuf::from)
 }
 
-/// The BIOS image that `firmware` stands for.
-fn bios(firmware: &str) -> Result<PathBuf, Fault> {
-    let path = Path::new(firmware);
-    let name = path.file_name().and_then(|name| name.to_str());
-    match (name.unwrap_or(""), path.extension()) {
-        ("" | "hvmloader", _) => Ok(instead(BIOS_VARIABLE).unwrap_or_else(|| BIOS.into())),
-        (_, Some(extension)) if extension == "bin" => Ok(path.into()),
-        _ => Err(Fault::generic(format!(
-            "Invalid Configuration: kernel = '{firmware}' of an HVM domain is neither hvmloader nor a BIOS image (.bin); \
-             to start a Linux kernel without a boot loader set loader = 'hvmloader' besides"
-        ))),
+/// What a PC begins with.
+struct Firmware {
+    /// BIOS image.
+    bios: PathBuf,
+    /// A program that runs before it.
+    early: Option<PathBuf>,
+}
+
+impl Firmware {
+    fn of_image(bios: PathBuf) -> Firmware {
+        Firmware { bios, early: None }
     }
+
+    fn built_in() -> Firmware {
+        Firmware::of_image(instead(BIOS_VARIABLE).unwrap_or_else(|| BIOS.into()))
+    }
+
+    fn before_built_in(early: &Path) -> Firmware {
+        Firmware {
+            early: Some(early.into()),
+            ..Firmware::built_in()
+        }
+    }
+
+    /// What the value of `kernel` or `loader` stands for: a name `hvmloader` for the built-in one, wherever and whatever it is.
+    fn of(variable: &str, value: &str) -> Result<Firmware, Fault> {
+        let path = Path::new(value);
+        let name = path.file_name().and_then(|name| name.to_str());
+        match (name.unwrap_or(""), path.extension()) {
+            ("" | "hvmloader", _) => Ok(Firmware::built_in()),
+            (_, Some(extension)) if extension == "bin" => Ok(Firmware::of_image(path.into())),
+            _ if is_small_elf(path) => Ok(Firmware::before_built_in(path)),
+            _ => Err(Fault::generic(format!(
+                "Invalid Configuration: {variable} = '{value}' of an HVM domain is neither hvmloader nor a BIOS image (.bin) nor a 32-bit ELF; \
+                 to start a Linux kernel without a boot loader set loader = 'hvmloader' besides"
+            ))),
+        }
+    }
+
+    /// What the value of `firmware_override` stands for: itself.
+    fn of_override(value: &str) -> Result<Firmware, Fault> {
+        let path = Path::new(value);
+        match path.extension() {
+            Some(extension) if extension == "bin" => Ok(Firmware::of_image(path.into())),
+            _ if is_small_elf(path) => Ok(Firmware::before_built_in(path)),
+            _ => Err(Fault::generic(format!(
+                "Invalid Configuration: firmware_override = '{value}' is neither a BIOS image (.bin) nor a 32-bit ELF such as Xen's hvmloader, \
+                 or cannot be read"
+            ))),
+        }
+    }
+}
+
+/// It begins as a 32-bit ELF does.
+fn is_small_elf(path: &Path) -> bool {
+    let mut first = [0; 5];
+    let file = crate::resources::open_image(path, "Firmware").ok();
+    let read = file.and_then(|mut file| file.read_exact(&mut first).ok());
+    read.is_some() && first == *b"\x7fELF\x01"
 }
 
 impl Machine {
@@ -405,6 +468,10 @@ impl Machine {
         Hvm {
             bios_path: self.bios.display().to_string(),
             bios_fd: given.bios_fd,
+            loader: self.early.as_ref().zip(given.early_fd).map(|(path, fd)| {
+                let path = path.display().to_string();
+                Loader { path, fd }
+            }),
             boot: config.hvm.boot.clone(),
             acpi: config.hvm.acpi,
             apic: config.hvm.apic,
@@ -468,6 +535,49 @@ mod tests {
         };
         let machine = check(&config(direct)).unwrap();
         assert_eq!(machine.kernel.as_deref(), Some(Path::new("/boot/vmlinuz")));
+    }
+
+    #[test]
+    fn xens_own_hvmloader_is_taken_where_it_is_meant_and_runs_before_the_built_in_bios() {
+        let dir = crate::testing::TempDir::new("firmware");
+        let file = |name: &str, bytes: &[u8]| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, bytes).unwrap();
+            path.display().to_string()
+        };
+        let small = file("hvmloader", b"\x7fELF\x01\x01");
+        let other = file("loader.elf", b"\x7fELF\x01\x01");
+        let wide = file("vmlinux", b"\x7fELF\x02\x01");
+        let meant = |path: &str| {
+            let path = path.to_owned();
+            check(&config(|c| c.hvm.firmware_override = path))
+        };
+        let machine = meant(&small).unwrap();
+        assert_eq!(machine.early.as_deref(), Some(Path::new(&small)));
+        assert_eq!(machine.bios, Path::new(BIOS));
+        let machine = meant("/opt/bios.bin").unwrap();
+        assert_eq!(
+            (machine.early, machine.bios),
+            (None, "/opt/bios.bin".into())
+        );
+        for path in [&wide, "/nonexistent/hvmloader"] {
+            let error = meant(path).unwrap_err().message;
+            assert!(
+                error.contains(path) && error.contains("32-bit ELF"),
+                "{error}"
+            );
+        }
+        // As `kernel` it is taken by its content, but for the name that stands for the built-in one.
+        let early = |path: &str| check(&config(|c| c.kernel = path.into())).map(|m| m.early);
+        assert_eq!(early(&small), Ok(None));
+        assert_eq!(early(&other), Ok(Some(other.clone().into())));
+        assert!(early(&wide).is_err());
+        let both = |c: &mut DomainConfig| {
+            c.hvm.firmware_override = small.clone();
+            c.hvm.loader = "hvmloader".into();
+            c.kernel = "/boot/vmlinuz".into();
+        };
+        assert!(refusal(both).contains("beside a kernel"));
     }
 
     #[test]
@@ -605,6 +715,7 @@ mod tests {
         });
         let given = Given {
             bios_fd: 7,
+            early_fd: None,
             display_bios_fd: None,
             vnc: None,
             sound_fd: None,
@@ -624,6 +735,7 @@ mod tests {
         let config = config(|c| c.rtc_timeoffset = -3600);
         let given = Given {
             bios_fd: 7,
+            early_fd: None,
             display_bios_fd: Some(8),
             vnc: None,
             sound_fd: None,

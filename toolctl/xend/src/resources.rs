@@ -33,6 +33,8 @@ pub struct Resources {
 /// Firmware of a PC.
 struct Firmware {
     bios: File,
+    /// What runs before it.
+    early: Option<File>,
     /// Of the display, if it has one.
     display: Option<File>,
 }
@@ -41,6 +43,10 @@ impl Firmware {
     fn open(machine: &Machine) -> Result<Firmware, Fault> {
         Ok(Firmware {
             bios: open_image(&machine.bios, "Firmware")?,
+            early: match &machine.early {
+                Some(path) => Some(open_image(path, "Firmware")?),
+                None => None,
+            },
             display: match &machine.display {
                 Some(display) => Some(open_image(&display.bios, "Firmware of the display")?),
                 None => None,
@@ -100,6 +106,11 @@ impl Resources {
     /// BIOS image of an HVM domain.
     pub fn bios(&self) -> Option<&File> {
         self.firmware.as_ref().map(|firmware| &firmware.bios)
+    }
+
+    /// What runs before the BIOS of an HVM domain.
+    pub fn early(&self) -> Option<&File> {
+        self.firmware.as_ref()?.early.as_ref()
     }
 
     /// BIOS of an HVM domain's display.

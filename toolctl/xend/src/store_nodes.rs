@@ -76,10 +76,29 @@ pub fn before_build(record: &Record, plan: &Plan) -> Vec<StoreOp> {
         ops.push(StoreOp::Mkdir(path.clone()));
         ops.push(StoreOp::Perms(path, format!("n{domid}")));
     }
+    if plan.hvm.as_ref().is_some_and(|hvm| hvm.early.is_some()) {
+        ops.extend(for_hvmloader(&home, c.hvm.acpi));
+    }
     let feature = format!("{home}/control/platform-feature-multiprocessor-suspend");
     ops.push(write(feature.clone(), 1));
     ops.push(readable(feature));
     ops
+}
+
+/// What Xen's own hvmloader reads (public header `hvm/hvm_xs_strings.h`), as libxl writes it for a machine that is QEMU's.
+fn for_hvmloader(home: &str, acpi: bool) -> Vec<StoreOp> {
+    let nodes = [
+        ("hvmloader/bios", "seabios"),
+        // RAM is not moved to make room for devices: what does not fit goes above 4 GiB.
+        ("hvmloader/allow-memory-relocate", "0"),
+        ("platform/device-model", "qemu_xen"),
+        ("platform/acpi", if acpi { "1" } else { "0" }),
+        // A guest with drivers for Xen does not sleep.
+        ("platform/acpi_s3", "0"),
+        ("platform/acpi_s4", "0"),
+    ];
+    let node = |(path, value): (&str, &str)| write(format!("{home}/{path}"), value);
+    nodes.into_iter().map(node).collect()
 }
 
 /// Which of a domain's vCPUs are to be online: what the guest's kernel watches.
@@ -202,6 +221,31 @@ mod tests {
         );
         assert_eq!(value(&ops, "/vm/u-u/vcpu_avail"), Some("3"));
         assert_eq!(value(&ops, "/vm/u-u/xend/restart_count"), Some("0"));
+    }
+
+    #[test]
+    fn hvmloaders_nodes_are_there_for_it_alone() {
+        let dir = crate::testing::TempDir::new("nodes");
+        let loader = dir.path().join("hvmloader");
+        std::fs::write(&loader, b"\x7fELF\x01").unwrap();
+        let ops = |path: &str| {
+            let mut config = DomainConfig {
+                name: "a".into(),
+                builder: "hvm".into(),
+                kernel: "hvmloader".into(),
+                ..DomainConfig::default()
+            };
+            config.hvm.firmware_override = path.into();
+            config.hvm.acpi = false;
+            let plan = crate::validate::check(&config, 1).unwrap();
+            before_build(&Record::new(3, "boot", "a", "u-u", config, 1.5), &plan)
+        };
+        let with = ops(loader.to_str().unwrap());
+        let node = |name: &str| value(&with, &format!("/local/domain/3/{name}"));
+        assert_eq!(node("hvmloader/bios"), Some("seabios"));
+        assert_eq!(node("platform/acpi"), Some("0"));
+        assert_eq!(node("platform/device-model"), Some("qemu_xen"));
+        assert_eq!(value(&ops(""), "/local/domain/3/hvmloader/bios"), None);
     }
 
     #[test]

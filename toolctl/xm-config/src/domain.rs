@@ -158,6 +158,7 @@ fn hvm(settings: &Settings) -> Result<Hvm> {
         soundhw: text("soundhw"),
         device_model: text("device_model"),
         loader: loader(settings),
+        firmware_override: absolute(&text("firmware_override")),
         screen: screen(settings)?,
         stdvga: no("stdvga")?,
         nographic: no("nographic")?,
@@ -339,6 +340,9 @@ mod tests {
         assert_eq!(hvm.unbuilt, ["isa"]);
         assert_eq!(hvm.soundhw, "es1370");
         assert_eq!((hvm.usb, hvm.usbdevice), (true, vec!["tablet".to_owned()]));
+        let text = "builder='hvm'\nfirmware_override='/x/hvmloader'\n";
+        let hvm = config(text, &[]).unwrap().hvm;
+        assert_eq!(hvm.firmware_override, "/x/hvmloader");
     }
 
     #[test]

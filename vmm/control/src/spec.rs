@@ -36,6 +36,9 @@ pub struct Hvm {
     pub bios_path: String,
     /// Inherited fd of the BIOS image.
     pub bios_fd: i32,
+    /// What runs before the BIOS, as Xen's own hvmloader; nothing: the BIOS is there from the start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loader: Option<Loader>,
     /// Boot order: letters of `acdn`.
     pub boot: String,
     /// ACPI tables.
@@ -78,6 +81,16 @@ pub struct Hvm {
     /// The display; nothing: there is none.
     #[serde(default)]
     pub display: Option<Display>,
+}
+
+/// A 32-bit ELF that is entered in protected mode and is given the BIOS.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Loader {
+    /// As given by the administrator (messages only).
+    pub path: String,
+    /// Inherited fd.
+    pub fd: i32,
 }
 
 /// The processors of an HVM domain.

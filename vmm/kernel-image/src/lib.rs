@@ -110,6 +110,19 @@ pub fn load_pvh_file_into(
     Ok((FlatImage::pvh(&elf)?, elf))
 }
 
+/// A program that runs before the BIOS of a PC ([`FlatImage::loader`]), and the bytes that the description points into. It is
+/// never packed.
+///
+/// # Errors
+/// Any [`KernelError`].
+pub fn load_loader_file(file: &File) -> Result<(FlatImage, ElfBytes<'_>), KernelError> {
+    let about = file
+        .metadata()
+        .map_err(|e| KernelError::Read(e.to_string()))?;
+    let elf = ElfBytes::File(file, about.len());
+    Ok((FlatImage::loader(&elf)?, elf))
+}
+
 /// The ELF in a kernel file, unpacked where it is packed, into what `room` gives if it does.
 fn open_elf(
     file: &File,

@@ -1,4 +1,4 @@
-//! Images that are entered without paging: PVH kernels.
+//! Images that are entered without paging: PVH kernels, and loaders that run before a BIOS.
 
 mod support;
 
@@ -45,6 +45,38 @@ fn entry_that_is_missing_outside_or_beyond_4_gib_is_refused() {
     let far = far.with_number(note::PHYS32_ENTRY, (1 << 32) - 0x1000);
     let error = pvh(&far).expect_err("beyond").to_string();
     assert!(error.contains("below 4 GiB"), "{error}");
+}
+
+/// A 32-bit ELF with one segment at 1 MiB, of 4 KiB in the file and 8 KiB in memory.
+fn small_program(entry: u32) -> Vec<u8> {
+    let mut file = b"\x7fELF\x01\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x03\0".to_vec();
+    // Version, entry, program headers, section headers, flags.
+    for word in [1, entry, 52, 0, 0] {
+        file.extend(word.to_le_bytes());
+    }
+    // Sizes and numbers of headers.
+    for half in [52_u16, 32, 1, 40, 0, 0] {
+        file.extend(half.to_le_bytes());
+    }
+    // PT_LOAD: offset, vaddr, paddr, filesz, memsz, flags, align.
+    for word in [1_u32, 84, 0x10_0000, 0x10_0000, 0x1000, 0x2000, 7, 32] {
+        file.extend(word.to_le_bytes());
+    }
+    file.resize(84 + 0x1000, 0x90);
+    file
+}
+
+#[test]
+fn loader_is_a_32_bit_program_entered_where_its_header_says() {
+    let image = FlatImage::loader(&small_program(0x10_0000)).expect("good");
+    assert_eq!((image.class, image.entry), (Class::Elf32, 0x10_0000));
+    assert_eq!((image.start(), image.end()), (0x10_0000, 0x10_2000));
+    for entry in [0x40, 0x10_2000] {
+        let error = FlatImage::loader(&small_program(entry)).expect_err("outside");
+        assert!(error.to_string().contains("its entry 0x"), "{error}");
+    }
+    let error = FlatImage::loader(&TestKernel::default().build()).expect_err("64 bits");
+    assert!(error.to_string().contains("64-bit program"), "{error}");
 }
 
 #[test]

@@ -3,14 +3,17 @@
 //! ```text
 //!   memory:  0 .. 0xa0000 RAM, .. 0xc0000 display, .. low RAM .. 3.5 GiB | hole | BIOS (read-only) .. 4 GiB | high RAM
 //!   KVM:     8259s, I/O APIC, 8254, local APICs; vCPU 0 at the reset vector, the others wait for INIT and SIPI
+//!   with a loader (Xen's hvmloader): no BIOS at 4 GiB; it is a module of the loader's, and vCPU 0 begins there, in protected mode
 //! ```
 
 use crate::domain::pv::PvError;
 use crate::domain::{assemble, region};
+use crate::hvm::lines::Wiring;
 use crate::hvm::linux::{self, Linux, LinuxError};
 use crate::hvm::machine::{About, HvmMachine};
 use crate::hvm::pc::Pc;
-use crate::hvm::raise::{raise, DriveParts, Drivers, Front};
+use crate::hvm::pvh::load;
+use crate::hvm::raise::{raise, DriveParts, Front};
 use crate::hvm::registry::{self, Parts};
 use crate::hvm::saved::Arriving;
 use crate::hvm::screen::{Fingers, Screen};
@@ -18,6 +21,7 @@ use crate::hvm::speaker::Recorder;
 use crate::hvm::usb_disks::UsbDisks;
 use crate::hvm::video::Video;
 use crate::hvm::wire::Line;
+use crate::hvm::xen::domain::Drivers;
 use crate::log::{Level, Log};
 use crate::prompt::Prompt;
 use crate::save::restore::{Origin, RestoreError};
@@ -26,16 +30,17 @@ use crate::vstate::chips::ChipsError;
 use crate::vstate::cpuid::HvmCpu;
 use crate::vstate::hyperv;
 use crate::vstate::memory::{DomainMemory, GuestMemory, MemoryError, Piece, Slot};
-use crate::vstate::vcpu::VcpuError;
+use crate::vstate::vcpu::{Flat, VcpuError};
 use crate::vstate::vm::VmError;
 use kvm_bindings::kvm_cpuid_entry2;
 use kvm_ioctls::Kvm;
 use noxen_control::device::VncSpec;
 use noxen_control::spec::{Adapter, Display, Hvm, SerialPort};
 use noxen_hvmloader::bios::{self, BiosError};
+use noxen_hvmloader::loader::{self, LoaderError};
 use noxen_hvmloader::pvh::PvhError;
 use noxen_hvmloader::{files, Machine, Placed, HIGH};
-use noxen_kernel_image::KernelError;
+use noxen_kernel_image::{load_loader_file, KernelError};
 use noxen_pc::backing::Backing;
 use noxen_pc::rtc::Boot;
 use noxen_pc::sound::{Silence, Speaker};
@@ -82,6 +87,8 @@ pub struct Files<'a> {
     pub origin: Option<Origin>,
     /// BIOS image.
     pub bios: File,
+    /// What runs before the BIOS, if anything does.
+    pub loader: Option<File>,
     /// BIOS of the display, if it is there.
     pub display_bios: Option<File>,
     /// Listening socket of the display's VNC server, if it is to be shown.
@@ -104,6 +111,14 @@ pub enum HvmError {
     Bios { path: String, source: BiosError },
     #[error("firmware {path} cannot be read: {source}")]
     BiosFile { path: String, source: io::Error },
+    #[error("firmware_override {path}: {source}")]
+    Loader { path: String, source: LoaderError },
+    #[error("firmware_override {path}: {source}")]
+    LoaderImage { path: String, source: KernelError },
+    #[error("firmware_override {path} cannot be read: {source}")]
+    LoaderFile { path: String, source: io::Error },
+    #[error("firmware_override, and {0}: they are not supported together yet")]
+    LoaderBeside(&'static str),
     #[error("videoram = {0}: a standard display has 1 to 256 MiB, a power of two, and a Cirrus 4")]
     VideoMemory(u32),
     #[error("{0}")]
@@ -202,8 +217,25 @@ pub fn build(config: &Config, files: Files<'_>, log: Log) -> Result<Domain, HvmE
         }
         None => None,
     };
+    let early = files.loader.is_some();
+    if early {
+        let beside = [
+            (arriving.is_some(), "a saved domain"),
+            (config.hvm.cpu.viridian, "viridian = 1"),
+            (config.hvm.present_vcpus.is_some(), "vcpu_avail"),
+            (files.linux.is_some(), "a kernel that firmware starts"),
+        ];
+        if let Some((_, what)) = beside.into_iter().find(|(is, _)| *is) {
+            return Err(HvmError::LoaderBeside(what));
+        }
+    }
     let rom_piece = match &arriving {
         Some(arriving) => arriving.bios(),
+        // It copies the BIOS to its place below 1 MiB, and nothing begins at the reset vector.
+        None if early => Piece {
+            gpa: loader::RESERVE.start,
+            len: loader::RESERVE.end - loader::RESERVE.start,
+        },
         None => Piece {
             gpa: rom.address,
             len: rom.bytes.len() as u64,
@@ -211,7 +243,14 @@ pub fn build(config: &Config, files: Files<'_>, log: Log) -> Result<Domain, HvmE
     };
     let memory = DomainMemory::new(files.ram, &ram, rom_piece)?;
     let mut firmware = files::files(&machine);
-    if arriving.is_none() {
+    let entry = match &files.loader {
+        Some(file) => Some(load_loader(config, file, &machine, &image, &memory.map)?),
+        None => None,
+    };
+    if early {
+        // It has tables of its own.
+        firmware.files.clear();
+    } else if arriving.is_none() {
         for placed in firmware.placed.iter().chain([&rom, &copy]) {
             write(&memory.map, placed)?;
         }
@@ -277,19 +316,26 @@ pub fn build(config: &Config, files: Files<'_>, log: Log) -> Result<Domain, HvmE
         cpu: HvmCpu {
             pae: config.hvm.pae,
             apic: config.hvm.apic,
+            apic_step: if early { loader::APIC_STEP } else { 1 },
             cpu: &config.hvm.cpu,
             hyperv: &hyperv,
             xen: None,
         },
-        slots: slots(&memory.slots, rom_piece),
+        slots: slots(&memory.slots, (!early).then_some(rom_piece)),
+        wiring: match early {
+            true => Wiring::Xen,
+            false => Wiring::Usual,
+        },
         memory,
         region: rom_piece,
         one_late_tick: config.hvm.one_late_tick,
         // COM1 is the console where there is one.
-        xen: config.hvm.xen.then_some(Drivers {
+        xen: (config.hvm.xen || early).then(|| Drivers {
             console: serial.is_none(),
+            map: loader::e820(&machine),
+            reserve: early.then_some(rom_piece),
         }),
-        entry: None,
+        entry,
         arriving,
         video: shown,
         serial: serial.clone(),
@@ -326,6 +372,41 @@ pub fn build(config: &Config, files: Files<'_>, log: Log) -> Result<Domain, HvmE
         machine,
         serial,
         viewers,
+    })
+}
+
+/// Puts what runs before the BIOS into memory, with what it finds there; where it begins.
+fn load_loader(
+    config: &Config,
+    file: &File,
+    machine: &Machine,
+    bios: &[u8],
+    memory: &GuestMemory,
+) -> Result<Flat, HvmError> {
+    let given = config.hvm.loader.as_ref();
+    let path = || given.map_or(String::new(), |loader| loader.path.clone());
+    let refused = |source| HvmError::LoaderImage {
+        path: path(),
+        source,
+    };
+    let (image, elf) = load_loader_file(file).map_err(refused)?;
+    let start = loader::start(machine, image.start()..image.end(), bios);
+    let start = start.map_err(|source| HvmError::Loader {
+        path: path(),
+        source,
+    })?;
+    for segment in &image.segments {
+        load(memory, &elf, segment).map_err(|source| HvmError::LoaderFile {
+            path: path(),
+            source,
+        })?;
+    }
+    for placed in &start.placed {
+        write(memory, placed)?;
+    }
+    Ok(Flat {
+        eip: image.entry,
+        ebx: start.info,
     })
 }
 
@@ -477,8 +558,8 @@ pub(super) fn write(memory: &GuestMemory, placed: &Placed) -> Result<(), HvmErro
         })
 }
 
-/// What KVM is told: RAM without the display's window, and the BIOS, which can only be read.
-fn slots(all: &[Slot], rom: Piece) -> Vec<(Slot, bool)> {
+/// What KVM is told: RAM without the display's window, and the BIOS, if there is one, which can only be read.
+fn slots(all: &[Slot], rom: Option<Piece>) -> Vec<(Slot, bool)> {
     let part = |slot: &Slot, first: u64, end: u64| Slot {
         piece: Piece {
             gpa: first,
@@ -493,7 +574,7 @@ fn slots(all: &[Slot], rom: Piece) -> Vec<(Slot, bool)> {
             told.push((part(slot, 0, DISPLAY.start), false));
             told.push((part(slot, DISPLAY.end, end), false));
         } else {
-            told.push((*slot, slot.piece == rom));
+            told.push((*slot, Some(slot.piece) == rom));
         }
     }
     told
@@ -510,7 +591,7 @@ mod tests {
             hva,
         };
         let rom = slot(0xfffc_0000, 0x4_0000, 0x7000_0000);
-        let told = slots(&[slot(0, 0x100_0000, 0x1000_0000), rom], rom.piece);
+        let told = slots(&[slot(0, 0x100_0000, 0x1000_0000), rom], Some(rom.piece));
         assert_eq!(
             told,
             [

@@ -37,11 +37,26 @@ pub struct Lines {
     told: u32,
 }
 
-/// The PCI line of a function's interrupt pin (1 to 4), as the boards of the 440FX wire them: the first slot behind the
-/// bridge has A on A.
-pub fn pci_line(place: Place, pin: u8) -> Option<u8> {
-    let pin = pin.checked_sub(1).filter(|pin| *pin < 4)?;
-    Some((pin + place.slot + 3) % 4)
+/// How a board wires the pins of its PCI slots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Wiring {
+    /// As the boards of the 440FX: the first slot behind the bridge has A on A.
+    #[default]
+    Usual,
+    /// As Xen: the bridge's own slot has A on A. Its loader and the ACPI tables in that say so.
+    Xen,
+}
+
+impl Wiring {
+    /// The PCI line of a function's interrupt pin (1 to 4).
+    pub fn pci_line(self, place: Place, pin: u8) -> Option<u8> {
+        let pin = pin.checked_sub(1).filter(|pin| *pin < 4)?;
+        let turn = match self {
+            Wiring::Usual => 3,
+            Wiring::Xen => 0,
+        };
+        Some((pin + place.slot + turn) % 4)
+    }
 }
 
 impl Lines {
@@ -159,10 +174,13 @@ mod tests {
     #[test]
     fn pins_turn_from_slot_to_slot() {
         let at = |slot| Place { slot, function: 0 };
-        assert_eq!(pci_line(at(1), 1), Some(0));
-        assert_eq!(pci_line(at(2), 1), Some(1));
-        assert_eq!(pci_line(at(4), 4), Some(2));
-        assert_eq!(pci_line(at(4), 0), None);
-        assert_eq!(pci_line(at(4), 5), None);
+        let line = |slot, pin| Wiring::Usual.pci_line(at(slot), pin);
+        assert_eq!(line(1, 1), Some(0));
+        assert_eq!(line(2, 1), Some(1));
+        assert_eq!(line(4, 4), Some(2));
+        assert_eq!(line(4, 0), None);
+        assert_eq!(line(4, 5), None);
+        assert_eq!(Wiring::Xen.pci_line(at(1), 1), Some(1));
+        assert_eq!(Wiring::Xen.pci_line(at(4), 4), Some(3));
     }
 }

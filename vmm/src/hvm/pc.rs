@@ -13,7 +13,7 @@ use crate::domain::hub::{lock, Hub, Report};
 use crate::domain::runner::{Guest, Next};
 use crate::hvm::clock::Clock;
 use crate::hvm::exits::{decide, Verdict};
-use crate::hvm::lines::{pci_line, Changes, Held, Lines};
+use crate::hvm::lines::{Changes, Held, Lines, Wiring};
 use crate::hvm::xen::{Xen, HYPERCALL_PORT, MICROCODE_MSR, PAGE_MSR};
 use crate::log::Level;
 use crate::vstate::exit::{Exit, Io};
@@ -86,6 +86,7 @@ pub struct Pc {
     hub: Arc<Hub>,
     vm: Arc<Vm>,
     ram: Ram,
+    wiring: Wiring,
     board: Mutex<Inside>,
     alarm: Condvar,
     /// What happens outside is not looked at: the machine is being written.
@@ -108,7 +109,7 @@ const ENDINGS: [ShutdownReason; 2] = [ShutdownReason::Poweroff, ShutdownReason::
 
 impl Pc {
     /// A PC with its devices, stopped.
-    pub fn new(hub: Arc<Hub>, vm: Arc<Vm>, bus: Bus, xen: Option<Arc<Xen>>) -> Pc {
+    pub fn new(hub: Arc<Hub>, vm: Arc<Vm>, bus: Bus, wiring: Wiring, xen: Option<Arc<Xen>>) -> Pc {
         let end = hub.memory.last_addr().0 / PAGE_SIZE + 1;
         let present = bus.processors();
         Pc {
@@ -119,6 +120,7 @@ impl Pc {
             },
             hub,
             vm,
+            wiring,
             board: Mutex::new(Inside {
                 bus,
                 lines: Lines::default(),
@@ -357,7 +359,9 @@ impl Pc {
                         .device(device)
                         .and_then(|device| device.pci())
                         .map(|pci| pci.function().identity().pin);
-                    let line = place.zip(pin).and_then(|(place, pin)| pci_line(place, pin));
+                    let line = place
+                        .zip(pin)
+                        .and_then(|(place, pin)| self.wiring.pci_line(place, pin));
                     if let Some(line) = line {
                         self.drive(board.lines.pci(device, line, up));
                     }

@@ -9,8 +9,10 @@
 use crate::domain::kernel_file::load_pvh;
 use crate::domain::{assemble, region};
 use crate::hvm::build::{write, Domain, HvmError};
-use crate::hvm::raise::{raise, Drivers, Front};
+use crate::hvm::lines::Wiring;
+use crate::hvm::raise::{raise, Front};
 use crate::hvm::registry;
+use crate::hvm::xen::domain::Drivers;
 use crate::log::{Level, Log};
 use crate::vstate::cpuid::HvmCpu;
 use crate::vstate::memory::{DomainMemory, GuestMemory, Piece};
@@ -123,6 +125,7 @@ pub fn build(config: &Config, files: Files<'_>, log: Log) -> Result<Domain, HvmE
         cpu: HvmCpu {
             pae: true,
             apic: true,
+            apic_step: 1,
             cpu: &config.pvh.cpu,
             hyperv: &[],
             xen: None,
@@ -131,7 +134,11 @@ pub fn build(config: &Config, files: Files<'_>, log: Log) -> Result<Domain, HvmE
         memory,
         region,
         one_late_tick: false,
-        xen: Some(Drivers { console: true }),
+        wiring: Wiring::Usual,
+        xen: Some(Drivers {
+            console: true,
+            ..Drivers::default()
+        }),
         entry: Some(Flat {
             eip: image.entry,
             // Below the end of low RAM.
@@ -156,7 +163,7 @@ pub fn build(config: &Config, files: Files<'_>, log: Log) -> Result<Domain, HvmE
 }
 
 /// Puts what the file has of a segment into memory, which reads as zero until then.
-fn load(memory: &GuestMemory, elf: &dyn Source, segment: &Segment) -> io::Result<()> {
+pub(super) fn load(memory: &GuestMemory, elf: &dyn Source, segment: &Segment) -> io::Result<()> {
     let mut chunk = vec![0; CHUNK.min(segment.file.len())];
     let mut done = 0;
     while done < segment.file.len() {

@@ -12,6 +12,7 @@ use crate::domain::runner;
 use crate::domain::time::scale;
 use crate::hvm::build::HvmError;
 use crate::hvm::drives::Drives;
+use crate::hvm::lines::Wiring;
 use crate::hvm::machine::{Emulated, HvmMachine};
 use crate::hvm::pc::Pc;
 use crate::hvm::registry::Known;
@@ -19,6 +20,7 @@ use crate::hvm::saved::{self, Arriving, Carried};
 use crate::hvm::usb_disks::UsbDisks;
 use crate::hvm::video::Video;
 use crate::hvm::wire::Line;
+use crate::hvm::xen::domain::Drivers;
 use crate::hvm::xen::{self, Xen};
 use crate::log::{Level, Log};
 use crate::save::restore::{hold_rate, passed, tsc_at};
@@ -36,13 +38,6 @@ use std::sync::mpsc::channel;
 use std::sync::Arc;
 use std::time::Instant;
 use vmm_sys_util::eventfd::{EventFd, EFD_NONBLOCK};
-
-/// What Xen is to the guest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Drivers {
-    /// The guest has a paravirtual console.
-    pub console: bool,
-}
 
 /// All that a machine is made of before there is a VM.
 pub struct Front<'a> {
@@ -62,6 +57,8 @@ pub struct Front<'a> {
     pub cpu: HvmCpu<'a>,
     /// Memory, with what the guest starts from.
     pub memory: DomainMemory,
+    /// How the pins of PCI slots are wired.
+    pub wiring: Wiring,
     /// What KVM is told of it; `true`: it can only be read.
     pub slots: Vec<(Slot, bool)>,
     /// The piece beside RAM.
@@ -98,7 +95,7 @@ pub struct DriveParts {
 /// Makes the machine, paused.
 pub fn raise(front: Front<'_>) -> Result<HvmMachine, HvmError> {
     let Front { kvm, log, cpu, .. } = front;
-    let vm = Arc::new(Vm::create_pc(kvm, &front.slots)?);
+    let vm = Arc::new(Vm::create_pc(kvm, &front.slots, cpu.apic_step)?);
     if front.one_late_tick {
         vm.deliver_each_tick(false)?;
     }
@@ -140,7 +137,8 @@ pub fn raise(front: Front<'_>) -> Result<HvmMachine, HvmError> {
         .into();
     let mut vcpus = Vec::new();
     for (id, fd) in (0..).zip(fds) {
-        let xen = front.xen.map(|_| xen_leaves(front.domid, tsc_khz));
+        let xen = front.xen.as_ref();
+        let xen = xen.map(|_| xen_leaves(front.domid, tsc_khz));
         let cpuid = host
             .for_hvm(id, &HvmCpu { xen, ..cpu })
             .ok_or(PvError::Kvm {
@@ -191,14 +189,20 @@ pub fn raise(front: Front<'_>) -> Result<HvmMachine, HvmError> {
                         tsc_khz,
                         tsc: crate::vstate::saved::tsc(first.fd()),
                         microcode: msr::get(first.fd(), xen::MICROCODE_MSR).unwrap_or(0),
-                        console: drivers.console,
+                        drivers,
                     })
                 })
                 .map_err(HvmError::Xen)?,
         ),
         None => None,
     };
-    let pc = Arc::new(Pc::new(hub.clone(), vm, front.bus, xen.clone()));
+    let pc = Arc::new(Pc::new(
+        hub.clone(),
+        vm,
+        front.bus,
+        front.wiring,
+        xen.clone(),
+    ));
     let threads = |source| HvmError::Os {
         what: "start a thread",
         source,

@@ -67,6 +67,26 @@ pub fn capture(vm: &Vm) -> Result<Chips, ChipsError> {
     })
 }
 
+/// Whether the 8259s' interrupts go to processor 0 through the first input of the I/O APIC (MultiProcessor Specification 1.4, 3.6.2.2, virtual wire by I/O
+/// APIC): it is not masked, and its delivery mode is ExtINT.
+pub fn wired_by_io_apic(vm: &Vm) -> Result<bool, ChipsError> {
+    /// Of the structure, the first entry of the redirection table: chip, padding, address, registers, then the table.
+    const FIRST: usize = 8 + 24;
+    const MASKED: u64 = 1 << 16;
+    const MODE: u64 = 7 << 8;
+    let (_, chip_id) = IO_APIC;
+    let mut chip = kvm_irqchip {
+        chip_id,
+        ..Default::default()
+    };
+    vm.fd()
+        .get_irqchip(&mut chip)
+        .map_err(refused("tell the state of its I/O APIC"))?;
+    let entry = chip.as_bytes()[FIRST..].first_chunk();
+    let entry = entry.map_or(MASKED, |bytes| u64::from_le_bytes(*bytes));
+    Ok(entry & (MASKED | MODE) == MODE)
+}
+
 /// Gives a fresh VM that state, `passed` after it was taken.
 pub fn apply(vm: &Vm, chips: &Chips, passed: Duration) -> Result<(), ChipsError> {
     for ((what, number), bytes) in [

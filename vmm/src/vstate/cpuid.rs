@@ -140,6 +140,8 @@ pub struct HvmCpu<'a> {
     pub pae: bool,
     /// Local APICs are told of.
     pub apic: bool,
+    /// Number of vCPU n's local APIC is n times this.
+    pub apic_step: u32,
     /// What the administrator decided besides.
     pub cpu: &'a Cpu,
     /// Leaves of Microsoft's hypervisor, which come first; empty: there is none.
@@ -229,6 +231,7 @@ impl HostCpuid {
     /// The same before the administrator's rules.
     fn plain_hvm(&self, id: u32, hvm: &HvmCpu<'_>) -> Vec<kvm_cpuid_entry2> {
         let HvmCpu { pae, apic, .. } = *hvm;
+        let number = id * hvm.apic_step;
         let mut entries = self.supported.clone();
         if let Some(xen) = hvm.xen {
             entries.retain(|entry| !HYPERVISOR.contains(&entry.function));
@@ -244,7 +247,7 @@ impl HostCpuid {
                 1 => {
                     entry.ecx |= ECX1_X2APIC | ECX1_TSC_DEADLINE | ECX1_HYPERVISOR;
                     // One logical processor here; not one of several.
-                    entry.ebx = entry.ebx & 0xff00 | 1 << 16 | id << 24;
+                    entry.ebx = entry.ebx & 0xff00 | 1 << 16 | number << 24;
                     entry.edx &= !EDX1_HTT;
                     if !pae {
                         entry.edx &= !EDX1_PAE;
@@ -265,11 +268,11 @@ impl HostCpuid {
                 }
                 0x8000_0008 => entry.ecx = 0,
                 0x8000_001d => entry.eax &= 0x3fff,
-                0x8000_001e => (entry.eax, entry.ebx, entry.ecx) = (id, id, 0),
+                0x8000_001e => (entry.eax, entry.ebx, entry.ecx) = (number, number, 0),
                 _ => {}
             }
         }
-        entries.extend(flat_topology(id).iter().map(kvm_entry));
+        entries.extend(flat_topology(number).iter().map(kvm_entry));
         entries
     }
 

@@ -202,6 +202,7 @@ fn hvm_guest_finds_xen_in_the_place_of_kvm_or_kvm_alone() {
     let mut hvm = HvmCpu {
         pae: true,
         apic: true,
+        apic_step: 1,
         cpu: &cpu,
         hyperv: &[],
         xen: None,
@@ -223,6 +224,12 @@ fn hvm_guest_finds_xen_in_the_place_of_kvm_or_kvm_alone() {
     // vCPU and domain are told; vectors per vCPU.
     assert_eq!(leaf(&cpuid, XEN_BASE + 4), Some([0b101_1000, 1, 7, 0]));
     assert_eq!(leaf(&cpuid, XEN_BASE + 5), None);
+    // Its local APIC may have another number than it has.
+    hvm.apic_step = 2;
+    let cpuid = host().for_hvm(1, &hvm).unwrap();
+    assert_eq!(leaf(&cpuid, 1).unwrap()[1] >> 24, 2);
+    assert_eq!(leaf(&cpuid, 0xb).unwrap()[3], 2);
+    assert_eq!(leaf(&cpuid, XEN_BASE + 4).unwrap()[1], 1);
 }
 
 #[test]
@@ -231,6 +238,7 @@ fn hvm_guest_has_what_its_cpu_keys_say() {
         let hvm = HvmCpu {
             pae: true,
             apic: true,
+            apic_step: 1,
             cpu,
             hyperv,
             xen: None,

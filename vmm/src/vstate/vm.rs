@@ -70,6 +70,8 @@ pub enum Signal {
 #[derive(Debug)]
 pub struct Vm {
     fd: VmFd,
+    /// Number of vCPU n's local APIC is n times this.
+    apic_step: u32,
     slots: Vec<Slot>,
     /// Devices' memory that the guest may have; it stays mapped as long as the VM.
     lent: Mutex<Vec<Arc<MmapRegion>>>,
@@ -103,6 +105,7 @@ impl Vm {
         let slots = memory.slots.clone();
         let vm = Vm {
             fd,
+            apic_step: 1,
             slots,
             lent: Mutex::default(),
             shown: OnceLock::new(),
@@ -135,8 +138,9 @@ impl Vm {
             .collect()
     }
 
-    /// Creates a VM that sees `slots` (some can only be read), with the interrupt controllers and the timer of a PC.
-    pub fn create_pc(kvm: &Kvm, slots: &[(Slot, bool)]) -> Result<Vm, VmError> {
+    /// Creates a VM that sees `slots` (some can only be read), with the interrupt controllers and the timer of a PC; its local APICs have
+    /// the numbers 0, `apic_step`, ...
+    pub fn create_pc(kvm: &Kvm, slots: &[(Slot, bool)], apic_step: u32) -> Result<Vm, VmError> {
         let fd = kvm.create_vm().map_err(refused("create a VM"))?;
         fd.set_tss_address(PC_TSS_ADDRESS)
             .map_err(refused("place its TSS pages"))?;
@@ -158,6 +162,7 @@ impl Vm {
         let writable = slots.iter().filter(|(_, read_only)| !read_only);
         let vm = Vm {
             fd,
+            apic_step,
             slots: writable.map(|(slot, _)| *slot).collect(),
             lent: Mutex::default(),
             shown: OnceLock::new(),
@@ -277,10 +282,15 @@ impl Vm {
             .map_err(refused(what))
     }
 
-    /// Interrupts the local APIC `apic` with `vector`, as a message does.
-    pub fn interrupt(&self, apic: u32, vector: u8) -> Result<(), VmError> {
+    /// Where messages to vCPU `vcpu` go.
+    fn message_to(&self, vcpu: u32) -> u32 {
+        MSI_ADDRESS | (vcpu.wrapping_mul(self.apic_step) & 0xff) << MSI_DESTINATION
+    }
+
+    /// Interrupts vCPU `vcpu` with `vector`, as a message does.
+    pub fn interrupt(&self, vcpu: u32, vector: u8) -> Result<(), VmError> {
         let message = kvm_msi {
-            address_lo: MSI_ADDRESS | (apic & 0xff) << MSI_DESTINATION,
+            address_lo: self.message_to(vcpu),
             data: u32::from(vector),
             ..Default::default()
         };
@@ -301,7 +311,7 @@ impl Vm {
     /// Gives vCPU `vcpu` (below 255) `signal`.
     pub fn signal(&self, vcpu: u32, signal: Signal) -> Result<(), VmError> {
         let message = kvm_msi {
-            address_lo: MSI_ADDRESS | vcpu << MSI_DESTINATION,
+            address_lo: self.message_to(vcpu),
             data: (signal as u32) << 8,
             ..Default::default()
         };
@@ -368,10 +378,10 @@ impl Vm {
             .map_err(refused("let go of an event channel"))
     }
 
-    /// Creates vCPU `id`; its APIC id is `id` too.
+    /// Creates vCPU `id`; KVM's number of it is its local APIC's.
     pub fn create_vcpu(&self, id: u32) -> Result<VcpuFd, VmError> {
         self.fd
-            .create_vcpu(u64::from(id))
+            .create_vcpu(u64::from(id) * u64::from(self.apic_step))
             .map_err(refused("create a vCPU"))
     }
 }

@@ -1,7 +1,7 @@
 //! Programs that run on a PC without an operating system, from Debian's packages.
 //!
 //! ```text
-//!   memtest86+, grub-rescue-pc ── as they are
+//!   memtest86+, grub-rescue-pc, Xen's hvmloader ── as they are
 //!   isolinux, grub-invaders ── xorriso ── loader.iso: a prompt, and a program by multiboot
 //! ```
 
@@ -49,6 +49,11 @@ const FILES: &[(&str, &str, &str)] = &[
         "loader/libcom32.c32",
     ),
     ("grub-invaders", "boot/invaders.exec", "loader/invaders"),
+    (
+        "xen-utils-4.17",
+        "usr/lib/xen-4.17/boot/hvmloader",
+        "hvmloader",
+    ),
 ];
 
 /// What ISOLINUX does on loader.iso.

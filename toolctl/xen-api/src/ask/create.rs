@@ -85,6 +85,10 @@ pub fn vm_record(config: &DomainConfig) -> Result<Record, Error> {
         ("kernel_tuning = 0", !config.kernel_tuning),
         ("on_xend_stop", config.on_xend_stop != "ignore"),
         ("soundhw", !config.hvm.soundhw.is_empty()),
+        (
+            "firmware_override",
+            !config.hvm.firmware_override.is_empty(),
+        ),
     ];
     if let Some((name, _)) = without.into_iter().find(|(_, set)| *set) {
         return Err(Error::not_supported(format!(

@@ -9,6 +9,7 @@ use super::{key, KeyDef};
 pub(super) const XL: &[KeyDef] = &[
     key("type", Str, "pv|hvm|pvh", "pv", All, Used, "xl's name for builder; with hvm, kernel is one that the firmware starts, unless it is hvmloader or a BIOS image."),
     key("pvh", Bool, "no|yes", "no", All, Used, "xl's older name for type='pvh'."),
+    key("firmware_override", Str, "FILE", "", Hvm, Used, "What is run in place of the built-in firmware: a BIOS image (.bin), or a 32-bit program that runs before the BIOS, such as Xen's own hvmloader."),
     key("maxvcpus", Int, "N", "vcpus", All, Used, "xl's name for the number of virtual CPUs; vcpus is then how many are online."),
     key("cmdline", Str, "ARGS", "", Pv, Used, "xl's name for the whole kernel command line."),
     key("cap", Int, "PERCENT", "0", All, Used, "xl's name for cpu_cap."),

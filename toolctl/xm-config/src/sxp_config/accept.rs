@@ -132,6 +132,7 @@ fn image(node: &Node, config: &mut DomainConfig) -> Result<()> {
         soundhw: text("soundhw"),
         device_model: text("device_model"),
         loader: text("loader"),
+        firmware_override: text("firmware_override"),
         screen,
         stdvga: flag("stdvga"),
         nographic: flag("nographic"),

@@ -90,6 +90,7 @@ fn image(config: &DomainConfig) -> Result<Node> {
         let hvm = &config.hvm;
         let flag = |value: bool| if value { "1" } else { "0" };
         put("loader", &hvm.loader);
+        put("firmware_override", &hvm.firmware_override);
         put("device_model", &hvm.device_model);
         put("boot", &hvm.boot);
         put("serial", &hvm.serial);

@@ -2,7 +2,6 @@
 
 use super::Pc;
 use crate::domain::hub::lock;
-use crate::hvm::lines::pci_line;
 use crate::prompt::subject::{Lines, PciFunction};
 
 impl Pc {
@@ -19,7 +18,7 @@ impl Pc {
             let name = device.name().to_owned();
             let Some(pci) = device.pci() else { continue };
             let identity = pci.function().identity();
-            let line = pci_line(place, identity.pin);
+            let line = self.wiring.pci_line(place, identity.pin);
             found.push(PciFunction {
                 place,
                 name,

@@ -21,8 +21,9 @@ use noxen_pv_abi::sched::{SchedOp, SchedShutdown, ShutdownReason as Reason};
 use std::sync::atomic::Ordering;
 use vm_memory::{Bytes, GuestAddress};
 
-/// CR0.PE and EFER.LMA.
+/// CR0.PE, CR0.PG and EFER.LMA.
 const PROTECTED: u64 = 1;
+const PAGING: u64 = 1 << 31;
 const LONG: u64 = 1 << 10;
 /// How far from the instruction that reads the microcode's revision the kernel's stubs are looked for, bytes: both are in its text.
 const REACH: u64 = 32 << 20;
@@ -76,6 +77,14 @@ impl Xen {
         let wide = sregs.efer & LONG != 0 && sregs.cs.l != 0;
         let outcome = if !kernel {
             Outcome::Answer(Err(Errno::EPERM))
+        } else if !wide && sregs.cr0 & PAGING == 0 {
+            // Firmware. Its addresses are physical.
+            if vcpu.id() == 0 {
+                self.wire_8259s(vcpu);
+            }
+            let args = [regs.rbx, regs.rcx, regs.rdx, regs.rsi, regs.rdi, regs.rbp];
+            let args = args.map(|register| register as u32);
+            self.make_narrow(vcpu.id(), &Some, regs.rax as u32, &args)
         } else if !wide {
             if !self.narrow_told.swap(true, Ordering::Relaxed) {
                 self.hub.log.line(
@@ -105,7 +114,12 @@ impl Xen {
         made.unwrap_or(Outcome::Answer(Err(Errno::ENOSYS)))
     }
 
-    fn hypercall(&self, cpu: &mut Cpu<'_, Processor<'_>>, number: u64, args: &[u64; 6]) -> Outcome {
+    pub(super) fn hypercall(
+        &self,
+        cpu: &mut Cpu<'_, Processor<'_>>,
+        number: u64,
+        args: &[u64; 6],
+    ) -> Outcome {
         cpu.count_hypercall(number);
         let answer = match u32::try_from(number).map(Hypercall) {
             Ok(Hypercall::MEMORY_OP) => self.memory_op(cpu, args),

@@ -2,7 +2,7 @@ use super::*;
 use crate::domain::hub::{lock, Hub};
 use crate::domain::pv::{CONSOLE_PORT, STORE_PORT};
 use crate::domain::region::ram_pieces;
-use crate::hvm::xen::domain::{Host, Parts};
+use crate::hvm::xen::domain::{Drivers, Host, Parts};
 use crate::hvm::xen::pages;
 use crate::log::Log;
 use crate::vstate::irq::{Channel, Links};
@@ -13,7 +13,10 @@ use noxen_pv_abi::domid::DomId;
 use noxen_pv_abi::event_channel::*;
 use noxen_pv_abi::grant_table::{GnttabOp, QuerySize};
 use noxen_pv_abi::hvm::{HvmEvtchnUpcallVector, HvmOp, HvmParam, HvmParamArg};
-use noxen_pv_abi::memory::{AddToPhysmap64, MapSpace, MemoryOp, MemoryReservation64};
+use noxen_pv_abi::memory::{
+    AddToPhysmap32, AddToPhysmap64, E820Entry, MapSpace, MemoryMap32, MemoryOp,
+    MemoryReservation32, MemoryReservation64,
+};
 use noxen_pv_abi::vcpu::{RegisterVcpuInfo, SetSingleshotTimer64, VcpuOp};
 use noxen_pv_abi::version::{FeatureInfo, VersionOp};
 use proptest::prelude::*;
@@ -30,6 +33,12 @@ const ARGS: u64 = 0x10_0000;
 const UNMAPPED: u64 = 1 << 40;
 const SHARED: u64 = 0x20_0000;
 const VCPU_INFO: u64 = 0x30_0040;
+
+/// Memory beside RAM.
+const RESERVE: Piece = Piece {
+    gpa: 0xfc00_0000,
+    len: 0x10_0000,
+};
 
 #[derive(Debug, Default)]
 struct Told {
@@ -53,6 +62,10 @@ impl Host for Told {
     ) -> Result<(), String> {
         lock(&self.shown).push((number, at));
         Ok(())
+    }
+
+    fn wired_by_io_apic(&self) -> Result<bool, String> {
+        Ok(false)
     }
 }
 
@@ -86,7 +99,15 @@ fn world_with(console: bool) -> World {
         tsc_khz: 2_000_000,
         tsc: 0,
         microcode: 0,
-        console,
+        drivers: Drivers {
+            console,
+            map: vec![E820Entry {
+                addr: 1 << 20,
+                size: 15 << 20,
+                kind: 1,
+            }],
+            reserve: Some(RESERVE),
+        },
     });
     World {
         xen: xen.unwrap(),
@@ -109,6 +130,15 @@ impl World {
     fn make(&self, call: Hypercall, cmd: u32, bytes: &[u8]) -> Result<u64, Errno> {
         self.put(ARGS, bytes);
         match self.make_on(0, call, [cmd.into(), ARGS, 1]) {
+            Outcome::Answer(answer) => answer,
+            stop => panic!("{stop:?}"),
+        }
+    }
+
+    /// As 32-bit code does it.
+    fn narrow(&self, call: Hypercall, args: [u32; 3]) -> Result<u64, Errno> {
+        let [a, b, c] = args;
+        match self.xen.make_narrow(0, &eyes, call.0, &[a, b, c, 0, 0, 0]) {
             Outcome::Answer(answer) => answer,
             stop => panic!("{stop:?}"),
         }
@@ -310,7 +340,7 @@ fn shared_info_takes_what_is_pending_along_to_its_new_place() {
     let clock: [u8; 8] = world.get(other + 0xc00);
     assert_eq!(clock[..4], [2, 0, 0, 0]);
     assert_ne!(clock[4..], [0; 4]);
-    for gpfn in [0, FRAMES, 1 << 40, u64::MAX] {
+    for gpfn in [0, 1 << 20, 1 << 40, u64::MAX] {
         let refused = world.map(MapSpace::SHARED_INFO, 0, gpfn);
         assert_eq!(refused, Err(Errno::EINVAL), "{gpfn:#x}");
     }
@@ -495,5 +525,112 @@ proptest! {
             let _ = world.xen.make(vcpu, &eyes, number, &[cmd, at, third, 0, 0, 0]);
         }
         world.xen.ring(STORE_PORT);
+    }
+}
+
+#[test]
+fn shared_info_is_shown_where_there_is_no_ram_until_it_has_a_place_in_ram() {
+    let world = world();
+    let hole = 0xfeff7u64;
+    world.map(MapSpace::SHARED_INFO, 0, hole).unwrap();
+    let number = 1 + crate::domain::region::GRANT_FRAMES;
+    assert_eq!(lock(&world.told.shown)[1..], [(number, Some(hole << 12))]);
+    world.xen.ring(STORE_PORT);
+    let pending: [u8; 8] = world.get(pages::SHARED_INFO + 0x800);
+    assert_eq!(u64::from_le_bytes(pending), 1 << STORE_PORT);
+    world.map(MapSpace::SHARED_INFO, 0, SHARED >> 12).unwrap();
+    assert_eq!(lock(&world.told.shown)[2..], [(number, None)]);
+    assert_eq!(world.get::<8>(SHARED + 0x800), pending);
+    // And out of RAM again, with what came meanwhile.
+    world.put(SHARED + 0x800, &[0; 8]);
+    world.xen.ring(STORE_PORT);
+    world.map(MapSpace::SHARED_INFO, 0, hole).unwrap();
+    assert_eq!(world.get::<8>(pages::SHARED_INFO + 0x800), pending);
+}
+
+#[test]
+fn loaders_32_bit_hypercalls_are_read_in_their_own_layout() {
+    let world = world();
+    let version = world.narrow(Hypercall::XEN_VERSION, [VersionOp::VERSION.0, 0, 0]);
+    assert_eq!(version, Ok(4 << 16 | 17));
+    let memory = |op: MemoryOp, bytes: &[u8]| {
+        world.put(ARGS, bytes);
+        world.narrow(Hypercall::MEMORY_OP, [op.0, ARGS as u32, 0])
+    };
+    let place = AddToPhysmap32 {
+        domid: DomId::SELF.0,
+        size: 0,
+        space: MapSpace::SHARED_INFO.0,
+        idx: 0,
+        gpfn: 0xfeff7,
+    };
+    assert_eq!(memory(MemoryOp::ADD_TO_PHYSMAP, &place.to_bytes()), Ok(0));
+    assert_eq!(lock(&world.told.shown)[1].1, Some(0xfeff_7000));
+
+    // The memory map, as much as there is room for.
+    let room = MemoryMap32 {
+        nr_entries: 128,
+        buffer: ARGS as u32 + 0x100,
+    };
+    assert_eq!(memory(MemoryOp::MEMORY_MAP, &room.to_bytes()), Ok(0));
+    let told = MemoryMap32::from_bytes(&world.get(ARGS));
+    assert_eq!((told.nr_entries, told.buffer), (1, room.buffer));
+    let entry = E820Entry::from_bytes(&world.get(ARGS + 0x100));
+    assert_eq!((entry.addr, entry.size, entry.kind), (1 << 20, 15 << 20, 1));
+
+    // Memory in the reserve is there, elsewhere it is not.
+    let populate = |frames: &[u32]| {
+        for (index, frame) in (0u64..).zip(frames) {
+            world.put(ARGS + 0x200 + 4 * index, &frame.to_le_bytes());
+        }
+        let asked = MemoryReservation32 {
+            extent_start: ARGS as u32 + 0x200,
+            nr_extents: frames.len() as u32,
+            domid: DomId::SELF.0,
+            ..Default::default()
+        };
+        memory(MemoryOp::POPULATE_PHYSMAP, &asked.to_bytes())
+    };
+    assert_eq!(populate(&[0xfc000, 0xfc0ff, 0xfc100]), Ok(2));
+    assert_eq!(populate(&[5]), Ok(0));
+    let many: Vec<u32> = (0..1000).map(|index| 0xfc000 + index % 256).collect();
+    assert_eq!(populate(&many), Ok(1000));
+    for op in [MemoryOp::EXCHANGE, MemoryOp::ACQUIRE_RESOURCE] {
+        assert_eq!(memory(op, &[0; 64]), Err(Errno::ENOSYS));
+    }
+
+    // Parameters and events are laid out alike.
+    let asked = HvmParamArg {
+        domid: DomId::SELF.0,
+        pad: 0,
+        index: HvmParam::STORE_EVTCHN.0,
+        value: 0,
+    };
+    world.put(ARGS, &asked.to_bytes());
+    let get = [HvmOp::GET_PARAM.0, ARGS as u32, 0];
+    assert_eq!(world.narrow(Hypercall::HVM_OP, get), Ok(0));
+    let port = HvmParamArg::from_bytes(&world.get(ARGS)).value;
+    assert_eq!(port, u64::from(STORE_PORT));
+    let copy = [GnttabOp::COPY.0, ARGS as u32, 1];
+    assert_eq!(
+        world.narrow(Hypercall::GRANT_TABLE_OP, copy),
+        Err(Errno::ENOSYS)
+    );
+}
+
+proptest! {
+    #[test]
+    fn no_32_bit_hypercall_of_any_kind_does_harm(
+        number in 0u32..64,
+        cmd in 0u32..40,
+        args: [u32; 5],
+        bytes: [u8; 64],
+    ) {
+        let world = world();
+        world.put(ARGS, &bytes);
+        for at in [ARGS as u32, args[0], u32::MAX - 7] {
+            let all = [cmd, at, args[1], args[2], args[3], args[4]];
+            let _ = world.xen.make_narrow(1, &eyes, number, &all);
+        }
     }
 }

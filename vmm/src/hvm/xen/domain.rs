@@ -7,11 +7,12 @@ use crate::domain::time::{scale, Scale};
 use crate::hvm::xen::alarms::Alarms;
 use crate::hvm::xen::pages;
 use crate::hvm::xen::params::Params;
-use crate::hvm::xen::processor::{host_tsc, Eyes, Processor};
+use crate::hvm::xen::processor::{host_tsc, Eyes, Processor, Scratch};
 use crate::hvm::xen::{memory, MICROCODE_MSR, PAGE_MSR, VERSION};
 use crate::log::Level;
+use crate::vstate::chips;
 use crate::vstate::irq::{ChannelError, Links};
-use crate::vstate::memory::GuestMemory;
+use crate::vstate::memory::{GuestMemory, Piece};
 use crate::vstate::vm::Vm;
 use noxen_devices::pv::written::Written;
 use noxen_monitor::cpu::{info, Cpu};
@@ -21,6 +22,7 @@ use noxen_monitor::vcpu::Vcpu;
 use noxen_monitor_abi::layout::{mfn_of_pfn, MAX_VCPUS};
 use noxen_monitor_abi::pages::Doorbell as Page;
 use noxen_monitor_abi::MonInfo;
+use noxen_pv_abi::memory::E820Entry;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
@@ -56,8 +58,19 @@ pub struct Parts {
     pub tsc: u64,
     /// Revision of the microcode, as KVM tells the guest.
     pub microcode: u64,
+    /// What Xen is to it besides.
+    pub drivers: Drivers,
+}
+
+/// What Xen is to the guest.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Drivers {
     /// The guest has a paravirtual console.
     pub console: bool,
+    /// The memory map that it is told; empty: it knows its memory otherwise.
+    pub map: Vec<E820Entry>,
+    /// Memory beside RAM that it may take.
+    pub reserve: Option<Piece>,
 }
 
 /// The domain's share of Xen.
@@ -81,7 +94,7 @@ pub struct Xen {
     /// The guest's TSC less the host's.
     pub(super) tsc_offset: u64,
     pub(super) microcode: u64,
-    pub(super) console: bool,
+    pub(super) drivers: Drivers,
     /// Guest-physical address of the stubs that were patched last; 0: none.
     pub(super) stubs: AtomicU64,
     /// A 32-bit kernel was told that it is not served.
@@ -114,6 +127,9 @@ pub trait Host: fmt::Debug + Send + Sync {
         at: Option<u64>,
         length: u64,
     ) -> Result<(), String>;
+
+    /// Whether the 8259s go through the first input of the I/O APIC. The line says why that cannot be told.
+    fn wired_by_io_apic(&self) -> Result<bool, String>;
 }
 
 impl Host for Vm {
@@ -132,6 +148,10 @@ impl Host for Vm {
         // The first free one is the display's.
         let slot = self.free_slot() + 1 + number;
         Vm::show(self, slot, memory, from, at, length).map_err(|error| error.to_string())
+    }
+
+    fn wired_by_io_apic(&self) -> Result<bool, String> {
+        chips::wired_by_io_apic(self).map_err(|error| error.to_string())
     }
 }
 
@@ -165,13 +185,17 @@ impl Xen {
             memory,
             shared_info: AtomicU64::new(0),
             params: Params::default(),
-            reservation: memory::Reservation::new(parts.ram_file, parts.frames),
+            reservation: memory::Reservation::new(
+                parts.ram_file,
+                parts.frames,
+                parts.drivers.reserve,
+            ),
             vectors: [const { AtomicU8::new(0) }; MAX_VCPUS],
             alarms: Alarms::new(parts.vcpus),
             tsc_khz: parts.tsc_khz,
             tsc_offset,
             microcode: parts.microcode,
-            console: parts.console,
+            drivers: parts.drivers,
             stubs: AtomicU64::new(0),
             narrow_told: AtomicBool::new(false),
             events: RwLock::default(),
@@ -222,7 +246,7 @@ impl Xen {
 
     /// The guest has a paravirtual console.
     pub fn has_console(&self) -> bool {
-        self.console
+        self.drivers.console
     }
 
     /// Revision of the microcode, as KVM tells it.
@@ -242,6 +266,17 @@ impl Xen {
         eyes: Option<Eyes<'_>>,
         work: impl FnOnce(&mut Cpu<'_, Processor<'_>>) -> T,
     ) -> Option<T> {
+        self.with_scratch(id, eyes, None, work)
+    }
+
+    /// The same with memory of the call's own.
+    pub(super) fn with_scratch<T>(
+        &self,
+        id: u32,
+        eyes: Option<Eyes<'_>>,
+        scratch: Option<&Scratch>,
+        work: impl FnOnce(&mut Cpu<'_, Processor<'_>>) -> T,
+    ) -> Option<T> {
         let mut own = lock(self.vcpus.get(id as usize)?);
         // Another vCPU may have given it a new one.
         own.vcpu_info = self.dom.vcpu(id)?.vcpu_info.load(Ordering::SeqCst);
@@ -249,6 +284,7 @@ impl Xen {
             xen: self,
             id,
             eyes,
+            scratch,
         };
         Some(work(&mut Cpu {
             m: &processor,
@@ -263,6 +299,7 @@ impl Xen {
             xen: self,
             id: MAX_VCPUS as u32,
             eyes: None,
+            scratch: None,
         };
         let mut own = lock(&self.outside);
         work(&mut Cpu {
@@ -294,6 +331,7 @@ impl Xen {
             xen: self,
             id: vcpu,
             eyes: None,
+            scratch: None,
         };
         let at = self
             .dom
@@ -336,6 +374,7 @@ impl Links for Xen {
             xen: self,
             id: 0,
             eyes: None,
+            scratch: None,
         };
         let word = offset_of!(Page, quiet) as u64 + u64::from(port / 64) * 8;
         let Some(word) = processor.word(pages::DOORBELL + word) else {

@@ -8,7 +8,7 @@
 //!   calls.rs --> noxen-monitor's core (event channels, grants, timers, version) on processor.rs
 //!            |       |- send --> eventfd --> back end         back end --> Links::ring --> port --> vector of the vCPU's APIC
 //!            |       '- timers --> alarms.rs --> VIRQ_TIMER
-//!            '-> memory.rs (shared_info, grant frames, balloon), params.rs (hvm_op)
+//!            '-> memory.rs (shared_info, grant frames, balloon), params.rs (hvm_op)        32-bit code: narrow.rs
 //! ```
 //! The same core runs in ring 0 of a PV domain. What it keeps in memory lies in pages that the guest does not see (pages.rs), but
 //! for shared_info, which is a page of the guest's own RAM once it has said which.
@@ -20,11 +20,13 @@ pub mod alarms;
 pub mod calls;
 pub mod domain;
 pub mod memory;
+pub mod narrow;
 pub mod page;
 pub mod pages;
 pub mod params;
 pub mod processor;
 pub mod stubs;
+pub mod virtual_wire;
 
 pub use domain::Xen;
 

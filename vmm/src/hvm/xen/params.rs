@@ -103,7 +103,7 @@ impl Xen {
             HvmParam::STORE_PFN => Ok(STORE / PAGE_SIZE),
             HvmParam::STORE_EVTCHN => Ok(u64::from(STORE_PORT)),
             // 0 says that there is none: COM1 is the console.
-            HvmParam::CONSOLE_PFN | HvmParam::CONSOLE_EVTCHN if !self.console => Ok(0),
+            HvmParam::CONSOLE_PFN | HvmParam::CONSOLE_EVTCHN if !self.drivers.console => Ok(0),
             HvmParam::CONSOLE_PFN => Ok(CONSOLE / PAGE_SIZE),
             HvmParam::CONSOLE_EVTCHN => Ok(u64::from(CONSOLE_PORT)),
             param if is_guests(param) => {

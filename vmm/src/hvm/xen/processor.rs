@@ -14,6 +14,7 @@ use noxen_monitor::machine::{Base, Fault, Machine};
 use noxen_monitor::vcpu::Vcpu;
 use noxen_monitor_abi::layout::PAGE_SIZE;
 use noxen_monitor_abi::pages::call;
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
@@ -27,6 +28,31 @@ pub fn translate(vcpu: &VcpuFd, va: u64) -> Option<u64> {
     (there.valid != 0).then_some(there.physical_address)
 }
 
+/// Where the core finds [`Scratch`]: above all that a 32-bit pointer reaches.
+pub const SCRATCH: u64 = 1 << 40;
+
+/// Memory of a hypercall's that the guest has none of.
+#[derive(Debug, Clone)]
+pub struct Scratch(RefCell<[u8; Scratch::SIZE]>);
+
+impl Default for Scratch {
+    fn default() -> Scratch {
+        Scratch(RefCell::new([0; Scratch::SIZE]))
+    }
+}
+
+impl Scratch {
+    /// Bytes.
+    pub const SIZE: usize = 64 + 512 * 8;
+
+    /// Which of its bytes are meant, if all are its own.
+    fn range(va: u64, length: usize) -> Option<std::ops::Range<usize>> {
+        let first = usize::try_from(va.checked_sub(SCRATCH)?).ok()?;
+        let end = first.checked_add(length)?;
+        (end <= Scratch::SIZE).then_some(first..end)
+    }
+}
+
 /// A vCPU, or somebody outside who makes ports pending.
 #[derive(Clone, Copy)]
 pub struct Processor<'a> {
@@ -36,6 +62,8 @@ pub struct Processor<'a> {
     pub id: u32,
     /// How it sees memory, on its own thread.
     pub eyes: Option<Eyes<'a>>,
+    /// Memory of a 32-bit hypercall's own.
+    pub scratch: Option<&'a Scratch>,
 }
 
 /// The host's TSC now.
@@ -53,7 +81,11 @@ impl Processor<'_> {
 
     /// Where this process has the `length` bytes at a machine address.
     fn place(&self, maddr: u64, length: usize) -> Option<*mut u8> {
-        let maddr = self.xen.placed(maddr);
+        self.place_unmoved(self.xen.placed(maddr), length)
+    }
+
+    /// The same, and shared_info is where it is at first.
+    fn place_unmoved(&self, maddr: u64, length: usize) -> Option<*mut u8> {
         if !maddr.is_multiple_of(length as u64) {
             return None;
         }
@@ -63,6 +95,13 @@ impl Processor<'_> {
             .get_slice(GuestAddress(maddr), length)
             .ok()?;
         Some(slice.ptr_guard_mut().as_ptr())
+    }
+
+    /// The word at a machine address, where shared_info is where it is at first.
+    pub(super) fn unmoved(&self, maddr: u64) -> Option<&AtomicU64> {
+        let at = self.place_unmoved(maddr, 8)?;
+        // SAFETY: as in `word32`.
+        Some(unsafe { AtomicU64::from_ptr(at.cast()) })
     }
 
     /// Calls `piece` with each part of `length` bytes at guest-linear `va` that lies in one page: offset, physical address, length.
@@ -117,6 +156,10 @@ impl Machine for Processor<'_> {
     }
 
     fn read_guest(&self, va: u64, buf: &mut [u8]) -> Result<(), Fault> {
+        if let Some((scratch, range)) = self.scratch.zip(Scratch::range(va, buf.len())) {
+            buf.copy_from_slice(&scratch.0.borrow()[range]);
+            return Ok(());
+        }
         let memory = &self.xen.hub.memory;
         self.walk(va, buf.len(), |offset, at, length| {
             let part = buf.get_mut(offset..offset + length).ok_or(Fault)?;
@@ -125,6 +168,10 @@ impl Machine for Processor<'_> {
     }
 
     fn write_guest(&self, va: u64, bytes: &[u8]) -> Result<(), Fault> {
+        if let Some((scratch, range)) = self.scratch.zip(Scratch::range(va, bytes.len())) {
+            scratch.0.borrow_mut()[range].copy_from_slice(bytes);
+            return Ok(());
+        }
         let memory = &self.xen.hub.memory;
         self.walk(va, bytes.len(), |offset, at, length| {
             let part = bytes.get(offset..offset + length).ok_or(Fault)?;
