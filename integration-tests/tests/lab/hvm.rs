@@ -385,6 +385,39 @@ fn hvm_linux_with_drivers_for_xen_has_paravirtual_disk_network_and_clock() {
 }
 
 #[test]
+fn hvm_linux_without_vectors_is_told_of_events_by_the_platform_devices_interrupt() {
+    in_lab();
+    let node = node_with_scripts();
+    let image = node.root().join("disk.img");
+    std::fs::write(&image, vec![0x5a; 1 << 20]).unwrap();
+    let mut domain = Domain::pc("line")
+        .unwrap()
+        .vcpus(1)
+        .line("xen_platform_pci = 1\nnographic = 1")
+        .line(&format!("disk = [ 'file:{},hda,w' ]", image.display()));
+    domain.extra.push_str(" xen_no_vector_callback");
+    let mut console = node.create_on_console(&domain).unwrap();
+    console.expect("NOXEN-INIT up", LIMIT).unwrap();
+    console.expect("# ", LIMIT).unwrap();
+    let mut says = |command: &str| console.run(command, LIMIT).unwrap();
+    says(XVDA);
+    let sum = says("dd if=/dev/xvda bs=64k 2>/dev/null | md5sum");
+    let (_, expected) = run("md5sum", &[image.to_str().unwrap()]);
+    assert_eq!(sum.split(' ').next(), expected.split(' ').next());
+    // No upcall came by a vector, and each that came was a level that was taken.
+    let interrupts = says("cat /proc/interrupts");
+    let count = |name: &str| {
+        let line = interrupts.lines().find(|line| line.contains(name))?;
+        line.split_whitespace().nth(1)?.parse::<u32>().ok()
+    };
+    let platform = count("xen-platform-pci").unwrap_or(0);
+    assert!((5..5000).contains(&platform), "{interrupts}");
+    assert_eq!(count("HYP:").unwrap_or(0), 0, "{interrupts}");
+    console.send("poweroff -f\n").unwrap();
+    node.wait_gone("line", LIMIT);
+}
+
+#[test]
 fn hvm_linux_without_a_serial_port_has_its_shell_on_xens_console() {
     in_lab();
     let node = node_with_scripts();

@@ -306,6 +306,10 @@ pub fn build(config: &Config, files: Files<'_>, log: Log) -> Result<Domain, HvmE
         monitor: config.hvm.monitor,
         serial: line.map(|(line, number)| (line.clone(), number)),
     };
+    let wiring = match early {
+        true => Wiring::Xen,
+        false => Wiring::Usual,
+    };
     let mut machine = raise(Front {
         kvm: files.kvm,
         log,
@@ -322,10 +326,7 @@ pub fn build(config: &Config, files: Files<'_>, log: Log) -> Result<Domain, HvmE
             xen: None,
         },
         slots: slots(&memory.slots, (!early).then_some(rom_piece)),
-        wiring: match early {
-            true => Wiring::Xen,
-            false => Wiring::Usual,
-        },
+        wiring,
         memory,
         region: rom_piece,
         one_late_tick: config.hvm.one_late_tick,
@@ -334,6 +335,7 @@ pub fn build(config: &Config, files: Files<'_>, log: Log) -> Result<Domain, HvmE
             console: serial.is_none(),
             map: loader::e820(&machine),
             reserve: early.then_some(rom_piece),
+            wiring,
         }),
         entry,
         arriving,

@@ -366,7 +366,12 @@ impl Pc {
                         self.drive(board.lines.pci(device, line, up));
                     }
                 }
-                Effect::Routes(routes) => self.drive(board.lines.route(routes)),
+                Effect::Routes(routes) => {
+                    self.drive(board.lines.route(routes));
+                    if let Some(xen) = &self.xen {
+                        xen.route(routes);
+                    }
+                }
                 Effect::Reset => self.end(ShutdownReason::Reboot),
                 Effect::PowerOff => self.end(ShutdownReason::Poweroff),
                 Effect::Sleep => {

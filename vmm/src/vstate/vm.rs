@@ -308,6 +308,21 @@ impl Vm {
             .map_err(refused("set an interrupt line"))
     }
 
+    /// Has writes to `up` give an input of a PC's interrupt controllers a high level, which ends, and is told by `taken`, when the guest ends
+    /// an interrupt of that input (KVM_IRQFD_FLAG_RESAMPLE).
+    pub fn line_by(&self, line: u8, up: &EventFd, taken: &EventFd) -> Result<(), VmError> {
+        self.fd
+            .register_irqfd_with_resample(up, taken, u32::from(line))
+            .map_err(refused("bind an interrupt line"))
+    }
+
+    /// Ends what [`Self::line_by`] began; the level is low.
+    pub fn take_line_off(&self, line: u8, up: &EventFd) -> Result<(), VmError> {
+        self.fd
+            .unregister_irqfd(up, u32::from(line))
+            .map_err(refused("let go of an interrupt line"))
+    }
+
     /// Gives vCPU `vcpu` (below 255) `signal`.
     pub fn signal(&self, vcpu: u32, signal: Signal) -> Result<(), VmError> {
         let message = kvm_msi {

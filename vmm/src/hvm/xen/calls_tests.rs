@@ -44,6 +44,7 @@ const RESERVE: Piece = Piece {
 struct Told {
     interrupts: Mutex<Vec<(u32, u8)>>,
     shown: Mutex<Vec<(u32, Option<u64>)>>,
+    lines: Mutex<Vec<(u8, bool)>>,
 }
 
 impl Host for Told {
@@ -61,6 +62,16 @@ impl Host for Told {
         _length: u64,
     ) -> Result<(), String> {
         lock(&self.shown).push((number, at));
+        Ok(())
+    }
+
+    fn line_by(&self, input: u8, _up: &EventFd, _taken: &EventFd) -> Result<(), String> {
+        lock(&self.lines).push((input, true));
+        Ok(())
+    }
+
+    fn take_line_off(&self, input: u8, _up: &EventFd) -> Result<(), String> {
+        lock(&self.lines).push((input, false));
         Ok(())
     }
 
@@ -107,6 +118,7 @@ fn world_with(console: bool) -> World {
                 kind: 1,
             }],
             reserve: Some(RESERVE),
+            ..Drivers::default()
         },
     });
     World {
@@ -419,11 +431,6 @@ fn parameters_are_the_guests_own_or_refused() {
     assert_eq!(set(HvmParam::STORE_PFN, 5), Err(Errno::EPERM));
     assert_eq!(get(HvmParam::IOREQ_PFN), Err(Errno::EPERM));
     assert_eq!(get(HvmParam(39)), Err(Errno::EINVAL));
-    // By an interrupt line: not built. With vectors it says nothing more.
-    let intx = 1 << 56 | 0x1800;
-    assert_eq!(set(HvmParam::CALLBACK_IRQ, intx), Err(Errno::ENOSYS));
-    world.set_vector(0, 0xf3).unwrap();
-    assert_eq!(set(HvmParam::CALLBACK_IRQ, 1), Ok(1));
 }
 
 #[test]
@@ -632,5 +639,65 @@ proptest! {
             let all = [cmd, at, args[1], args[2], args[3], args[4]];
             let _ = world.xen.make_narrow(1, &eyes, number, &all);
         }
+    }
+}
+
+#[test]
+fn guest_without_vectors_is_told_by_a_line_as_long_as_something_is_pending() {
+    let world = world();
+    let set = |value| world.param(HvmOp::SET_PARAM, HvmParam::CALLBACK_IRQ, value);
+    world.map(MapSpace::SHARED_INFO, 0, SHARED >> 12).unwrap();
+    world.put(SHARED + info::PENDING, &[0]);
+    world.put(SHARED + 8, &[0; 8]);
+    // Device 3's pin A, which goes nowhere yet.
+    set(1 << 56 | 3 << 11).unwrap();
+    assert!(lock(&world.told.lines).is_empty());
+    world.xen.ring(STORE_PORT);
+    assert_eq!(world.xen.callback.raised(), 0);
+    // Where it comes to lie it is up at once.
+    world.xen.route([Some(10), Some(11), Some(5), Some(9)]);
+    assert_eq!(*lock(&world.told.lines), [(5, true)]);
+    assert_eq!(world.xen.callback.raised(), 1);
+    // The end of an interrupt has it looked at again: up until the guest has seen all.
+    world.xen.look_at_callback();
+    assert_eq!(world.xen.callback.raised(), 1);
+    world.put(SHARED + info::PENDING, &[0]);
+    world.put(SHARED + 8, &[0; 8]);
+    world.put(SHARED + 0x800, &[0; 8]);
+    world.xen.look_at_callback();
+    assert_eq!(world.xen.callback.raised(), 0);
+    world.xen.ring(STORE_PORT);
+    assert_eq!(world.xen.callback.raised(), 1);
+    // Another line, none; one that there is not; a vector for all.
+    set(9).unwrap();
+    set(0).unwrap();
+    assert_eq!(
+        lock(&world.told.lines)[1..],
+        [(5, false), (9, true), (9, false)]
+    );
+    assert_eq!(set(99), Err(Errno::EINVAL));
+    assert_eq!(set(2 << 56 | 0xf3), Err(Errno::ENOSYS));
+    // A vector of the vCPU's own comes first, whatever is set then.
+    set(9).unwrap();
+    world.set_vector(0, 0xf3).unwrap();
+    set(1).unwrap();
+    assert_eq!(lock(&world.told.lines)[4..], [(9, true), (9, false)]);
+    assert!(lock(&world.told.interrupts).contains(&(0, 0xf3)));
+}
+
+#[test]
+fn end_of_an_interrupt_wakes_whoever_looks_at_the_line() {
+    let world = world();
+    world.map(MapSpace::SHARED_INFO, 0, SHARED >> 12).unwrap();
+    let set = world.param(HvmOp::SET_PARAM, HvmParam::CALLBACK_IRQ, 9);
+    set.unwrap();
+    world.xen.ring(STORE_PORT);
+    world.xen.callback.raised();
+    world.xen.start().unwrap();
+    world.xen.callback.take();
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    while world.xen.callback.raised() == 0 {
+        assert!(std::time::Instant::now() < deadline);
+        std::thread::yield_now();
     }
 }

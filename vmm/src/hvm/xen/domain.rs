@@ -4,7 +4,9 @@ use crate::devices::backend::{Context, Granted};
 use crate::domain::hub::{lock, Hub};
 use crate::domain::region::{EVTCHN_PORTS, GRANT_FRAMES};
 use crate::domain::time::{scale, Scale};
+use crate::hvm::lines::Wiring;
 use crate::hvm::xen::alarms::Alarms;
+use crate::hvm::xen::callback::Callback;
 use crate::hvm::xen::pages;
 use crate::hvm::xen::params::Params;
 use crate::hvm::xen::processor::{host_tsc, Eyes, Processor, Scratch};
@@ -71,6 +73,8 @@ pub struct Drivers {
     pub map: Vec<E820Entry>,
     /// Memory beside RAM that it may take.
     pub reserve: Option<Piece>,
+    /// How the pins of PCI slots are wired.
+    pub wiring: Wiring,
 }
 
 /// The domain's share of Xen.
@@ -89,6 +93,8 @@ pub struct Xen {
     pub(super) reservation: memory::Reservation,
     /// Interrupt vector of each vCPU's upcalls; 0: none.
     pub(super) vectors: [AtomicU8; MAX_VCPUS],
+    /// How a guest without vectors is told of events.
+    pub(super) callback: Callback,
     pub(super) alarms: Alarms,
     pub(super) tsc_khz: u32,
     /// The guest's TSC less the host's.
@@ -128,6 +134,13 @@ pub trait Host: fmt::Debug + Send + Sync {
         length: u64,
     ) -> Result<(), String>;
 
+    /// Has writes to `up` raise an input of the interrupt controllers, until the guest ends an interrupt of that input, which is told by `taken`. The
+    /// line says why not.
+    fn line_by(&self, input: u8, up: &EventFd, taken: &EventFd) -> Result<(), String>;
+
+    /// Ends that; the input is down as far as `up` is concerned. The line says why not.
+    fn take_line_off(&self, input: u8, up: &EventFd) -> Result<(), String>;
+
     /// Whether the 8259s go through the first input of the I/O APIC. The line says why that cannot be told.
     fn wired_by_io_apic(&self) -> Result<bool, String>;
 }
@@ -148,6 +161,14 @@ impl Host for Vm {
         // The first free one is the display's.
         let slot = self.free_slot() + 1 + number;
         Vm::show(self, slot, memory, from, at, length).map_err(|error| error.to_string())
+    }
+
+    fn line_by(&self, input: u8, up: &EventFd, taken: &EventFd) -> Result<(), String> {
+        Vm::line_by(self, input, up, taken).map_err(|error| error.to_string())
+    }
+
+    fn take_line_off(&self, input: u8, up: &EventFd) -> Result<(), String> {
+        Vm::take_line_off(self, input, up).map_err(|error| error.to_string())
     }
 
     fn wired_by_io_apic(&self) -> Result<bool, String> {
@@ -191,6 +212,8 @@ impl Xen {
                 parts.drivers.reserve,
             ),
             vectors: [const { AtomicU8::new(0) }; MAX_VCPUS],
+            callback: Callback::new(parts.drivers.wiring)
+                .map_err(|error| format!("drivers for Xen: {error}"))?,
             alarms: Alarms::new(parts.vcpus),
             tsc_khz: parts.tsc_khz,
             tsc_offset,
@@ -224,8 +247,38 @@ impl Xen {
             .spawn(move || loop {
                 let vcpu = xen.alarms.next();
                 xen.with(vcpu, None, |cpu| cpu.run_timers());
+            })?;
+        let xen = self.clone();
+        std::thread::Builder::new()
+            .name("xen-callback".into())
+            .stack_size(STACK)
+            .spawn(move || loop {
+                match xen.callback.wait_taken() {
+                    Ok(()) => xen.look_at_callback(),
+                    Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                    Err(error) => {
+                        let line = format_args!("upcalls by a line: {error}");
+                        return xen.hub.log.line(Level::Error, line);
+                    }
+                }
             })
             .map(drop)
+    }
+
+    /// The line is up where something is pending for the first vCPU.
+    pub(super) fn look_at_callback(&self) {
+        if self.is_upcall_pending(0) {
+            self.callback.raise();
+        }
+    }
+
+    /// The bridge routes PCI lines so from now on.
+    pub fn route(&self, routes: [Option<u8>; 4]) {
+        match self.callback.route(&*self.host, routes) {
+            Ok(true) => self.look_at_callback(),
+            Ok(false) => {}
+            Err(error) => self.hub.log.guest_line(Level::Error, error),
+        }
     }
 
     /// The guest's RAM with the pages that it shares with back ends.
@@ -315,7 +368,8 @@ impl Xen {
             return;
         };
         match vector.load(Ordering::SeqCst) {
-            // It has not said how yet; when it does it is told.
+            // By a line, if it has one. Where it has not said how yet it is told when it does.
+            0 if vcpu == 0 => self.callback.raise(),
             0 => {}
             vector => {
                 if let Err(error) = self.host.interrupt(vcpu, vector) {

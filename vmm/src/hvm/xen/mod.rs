@@ -6,7 +6,7 @@
 //!            |
 //!            v  exit, on the vCPU's thread
 //!   calls.rs --> noxen-monitor's core (event channels, grants, timers, version) on processor.rs
-//!            |       |- send --> eventfd --> back end         back end --> Links::ring --> port --> vector of the vCPU's APIC
+//!            |       |- send --> eventfd --> back end         back end --> Links::ring --> port --> vector of the vCPU's APIC, or a line (callback.rs)
 //!            |       '- timers --> alarms.rs --> VIRQ_TIMER
 //!            '-> memory.rs (shared_info, grant frames, balloon), params.rs (hvm_op)        32-bit code: narrow.rs
 //! ```
@@ -17,6 +17,7 @@
 //! asked to leave them to us. Patching works on both, so there is one way only.
 
 pub mod alarms;
+pub mod callback;
 pub mod calls;
 pub mod domain;
 pub mod memory;

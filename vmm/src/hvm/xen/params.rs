@@ -2,6 +2,7 @@
 
 use crate::domain::hub::lock;
 use crate::domain::pv::{CONSOLE_PORT, STORE_PORT};
+use crate::hvm::xen::callback::{Refused, Via};
 use crate::hvm::xen::pages::{CONSOLE, STORE};
 use crate::hvm::xen::processor::Processor;
 use crate::hvm::xen::Xen;
@@ -11,8 +12,8 @@ use noxen_monitor_abi::layout::{pfn_of_mfn, PAGE_SIZE};
 use noxen_pv_abi::domid::DomId;
 use noxen_pv_abi::errno::Errno;
 use noxen_pv_abi::hvm::{
-    CallbackVia, HvmEvtchnUpcallVector, HvmGetMemType, HvmGetTime, HvmOp, HvmParam, HvmParamArg,
-    MemType, CALLBACK_IRQ_TYPE_MASK, HVM_NR_PARAMS,
+    HvmEvtchnUpcallVector, HvmGetMemType, HvmGetTime, HvmOp, HvmParam, HvmParamArg, MemType,
+    CALLBACK_IRQ_TYPE_MASK, HVM_NR_PARAMS,
 };
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -55,6 +56,13 @@ impl Xen {
                 let slot = self.vectors.get(asked.vcpu as usize);
                 slot.ok_or(Errno::ENOENT)?
                     .store(asked.vector, Ordering::SeqCst);
+                if asked.vcpu == 0 {
+                    let off = self.callback.set(&*self.host, Via::Nothing);
+                    off.map_err(|error| {
+                        self.hub.log.guest_line(Level::Error, error);
+                        Errno::EINVAL
+                    })?;
+                }
                 // Whatever came before it was known how to tell.
                 if self.is_upcall_pending(asked.vcpu) {
                     self.upcall(asked.vcpu);
@@ -118,26 +126,43 @@ impl Xen {
             return Err(Errno::EPERM);
         }
         if param == HvmParam::CALLBACK_IRQ {
-            let via = CallbackVia(
-                (value & CALLBACK_IRQ_TYPE_MASK)
-                    .checked_shr(56)
-                    .unwrap_or(0) as u32,
-            );
-            // Where vCPUs have vectors of their own, this says only that the guest knows Xen: Linux sets "GSI 1".
-            let has_vector = self.vectors[0].load(Ordering::SeqCst) != 0;
-            if value != 0 && !has_vector {
-                self.hub.log.guest_line(
-                    Level::Warning,
-                    format_args!(
-                        "the guest wants to be told of events by {via:?} ({value:#x}), which is not built yet: its drivers \
-                         for Xen have to set a vector for each vCPU (Linux 6.0 and later do)"
-                    ),
-                );
-                return Err(Errno::ENOSYS);
-            }
+            self.set_callback(value)?;
         }
         lock(&self.params.0).insert(param.0, value);
         Ok(0)
+    }
+}
+
+impl Xen {
+    fn set_callback(&self, value: u64) -> Result<(), Errno> {
+        // Where vCPUs have vectors of their own, this says only that the guest knows Xen: Linux sets "GSI 1".
+        if self.vectors[0].load(Ordering::SeqCst) != 0 {
+            return Ok(());
+        }
+        let via = Via::parse(value).map_err(|why| {
+            let why = match why {
+                Refused::NoLine => "there is no such line",
+                Refused::OneVector => {
+                    "KVM interrupts by local APICs alone, which such a guest does not acknowledge; a vector for each vCPU (Linux 6.0 \
+                     and later), a GSI and a PCI pin are possible (Linux: xen_no_vector_callback)"
+                }
+            };
+            self.hub.log.guest_line(
+                Level::Warning,
+                format_args!("the guest wants to be told of events by {value:#x}: {why}"),
+            );
+            match value & CALLBACK_IRQ_TYPE_MASK {
+                0 => Errno::EINVAL,
+                _ => Errno::ENOSYS,
+            }
+        })?;
+        self.callback.set(&*self.host, via).map_err(|error| {
+            self.hub.log.guest_line(Level::Error, error);
+            Errno::EINVAL
+        })?;
+        // Whatever came before it was known how to tell.
+        self.look_at_callback();
+        Ok(())
     }
 }
 
