@@ -282,6 +282,11 @@ pub trait Device: Send + Debug {
         false
     }
 
+    /// Itself, if things can be plugged into it.
+    fn usb(&mut self) -> Option<&mut crate::usb::Uhci> {
+        None
+    }
+
     /// The machine was reset.
     fn reset(&mut self, turn: &mut Turn);
 

@@ -244,7 +244,7 @@ fn hvm_linux_has_a_usb_mouse_a_usb_disk_and_a_sound_card() {
     std::fs::write(&disk, &sectors).unwrap();
     let devices = format!("usbdevice = [ 'mouse', 'disk:{}' ]", disk.display());
     let mut domain = Domain::pc("usb").unwrap().vcpus(1).line(&format!(
-        "{devices}\nsoundhw = 'es1370'\nvnc = 1\nvncdisplay = 44"
+        "{devices}\nsoundhw = 'es1370'\nmonitor = 1\nvnc = 1\nvncdisplay = 44"
     ));
     domain.kernel = assets::vmlinuz(Flavour::Generic).unwrap();
     domain.ramdisk = Some(assets::guest_initramfs(Flavour::Generic).unwrap());
@@ -306,6 +306,31 @@ fn hvm_linux_has_a_usb_mouse_a_usb_disk_and_a_sound_card() {
             .all(|end| events.lines().any(|line| line.ends_with(end)))
             .then_some(())
     });
+
+    // Behind the hub that the second device brought, devices come and go by the monitor window.
+    assert!(says("cat /sys/bus/usb/devices/*/product").contains("Noxen USB Hub"));
+    let second = node.root().join("second.img");
+    std::fs::write(&second, vec![0; 1 << 20]).unwrap();
+    viewer.switch(2);
+    viewer.type_text(&format!(
+        "usb_add tablet\nusb_add disk:{}\n",
+        second.display()
+    ));
+    let both = format!("grep -q 'Noxen USB Tablet' {input} && [ -e /sys/block/sdb/size ]");
+    let until = |both: &str| {
+        format!("n=0; until {both}; do n=$((n+1)); [ $n -lt 300 ] || break; sleep 0.1; done; {both} && echo seen")
+    };
+    assert_eq!(says(&until(&both)), "seen\n");
+    assert_eq!(says("cat /sys/block/sdb/size"), "2048\n");
+    viewer.type_text("usb_del 0.4\nusb_del 0.3\n");
+    let gone = format!("! grep -q 'Noxen USB Tablet' {input} && [ ! -e /sys/block/sda ]");
+    assert_eq!(says(&until(&gone)), "seen\n");
+    viewer.switch(1);
+    let listed = node.toolctl(&["block-list", "usb"]).ok();
+    assert!(
+        listed.contains("2064") && !listed.contains("2048"),
+        "{listed}"
+    );
 
     // A square wave of eight samples each way, for two seconds at 8 kHz, comes out at that pitch.
     says("[ -e /dev/dsp ] || mknod /dev/dsp c $(tr : ' ' </sys/class/sound/dsp/dev)");

@@ -149,11 +149,23 @@ impl Viewer {
                 '\x1b' => 0xff1b,
                 other => u32::from(other),
             };
-            for pressed in [1, 0] {
-                let mut key = vec![4, pressed, 0, 0];
-                key.extend(keysym.to_be_bytes());
-                self.stream.write_all(&key).unwrap();
-            }
+            self.key(keysym, true);
+            self.key(keysym, false);
         }
+    }
+
+    /// Shows a window: 1 the guest's screen, 2 the monitor, 3 the serial port.
+    pub fn switch(&mut self, window: u8) {
+        let keys = [0xffe3, 0xffe9, u32::from(b'0' + window)];
+        keys.iter().for_each(|keysym| self.key(*keysym, true));
+        keys.iter()
+            .rev()
+            .for_each(|keysym| self.key(*keysym, false));
+    }
+
+    fn key(&mut self, keysym: u32, pressed: bool) {
+        let mut key = vec![4, u8::from(pressed), 0, 0];
+        key.extend(keysym.to_be_bytes());
+        self.stream.write_all(&key).unwrap();
     }
 }

@@ -13,8 +13,9 @@ use crate::validate::not_built;
 use noxen_control::device::NicModel;
 use noxen_control::spec::{
     self, Adapter, Cpu, CpuidRule, Hvm, Loader, Pvh, Register, SerialPort, Sound, UsbDevice, Vnc,
+    MAX_USB, USB_DISKS,
 };
-use noxen_xend_api::device::Mode;
+use noxen_xend_api::device::{number, Mode};
 use noxen_xend_api::{cpuid, Disk, DomainConfig, Fault, Vfb};
 use std::fs::File;
 use std::io::Read;
@@ -198,52 +199,102 @@ pub fn check_pvh(config: &DomainConfig) -> Result<Pvh, Fault> {
     })
 }
 
-/// Ports of the USB controller.
-const USB_PORTS: usize = 2;
-
 /// What `usb` and `usbdevice` say.
 fn usb(hvm: &noxen_xend_api::Hvm) -> Result<Option<Vec<UsbDevice>>, Fault> {
-    let mut numbers = USB_DISKS.into_iter().map(|(_, number)| number);
-    let device = |name: &String| {
-        match name.trim() {
+    let wrong = |item: &str, why: &str| {
+        Fault::generic(format!("Invalid Configuration: usbdevice = '{item}'{why}"))
+    };
+    let items = &hvm.usbdevice;
+    if items.len() > MAX_USB {
+        return Err(Fault::generic(format!(
+            "Invalid Configuration: usbdevice names {} devices; {MAX_USB} are possible",
+            items.len()
+        )));
+    }
+    let mut disks = usb_disks(items).into_iter();
+    let device = |item: &String| match item.trim() {
         "tablet" => Ok(UsbDevice::Tablet),
         "mouse" => Ok(UsbDevice::Mouse),
         "keyboard" => Ok(UsbDevice::Keyboard),
-        other => match (other.strip_prefix("disk:"), numbers.next()) {
-            (Some(file), Some(devid)) if file.starts_with('/') => Ok(UsbDevice::Disk { devid }),
-            (Some(_), Some(_)) => Err(Fault::generic(format!(
-                "Invalid Configuration: usbdevice = '{other}': disk: and an image's path from / on"
-            ))),
-            (Some(_), None) => Err(too_many(hvm.usbdevice.len())),
-            (None, _) => Err(Fault::generic(format!(
-                "Invalid Configuration: usbdevice = '{other}' is not supported yet; use tablet, mouse, keyboard or disk:FILE"
-            ))),
+        other => match (disk_item(other), number_of_next(&mut disks, other)) {
+            (Some((_, file)), _) if !file.starts_with('/') => {
+                Err(wrong(other, ": disk: and an image's path from / on"))
+            }
+            (Some(_), Some(devid)) => Ok(UsbDevice::Disk { devid }),
+            (Some((Some(name), _)), None) if !USB_DISKS.contains(&name) => {
+                Err(wrong(other, ": a USB disk is sda to sdh"))
+            }
+            (Some(_), None) => Err(wrong(other, ": there are eight USB disks at most")),
+            (None, _) => Err(wrong(
+                other,
+                " is not supported yet; use tablet, mouse, keyboard or disk:FILE",
+            )),
         },
-    }
     };
-    let devices = hvm.usbdevice.iter().map(device);
-    let devices: Vec<UsbDevice> = devices.collect::<Result<_, _>>()?;
-    if devices.len() > USB_PORTS {
-        return Err(too_many(devices.len()));
-    }
+    let devices: Vec<UsbDevice> = items.iter().map(device).collect::<Result<_, _>>()?;
     Ok((hvm.usb || !devices.is_empty()).then_some(devices))
 }
 
-fn too_many(count: usize) -> Fault {
-    Fault::generic(format!(
-        "Invalid Configuration: usbdevice names {count} devices; the controller has {USB_PORTS} ports"
-    ))
+/// The number of the disk that `item` is, which is the next of `disks` if it is one.
+fn number_of_next<'a>(
+    disks: &mut impl Iterator<Item = (Option<&'a str>, &'a str)>,
+    item: &str,
+) -> Option<u32> {
+    disk_item(item)?;
+    number::of_name(disks.next()?.0?)
 }
 
-/// The disks at the USB controller by their names, and Xen's numbers of those.
-const USB_DISKS: [(&str, u32); USB_PORTS] = [("sda", 8 << 8), ("sdb", 8 << 8 | 16)];
+/// The name, if it says one, and the file of an item of `usbdevice` that is a disk: `disk:FILE`, or `disk@NAME:FILE` as of
+/// those that were plugged in while the domain ran.
+fn disk_item(item: &str) -> Option<(Option<&str>, &str)> {
+    let item = item.trim();
+    match item.strip_prefix("disk:") {
+        Some(file) => Some((None, file)),
+        None => {
+            let (name, file) = item.strip_prefix("disk@")?.split_once(':')?;
+            Some((Some(name), file))
+        }
+    }
+}
 
-/// The disks that `usbdevice` names.
-fn usb_disks(config: &DomainConfig) -> Vec<Disk> {
-    let files = config.hvm.usbdevice.iter();
-    let files = files.filter_map(|name| name.trim().strip_prefix("disk:"));
-    let disk = |(file, (name, _)): (&str, (&str, u32))| image_disk(file, name);
-    files.zip(USB_DISKS).filter_map(disk).collect()
+/// The disks among the items of `usbdevice`, with their names; who says none has the first that is free.
+fn usb_disks(items: &[String]) -> Vec<(Option<&str>, &str)> {
+    let disks: Vec<_> = items.iter().filter_map(|item| disk_item(item)).collect();
+    let named: Vec<&str> = disks.iter().filter_map(|(name, _)| *name).collect();
+    let mut free = USB_DISKS.into_iter().filter(|name| !named.contains(name));
+    let name = |name: Option<&str>| match name {
+        Some(name) => USB_DISKS.into_iter().find(|known| *known == name),
+        None => free.next(),
+    };
+    let (names, files): (Vec<_>, Vec<_>) = disks.iter().copied().unzip();
+    names.into_iter().map(name).zip(files).collect()
+}
+
+/// A disk was plugged in under that name.
+pub fn remember_usb_disk(hvm: &mut noxen_xend_api::Hvm, name: &str, file: &str) {
+    hvm.usbdevice.push(format!("disk@{name}:{file}"));
+}
+
+/// The disk of that name was taken out; the others keep their names, and the controller stays.
+pub fn forget_usb_disk(hvm: &mut noxen_xend_api::Hvm, name: &str) {
+    let mut disks = usb_disks(&hvm.usbdevice).into_iter();
+    let kept = |item: &String| {
+        let Some((disk, file)) = disk_item(item).and_then(|_| disks.next()) else {
+            return Some(item.clone());
+        };
+        let disk = disk.filter(|disk| *disk != name)?;
+        Some(format!("disk@{disk}:{file}"))
+    };
+    let items: Vec<String> = hvm.usbdevice.iter().filter_map(kept).collect();
+    if items.len() != hvm.usbdevice.len() {
+        (hvm.usb, hvm.usbdevice) = (true, items);
+    }
+}
+
+/// The disk that `usb_add` wants.
+pub fn usb_disk(name: &str, file: &str) -> Option<Disk> {
+    let known = USB_DISKS.into_iter().find(|known| *known == name)?;
+    image_disk(file, known)
 }
 
 /// A disk that a path is.
@@ -352,7 +403,9 @@ pub fn implied_disks(config: &DomainConfig) -> Vec<Disk> {
     let drives = [("fda", &config.hvm.fda), ("fdb", &config.hvm.fdb)];
     let given = drives.into_iter().filter(|(_, path)| !path.is_empty());
     let floppies = given.filter_map(|(drive, path)| image_disk(path, drive));
-    floppies.chain(usb_disks(config)).collect()
+    let usb = usb_disks(&config.hvm.usbdevice).into_iter();
+    let usb = usb.filter_map(|(name, file)| image_disk(file, name?));
+    floppies.chain(usb).collect()
 }
 
 /// The directory of files that sound cards play into; without it nobody listens.
@@ -616,8 +669,12 @@ mod tests {
         };
         assert!(usb("host:04b4:0001").contains("usbdevice = 'host:04b4:0001'"));
         assert!(usb("disk:a.img").contains("path from / on"));
-        assert!(usb("disk:/a disk:/b disk:/c").contains("names 3 devices"));
-        assert!(usb("mouse tablet keyboard").contains("names 3 devices"));
+        assert!(usb("disk@sdi:/a").contains("sda to sdh"));
+        let many: &'static str =
+            "disk:/a disk:/a disk:/a disk:/a disk:/a disk:/a disk:/a disk:/a disk:/a";
+        assert!(usb(many).contains("eight USB disks"));
+        let mice = |c: &mut DomainConfig| c.hvm.usbdevice = vec!["mouse".into(); 24];
+        assert!(refusal(mice).contains("names 24 devices; 23 are possible"));
         assert!(refusal(|c| c.hvm.soundhw = "sb16".into()).contains("soundhw = 'sb16'"));
         assert!(refusal(|c| c.hvm.timer_mode = 4).contains("timer_mode = 4"));
         assert!(refusal(|c| c.hvm.cpuid = vec!["1:ecx=0".into()]).contains("register ecx"));
@@ -691,6 +748,27 @@ mod tests {
         });
         let expected = vec![UsbDevice::Disk { devid: 2048 }, UsbDevice::Mouse];
         assert_eq!(check(&config).unwrap().usb, Some(expected));
+        // A disk that is taken out leaves the names of the others as they are.
+        let hvm = &mut config.clone().hvm;
+        hvm.usbdevice = ["disk:/a", "disk@sdc:/c", "mouse", "disk:/b"]
+            .map(String::from)
+            .into();
+        remember_usb_disk(hvm, "sdd", "/d");
+        forget_usb_disk(hvm, "sda");
+        forget_usb_disk(hvm, "sde");
+        let expected = ["disk@sdc:/c", "mouse", "disk@sdb:/b", "disk@sdd:/d"];
+        assert_eq!(hvm.usbdevice, expected);
+        let numbers = [2080, 0, 2064, 2096].into_iter();
+        let device = |devid| match devid {
+            0 => UsbDevice::Mouse,
+            devid => UsbDevice::Disk { devid },
+        };
+        let devices: Vec<UsbDevice> = numbers.map(device).collect();
+        assert_eq!(super::usb(hvm).unwrap(), Some(devices));
+        hvm.usbdevice = vec!["disk:/a".into()];
+        hvm.usb = false;
+        forget_usb_disk(hvm, "sda");
+        assert_eq!((hvm.usb, hvm.usbdevice.len()), (true, 0));
         let texts: Vec<String> = implied_disks(&config).iter().map(Disk::text).collect();
         assert_eq!(texts, ["file:/a.img,sda,w"]);
     }

@@ -7,6 +7,7 @@
 //! A medium goes the way of `block-configure`, with its checks. A picture gets its name once it is whole, and replaces nothing but
 //! an earlier picture.
 
+use crate::devices::class::Site;
 use crate::devices::requests::configure_device;
 use crate::devices::{self, Origin};
 use crate::domain::Domain;
@@ -71,6 +72,8 @@ fn fulfil(node: &Arc<Node>, domain: &Arc<Domain>, wish: &Wish) -> Result<(), Fau
     match wish {
         Wish::Change { drive, file } => change(node, running(domain)?, drive, file),
         Wish::Eject { drive } => eject(node, running(domain)?, drive),
+        Wish::UsbAdd { name, file } => usb_add(node, running(domain)?, name, file),
+        Wish::UsbDel { name } => usb_del(node, running(domain)?, name),
         Wish::Screendump { file } => screendump(running(domain)?, file),
         Wish::Quit => quit(node, domain),
     }
@@ -118,6 +121,30 @@ fn eject(node: &Node, domain: &Arc<Domain>, drive: &str) -> Result<(), Fault> {
         }
     }
     devices::requests::detach_device(node, domain, DeviceClass::Vbd, drive, false).map(drop)
+}
+
+/// A disk that the monitor has a place for; from now on it is part of the configuration, as what `block-attach` brings.
+fn usb_add(node: &Node, domain: &Arc<Domain>, name: &str, file: &str) -> Result<(), Fault> {
+    uname(file)?;
+    // An item of `usbdevice`, which has commas between its items where it is one text.
+    if !file.starts_with('/') || file.contains(',') {
+        return Err(Fault::generic(format!(
+            "{file}: a path from / on, without a comma"
+        )));
+    }
+    let disk = crate::hvm::usb_disk(name, file);
+    let disk = disk.ok_or_else(|| Fault::generic(format!("{name} is no USB disk")))?;
+    devices::vbd::check(&disk)?;
+    let site = Site { node, domain };
+    devices::attach(site, DeviceConfig::Disk(disk), Origin::Configured)?;
+    node.save(domain, |record| {
+        crate::hvm::remember_usb_disk(&mut record.config.hvm, name, file);
+    })
+    .map(drop)
+}
+
+fn usb_del(node: &Node, domain: &Arc<Domain>, name: &str) -> Result<(), Fault> {
+    devices::requests::detach_device(node, domain, DeviceClass::Vbd, name, false).map(drop)
 }
 
 fn screendump(domain: &Arc<Domain>, file: &str) -> Result<(), Fault> {

@@ -355,6 +355,32 @@ fn wishes_of_the_monitor_window_are_fulfilled_where_the_domain_has_one() {
     assert_eq!(params(512), None);
     assert_eq!(ask(domid, &change("fda", &floppies[1])), "done");
 
+    // A USB disk comes and goes, with its place in the configuration.
+    let stick = lab.image("stick.img", "stick");
+    let usb = |file: &str| Wish::UsbAdd {
+        name: "sdb".into(),
+        file: file.into(),
+    };
+    let items = || {
+        let asked = Request::Config { domain: "a".into() };
+        match lab.ask(&asked).unwrap() {
+            Response::Config { config } => config.hvm.usbdevice,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(ask(domid, &usb(&stick)), "done");
+    assert_eq!(params(2064), Some(stick.clone()));
+    assert_eq!(items(), [format!("disk@sdb:{stick}")]);
+    let twice = ask(domid, &usb(&two));
+    assert!(twice.contains("already connected"), "{twice}");
+    let gone = ask(domid, &usb("/nonexistent.img"));
+    assert_ne!(gone, "done");
+    assert_eq!(items().len(), 1);
+    let name = "sdb".to_owned();
+    assert_eq!(ask(domid, &Wish::UsbDel { name: name.clone() }), "done");
+    assert_eq!((params(2064), items().len()), (None, 0));
+    assert_ne!(ask(domid, &Wish::UsbDel { name }), "done");
+
     let picture = lab.image("screen.ppm", "P6\nold");
     let dump = |file: &str| Wish::Screendump { file: file.into() };
     assert_eq!(ask(domid, &dump(&picture)), "done");

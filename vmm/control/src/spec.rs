@@ -67,7 +67,7 @@ pub struct Hvm {
     /// There is a high precision event timer.
     #[serde(default)]
     pub hpet: bool,
-    /// There is a USB controller, with these at its ports, two at most; nothing: there is none.
+    /// There is a USB controller, with these plugged in, [`MAX_USB`] at most; nothing: there is none.
     #[serde(default)]
     pub usb: Option<Vec<UsbDevice>>,
     /// Its sound card; nothing: there is none.
@@ -118,6 +118,12 @@ impl Default for Cpu {
     }
 }
 
+/// Devices at the USB controller at most; hubs, which come by themselves, are not counted.
+pub const MAX_USB: usize = 23;
+
+/// The disks at the USB controller, by name. Their numbers as vbds are 2048 and 16 more for each.
+pub const USB_DISKS: [&str; 8] = ["sda", "sdb", "sdc", "sdd", "sde", "sdf", "sdg", "sdh"];
+
 /// A device at the USB controller.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
@@ -130,7 +136,7 @@ pub enum UsbDevice {
     Keyboard,
     /// A disk.
     Disk {
-        /// Number of the vbd that it is: that of sda or sdb.
+        /// Number of the vbd that it is: that of sda to sdh ([`USB_DISKS`]).
         devid: u32,
     },
 }

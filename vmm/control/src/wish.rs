@@ -26,6 +26,18 @@ pub enum Wish {
         /// The drive.
         drive: String,
     },
+    /// A disk more at the USB controller, which noxen-vmm has made room for.
+    UsbAdd {
+        /// The disk's name: `sda` to `sdh`.
+        name: String,
+        /// Its image: an absolute path.
+        file: String,
+    },
+    /// That disk out of the USB controller.
+    UsbDel {
+        /// The disk's name.
+        name: String,
+    },
     /// The guest's screen in a file: xend answers with `Request::Screendump` first.
     Screendump {
         /// Absolute path.

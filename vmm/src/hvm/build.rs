@@ -351,7 +351,6 @@ pub fn build(config: &Config, files: Files<'_>, log: Log) -> Result<Domain, HvmE
     let mut about = About {
         name: config.name.clone(),
         uuid: hyphened(config.uuid),
-        usb: config.hvm.usb.clone(),
         ..About::default()
     };
     let viewers = match (&config.hvm.display, files.vnc) {

@@ -4,7 +4,7 @@
 //!   before the first start:  attach(hda..hdd, xvda..xvdd, fd0, fd1) --> slots --start()--> controllers on the bus
 //!   while it runs:           attach, detach of a CD or floppy --> another medium in its drive
 //!   the guest unplugs its hard disks --> unplug() --> paravirtual ones, by the machine
-//!   disks at the USB controller: attach(sda, sdb) --> usb_disks.rs
+//!   disks at the USB controller: attach(sda..) --> usb_disks.rs, and while it runs into and out of the controller
 //!   medium's thread: an answer --> Pc::attend(controller)
 //! ```
 
@@ -12,15 +12,17 @@ use crate::devices::vbd::medium::{Loaded, Tray};
 use crate::devices::vbd::Config;
 use crate::domain::hub::{Hub, Report};
 use crate::hvm::pc::Pc;
-use crate::hvm::usb_disks::UsbDisks;
+use crate::hvm::usb_disks::{self, UsbDisks};
 use crate::log::Level;
 use crate::prompt::subject;
 use noxen_control::device::{DeviceClass, DeviceId, DeviceSpec, DeviceState, DeviceStatus};
+use noxen_control::spec::USB_DISKS;
 use noxen_pc::bus::Place;
 use noxen_pc::floppy::{Floppy, CHANNEL};
 use noxen_pc::ide::{Drive, Ide, Kind};
 use noxen_pc::isa_dma::IsaDma;
 use noxen_pc::medium::Medium;
+use noxen_pc::usb::{Listed, Plug};
 use noxen_saved_image::hvm::Disk;
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -39,7 +41,7 @@ enum Spot {
     Ide(u8),
     /// fd0, fd1.
     Floppy(u8),
-    /// sda, sdb.
+    /// sda to sdh.
     Usb(u8),
 }
 
@@ -62,7 +64,7 @@ impl Spot {
         match self {
             Spot::Ide(index) => ["hda", "hdb", "hdc", "hdd"][usize::from(index) % 4],
             Spot::Floppy(index) => ["fd0", "fd1"][usize::from(index) % 2],
-            Spot::Usb(index) => ["sda", "sdb"][usize::from(index) % 2],
+            Spot::Usb(index) => USB_DISKS[usize::from(index) % USB_DISKS.len()],
         }
     }
 }
@@ -161,8 +163,52 @@ impl Drives {
     }
 
     fn spot(&self, devid: u32) -> Option<Spot> {
-        let usb = || Some(Spot::Usb(self.usb.find(devid)?.0));
+        let usb = || {
+            self.usb.find(devid)?;
+            let at = (0..USB_DISKS.len() as u8).find(|at| usb_disks::number((*at).into()) == devid);
+            at.map(Spot::Usb)
+        };
         Spot::of(devid).or_else(usb)
+    }
+
+    /// What is plugged into the USB controller; nothing: there is none.
+    pub fn usb(&self) -> Option<Vec<Listed>> {
+        let pc = self.pc.upgrade()?;
+        pc.usb(self.usb.controller?, |usb, _| Ok(usb.listed())).ok()
+    }
+
+    /// Plugs something into the USB controller that is no disk. The line says why not.
+    pub fn usb_add(&self, plug: Plug) -> Result<(), String> {
+        let (pc, number) = self.usb_controller()?;
+        pc.usb(number, |usb, turn| {
+            usb.plug(plug, turn).map_err(|e| e.to_string())
+        })
+    }
+
+    /// Takes something out of the USB controller that is no disk. The line says why not.
+    pub fn usb_del(&self, number: u8) -> Result<(), String> {
+        let (pc, controller) = self.usb_controller()?;
+        pc.usb(controller, |usb, turn| {
+            usb.unplug(number, turn).map_err(|e| e.to_string())
+        })
+    }
+
+    /// The name under which a disk more can come to the USB controller. The line says why none can.
+    pub fn usb_room(&mut self) -> Result<&'static str, String> {
+        self.usb_controller()?;
+        let free = (0..USB_DISKS.len() as u8).find(|at| !self.slots.contains_key(&Spot::Usb(*at)));
+        let at = free.ok_or_else(|| {
+            let count = USB_DISKS.len();
+            format!("{count} USB disks are plugged in, and no more are possible")
+        })?;
+        self.usb.expect(usb_disks::number(at.into()));
+        Ok(Spot::Usb(at).name())
+    }
+
+    fn usb_controller(&self) -> Result<(Arc<Pc>, usize), String> {
+        let pc = self.pc.upgrade();
+        pc.zip(self.usb.controller)
+            .ok_or_else(|| "USB support not enabled (usb = 1)".into())
     }
 
     /// The guest unplugs hard disks (`but_first`: not that of hda): they are gone from the drives, and nothing is done to their
@@ -219,7 +265,8 @@ impl Drives {
             slot.tray.insert(loaded);
             return Ok(());
         }
-        if started {
+        let on_usb = matches!(spot, Spot::Usb(_));
+        if started && !on_usb {
             return Err(format!(
                 "{}: the machine runs and has no drive {}: only CDs and floppies can be changed",
                 config.id,
@@ -228,7 +275,13 @@ impl Drives {
         }
         let removable = config.cdrom || matches!(spot, Spot::Floppy(_));
         let tray = self.tray(spot, loaded)?;
-        if let Some((_, place)) = self.usb.find(config.id.devid) {
+        if on_usb && started {
+            let devid = config.id.devid;
+            let place = self.usb.anew(devid);
+            place.fill(tray.medium());
+            self.usb_add(Plug::Disk(devid, Box::new(place)))
+                .map_err(|line| format!("{}: {line}", config.id))?;
+        } else if let Some(place) = self.usb.find(config.id.devid) {
             place.fill(tray.medium());
         }
         let kind = if config.cdrom { Kind::Cd } else { Kind::Disk };
@@ -272,6 +325,17 @@ impl Drives {
         let Some((spot, slot)) = found else {
             return Err(format!("vbd {devid} is not attached"));
         };
+        let spot = *spot;
+        if let (Spot::Usb(_), true) = (spot, self.controllers.ide.get().is_some()) {
+            let (pc, controller) = self.usb_controller()?;
+            pc.usb(controller, |usb, turn| {
+                usb.unplug_disk(devid, turn).map_err(|e| e.to_string())
+            })?;
+            // What it still writes it writes to the end.
+            self.slots.remove(&spot);
+            self.let_go(devid);
+            return Ok(());
+        }
         if !slot.removable {
             return Err(format!(
                 "{} is a hard disk: it cannot be taken out of a running PC; shut the domain down first",
@@ -280,6 +344,11 @@ impl Drives {
         }
         slot.attached = false;
         slot.tray.insert(None);
+        self.let_go(devid);
+        Ok(())
+    }
+
+    fn let_go(&self, devid: u32) {
         self.hub.report(Report::Device(DeviceStatus {
             id: DeviceId {
                 class: DeviceClass::Vbd,
@@ -289,7 +358,6 @@ impl Drives {
             reason: None,
             disk: None,
         }));
-        Ok(())
     }
 
     /// What is attached.

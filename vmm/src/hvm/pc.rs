@@ -24,8 +24,9 @@ use noxen_control::ShutdownReason;
 use noxen_devices::pv::written::Written;
 use noxen_monitor_abi::layout::PAGE_SIZE;
 use noxen_pc::bus::Happened;
+use noxen_pc::usb::Uhci;
 use noxen_pc::vga::View;
-use noxen_pc::{Bus, Button, Effect, Memory, Outside, Pointing, Touch, Width};
+use noxen_pc::{Bus, Button, Effect, Memory, Outside, Pointing, Touch, Turn, Width};
 use noxen_saved_image::hvm::{Board, PcDevice};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicU8, Ordering};
@@ -251,6 +252,24 @@ impl Pc {
             true => ((), Vec::new()),
             false => bus.call(number, now, ram, |device, turn| device.attend(turn)),
         });
+    }
+
+    /// Does something with the USB controller, by its number. The line says why not.
+    pub fn usb<T>(
+        &self,
+        number: usize,
+        action: impl FnOnce(&mut Uhci, &mut Turn) -> Result<T, String>,
+    ) -> Result<T, String> {
+        self.act(|bus, now, ram| match self.is_frozen() {
+            true => {
+                let line = "the domain is being saved; try again when it is not";
+                (Err(line.into()), Vec::new())
+            }
+            false => bus.call(number, now, ram, |device, turn| match device.usb() {
+                Some(usb) => action(usb, turn),
+                None => Err("that device is no USB controller".into()),
+            }),
+        })
     }
 
     /// Presses a button; false if the machine has none.

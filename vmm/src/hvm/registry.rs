@@ -1,7 +1,7 @@
 //! The devices of the PC, one line each: where each sits and what it is made from.
 
 use crate::hvm::usb_disks::UsbDisks;
-use noxen_control::spec::{Adapter, UsbDevice};
+use noxen_control::spec::{Adapter, UsbDevice, MAX_USB};
 use noxen_hvmloader::{acpi, Machine};
 use noxen_pc::backing::Backing;
 use noxen_pc::bus::Place;
@@ -15,7 +15,7 @@ use noxen_pc::serial::{Serial, Wire};
 use noxen_pc::sleep::{self, Sleep};
 use noxen_pc::sound::es1370::Es1370;
 use noxen_pc::sound::Speaker;
-use noxen_pc::usb::{Kind, Plug, Uhci};
+use noxen_pc::usb::{tree, Kind, Plug, Uhci};
 use noxen_pc::vga::cirrus::Cirrus;
 use noxen_pc::vga::Vga;
 use noxen_pc::xen_platform::Platform;
@@ -73,6 +73,7 @@ pub fn without_a_pc() -> Bus {
 /// All devices of a PC but its drives' controllers (drives.rs), on their bus. Slots: 0 host bridge, 1 ISA bridge with its functions (1 IDE, 2 USB, 3 power), 2 display,
 /// 3 Xen's platform device, 4 to 30 network interfaces, 31 sound card.
 pub fn devices(parts: Parts<'_>) -> (Bus, Known) {
+    const _: () = assert!(MAX_USB == tree::DEVICES);
     let mut bus = Bus::new();
     let mut known = Known::default();
     let machine = parts.machine;
@@ -104,9 +105,8 @@ pub fn devices(parts: Parts<'_>) -> (Bus, Known) {
             UsbDevice::Mouse => Plug::Hid(Kind::Mouse),
             UsbDevice::Keyboard => Plug::Hid(Kind::Keyboard),
             UsbDevice::Disk { devid } => {
-                let place = parts.usb_disks.find(*devid);
-                let medium = place.map(|(_, place)| place.clone());
-                Plug::Disk(Box::new(medium.unwrap_or_default()))
+                let medium = parts.usb_disks.find(*devid).cloned();
+                Plug::Disk(*devid, Box::new(medium.unwrap_or_default()))
             }
         };
         let plugs = devices.iter().map(plug).collect();

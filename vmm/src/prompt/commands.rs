@@ -1,7 +1,7 @@
 //! The table of commands, and how a line finds its entry.
 
 use super::subject::Subject;
-use super::{act, info, media, memory, touch};
+use super::{act, info, media, memory, touch, usb};
 use noxen_control::wish::Wish;
 use std::fmt::Write;
 
@@ -55,6 +55,7 @@ fn all() -> impl Iterator<Item = &'static Command> {
         std::slice::from_ref(&HELP),
         info::COMMANDS,
         media::COMMANDS,
+        usb::COMMANDS,
         touch::COMMANDS,
         act::COMMANDS,
         memory::COMMANDS,

@@ -63,7 +63,7 @@ fn drive(name: &str, subject: &dyn Subject) -> Result<Drive, String> {
 }
 
 /// The name of a file at the end of a line, which may have blanks in it.
-fn file(text: &str) -> Result<String, String> {
+pub(super) fn file(text: &str) -> Result<String, String> {
     let text = text.trim();
     let quoted = text
         .strip_prefix('"')

@@ -7,8 +7,8 @@
 //!        window <--text----------------+<---------- Outcome: text, or a Wish of xend's --Event::Wished--> xend
 //!                                                          next prompt <--Request::Fulfilled---------------'
 //! ```
-//! A command is one entry of a table: in `info/` what can be asked, in `act.rs`, `media.rs`, `touch.rs` and `memory.rs` what can
-//! be done. None of them knows KVM, files or threads. What needs a file of the host, or ends the domain, is done by xend.
+//! A command is one entry of a table: in `info/` what can be asked, in `act.rs`, `media.rs`, `touch.rs`, `usb.rs` and `memory.rs` what
+//! can be done. None of them knows KVM, files or threads. What needs a file of the host, or ends the domain, is done by xend.
 
 mod act;
 mod commands;
@@ -19,6 +19,7 @@ mod media;
 mod memory;
 pub mod subject;
 mod touch;
+mod usb;
 
 use crate::domain::hub::lock;
 use crate::viewers::Console;

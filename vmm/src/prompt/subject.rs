@@ -3,6 +3,7 @@
 use crate::counters::Groups;
 use noxen_control::Status;
 use noxen_pc::bus::Place;
+use noxen_pc::usb::{Kind, Listed};
 use noxen_pc::{Identity, Pointing, Touch};
 
 /// A drive of the PC.
@@ -81,7 +82,7 @@ pub trait Subject {
     /// Interrupt lines.
     fn lines(&self) -> Lines;
     /// What is plugged into the USB controller; none: there is no controller.
-    fn usb(&self) -> Option<Vec<&'static str>>;
+    fn usb(&self) -> Option<Vec<Listed>>;
     /// What the guest makes of a pointer.
     fn pointing(&self) -> Option<Pointing>;
     /// Addresses of those who look at the screen.
@@ -101,6 +102,12 @@ pub trait Subject {
     fn touch(&mut self, touch: Touch) -> bool;
     /// Fills `into` from a guest-physical address; false where there is no memory.
     fn memory(&self, address: u64, into: &mut [u8]) -> bool;
+    /// Plugs something into the USB controller.
+    fn usb_add(&mut self, kind: Kind) -> Result<(), String>;
+    /// Takes something out that is no disk, by its number.
+    fn usb_del(&mut self, number: u8) -> Result<(), String>;
+    /// The name that a disk more at the USB controller will have.
+    fn usb_room(&mut self) -> Result<&'static str, String>;
     /// Viewers have to know this from now on, or nothing.
     fn set_password(&mut self, password: Option<String>) -> Result<(), String>;
 }

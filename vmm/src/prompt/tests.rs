@@ -3,6 +3,7 @@ use super::*;
 use crate::counters::Groups;
 use noxen_control::Status;
 use noxen_pc::bus::Place;
+use noxen_pc::usb::{Kind, Listed};
 use noxen_pc::{Identity, Pointing, Touch};
 use proptest::prelude::*;
 
@@ -117,8 +118,33 @@ impl Subject for Fake {
             routes: [Some(10), Some(11), None, None],
         }
     }
-    fn usb(&self) -> Option<Vec<&'static str>> {
-        Some(vec!["tablet"])
+    fn usb(&self) -> Option<Vec<Listed>> {
+        let listed = |number, port: &str, what, disk| Listed {
+            number,
+            port: port.into(),
+            what,
+            disk,
+        };
+        Some(vec![
+            listed(1, "1", "tablet", None),
+            listed(2, "2", "hub", None),
+            listed(3, "2.1", "disk", Some(2064)),
+        ])
+    }
+    fn usb_add(&mut self, kind: Kind) -> Result<(), String> {
+        self.note(format!("usb_add {kind:?}"))
+    }
+    fn usb_del(&mut self, number: u8) -> Result<(), String> {
+        match number {
+            2 => Err("that is a hub, which stays".into()),
+            number => self.note(format!("usb_del {number}")),
+        }
+    }
+    fn usb_room(&mut self) -> Result<&'static str, String> {
+        match self.locked {
+            true => Err("full".into()),
+            false => Ok("sda"),
+        }
     }
     fn pointing(&self) -> Option<Pointing> {
         self.pointing
@@ -202,7 +228,12 @@ fn subjects_are_told_of() {
             "  Bus  0, device   4, function 0:\n    Class 0200: PCI device 10ec:8139 (rtl8139)\n      IRQ 11, pin A\n",
         ),
         ("irq", "IRQ 4: up (serial0)\nPCI A: IRQ 10\nPCI B: IRQ 11\nPCI C: none\nPCI D: none\n"),
-        ("usb", "  Device 0.1, Port 1, Product tablet\n"),
+        (
+            "usb",
+            "  Device 0.1, Port 1, Speed 12 Mb/s, Product tablet\n\
+             \u{20} Device 0.2, Port 2, Speed 12 Mb/s, Product hub\n\
+             \u{20} Device 0.3, Port 2.1, Speed 12 Mb/s, Product disk sdb\n",
+        ),
         ("mice", "* Mouse #0: mouse"),
         ("vnc", "Client: 127.0.0.1\n"),
     ] {
@@ -211,6 +242,43 @@ fn subjects_are_told_of() {
     assert!(said("info version").starts_with("noxen-vmm "));
     assert!(said("info").contains("info block -- "));
     assert!(said("info nonsense").contains("'nonsense'"));
+}
+
+#[test]
+fn usb_devices_come_at_once_and_disks_by_xend() {
+    let mut fake = Fake::new();
+    for (line, done) in [
+        ("usb_add tablet", "usb_add Tablet"),
+        ("usb_add  keyboard ", "usb_add Keyboard"),
+        ("usb_del 0.1", "usb_del 1"),
+    ] {
+        assert_eq!(run(line, &mut fake), commands::DONE, "{line}");
+        assert_eq!(fake.done.last().unwrap(), done, "{line}");
+    }
+    let file = "/srv/a stick.img".to_owned();
+    let name = "sda".to_owned();
+    assert_eq!(
+        wish("usb_add disk:/srv/a stick.img"),
+        Wish::UsbAdd { name, file }
+    );
+    let name = "sdb".to_owned();
+    assert_eq!(wish("usb_del 0.3"), Wish::UsbDel { name });
+    for (line, part) in [
+        ("usb_add disk:stick.img", "path from / on"),
+        ("usb_add host:04b3:310b", "of the host cannot be given"),
+        ("usb_add printer", "'printer' is no USB device"),
+        ("usb_add", "usage: usb_add"),
+        ("usb_del 0.2", "stays"),
+        ("usb_del 0.9", "could not find USB device '0.9'"),
+        ("usb_del 1.1", "could not find"),
+        ("usb_del 1", "could not find"),
+    ] {
+        assert!(said(line).contains(part), "{line}: {}", said(line));
+    }
+    let mut full = Fake::new();
+    full.locked = true;
+    let refused = run("usb_add disk:/a", &mut full);
+    assert_eq!(refused, Outcome::Said("full".into()));
 }
 
 #[test]

@@ -57,6 +57,7 @@ conformance! {
     cirrus => crate::vga::cirrus::subject::Display::new(),
     vga => crate::vga::subject::Display::new(),
     uhci => crate::usb::subject::Somebody,
+    usb_hub => crate::usb::subject::Plugger,
     usb_disk => crate::usb::subject::WithDisk::new(),
     xen_platform => || crate::xen_platform::Platform::new(),
     rtc => || crate::rtc::Rtc::new(crate::rtc::Settings::default()),

@@ -1,13 +1,14 @@
-//! USB 1.1 of the PC: the UHCI controller of the PIIX3 with two ports, and what is plugged in there for good.
+//! USB 1.1 of the PC: the UHCI controller of the PIIX3 with two ports, what is plugged in there, and the hubs that make more ports.
 //!
 //! ```text
 //!   guest's frame list --uhci.rs: a frame each ms--> schedule.rs: queues, transfer descriptors --> plugged.rs
-//!                                                          hid.rs: control.rs, reports.rs     storage.rs: control.rs, scsi.rs <--'
+//!                        tree.rs: ports, hubs (hub.rs)    hid.rs: control.rs, reports.rs     storage.rs: control.rs, scsi.rs <--'
 //!   a person --touch--> uhci.rs --> the tablet, mouse or keyboard that the guest has configured, else the next device of the bus
 //! ```
 
 pub mod control;
 pub mod hid;
+pub mod hub;
 pub mod plugged;
 pub mod reports;
 pub mod schedule;
@@ -17,8 +18,10 @@ pub mod storage;
 pub mod subject;
 #[cfg(test)]
 mod tests;
+pub mod tree;
 pub mod uhci;
 
 pub use hid::Kind;
 pub use plugged::Plug;
+pub use tree::{Listed, PlugError};
 pub use uhci::Uhci;

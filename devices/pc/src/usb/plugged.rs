@@ -2,7 +2,9 @@
 
 use super::control::Outcome;
 use super::hid::{Hid, Kind};
+use super::hub::Hub;
 use super::storage::Storage;
+use super::tree::Socket;
 use crate::device::{Pointing, Touch};
 use crate::medium::{Medium, Nothing};
 use serde::{Deserialize, Serialize};
@@ -12,8 +14,10 @@ use serde::{Deserialize, Serialize};
 pub enum Plug {
     /// A tablet, mouse or keyboard.
     Hid(Kind),
-    /// A disk with this medium.
-    Disk(Box<dyn Medium>),
+    /// A disk: its number, by which it is known outside, and its medium.
+    Disk(u32, Box<dyn Medium>),
+    /// A hub.
+    Hub,
 }
 
 /// A device as an image has it. Images of before there were disks have the first kind.
@@ -24,11 +28,30 @@ pub enum Inside {
     Hid(Hid),
     /// A disk.
     Disk(Box<Storage>),
+    /// A hub.
+    Hub(Box<Hub>),
+}
+
+impl Inside {
+    /// No device has such; a disk's medium has `bytes`.
+    pub fn is_wild(&self, bytes: u64) -> bool {
+        match self {
+            Inside::Hid(hid) => hid.is_wild(),
+            Inside::Disk(disk) => disk.is_wild(bytes),
+            Inside::Hub(hub) => hub.is_wild(),
+        }
+    }
 }
 
 /// A device at its port.
 #[derive(Debug)]
 pub struct Plugged {
+    /// Its number, 1 to 127, as long as it is plugged in.
+    pub number: u8,
+    /// Its port.
+    pub at: Socket,
+    /// A disk's number.
+    pub disk: Option<u32>,
     inside: Inside,
     /// A disk's.
     medium: Box<dyn Medium>,
@@ -36,12 +59,40 @@ pub struct Plugged {
 
 impl Plugged {
     /// One that was just plugged in.
-    pub fn new(plug: Plug) -> Plugged {
-        let (inside, medium): (_, Box<dyn Medium>) = match plug {
-            Plug::Hid(kind) => (Inside::Hid(Hid::new(kind)), Box::new(Nothing)),
-            Plug::Disk(medium) => (Inside::Disk(Box::default()), medium),
+    pub fn new(plug: Plug, number: u8, at: Socket) -> Plugged {
+        let (disk, inside, medium): (_, _, Box<dyn Medium>) = match plug {
+            Plug::Hid(kind) => (None, Inside::Hid(Hid::new(kind)), Box::new(Nothing)),
+            Plug::Disk(disk, medium) => (Some(disk), Inside::Disk(Box::default()), medium),
+            Plug::Hub => (None, Inside::Hub(Box::default()), Box::new(Nothing)),
         };
-        Plugged { inside, medium }
+        Plugged {
+            number,
+            at,
+            disk,
+            inside,
+            medium,
+        }
+    }
+
+    /// One out of an image, with the medium that it has here; what a disk was at is asked again.
+    pub fn restored(
+        number: u8,
+        at: Socket,
+        disk: Option<u32>,
+        inside: Inside,
+        medium: Option<Box<dyn Medium>>,
+    ) -> Plugged {
+        let mut plugged = Plugged {
+            number,
+            at,
+            disk,
+            inside,
+            medium: medium.unwrap_or_else(|| Box::new(Nothing)),
+        };
+        if let Inside::Disk(disk) = &mut plugged.inside {
+            disk.ask_again(&mut *plugged.medium);
+        }
+        plugged
     }
 
     /// For an image.
@@ -49,28 +100,34 @@ impl Plugged {
         &self.inside
     }
 
-    /// Whether `inside` can be this device's.
-    pub fn fits(&self, inside: &Inside) -> bool {
-        match (&self.inside, inside) {
-            (Inside::Hid(here), Inside::Hid(there)) => here.kind() == there.kind(),
-            (Inside::Disk(_), Inside::Disk(_)) => true,
-            _ => false,
+    /// Only its medium goes on.
+    pub fn into_medium(self) -> Box<dyn Medium> {
+        self.medium
+    }
+
+    /// Bytes of its medium.
+    pub fn bytes(&self) -> u64 {
+        self.medium.disc().bytes.unwrap_or(0)
+    }
+
+    /// In a word.
+    pub fn what(&self) -> &'static str {
+        match &self.inside {
+            Inside::Hid(hid) => match hid.kind() {
+                Kind::Tablet => "tablet",
+                Kind::Mouse => "mouse",
+                Kind::Keyboard => "keyboard",
+            },
+            Inside::Disk(_) => "disk",
+            Inside::Hub(_) => "hub",
         }
     }
 
-    /// No device has such.
-    pub fn is_wild(&self, inside: &Inside) -> bool {
-        match inside {
-            Inside::Hid(hid) => hid.is_wild(),
-            Inside::Disk(disk) => disk.is_wild(self.medium.disc().bytes.unwrap_or(0)),
-        }
-    }
-
-    /// Goes on from there; what a disk was at is asked again.
-    pub fn take_up(&mut self, inside: Inside) {
-        self.inside = inside;
-        if let Inside::Disk(disk) = &mut self.inside {
-            disk.ask_again(&mut *self.medium);
+    /// If it is a hub.
+    pub fn hub(&mut self) -> Option<&mut Hub> {
+        match &mut self.inside {
+            Inside::Hub(hub) => Some(hub),
+            _ => None,
         }
     }
 
@@ -79,6 +136,7 @@ impl Plugged {
         match &self.inside {
             Inside::Hid(hid) => hid.address(),
             Inside::Disk(disk) => disk.address(),
+            Inside::Hub(hub) => hub.address(),
         }
     }
 
@@ -87,6 +145,7 @@ impl Plugged {
         match &mut self.inside {
             Inside::Hid(hid) => hid.reset(),
             Inside::Disk(disk) => disk.reset(),
+            Inside::Hub(hub) => hub.reset(),
         }
     }
 
@@ -113,7 +172,7 @@ impl Plugged {
     pub fn touch(&mut self, touch: Touch) -> bool {
         match &mut self.inside {
             Inside::Hid(hid) => hid.touch(touch),
-            Inside::Disk(_) => false,
+            Inside::Disk(_) | Inside::Hub(_) => false,
         }
     }
 
@@ -122,6 +181,7 @@ impl Plugged {
         match &mut self.inside {
             Inside::Hid(hid) => hid.setup(bytes),
             Inside::Disk(disk) => disk.setup(bytes),
+            Inside::Hub(hub) => hub.setup(bytes),
         }
     }
 
@@ -130,6 +190,7 @@ impl Plugged {
         match &mut self.inside {
             Inside::Hid(hid) => hid.input(endpoint, room, now),
             Inside::Disk(disk) => disk.input(endpoint, room, &mut *self.medium),
+            Inside::Hub(hub) => hub.input(endpoint, room),
         }
     }
 
@@ -138,6 +199,7 @@ impl Plugged {
         match &mut self.inside {
             Inside::Hid(hid) => hid.output(endpoint, bytes),
             Inside::Disk(disk) => disk.output(endpoint, bytes, &mut *self.medium),
+            Inside::Hub(hub) => hub.output(endpoint, bytes),
         }
     }
 }

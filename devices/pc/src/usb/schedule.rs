@@ -7,7 +7,7 @@
 //! A guest writes these lists: every walk ends after [`LINKS`] links, and when queues form a circle in which nothing moves.
 
 use super::control::Outcome;
-use super::plugged::Plugged;
+use super::tree::Tree;
 use crate::device::{Memory, Outside};
 
 /// Most links that are followed in a frame.
@@ -65,8 +65,8 @@ enum End {
 /// A walk through one frame.
 pub struct Walk<'a> {
     memory: &'a dyn Memory,
-    devices: &'a mut [Plugged],
-    /// Which of them answer: their ports are enabled.
+    devices: &'a mut Tree,
+    /// Which ports of the controller are enabled.
     enabled: &'a [bool],
     now: u64,
     seen: Seen,
@@ -78,7 +78,7 @@ impl<'a> Walk<'a> {
     /// The frame at `now`.
     pub fn new(
         memory: &'a dyn Memory,
-        devices: &'a mut [Plugged],
+        devices: &'a mut Tree,
         enabled: &'a [bool],
         now: u64,
     ) -> Walk<'a> {
@@ -227,18 +227,15 @@ impl<'a> Walk<'a> {
     }
 
     fn packet(&mut self, address: u8, pid: u8, endpoint: u8, data: &[u8]) -> Outcome {
-        let mut all = self.devices.iter_mut().zip(self.enabled);
-        let found = all.find(|(device, enabled)| **enabled && device.address() == address);
-        let Some((device, _)) = found else {
-            return Outcome::Silence;
-        };
-        match pid {
-            PID_IN => device.input(endpoint, data.len(), self.now),
-            PID_OUT => device.output(endpoint, data),
-            _ => match (endpoint, data.try_into()) {
-                (0, Ok(bytes)) => device.setup(bytes),
-                _ => Outcome::Stall,
-            },
-        }
+        let now = self.now;
+        self.devices
+            .packet(self.enabled, address, |device| match pid {
+                PID_IN => device.input(endpoint, data.len(), now),
+                PID_OUT => device.output(endpoint, data),
+                _ => match (endpoint, data.try_into()) {
+                    (0, Ok(bytes)) => device.setup(bytes),
+                    _ => Outcome::Stall,
+                },
+            })
     }
 }

@@ -150,6 +150,66 @@ impl Subject for Somebody {
     }
 }
 
+/// Somebody who plugs things in and out: a tablet at port 1, a hub at port 2 with a keyboard.
+#[derive(Debug, Clone, Copy)]
+pub struct Plugger;
+
+/// A request to the hub at address 2 without data.
+pub fn to_hub(packet: [u8; 8]) -> Vec<Step> {
+    request(2, packet)
+}
+
+/// Port 2 is enabled, its hub has address 2, is configured and has power at all its ports.
+pub fn start_hub() -> Vec<Step> {
+    let mut steps = vec![
+        out(0x12, 1 << 9),
+        out(0x12, 0),
+        out(0x12, 1 << 2 | 1 << 1),
+        // The tablet must not answer at address 0 meanwhile.
+        out(0x10, 0),
+    ];
+    steps.extend(request(0, [0x00, 5, 2, 0, 0, 0, 0, 0]));
+    steps.extend(to_hub([0x00, 9, 1, 0, 0, 0, 0, 0]));
+    for port in 1..=8 {
+        steps.extend(to_hub([0x23, 3, 8, 0, port, 0, 0, 0]));
+    }
+    steps
+}
+
+impl Subject for Plugger {
+    type Device = Uhci;
+
+    fn make(&self) -> Uhci {
+        Uhci::new(vec![Plug::Hid(Kind::Tablet), Plug::Hid(Kind::Keyboard)])
+    }
+
+    fn happen(&self, device: &mut Uhci, choice: u8, turn: &mut Turn) {
+        // Full, not there, a hub: refused, and nothing happens.
+        let _ = match choice % 3 {
+            0 => device.plug(Plug::Hid(Kind::Mouse), turn),
+            1 => device.unplug(choice / 3 % 32, turn),
+            _ => device.plug(Plug::Hid(Kind::Keyboard), turn),
+        };
+    }
+
+    fn moves(&self) -> Vec<Vec<Step>> {
+        let mut all = vec![start(), start_hub()];
+        let whole = all.concat();
+        all.push(whole);
+        all.push(to_hub([0x23, 3, 4, 0, 1, 0, 0, 0]));
+        all.push(request(0, [0x00, 5, 3, 0, 0, 0, 0, 0]));
+        all.push(request(3, [0x00, 9, 1, 0, 0, 0, 0, 0]));
+        all.push(to_hub([0x23, 1, 16, 0, 1, 0, 0, 0]));
+        all.push(request(2, [0xa3, 0, 0, 0, 1, 0, 4, 0]));
+        let mut news = descriptor(0, true, 0x69, 2, 1, 2);
+        news.extend([start_queue(), Step::Pass(5_000_000)]);
+        all.push(news);
+        // The guest suspends the bus.
+        all.push(vec![out(0x04, 2), out(0x00, 8), Step::Happen(0)]);
+        all
+    }
+}
+
 /// Somebody who reads and writes a disk.
 #[derive(Debug, Clone)]
 pub struct WithDisk {
@@ -206,7 +266,7 @@ impl Subject for WithDisk {
     type Device = Uhci;
 
     fn make(&self) -> Uhci {
-        Uhci::new(vec![Plug::Disk(self.shelf.slot())])
+        Uhci::new(vec![Plug::Disk(2048, self.shelf.slot())])
     }
 
     fn happen(&self, device: &mut Uhci, choice: u8, turn: &mut Turn) {

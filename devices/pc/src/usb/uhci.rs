@@ -5,18 +5,20 @@
 //!   running: every ms a frame (schedule.rs), together up to 4 ms late while nothing moves
 //!      --> status, and the interrupt pin while a status that is enabled is set
 //!   port: reset --> its device has address 0; enabled --> it answers
+//!   plug, unplug (tree.rs) --> the port, or its hub, tells; a bus that the guest suspended is woken (resume detected)
 //! ```
 //! Every access first does the frames that are due, so that the frame number and all else are as of now.
 
 use super::plugged::{Inside, Plug, Plugged};
 use super::schedule::Walk;
+use super::tree::{Listed, PlugError, Saved, Socket, Tree};
 use crate::device::{Device, Pointing, Region, Touch, Turn, Width};
 use crate::pci::{self, Bar, BarKind, Function, Identity, Pci};
 use crate::state::StateError;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// Root ports, and so devices at most.
+/// Root ports.
 pub const PORTS: usize = 2;
 /// ns of a frame.
 const FRAME_NS: u64 = 1_000_000;
@@ -24,21 +26,26 @@ const FRAME_NS: u64 = 1_000_000;
 const AT_ONCE: u64 = 8;
 /// Frames that are waited for together while nothing moves.
 const LAZY: u64 = 4;
-const VERSION: u64 = 1;
+/// 1: devices are at the root ports, in order, and there are no hubs.
+const VERSION: u64 = 2;
 
-/// USBCMD: runs, is reset, resets the bus; what else can be written.
+/// USBCMD: runs, is reset, resets the bus, suspends it, wakes it; what else can be written.
 const RUN: u16 = 1;
 const HOST_RESET: u16 = 1 << 1;
 const BUS_RESET: u16 = 1 << 2;
+const SUSPEND_BUS: u16 = 1 << 3;
+const WAKE_BUS: u16 = 1 << 4;
 const COMMAND: u16 = 0xff & !HOST_RESET;
-/// USBSTS: interrupt, error, system error, nonsense in the schedule, halted.
+/// USBSTS: interrupt, error, something woke a suspended bus, system error, nonsense in the schedule, halted.
 const COMPLETE: u16 = 1;
 const ERROR: u16 = 1 << 1;
+const RESUMED: u16 = 1 << 2;
 const SYSTEM: u16 = 1 << 3;
 const PROCESS: u16 = 1 << 4;
 const HALTED: u16 = 1 << 5;
-/// USBINTR: errors, complete, short.
+/// USBINTR: errors, resume, complete, short.
 const ON_ERROR: u16 = 1;
+const ON_RESUME: u16 = 1 << 1;
 const ON_COMPLETE: u16 = 1 << 2;
 const ON_SHORT: u16 = 1 << 3;
 /// PORTSC: somebody is there, came or went; enabled, became disabled; always 1; reset; suspended.
@@ -56,7 +63,17 @@ const SUSPENDED: u16 = 1 << 12;
 pub struct Uhci {
     function: Function,
     state: State,
-    devices: Vec<Plugged>,
+    devices: Tree,
+}
+
+/// A device in an image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Item {
+    /// Of version 2.
+    Placed(Saved),
+    /// Of version 1: where it is follows from its place in the list.
+    Bare(Inside),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,7 +90,7 @@ struct State {
     start: u8,
     ports: [u16; PORTS],
     /// Only in images.
-    devices: Vec<Inside>,
+    devices: Vec<Item>,
     /// When the next frame begins, while it runs.
     next: u64,
     /// The last frames moved nothing.
@@ -83,7 +100,7 @@ struct State {
 
 impl State {
     /// As after a reset; the devices come to ports that were reset, too.
-    fn new(devices: &mut [Plugged]) -> State {
+    fn new(devices: &mut Tree) -> State {
         let mut state = State {
             command: 0,
             status: HALTED,
@@ -104,14 +121,12 @@ impl State {
     }
 
     /// All ports as after a reset of the bus: who is there has just come.
-    fn plug(&mut self, devices: &mut [Plugged]) {
-        for (number, port) in self.ports.iter_mut().enumerate() {
-            *port = match devices.get_mut(number) {
-                Some(device) => {
-                    device.reset();
-                    THERE | CAME
-                }
-                None => 0,
+    fn plug(&mut self, devices: &mut Tree) {
+        devices.reset();
+        for (port, status) in (1..).zip(&mut self.ports) {
+            *status = match devices.is_taken(Socket { hub: 0, port }) {
+                true => THERE | CAME,
+                false => 0,
             };
         }
     }
@@ -122,7 +137,7 @@ impl State {
 }
 
 impl Uhci {
-    /// Switched on, with these devices at its ports; the first [`PORTS`] of them.
+    /// Switched on, with these devices plugged in, as many as there is room for.
     pub fn new(devices: Vec<Plug>) -> Uhci {
         let identity = Identity {
             vendor: 0x8086,
@@ -139,13 +154,76 @@ impl Uhci {
         });
         let mut function = Function::new(identity, [None, None, None, None, ports, None]);
         set_own(&mut function);
-        let devices = devices.into_iter().take(PORTS).map(Plugged::new);
-        let mut devices: Vec<Plugged> = devices.collect();
+        let mut tree = Tree::default();
+        for plug in devices {
+            if tree.plug(plug).is_err() {
+                break;
+            }
+        }
         Uhci {
             function,
-            state: State::new(&mut devices),
-            devices,
+            state: State::new(&mut tree),
+            devices: tree,
         }
+    }
+
+    /// What is plugged in.
+    pub fn listed(&self) -> Vec<Listed> {
+        self.devices.listed()
+    }
+
+    /// Plugs something in; the guest is told as by hardware.
+    pub fn plug(&mut self, plug: Plug, turn: &mut Turn) -> Result<(), PlugError> {
+        self.catch_up(turn);
+        for at in self.devices.plug(plug)? {
+            self.changed(at, true);
+        }
+        self.settle(turn);
+        Ok(())
+    }
+
+    /// Takes the device of that number out, whatever the guest does with it.
+    pub fn unplug(&mut self, number: u8, turn: &mut Turn) -> Result<(), PlugError> {
+        self.catch_up(turn);
+        let at = self.devices.unplug(number)?;
+        self.changed(at, false);
+        self.settle(turn);
+        Ok(())
+    }
+
+    /// Takes a disk out by its own number.
+    pub fn unplug_disk(&mut self, disk: u32, turn: &mut Turn) -> Result<(), PlugError> {
+        let number = self.devices.number_of_disk(disk);
+        self.unplug(number.ok_or(PlugError::NotThere)?, turn)
+    }
+
+    /// Something came or went at a port.
+    fn changed(&mut self, at: Socket, there: bool) {
+        if at.hub == 0 {
+            let port = &mut self.state.ports[usize::from(at.port) - 1];
+            let was_enabled = *port & ENABLED != 0;
+            *port &= !(THERE | ENABLED | SUSPENDED | RESUME);
+            *port |= CAME | if there { THERE } else { 0 };
+            *port |= if was_enabled { DISABLED } else { 0 };
+        }
+        // Suspended hubs on the way wake, and the port of the first one.
+        let mut hub = at.hub;
+        while let Some(above) = self.devices.socket_of(hub) {
+            match self.devices.hub(above.hub) {
+                Some(next) => next.resume(above.port),
+                None => {
+                    let port = &mut self.state.ports[usize::from(above.port) - 1];
+                    *port |= if *port & SUSPENDED != 0 { RESUME } else { 0 };
+                }
+            }
+            hub = above.hub;
+        }
+        if self.state.command & SUSPEND_BUS != 0 {
+            self.state.command |= WAKE_BUS;
+            self.state.status |= RESUMED;
+        }
+        // Who asks for news of ports is answered with the next frame.
+        self.state.lazy = false;
     }
 
     /// Does the frames that are due.
@@ -216,6 +294,7 @@ impl Uhci {
             || self.state.short && interrupts & ON_SHORT != 0;
         let level = status & COMPLETE != 0 && complete
             || status & ERROR != 0 && interrupts & ON_ERROR != 0
+            || status & RESUMED != 0 && interrupts & ON_RESUME != 0
             || status & (SYSTEM | PROCESS) != 0;
         turn.set_pin(&mut self.state.pin, level);
     }
@@ -244,7 +323,7 @@ impl Uhci {
     }
 
     fn status(&mut self, value: u16) {
-        self.state.status &= !(value & (COMPLETE | ERROR | 1 << 2 | SYSTEM | PROCESS));
+        self.state.status &= !(value & (COMPLETE | ERROR | RESUMED | SYSTEM | PROCESS));
         if value & COMPLETE != 0 {
             (self.state.asked, self.state.short) = (false, false);
         }
@@ -256,13 +335,17 @@ impl Uhci {
         let kept = THERE | (*port & (CAME | DISABLED) & !value);
         let written = ENABLED | RESUME | PORT_RESET | SUSPENDED;
         *port = *port & kept | value & written;
-        let Some(device) = self.devices.get_mut(number) else {
+        let at = Socket {
+            hub: 0,
+            port: number as u8 + 1,
+        };
+        if !self.devices.is_taken(at) {
             // Nobody to enable.
             *port &= !(ENABLED | THERE);
             return;
-        };
+        }
         if begins {
-            device.reset();
+            self.devices.reset_at(at);
         }
         if *port & PORT_RESET != 0 {
             *port &= !ENABLED;
@@ -378,6 +461,10 @@ impl Device for Uhci {
         devices.any(|device| device.touch(touch))
     }
 
+    fn usb(&mut self) -> Option<&mut Uhci> {
+        Some(self)
+    }
+
     fn reset(&mut self, turn: &mut Turn) {
         self.function.reset();
         set_own(&mut self.function);
@@ -388,9 +475,9 @@ impl Device for Uhci {
     }
 
     fn save(&self) -> Value {
-        let inside = self.devices.iter().map(|device| device.inside().clone());
+        let devices = self.devices.saved().into_iter();
         let state = State {
-            devices: inside.collect(),
+            devices: devices.map(Item::Placed).collect(),
             ..self.state.clone()
         };
         self.function.wrap(VERSION, &state)
@@ -399,23 +486,27 @@ impl Device for Uhci {
     fn restore(&mut self, saved: &Value) -> Result<(), StateError> {
         let (config, mut state) = pci::unwrap::<State>(self.name(), VERSION, saved)?;
         let wrong = |why: &str| StateError::wrong("uhci", why);
-        let pairs = || self.devices.iter().zip(&state.devices);
-        if state.devices.len() != self.devices.len()
-            || !pairs().all(|(here, there)| here.fits(there))
-        {
-            return Err(wrong("other devices are plugged in"));
+        let (mut bare, mut devices) = (Vec::new(), Vec::new());
+        for item in std::mem::take(&mut state.devices) {
+            match item {
+                Item::Bare(inside) => bare.push(inside),
+                Item::Placed(saved) => devices.push(saved),
+            }
         }
-        if pairs().any(|(here, there)| here.is_wild(there))
-            || state.frame > 0x7ff
-            || state.list & 0xfff != 0
-        {
-            return Err(wrong("registers or devices that cannot be so"));
+        let is_first = saved.get("version").and_then(Value::as_u64) == Some(1);
+        match is_first {
+            true if devices.is_empty() => devices = self.devices.of_ports(bare),
+            false if bare.is_empty() => {}
+            _ => return Err(wrong("devices of another version")),
+        }
+        if let Some(why) = self.devices.refuses(&devices) {
+            return Err(wrong(why));
+        }
+        if state.frame > 0x7ff || state.list & 0xfff != 0 {
+            return Err(wrong("registers that cannot be so"));
         }
         self.function.restore(&config, "uhci")?;
-        let there = std::mem::take(&mut state.devices);
-        for (device, inside) in self.devices.iter_mut().zip(there) {
-            device.take_up(inside);
-        }
+        self.devices.take_up(devices);
         self.state = state;
         Ok(())
     }

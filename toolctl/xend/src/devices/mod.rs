@@ -23,7 +23,7 @@ pub mod relearn;
 pub mod requests;
 mod sharing;
 mod tap;
-mod vbd;
+pub mod vbd;
 mod vif;
 mod vmdk;
 pub(crate) mod vnc;
@@ -285,7 +285,12 @@ pub fn finish(site: Site<'_>, id: DeviceId) {
         return; // The guest let go of it by itself; the configuration still has it.
     }
     let forgotten = site.node.save(site.domain, |r| match &device.config {
-        DeviceConfig::Disk(disk) => r.config.disk.retain(|other| other != disk),
+        DeviceConfig::Disk(disk) => {
+            r.config.disk.retain(|other| other != disk);
+            if r.config.is_hvm() {
+                hvm::forget_usb_disk(&mut r.config.hvm, &disk.dev);
+            }
+        }
         DeviceConfig::Vif(vif) => r.config.vif.retain(|other| other != vif),
         // Both of an item of `vfb=` belong to it; what the guest let go of comes again with it.
         DeviceConfig::Vfb(_) | DeviceConfig::Vkbd => {}

@@ -7,8 +7,8 @@ use crate::prompt::Prompt;
 use crate::viewers::Guestbook;
 use crate::vstate::vm::Signal;
 use noxen_control::message::CaseButton;
-use noxen_control::spec::UsbDevice;
 use noxen_control::{Event, Status};
+use noxen_pc::usb::{Kind, Listed, Plug};
 use noxen_pc::vga::Area;
 use noxen_pc::{Pointing, Touch};
 use std::fs::File;
@@ -23,8 +23,6 @@ pub struct About {
     pub name: String,
     /// UUID, in hexadecimal.
     pub uuid: String,
-    /// What is plugged into the USB controller, if there is one.
-    pub usb: Option<Vec<UsbDevice>>,
     /// Who looks at the screen, if anybody can.
     pub book: Option<Arc<Guestbook>>,
     /// The window, if there is one.
@@ -117,14 +115,8 @@ impl Subject for HvmMachine {
         self.pc.lines()
     }
 
-    fn usb(&self) -> Option<Vec<&'static str>> {
-        let name = |device: &UsbDevice| match device {
-            UsbDevice::Tablet => "tablet",
-            UsbDevice::Mouse => "mouse",
-            UsbDevice::Keyboard => "keyboard",
-            UsbDevice::Disk { .. } => "disk",
-        };
-        Some(self.about.usb.as_ref()?.iter().map(name).collect())
+    fn usb(&self) -> Option<Vec<Listed>> {
+        self.emulated.as_ref()?.drives.usb()
     }
 
     fn pointing(&self) -> Option<Pointing> {
@@ -163,6 +155,22 @@ impl Subject for HvmMachine {
     fn memory(&self, address: u64, into: &mut [u8]) -> bool {
         let memory = &self.pc.hub().memory;
         memory.read_slice(into, GuestAddress(address)).is_ok()
+    }
+
+    fn usb_add(&mut self, kind: Kind) -> Result<(), String> {
+        self.emulated()?.drives.usb_add(Plug::Hid(kind))
+    }
+
+    fn usb_del(&mut self, number: u8) -> Result<(), String> {
+        self.emulated()?.drives.usb_del(number)
+    }
+
+    fn usb_room(&mut self) -> Result<&'static str, String> {
+        let emulated = self.emulated.as_mut();
+        emulated
+            .ok_or("the machine has no emulated drives")?
+            .drives
+            .usb_room()
     }
 
     fn set_password(&mut self, password: Option<String>) -> Result<(), String> {

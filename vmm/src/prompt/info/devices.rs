@@ -1,6 +1,8 @@
 //! `info` about devices.
 
 use super::{Call, Subject, Topic};
+use crate::hvm::usb_disks;
+use noxen_pc::usb::Listed;
 use noxen_pc::Pointing;
 use std::fmt::Write;
 
@@ -140,10 +142,16 @@ fn usb(_: &Call, subject: &mut dyn Subject) -> String {
         None => "USB support not enabled".into(),
         Some(devices) if devices.is_empty() => "no USB device".into(),
         Some(devices) => {
-            let numbered = (1..).zip(devices);
-            numbered.fold(String::new(), |text, (port, name)| {
-                text + &format!("  Device 0.{port}, Port {port}, Product {name}\n")
-            })
+            let line = |text: String, one: &Listed| {
+                let Listed { number, port, .. } = one;
+                let name = one.disk.and_then(usb_disks::name);
+                let name = name.map_or(String::new(), |name| format!(" {name}"));
+                text + &format!(
+                    "  Device 0.{number}, Port {port}, Speed 12 Mb/s, Product {}{name}\n",
+                    one.what
+                )
+            };
+            devices.iter().fold(String::new(), line)
         }
     }
 }
