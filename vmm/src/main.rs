@@ -22,7 +22,7 @@ Options of run:
   --disk FILE[,WORD...]  disk xvda, then xvdb, ... (HVM: hda, hdb, ...); words: ro qcow2 vmdk vhd vhdx direct threads
                     io-uring persistent, of an HVM domain also cdrom floppy
   --tap NAME        network interface eth0, then eth1, ..., on that tap of the host, which is made if need be
-                    (HVM: NAME[,CARD[,ROM]]; cards: rtl8139 e1000 ne2k_pci; ROM: a file to boot from the network by)
+                    (HVM: NAME[,CARD[,ROM]]; cards: rtl8139 e1000 ne2k_pci pcnet; ROM: a file to boot from the network by)
   --no-tune         leave the kernel's copy in memory as it is in its file
   --counters        print exit and hypercall counters at the end
   The console is standard input and output; status 0: powered off, 1: crashed, 3: wants a reboot.

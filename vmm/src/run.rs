@@ -365,7 +365,7 @@ fn run_hvm(options: &Options, bios: &Path, kvm: &Kvm) -> Result<ExitCode> {
         let mut words = text.splitn(3, ',');
         let name = words.next().unwrap_or_default();
         let Some(card) = NicModel::of(words.next().unwrap_or("rtl8139")) else {
-            bail!("--tap {text}: an HVM domain's cards are rtl8139, e1000 and ne2k_pci");
+            bail!("--tap {text}: an HVM domain's cards are rtl8139, e1000, ne2k_pci and pcnet");
         };
         let rom = match words.next() {
             Some(path) => std::fs::read(path).with_context(|| format!("cannot read {path}"))?,

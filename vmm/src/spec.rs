@@ -262,7 +262,10 @@ fn build_hvm(
             None => None,
         },
         sound: descriptors
-            .take_if("sound.file_fd", hvm.sound.and_then(|sound| sound.file_fd))?
+            .take_if(
+                "sound.file_fd",
+                hvm.sound.as_ref().and_then(|sound| sound.file_fd),
+            )?
             .map(File::from),
         linux: match descriptors.take_if("kernel_fd", spec.kernel_fd)? {
             Some(kernel) => Some(Linux {

@@ -143,8 +143,16 @@ impl Bus {
 
     /// Takes that over; the devices must be the same, in the same order. After an error nothing is promised of any.
     pub fn restore(&mut self, address: u32, saved: &[(String, Value)]) -> Result<(), StateError> {
-        let here = self.devices.iter().map(|device| device.name());
         let there = saved.iter().map(|(name, _)| name.as_str());
+        // What came later than the image is not in it.
+        let lacks = |device: &dyn Device| {
+            device.came_later() && there.clone().all(|name| name != device.name())
+        };
+        let known: Vec<bool> = self.devices.iter().map(|d| !lacks(d.as_ref())).collect();
+        let devices = self.devices.iter().zip(&known);
+        let here = devices
+            .filter(|(_, known)| **known)
+            .map(|(device, _)| device.name());
         if !here.clone().eq(there.clone()) {
             let other = there.clone().find(|name| here.clone().all(|n| n != *name));
             let lacks = here.clone().find(|name| there.clone().all(|n| n != *name));
@@ -156,7 +164,9 @@ impl Bus {
             let shown: String = name.escape_debug().take(32).collect();
             return Err(StateError::wrong(&shown, why));
         }
-        for (device, (_, state)) in self.devices.iter_mut().zip(saved) {
+        let devices = self.devices.iter_mut().zip(known);
+        let devices = devices.filter_map(|(device, known)| known.then_some(device));
+        for (device, (_, state)) in devices.zip(saved) {
             device.restore(state)?;
         }
         self.address = address;
@@ -400,7 +410,10 @@ impl Bus {
 
     /// A person did something; false if no device takes it.
     pub fn touch(&mut self, touch: Touch, now: u64, memory: &dyn Memory) -> (bool, Happened) {
-        for number in 0..self.devices.len() {
+        // Who is asked for places comes before the others.
+        let places = |number: &usize| self.devices[*number].pointing() == Some(Pointing::Absolute);
+        let (first, others): (Vec<_>, Vec<_>) = (0..self.devices.len()).partition(places);
+        for number in first.into_iter().chain(others) {
             let (taken, happened) = self.call(number, now, memory, |device, turn| {
                 device.touch(touch, turn)
             });
@@ -437,7 +450,9 @@ impl Bus {
 
     /// What the first device that has a pointer makes of it.
     pub fn pointing(&self) -> Option<Pointing> {
-        self.devices.iter().find_map(|device| device.pointing())
+        let all = || self.devices.iter().filter_map(|device| device.pointing());
+        let absolute = all().find(|pointing| *pointing == Pointing::Absolute);
+        absolute.or_else(|| all().next())
     }
 
     /// What the first display shows.

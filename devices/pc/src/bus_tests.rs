@@ -290,6 +290,7 @@ fn saved_bus_goes_on_where_it_stood_and_other_devices_are_named() {
         for (slot, name) in (0..).zip(devices) {
             let device: Box<dyn Device> = match *name {
                 "host" => Box::new(HostBridge::new()),
+                "tablet" => Box::new(crate::summa::Summa::new()),
                 _ => Box::new(IsaBridge::new()),
             };
             bus.add(device, Some(Place { slot, function: 0 }));
@@ -319,6 +320,38 @@ fn saved_bus_goes_on_where_it_stood_and_other_devices_are_named() {
     let (_, fewer) = board(&["host"]).save();
     let error = board(&["host", "isa"]).restore(0, &fewer).unwrap_err();
     assert!(error.to_string().contains("isa-bridge"), "{error}");
+    // What came later than the image is as after power-on.
+    let mut later = board(&["host", "isa", "tablet"]);
+    later.restore(address, &saved).unwrap();
+    assert_eq!(later.save().1[2], board(&["tablet"]).save().1[0]);
+    let (address, all) = later.save();
+    later.restore(address, &all).unwrap();
+    assert!(board(&["host", "isa"]).restore(address, &all).is_err());
+}
+
+#[test]
+fn places_go_to_who_is_asked_for_them_before_who_takes_all() {
+    use crate::device::{Pointing, Touch};
+    let mut bus = Bus::new();
+    bus.add(Box::new(crate::i8042::I8042::new()), None);
+    let tablet = bus.add(Box::new(crate::summa::Summa::new()), None);
+    let ram = crate::conformance::Ram::new();
+    let there = Touch::Position {
+        x: 9,
+        y: 9,
+        wheel: 0,
+        width: 10,
+        height: 10,
+    };
+    assert_ne!(bus.pointing(), Some(Pointing::Absolute));
+    bus.touch(there, 0, &ram);
+    for (port, value) in [(0x2fc, 0x0b), (0x2f8, u32::from(b'@'))] {
+        bus.write_port(port, Width::Byte, value, 0, &ram);
+    }
+    assert_eq!(bus.pointing(), Some(Pointing::Absolute));
+    let (taken, happened) = bus.touch(there, 0, &ram);
+    assert!(taken && happened.iter().all(|(device, _)| *device == tablet));
+    assert_eq!(bus.read_port(0x2f8, Width::Byte, 0, &ram).0, 0x98);
 }
 
 #[test]

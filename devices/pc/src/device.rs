@@ -282,6 +282,11 @@ pub trait Device: Send + Debug {
         false
     }
 
+    /// There are images of machines that are as this one and have no such device; it is then as after power-on.
+    fn came_later(&self) -> bool {
+        false
+    }
+
     /// Itself, if things can be plugged into it.
     fn usb(&mut self) -> Option<&mut crate::usb::Uhci> {
         None

@@ -31,6 +31,7 @@ pub mod serial;
 pub mod sleep;
 pub mod sound;
 pub mod state;
+pub mod summa;
 pub mod usb;
 pub mod vga;
 pub mod xen_platform;

@@ -136,6 +136,12 @@ impl Serial {
         }
     }
 
+    /// The guest holds DTR: it listens.
+    pub fn is_ready(&self) -> bool {
+        let state = self.uart.as_ref().map(Uart::state);
+        state.is_some_and(|state| state.modem_control & 1 != 0)
+    }
+
     /// Fills the receiver from the wire, and raises what there is to raise.
     fn settle(&mut self, turn: &mut Turn) {
         if let Some(uart) = &mut self.uart {

@@ -12,8 +12,8 @@ use crate::clock;
 use crate::validate::not_built;
 use noxen_control::device::NicModel;
 use noxen_control::spec::{
-    self, Adapter, Cpu, CpuidRule, Hvm, Loader, Pvh, Register, SerialPort, Sound, UsbDevice, Vnc,
-    MAX_USB, USB_DISKS,
+    self, Adapter, Cpu, CpuidRule, Hvm, Loader, Pvh, Register, SerialPort, Sound, SoundCard,
+    UsbDevice, Vnc, MAX_USB, USB_DISKS,
 };
 use noxen_xend_api::device::{number, Mode};
 use noxen_xend_api::{cpuid, Disk, DomainConfig, Fault, Vfb};
@@ -59,8 +59,8 @@ pub struct Machine {
     pub serial: SerialPort,
     /// Display.
     pub display: Option<Display>,
-    /// There is a sound card.
-    pub sound: bool,
+    /// Its sound cards.
+    pub sound: Vec<SoundCard>,
     /// There is a second floppy drive.
     pub second_floppy: bool,
 }
@@ -88,7 +88,7 @@ pub struct Given {
     pub display_bios_fd: Option<RawFd>,
     /// Where the display is shown by VNC.
     pub vnc: Option<Vnc>,
-    /// Descriptor of the file that the sound card plays into.
+    /// Descriptor of the file that the sound cards play into.
     pub sound_fd: Option<RawFd>,
 }
 
@@ -141,15 +141,7 @@ pub fn check(config: &DomainConfig) -> Result<Machine, Fault> {
         ));
     }
     let usb = usb(hvm)?;
-    let sound = match hvm.soundhw.trim() {
-        "" => false,
-        "es1370" => true,
-        other => {
-            return Err(Fault::generic(format!(
-                "Invalid Configuration: soundhw = '{other}' is not supported yet; use es1370"
-            )))
-        }
-    };
+    let sound = sound(&hvm.soundhw)?;
     let (firmware, kernel) = match (hvm.loader.as_str(), config.kernel.as_str()) {
         ("", kernel) => (kernel, None),
         (loader, "") => (loader, None),
@@ -197,6 +189,29 @@ pub fn check_pvh(config: &DomainConfig) -> Result<Pvh, Fault> {
             cpuid_check: rules(&hvm.cpuid_check)?,
         },
     })
+}
+
+/// What `soundhw` says: names with commas between them, or `all`.
+fn sound(text: &str) -> Result<Vec<SoundCard>, Fault> {
+    let words = text
+        .split(',')
+        .map(str::trim)
+        .filter(|word| !word.is_empty());
+    let mut cards = Vec::new();
+    for word in words {
+        match SoundCard::ALL.into_iter().find(|card| card.name() == word) {
+            Some(card) => cards.push(card),
+            None if word == "all" => cards.extend(SoundCard::ALL),
+            None => {
+                return Err(Fault::generic(format!(
+                    "Invalid Configuration: soundhw = '{word}' is not supported yet; use es1370, sb16 or all"
+                )))
+            }
+        }
+    }
+    cards.sort_unstable();
+    cards.dedup();
+    Ok(cards)
 }
 
 /// What `usb` and `usbdevice` say.
@@ -411,9 +426,9 @@ pub fn implied_disks(config: &DomainConfig) -> Vec<Disk> {
 /// The directory of files that sound cards play into; without it nobody listens.
 const SOUND_VARIABLE: &str = "NOXEN_SOUND";
 
-/// The file that the sound card of the domain `name` plays into, if there is to be one.
+/// The file that the sound cards of the domain `name` play into, if there is to be one.
 pub fn sound_file(machine: &Machine, name: &str) -> Result<Option<File>, Fault> {
-    let Some(directory) = instead(SOUND_VARIABLE).filter(|_| machine.sound) else {
+    let Some(directory) = instead(SOUND_VARIABLE).filter(|_| !machine.sound.is_empty()) else {
         return Ok(None);
     };
     let path = directory.join(format!("{}.wav", name.replace('/', "_")));
@@ -537,7 +552,8 @@ impl Machine {
             usb: self.usb.clone(),
             serial: self.serial,
             monitor: config.hvm.monitor,
-            sound: self.sound.then_some(Sound {
+            sound: (!self.sound.is_empty()).then(|| Sound {
+                cards: self.sound.clone(),
                 file_fd: given.sound_fd,
             }),
             second_floppy: self.second_floppy,
@@ -675,7 +691,15 @@ mod tests {
         assert!(usb(many).contains("eight USB disks"));
         let mice = |c: &mut DomainConfig| c.hvm.usbdevice = vec!["mouse".into(); 24];
         assert!(refusal(mice).contains("names 24 devices; 23 are possible"));
-        assert!(refusal(|c| c.hvm.soundhw = "sb16".into()).contains("soundhw = 'sb16'"));
+        assert!(refusal(|c| c.hvm.soundhw = "ac97".into()).contains("soundhw = 'ac97'"));
+        for (text, cards) in [
+            ("", &[][..]),
+            ("sb16", &[SoundCard::Sb16]),
+            ("sb16, es1370,sb16", &SoundCard::ALL),
+            ("all", &SoundCard::ALL),
+        ] {
+            assert_eq!(sound(text).unwrap(), cards, "{text}");
+        }
         assert!(refusal(|c| c.hvm.timer_mode = 4).contains("timer_mode = 4"));
         assert!(refusal(|c| c.hvm.cpuid = vec!["1:ecx=0".into()]).contains("register ecx"));
         assert!(refusal(|c| c.hvm.cpuid_check = vec!["x".into()]).contains("'x' is no leaf"));

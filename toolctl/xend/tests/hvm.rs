@@ -95,7 +95,10 @@ fn card_is_on_a_tap_of_its_own_name_and_what_is_not_built_is_named() {
     );
     let with = |text: &str| pc(&lab, "a", |config| config.vif = vif(text));
     for (text, words) in [
-        ("type=ioemu,model=pcnet", "model=pcnet is not supported yet"),
+        (
+            "type=ioemu,model=i82551",
+            "model=i82551 is not supported yet",
+        ),
         ("type=netfront", "type=netfront of an HVM domain"),
         ("rate=10Mb/s", "rate of an HVM domain's card"),
     ] {

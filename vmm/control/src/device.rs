@@ -253,11 +253,18 @@ pub enum NicModel {
     E1000,
     /// An NE2000 on PCI.
     Ne2kPci,
+    /// AMD PCnet-PCI II.
+    Pcnet,
 }
 
 impl NicModel {
     /// All of them.
-    pub const ALL: [NicModel; 3] = [NicModel::Rtl8139, NicModel::E1000, NicModel::Ne2kPci];
+    pub const ALL: [NicModel; 4] = [
+        NicModel::Rtl8139,
+        NicModel::E1000,
+        NicModel::Ne2kPci,
+        NicModel::Pcnet,
+    ];
 
     /// By xm's name.
     pub fn name(self) -> &'static str {
@@ -265,6 +272,7 @@ impl NicModel {
             NicModel::Rtl8139 => "rtl8139",
             NicModel::E1000 => "e1000",
             NicModel::Ne2kPci => "ne2k_pci",
+            NicModel::Pcnet => "pcnet",
         }
     }
 

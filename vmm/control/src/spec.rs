@@ -70,7 +70,7 @@ pub struct Hvm {
     /// There is a USB controller, with these plugged in, [`MAX_USB`] at most; nothing: there is none.
     #[serde(default)]
     pub usb: Option<Vec<UsbDevice>>,
-    /// Its sound card; nothing: there is none.
+    /// Its sound cards; nothing: there is none.
     #[serde(default)]
     pub sound: Option<Sound>,
     /// What is plugged into the first serial port.
@@ -141,11 +141,42 @@ pub enum UsbDevice {
     },
 }
 
-/// The sound card of an HVM domain, an ES1370.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
+/// A sound card of an HVM domain, by xm's name.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+#[serde(rename_all = "kebab-case")]
+pub enum SoundCard {
+    /// Ensoniq AudioPCI.
+    Es1370,
+    /// Sound Blaster 16, an ISA card.
+    Sb16,
+}
+
+impl SoundCard {
+    /// All of them.
+    pub const ALL: [SoundCard; 2] = [SoundCard::Es1370, SoundCard::Sb16];
+
+    /// By xm's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            SoundCard::Es1370 => "es1370",
+            SoundCard::Sb16 => "sb16",
+        }
+    }
+
+    /// Before there were others.
+    fn first() -> Vec<SoundCard> {
+        vec![SoundCard::Es1370]
+    }
+}
+
+/// The sound cards of an HVM domain.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub struct Sound {
-    /// Inherited fd of an empty file that it plays into (WAV); nothing: nobody listens.
+    /// Which, each once.
+    #[serde(default = "SoundCard::first")]
+    pub cards: Vec<SoundCard>,
+    /// Inherited fd of an empty file that they play into (WAV); nothing: nobody listens.
     #[serde(default)]
     pub file_fd: Option<i32>,
 }

@@ -17,7 +17,7 @@ use crate::hvm::raise::{raise, DriveParts, Front};
 use crate::hvm::registry::{self, Parts};
 use crate::hvm::saved::Arriving;
 use crate::hvm::screen::{Fingers, Screen};
-use crate::hvm::speaker::Recorder;
+use crate::hvm::speaker::{share, Recorder};
 use crate::hvm::usb_disks::UsbDisks;
 use crate::hvm::video::Video;
 use crate::hvm::wire::Line;
@@ -42,6 +42,7 @@ use noxen_hvmloader::pvh::PvhError;
 use noxen_hvmloader::{files, Machine, Placed, HIGH};
 use noxen_kernel_image::{load_loader_file, KernelError};
 use noxen_pc::backing::Backing;
+use noxen_pc::isa_dma::IsaDma;
 use noxen_pc::rtc::Boot;
 use noxen_pc::sound::{Silence, Speaker};
 use noxen_pc::vga::{self, cirrus};
@@ -268,17 +269,25 @@ pub fn build(config: &Config, files: Files<'_>, log: Log) -> Result<Domain, HvmE
             source,
         })?),
     };
-    let sound: Option<Box<dyn Speaker>> = match (config.hvm.sound, files.sound) {
-        (None, _) => None,
-        (Some(_), None) => Some(Box::new(Silence)),
-        (Some(_), Some(file)) => {
+    let speaker: Box<dyn Speaker> = match files.sound {
+        None => Box::new(Silence),
+        Some(file) => {
             let recorder = Recorder::start(file);
-            Some(Box::new(recorder.map_err(|source| HvmError::Os {
+            Box::new(recorder.map_err(|source| HvmError::Os {
                 what: "play into the file for sound",
                 source,
-            })?))
+            })?)
         }
     };
+    let mut sound = config
+        .hvm
+        .sound
+        .as_ref()
+        .map_or(Vec::new(), |sound| sound.cards.clone());
+    sound.sort_unstable();
+    sound.dedup();
+    let speakers = share(speaker, sound.len());
+    let dma = IsaDma::new();
     let mut usb_disks = UsbDisks::of(config.hvm.usb.as_deref());
     let (bus, known) = registry::devices(Parts {
         display: config
@@ -295,7 +304,8 @@ pub fn build(config: &Config, files: Files<'_>, log: Log) -> Result<Domain, HvmE
         serial: serial
             .as_ref()
             .map(|line| Box::new(line.plug()) as Box<dyn noxen_pc::serial::Wire>),
-        sound,
+        sound: sound.into_iter().zip(speakers).collect(),
+        dma: &dma,
         xen: config.hvm.xen,
         usb: config.hvm.usb.clone(),
         usb_disks: usb_disks.clone(),
@@ -346,6 +356,7 @@ pub fn build(config: &Config, files: Files<'_>, log: Log) -> Result<Domain, HvmE
         drives: Some(DriveParts {
             second_floppy: config.hvm.second_floppy,
             usb: usb_disks,
+            dma,
         }),
     })?;
     let mut about = About {

@@ -15,6 +15,7 @@ use noxen_control::device::{
 use noxen_pc::bus::Place;
 use noxen_pc::net::e1000::E1000;
 use noxen_pc::net::ne2k::Ne2k;
+use noxen_pc::net::pcnet::Pcnet;
 use noxen_pc::net::rtl8139::Rtl8139;
 use noxen_pc::net::Mac;
 use noxen_pc::Device;
@@ -174,10 +175,10 @@ impl Cards {
         self.slots.keys().map(status).collect()
     }
 
-    /// Puts the cards into the machine, once, before its firmware runs.
-    pub fn start(&mut self) {
+    /// Puts the cards into the machine, once, before its firmware runs; false: it was done before.
+    pub fn start(&mut self) -> bool {
         let Some(pc) = self.pc.upgrade().filter(|_| !self.started) else {
-            return;
+            return false;
         };
         self.started = true;
         for (devid, slot) in &self.slots {
@@ -186,6 +187,7 @@ impl Cards {
             let card: Box<dyn Device> = match slot.model {
                 NicModel::Rtl8139 => Box::new(Rtl8139::new(index, mac, cable, rom)),
                 NicModel::Ne2kPci => Box::new(Ne2k::new(index, mac, cable, rom)),
+                NicModel::Pcnet => Box::new(Pcnet::new(index, mac, cable, rom)),
                 NicModel::E1000 => Box::new(E1000::new(index, mac, cable, rom)),
             };
             let place = Place {
@@ -196,6 +198,7 @@ impl Cards {
             // Nobody else sets it.
             let _ = slot.number.set(number);
         }
+        true
     }
 }
 

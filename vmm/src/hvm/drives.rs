@@ -12,6 +12,7 @@ use crate::devices::vbd::medium::{Loaded, Tray};
 use crate::devices::vbd::Config;
 use crate::domain::hub::{Hub, Report};
 use crate::hvm::pc::Pc;
+use crate::hvm::raise::DriveParts;
 use crate::hvm::usb_disks::{self, UsbDisks};
 use crate::log::Level;
 use crate::prompt::subject;
@@ -112,21 +113,24 @@ pub struct Drives {
     controllers: Arc<Controllers>,
     second_floppy: bool,
     usb: UsbDisks,
+    /// Until they are on the bus.
+    dma: Option<IsaDma>,
     /// The guest can unplug hard disks for paravirtual ones.
     unplugs: bool,
 }
 
 impl Drives {
-    /// No drive yet; `second_floppy`: the firmware is told of two floppy drives.
-    pub fn new(pc: &Arc<Pc>, second_floppy: bool, usb: UsbDisks) -> Drives {
+    /// No drive yet; `second_floppy` of the parts: the firmware is told of two floppy drives.
+    pub fn new(pc: &Arc<Pc>, parts: DriveParts) -> Drives {
         Drives {
             pc: Arc::downgrade(pc),
             hub: pc.hub().clone(),
             slots: BTreeMap::new(),
             empty: Vec::new(),
             controllers: Arc::default(),
-            second_floppy,
-            usb,
+            second_floppy: parts.second_floppy,
+            usb: parts.usb,
+            dma: Some(parts.dma),
             unplugs: pc.xen().is_some(),
         }
     }
@@ -439,7 +443,7 @@ impl Drives {
         let media = [0u8, 1].map(|index| -> Option<Box<dyn Medium>> {
             Some(self.slots.get(&Spot::Floppy(index))?.tray.medium())
         });
-        let dma = IsaDma::new();
+        let dma = self.dma.take().unwrap_or_else(IsaDma::new);
         let floppy = Floppy::new(media, dma.line(CHANNEL));
         let ide = pc.add(|bus| bus.add(Box::new(Ide::new(drives)), Some(IDE)));
         pc.add(|bus| bus.add(Box::new(dma), None));

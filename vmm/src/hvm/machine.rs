@@ -28,6 +28,7 @@ use noxen_control::fds::FdQueue;
 use noxen_control::message::{CaseButton, Move, SaveHow, VcpuStatus};
 use noxen_control::{Event, Reply, Request, Status};
 use noxen_monitor_abi::layout::PAGE_SIZE;
+use noxen_pc::summa::Summa;
 use noxen_pc::xen_platform::{UNPLUG_CARDS, UNPLUG_DISKS, UNPLUG_OTHER_DISKS};
 use noxen_pc::Button;
 use noxen_saved_image::hvm::HvmState;
@@ -255,7 +256,10 @@ impl HvmMachine {
             return Ok(());
         };
         drives.start()?;
-        cards.start();
+        if cards.start() {
+            // Behind all that images of before it have.
+            self.pc.add(|bus| bus.add(Box::new(Summa::new()), None));
+        }
         self.carried.take_up(&self.pc, drives)
     }
 

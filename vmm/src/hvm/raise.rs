@@ -33,6 +33,7 @@ use crate::vstate::saved::pc_msr_list;
 use crate::vstate::vcpu::{install_kick_handler, Flat, Vcpu};
 use crate::vstate::vm::Vm;
 use kvm_ioctls::Kvm;
+use noxen_pc::isa_dma::IsaDma;
 use noxen_pc::Bus;
 use std::sync::mpsc::channel;
 use std::sync::Arc;
@@ -90,6 +91,8 @@ pub struct DriveParts {
     pub second_floppy: bool,
     /// Disks on USB.
     pub usb: UsbDisks,
+    /// The DMA controllers, which the floppy controller uses.
+    pub dma: IsaDma,
 }
 
 /// Makes the machine, paused.
@@ -219,7 +222,7 @@ pub fn raise(front: Front<'_>) -> Result<HvmMachine, HvmError> {
     let crew = Crew::new(front.domid, handles, hub, reports);
     let emulated = front
         .drives
-        .map(|parts| Emulated::new(&pc, Drives::new(&pc, parts.second_floppy, parts.usb)));
+        .map(|parts| Emulated::new(&pc, Drives::new(&pc, parts)));
     Ok(HvmMachine::new(
         front.domid,
         front.memory_mib << 10,

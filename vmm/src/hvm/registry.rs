@@ -1,7 +1,7 @@
 //! The devices of the PC, one line each: where each sits and what it is made from.
 
 use crate::hvm::usb_disks::UsbDisks;
-use noxen_control::spec::{Adapter, UsbDevice, MAX_USB};
+use noxen_control::spec::{Adapter, SoundCard, UsbDevice, MAX_USB};
 use noxen_hvmloader::{acpi, Machine};
 use noxen_pc::backing::Backing;
 use noxen_pc::bus::Place;
@@ -10,10 +10,12 @@ use noxen_pc::debug::Debug;
 use noxen_pc::fw_cfg::FwCfg;
 use noxen_pc::hpet::Hpet;
 use noxen_pc::i8042::I8042;
+use noxen_pc::isa_dma::IsaDma;
 use noxen_pc::rtc::{Boot, Firmware, Rtc, Settings};
 use noxen_pc::serial::{Serial, Wire};
 use noxen_pc::sleep::{self, Sleep};
 use noxen_pc::sound::es1370::Es1370;
+use noxen_pc::sound::sb16::Sb16;
 use noxen_pc::sound::Speaker;
 use noxen_pc::usb::{tree, Kind, Plug, Uhci};
 use noxen_pc::vga::cirrus::Cirrus;
@@ -39,8 +41,10 @@ pub struct Parts<'a> {
     pub display: Option<(Adapter, Arc<dyn Backing>, Vec<u8>)>,
     /// What is plugged into COM1, if that is there.
     pub serial: Option<Box<dyn Wire>>,
-    /// What the sound card plays into, if there is one.
-    pub sound: Option<Box<dyn Speaker>>,
+    /// Sound cards, with what each plays into.
+    pub sound: Vec<(SoundCard, Box<dyn Speaker>)>,
+    /// The DMA controllers, which come to the bus with the drives.
+    pub dma: &'a IsaDma,
     /// The guest can have drivers for Xen.
     pub xen: bool,
     /// What is plugged into the USB controller, if that is there.
@@ -123,8 +127,11 @@ pub fn devices(parts: Parts<'_>) -> (Bus, Known) {
     if parts.xen {
         add(Box::new(Platform::new()), at(3, 0));
     }
-    if let Some(speaker) = parts.sound {
-        add(Box::new(Es1370::new(speaker)), at(31, 0));
+    for (card, speaker) in parts.sound {
+        match card {
+            SoundCard::Es1370 => add(Box::new(Es1370::new(speaker)), at(31, 0)),
+            SoundCard::Sb16 => add(Box::new(Sb16::new(parts.dma, speaker)), None),
+        };
     }
     add(
         Box::new(FwCfg::new(machine.count() as u16, parts.files)),

@@ -12,6 +12,7 @@ pub(crate) mod lan;
 mod microwire;
 pub mod ne2k;
 mod offload;
+pub mod pcnet;
 pub mod rtl8139;
 
 use crate::pci::{Function, Identity};
@@ -97,6 +98,11 @@ fn pad(frame: &mut Vec<u8>) {
 /// CRC-32 of an address with the most significant bit first, by whose upper bits cards filter multicast.
 fn hash(mac: &[u8]) -> u32 {
     (!crc32fast::hash(mac)).reverse_bits()
+}
+
+/// The same with the least significant bit first.
+fn hash_le(mac: &[u8]) -> u32 {
+    !crc32fast::hash(mac)
 }
 
 /// Which frames a card takes, by their destination.

@@ -1,10 +1,11 @@
 //! Sound cards, and what they play into.
 //!
 //! ```text
-//!   guest's ring of samples --card, each 10 ms of guest time--> mixed frames, 44100 a second --Speaker::play--> a file
+//!   guest's ring of samples, or its DMA channel --card, each 10 ms of guest time--> mixed frames, 44100 a second --Speaker::play--> a file
 //! ```
 
 pub mod es1370;
+pub mod sb16;
 #[cfg(any(test, feature = "conformance"))]
 pub mod subject;
 #[cfg(test)]
