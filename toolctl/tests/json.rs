@@ -8,7 +8,7 @@
 mod common;
 
 use common::*;
-use noxen_xend_api::migrate::{Ledger, Round};
+use noxen_xend_api::migrate::{Ledger, Postcopy, Round};
 use noxen_xend_api::{
     Answer, DeviceClass, DeviceConfig, DeviceInfo, Disk, Request, Response, Sedf, Share, Vif,
 };
@@ -123,6 +123,7 @@ fn a_host(request: &Request) -> Answer {
                     micros: 5,
                     written: 0,
                 }],
+                postcopy: Some(Postcopy::default()),
                 ..Ledger::default()
             }),
         }),

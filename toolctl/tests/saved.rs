@@ -230,6 +230,21 @@ fn what_becomes_of_a_move_that_takes_too_long_is_said_with_its_time() {
 }
 
 #[test]
+fn post_copy_is_asked_for_with_live_alone() {
+    let root = Root::new();
+    let asked = serve(&root, a_host);
+    let ran = root.run(&["migrate", "--postcopy", "a", "there"]);
+    assert!(ran.err.contains("--postcopy needs --live"), "{}", ran.err);
+    root.run(&["migrate", "--live", "--postcopy", "a", "there"]);
+    let asked = asked.lock().unwrap();
+    let switches = asked.iter().filter_map(|request| match request {
+        Request::Migrate { how, .. } => Some((how.live, how.postcopy)),
+        _ => None,
+    });
+    assert_eq!(switches.collect::<Vec<_>>(), [(true, true)]);
+}
+
+#[test]
 fn moves_hold_the_guest_back_unless_told_not_to() {
     let root = Root::new();
     let asked = serve(&root, a_host);

@@ -209,6 +209,10 @@ fn origin(spec: &DomainSpec, descriptors: &mut Descriptors, log: &Log) -> Result
         return Ok(None);
     };
     let stream = descriptors.take_if("stream_fd", spec.stream_fd)?;
+    let pages = match descriptors.take_if("pages_fd", spec.pages_fd)? {
+        Some(pages) => Some((File::from(pages), log.another(spec.domid, &spec.name)?)),
+        None => None,
+    };
     let lazy = match spec.lazy {
         true => Some(log.another(spec.domid, &spec.name)?),
         false => None,
@@ -216,6 +220,7 @@ fn origin(spec: &DomainSpec, descriptors: &mut Descriptors, log: &Log) -> Result
     Ok(Some(Origin {
         image: File::from(image),
         stream: stream.map(File::from),
+        pages,
         lazy,
     }))
 }
@@ -430,6 +435,7 @@ mod tests {
             lazy: false,
             stream_fd: None,
             handover_fd: None,
+            pages_fd: None,
             unpacked_fd: None,
             ramdisk_fd: None,
             cmdline: String::new(),

@@ -18,7 +18,7 @@ pub const COMMAND: Command = Command {
     summary: "Migrate a domain to another machine.",
     details: "The other machine's xend takes domains in where its xend-config.sxp has (xend-relocation-server yes). Disks must be there under \
         the same names. With --live the domain runs while its memory is sent, and stands still only for the rest; else it stands still \
-        from the beginning. Whatever goes wrong, it runs on one of the two. With --live, one that writes its memory faster than that is sent is held back in steps, from 20 % of the time to 99 %, until the move can end. Ctrl-C cancels, as long as the other side does not run it. Without --ssl (or xend-relocation-ssl) its memory goes over the network in the clear.",
+        from the beginning. Whatever goes wrong, it runs on one of the two, but for --postcopy: from the moment it runs over there until all its memory is there, a broken connection ends it. With --live, one that writes its memory faster than that is sent is held back in steps, from 20 % of the time to 99 %, until the move can end. Ctrl-C cancels, as long as the other side does not run it. Without --ssl (or xend-relocation-ssl) its memory goes over the network in the clear.",
     arity: Arity::Any,
     options: &[
         Opt::flag('l', "live", "Let the domain run while its memory is sent."),
@@ -32,7 +32,7 @@ pub const COMMAND: Command = Command {
         Opt::long_value("downtime", "MS", "With --live: how long the domain may stand still for the rest of its memory."),
         Opt::long_flag("no-throttle", "With --live: do not hold the vCPUs back where the domain writes its memory faster than that is sent."),
         Opt::long_flag("by-guest", "The guest suspends itself for the last of its memory (control/shutdown), and its drivers connect anew over there."),
-        Opt::long_flag("postcopy", "Not built yet; answered with an error."),
+        Opt::long_flag("postcopy", "With --live: a domain that writes its memory faster than that is sent goes on over there before its memory is there. If the connection or either host fails before all is there, THE DOMAIN IS LOST."),
         JSON,
     ],
     run: Some(run),
@@ -54,10 +54,8 @@ fn run(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
     for ignored in ["node", "resource"] {
         number::<u32>(parsed, ignored)?;
     }
-    if parsed.has("postcopy") {
-        return Err(Failure::message(
-            "post-copy is not built yet: leave --postcopy out; --timeout with --at-timeout=force ends a move of a domain that writes faster than it is sent",
-        ));
+    if parsed.has("postcopy") && !parsed.has("live") {
+        return Err(Failure::usage("--postcopy needs --live"));
     }
     let how = Wanted {
         host: host.clone(),
@@ -74,6 +72,7 @@ fn run(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
         change_home_server: parsed.has("change_home_server"),
         by_guest: parsed.has("by-guest"),
         no_throttle: parsed.has("no-throttle"),
+        postcopy: parsed.has("postcopy"),
     };
     let text = format!("Sending domain {domain} to {host}");
     if how.timeout_s.is_none() && parsed.has("at-timeout") {
@@ -123,6 +122,14 @@ fn lines(ledger: &Ledger) -> Vec<String> {
         ledger.bytes >> 10,
         ms(ledger.total_us)
     ));
+    if let Some(after) = ledger.postcopy {
+        lines.push(format!(
+            "{} KiB of it went after the domain in {}, {} pages because they were asked for",
+            after.bytes >> 10,
+            ms(after.micros),
+            after.asked
+        ));
+    }
     if !ledger.encrypted {
         lines.push("Warning: all of it went in the clear; --ssl encrypts it.".to_owned());
     }
@@ -140,7 +147,7 @@ fn lines(ledger: &Ledger) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use noxen_xend_api::migrate::Round;
+    use noxen_xend_api::migrate::{Postcopy, Round};
 
     #[test]
     fn ledger_names_each_round_and_the_parts_of_the_downtime() {
@@ -161,6 +168,11 @@ mod tests {
             total_us: 12_000,
             paused: false,
             encrypted: false,
+            postcopy: Some(Postcopy {
+                bytes: 8192,
+                asked: 1,
+                micros: 2500,
+            }),
         };
         let text = lines(&ledger).join("\n");
         assert!(
@@ -170,6 +182,10 @@ mod tests {
         assert!(text.contains("meanwhile, vCPUs held back 30 %\n"), "{text}");
         assert!(text.contains("stood still for 10.001 ms"), "{text}");
         assert!(text.contains("in the clear"), "{text}");
+        assert!(
+            text.contains("8 KiB of it went after the domain in 2.500 ms, 1 pages"),
+            "{text}"
+        );
         let encrypted = Ledger {
             encrypted: true,
             ..ledger

@@ -35,6 +35,9 @@ pub struct Wanted {
     /// Its vCPUs are not held back, also if it writes faster than it is sent.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub no_throttle: bool,
+    /// Where it writes faster than it is sent it goes on over there before its memory is there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub postcopy: bool,
 }
 
 /// How a domain is to be saved.
@@ -112,6 +115,21 @@ pub struct Ledger {
     /// It went by TLS.
     #[serde(default)]
     pub encrypted: bool,
+    /// What went after it, if it was to go by post-copy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub postcopy: Option<Postcopy>,
+}
+
+/// Memory that went after a domain which ran over there already.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Postcopy {
+    /// Bytes of memory.
+    pub bytes: u64,
+    /// Pages that were asked for, since the guest touched them before they came.
+    pub asked: u64,
+    /// How long it took from the first page until all was there, microseconds.
+    pub micros: u64,
 }
 
 impl Ledger {

@@ -5,7 +5,7 @@
 
 use noxen_control::client::{Client, ClientError, Line};
 use noxen_control::device::{DeviceId, DeviceSpec, DeviceState, DeviceStatus};
-use noxen_control::message::{CaseButton, Move, Moved, SaveHow};
+use noxen_control::message::{CaseButton, Move, Moved, Pages, SaveHow};
 use noxen_control::{Event, Reply, Request, Status};
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
@@ -277,15 +277,22 @@ impl Monitor {
         self.act(&Request::Fulfilled { number, refusal }, "fulfilled")
     }
 
-    /// Has it send the domain over `stream`. The domain stands still then, as long as the answer is kept.
+    /// Has it send the domain over `stream`, and by `pages` what comes later. The domain stands still then, as long as the answer is kept.
     pub fn migrate(
         &self,
         how: Move,
         stream: &impl AsFd,
+        pages: Option<&impl AsFd>,
     ) -> Result<(Moved, Standing), MonitorError> {
         let mut client = Client::connect(&self.socket, Some(SAVE))?;
-        let request = Request::Move { how, fds: 1 };
-        match client.ask_with(&request, &[stream.as_fd()])? {
+        let ways: Vec<_> = std::iter::once(stream.as_fd())
+            .chain(pages.map(AsFd::as_fd))
+            .collect();
+        let request = Request::Move {
+            how,
+            fds: ways.len() as u32,
+        };
+        match client.ask_with(&request, &ways)? {
             Reply::Moved { ledger } => {
                 let standing = Standing {
                     bytes: ledger.bytes,
@@ -332,6 +339,14 @@ impl Monitor {
             Reply::Ok => Ok(()),
             Reply::Error { message } => Err(MonitorError::Refused(message)),
             _ => Err(MonitorError::Unexpected { asked: "take-over" }),
+        }
+    }
+
+    /// Waits until a domain that was sent by post-copy has all its pages over there.
+    pub fn pages(&self) -> Result<Pages, MonitorError> {
+        match self.ask(&Request::Pages, SAVE)? {
+            Reply::Pages { pages } => Ok(pages),
+            _ => Err(MonitorError::Unexpected { asked: "pages" }),
         }
     }
 

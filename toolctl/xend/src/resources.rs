@@ -134,6 +134,14 @@ impl Resources {
         }
     }
 
+    /// The connection for pages that come after an image.
+    pub fn pages(&self) -> Option<&OwnedFd> {
+        match &self.source {
+            Source::Image(image) => image.pages.as_ref(),
+            _ => None,
+        }
+    }
+
     /// Nodes of the store that the domain comes with.
     pub fn nodes(&self) -> &[(String, String)] {
         match &self.source {

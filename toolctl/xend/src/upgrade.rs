@@ -224,6 +224,7 @@ impl Attempt<'_> {
             lazy: false,
             stream_fd: None,
             handover_fd: Some(theirs.as_raw_fd()),
+            pages_fd: None,
             unpacked_fd: None,
             ramdisk_fd: None,
             cmdline: plan.cmdline.clone(),

@@ -14,8 +14,9 @@ mod moving;
 mod relay;
 
 use moving::{migrate, migrate_as, target, wanted};
-use noxen_xend_api::migrate::AtTimeout;
+use noxen_xend_api::migrate::{AtTimeout, Wanted};
 use noxen_xend_api::{Client, ClientError, DomainConfig, Request, Response};
+use noxen_xenstore::client::Nodes;
 use relay::{Moment, Relay, Then, MOMENTS};
 use rustix::fs::{flock, FlockOperation};
 use std::fs::File;
@@ -215,6 +216,134 @@ fn whatever_goes_wrong_at_whatever_moment_leaves_one_copy() {
         count += 1;
     }
     eprintln!("{count} cases, the longest took {longest:?}");
+}
+
+/// By post-copy, of which the relay has the connection for pages, as the first one that is made.
+fn by_post_copy(port: u16) -> Request {
+    Request::Migrate {
+        domain: "m".into(),
+        how: Wanted {
+            postcopy: true,
+            ..wanted(port)
+        },
+    }
+}
+
+#[test]
+fn post_copy_that_loses_its_pages_leaves_no_copy_and_says_so() {
+    let ((here, _), (there, port)) = (target(""), target(""));
+    let alive = Alive(here.root().join("alive"));
+    File::create(&alive.0).unwrap();
+    for (act, wanted) in [
+        (Act::Cut, Where::Nowhere),
+        (Act::Damage, Where::Nowhere),
+        // The page is in the relay's hands, which passes it on.
+        (Act::KillSourceMonitor, Where::There),
+        (Act::KillTargetMonitor, Where::Nowhere),
+        // Their monitors go on without them.
+        (Act::KillSourceXend, Where::There),
+        (Act::KillTargetXend, Where::There),
+    ] {
+        here.run(alive.config(&here));
+        let then = match act {
+            Act::Cut => Then::Cut,
+            Act::Damage => Then::Damage,
+            _ => Then::On,
+        };
+        // It runs there, and its page is on the way.
+        let relay = Relay::new(port, Moment::Memory, then);
+        let said = std::thread::scope(|scope| {
+            let moving = scope.spawn(|| here.client().ask(&by_post_copy(relay.port)));
+            relay.moment();
+            eventually("a domain that runs there", || runs_on(&there).then_some(()));
+            let xends = [here.pid(), there.pid()];
+            match act {
+                Act::Cut | Act::Damage => {}
+                Act::KillSourceXend => kill(xends[0]),
+                Act::KillTargetXend => kill(xends[1]),
+                Act::KillSourceMonitor => kill_monitor(&here),
+                Act::KillTargetMonitor => kill_monitor(&there),
+            }
+            relay.go_on();
+            match act {
+                Act::KillSourceXend => wait_for_another(&here, xends[0]),
+                Act::KillTargetXend => wait_for_another(&there, xends[1]),
+                _ => {}
+            }
+            moving.join().unwrap()
+        });
+        let found = settled(&here, &there, &alive);
+        let case = format!("{act:?}: {found:?}, {said:?}");
+        assert_eq!(found, wanted, "{case}");
+        match said {
+            Ok(_) => assert_eq!(act, Act::KillTargetXend, "{case}"),
+            Err(ClientError::Fault(fault)) => {
+                assert!(
+                    found == Where::Nowhere || act == Act::KillSourceMonitor,
+                    "{case}"
+                );
+                let line = fault.message;
+                assert!(line.contains("is lost") && !line.contains('\n'), "{case}");
+            }
+            Err(_) => assert_eq!(act, Act::KillSourceXend, "{case}"),
+        }
+        if found == Where::There {
+            there.destroy("m");
+        }
+    }
+    // The monitor that has the rest is killed before that is on its way.
+    let info = here.run(alive.config(&here));
+    let path = here.root().join("never");
+    let node = format!("/local/domain/{}/data/pages-wait", info.domid.unwrap());
+    here.store().write(&node, path.to_str().unwrap()).unwrap();
+    let said = std::thread::scope(|scope| {
+        let moving = scope.spawn(|| here.client().ask(&by_post_copy(port)));
+        eventually("a domain that runs there", || runs_on(&there).then_some(()));
+        kill_monitor(&here);
+        moving.join().unwrap()
+    });
+    assert!(
+        matches!(&said, Err(ClientError::Fault(fault)) if fault.message.contains("is lost")),
+        "{said:?}"
+    );
+    assert_eq!(settled(&here, &there, &alive), Where::Nowhere);
+}
+
+#[test]
+fn post_copy_that_fails_before_the_word_runs_on_here() {
+    let ((here, _), (there, port)) = (target(""), target(""));
+    let alive = Alive(here.root().join("alive"));
+    File::create(&alive.0).unwrap();
+    here.run(alive.config(&here));
+    for then in [Then::Cut, Then::Damage] {
+        let relay = Relay::new(port, Moment::Ready, then);
+        let said = std::thread::scope(|scope| {
+            let moving = scope.spawn(|| here.client().ask(&by_post_copy(relay.port)));
+            relay.moment();
+            relay.go_on();
+            moving.join().unwrap()
+        });
+        let Err(ClientError::Fault(fault)) = said else {
+            panic!("{then:?}: {said:?}")
+        };
+        assert!(
+            fault.message.starts_with("can't connect for post-copy"),
+            "{fault:?}"
+        );
+        assert_eq!(settled(&here, &there, &alive), Where::Here);
+    }
+    // Over there its monitor is killed before it is ready, while pages go to it already.
+    let domid = here.guest("m").and_then(|guest| guest.domid).unwrap();
+    let path = here.root().join("never");
+    let node = format!("/local/domain/{domid}/data/wait");
+    here.store().write(&node, path.to_str().unwrap()).unwrap();
+    let said = std::thread::scope(|scope| {
+        let moving = scope.spawn(|| here.client().ask(&by_post_copy(port)));
+        kill_monitor(&there);
+        moving.join().unwrap()
+    });
+    assert!(matches!(said, Err(ClientError::Fault(_))), "{said:?}");
+    assert_eq!(settled(&here, &there, &alive), Where::Here);
 }
 
 #[test]

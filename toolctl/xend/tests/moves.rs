@@ -101,6 +101,67 @@ fn guest_is_held_back_unless_that_is_not_wanted_and_the_ledger_says_so() {
 }
 
 #[test]
+fn domain_goes_by_post_copy_and_is_gone_here_once_all_its_pages_are_there() {
+    let (here, there) = (Lab::new(), target(""));
+    let path = here.root().join("pages");
+    let info = here.run(here.config("m"));
+    let node = format!("/local/domain/{}/data/pages-wait", info.domid.unwrap());
+    here.store().write(&node, path.to_str().unwrap()).unwrap();
+    let how = Wanted {
+        postcopy: true,
+        ..wanted(there.1)
+    };
+    let moved = std::thread::scope(|scope| {
+        let moving = scope.spawn(|| ledger_of(&here, how));
+        // It runs there before its memory is there, and stands still here until it is.
+        eventually("a domain that runs there", || {
+            let guest = there.0.guest("m")?;
+            guest.state.letters().starts_with("-b").then_some(())
+        });
+        assert!(!here.guests().is_empty() && !moving.is_finished());
+        std::fs::write(&path, "").unwrap();
+        moving.join().unwrap()
+    });
+    let after = moved.unwrap().postcopy.unwrap();
+    assert_eq!((after.bytes, after.asked), (4096, 1));
+    assert!(here.guests().is_empty() && here.traces().is_empty());
+    runs(&there.0);
+}
+
+#[test]
+fn post_copy_to_a_host_that_knows_none_or_of_one_that_stands_still_is_refused() {
+    let here = Lab::new();
+    here.run(here.config("m"));
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let how = Wanted {
+        postcopy: true,
+        ..wanted(listener.local_addr().unwrap().port())
+    };
+    let old = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut line = String::new();
+        BufReader::new(&stream).read_line(&mut line).unwrap();
+        let said = b"(err (type XendError) (value 'Invalid operation: pages'))\n";
+        stream.write_all(said).unwrap();
+        line
+    });
+    let error = ledger_of(&here, how.clone()).unwrap_err();
+    let line = old.join().unwrap();
+    assert!(
+        line.starts_with("pages 1 ") && line.trim().len() == 44,
+        "{line}"
+    );
+    assert!(
+        error.contains("Invalid operation") && error.contains("leave --postcopy out"),
+        "{error}"
+    );
+    let still = Wanted { live: false, ..how };
+    let error = ledger_of(&here, still).unwrap_err();
+    assert!(error.contains("--live"), "{error}");
+    runs(&here);
+}
+
+#[test]
 fn what_is_refused_runs_on_here() {
     let here = Lab::new();
     here.run(here.config("m"));

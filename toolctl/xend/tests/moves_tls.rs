@@ -69,6 +69,18 @@ fn domain_goes_by_tls_between_hosts_that_believe_each_other_and_to_no_other() {
     assert!(here.guests().is_empty() && here.traces().is_empty());
     runs(&there);
     assert!(here.log().contains("live, by TLS"), "{}", here.log());
+    // The connection for pages of a move by post-copy goes by it, too.
+    there.destroy("m");
+    here.run(here.config("m"));
+    let relay = Relay::new(port, Moment::Header, Then::On);
+    let how = Wanted {
+        postcopy: true,
+        ..by_tls(relay.port)
+    };
+    migrate_as(&here, how).unwrap();
+    assert!(!relay.struck(), "it went in the clear");
+    assert!(here.guests().is_empty() && here.traces().is_empty());
+    runs(&there);
     let _ = std::fs::remove_dir_all(home);
 }
 

@@ -114,12 +114,12 @@ pub enum Request {
         /// Descriptors sent along: 1.
         fds: u32,
     },
-    /// Send the domain over the one stream that comes along: answered by [`Reply::Moved`] once all is sent. As after a save,
-    /// it stands still then.
+    /// Send the domain over the stream that comes along: answered by [`Reply::Moved`] once all is sent. As after a save,
+    /// it stands still then. With [`Move::postcopy`] a second connection comes along, by which pages go that the guest lacks over there.
     Move {
         /// How.
         how: Move,
-        /// Descriptors sent along: 1.
+        /// Descriptors sent along: 1, or 2 by post-copy.
         fds: u32,
     },
     /// Hand the domain over to the noxen-vmm at the other end of the one unix socket that comes along (`handover.rs`): answered by
@@ -136,6 +136,9 @@ pub enum Request {
         /// Descriptors sent along: 1, a connection to xenstored's domain socket, attached as this domain.
         fds: u32,
     },
+    /// Wait until a domain that was sent by post-copy has all its pages over there: answered by [`Reply::Pages`], or an error once it
+    /// can have them no more.
+    Pages,
     /// A domain that is saved, sent or handed over stands still from now on also when the connection that asked for it ends.
     Hold,
     /// What a domain that came over a stream brought along: answered by [`Reply::Arrived`].
@@ -201,6 +204,9 @@ pub struct Move {
     // A monitor of before holds none back, and does not know it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unthrottled: bool,
+    /// Where it writes faster than it is sent it goes on over there before its memory is there; the way for the rest comes along.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub postcopy: bool,
 }
 
 /// What a move came to, as far as its source knows.
@@ -216,6 +222,17 @@ pub struct Moved {
     pub last_us: u64,
     /// The rest of its state, microseconds.
     pub state_us: u64,
+}
+
+/// What was sent after a domain by post-copy.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Pages {
+    /// Bytes of memory.
+    pub bytes: u64,
+    /// Pages that the guest touched before they were there, as often as the source was asked for one.
+    pub asked: u64,
+    /// From the first page until all was there, microseconds.
+    pub micros: u64,
 }
 
 /// A round of a move.
@@ -364,6 +381,11 @@ pub enum Reply {
     Moved {
         /// What it came to.
         ledger: Moved,
+    },
+    /// Answer to [`Request::Pages`].
+    Pages {
+        /// What it came to.
+        pages: Pages,
     },
     /// Answer to [`Request::Arrived`].
     Arrived {

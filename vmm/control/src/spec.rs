@@ -306,6 +306,9 @@ pub struct DomainSpec {
     /// its devices; nothing else of it is built from, and `store_fd` comes later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handover_fd: Option<i32>,
+    /// Inherited fd of the connection for pages that come after the domain, by post-copy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pages_fd: Option<i32>,
     /// Inherited fd of an empty, writable regular file for the ELF of a packed kernel. Its content is whole, and
     /// means something, only once "ready" was said; it stays empty when the kernel is not packed.
     #[serde(default)]

@@ -3,9 +3,10 @@
 use crate::core_dump::Core;
 use crate::devices::Devices;
 use crate::domain::calls::lock;
-use crate::save::job::{self, Job, BUSY};
+use crate::save::job::{self, Job, Ways, BUSY};
 use crate::save::Parts;
 use noxen_control::fds::FdQueue;
+use noxen_control::message::Move;
 use noxen_control::{DeviceId, DeviceSpec, Event, Reply, Request};
 use std::fs::File;
 use std::os::unix::net::UnixStream;
@@ -79,8 +80,10 @@ impl Asked for Parts<'_> {
             ),
             Request::TakeOver { fds: count } => (Some(take_over(self, fds, count)), After::Nothing),
             Request::Move { how, fds: count } => {
-                later(file(fds, count).and_then(|stream| job::begin_move(self, asker, how, stream)))
+                let ways = ways(fds, count, &how);
+                later(ways.and_then(|ways| job::begin_move(self, asker, how, ways)))
             }
+            Request::Pages => (job::pages(self, asker), After::Nothing),
             request => {
                 let (reply, after) = carry_out(self, request, fds);
                 (Some(reply), after)
@@ -123,6 +126,7 @@ pub fn may_while_saved(request: &Request) -> bool {
             | Request::Fulfilled { .. }
             | Request::Unpause
             | Request::Hold
+            | Request::Pages
             | Request::Destroy
     )
 }
@@ -237,6 +241,7 @@ fn carry_out(parts: &mut Parts<'_>, request: Request, queue: &mut FdQueue) -> (R
         | Request::Unpause
         | Request::Hold
         | Request::DumpCore { .. }
+        | Request::Pages
         | Request::Move { .. }
         | Request::HandOver { .. }
         | Request::TakeOver { .. }
@@ -284,6 +289,31 @@ pub fn link(queue: &mut FdQueue, fds: u32) -> Result<UnixStream, String> {
     };
     let socket = socket.ok_or("the socket did not come along")?;
     Ok(UnixStream::from(socket))
+}
+
+/// The connections for a move, as many as it needs.
+pub fn ways(queue: &mut FdQueue, fds: u32, how: &Move) -> Result<Ways, String> {
+    let mut taken = queue
+        .take(fds)
+        .map_err(|there| format!("{fds} descriptors were announced, {there} came"))?;
+    let pages = match how.postcopy {
+        true => taken.pop().map(File::from),
+        false => None,
+    };
+    match (
+        taken.pop(),
+        taken.is_empty(),
+        pages.is_some() == how.postcopy,
+    ) {
+        (Some(stream), true, true) => Ok(Ways {
+            stream: File::from(stream),
+            pages,
+        }),
+        _ => Err(format!(
+            "a move needs {} connections, {fds} came",
+            1 + u32::from(how.postcopy)
+        )),
+    }
 }
 
 fn attach(

@@ -4,7 +4,7 @@ mod window;
 
 pub use window::About;
 
-use crate::control::answer::{done, file, may_while_saved, After, Asked};
+use crate::control::answer::{done, file, may_while_saved, ways, After, Asked};
 use crate::core_dump::Core;
 use crate::counters::{self, Groups};
 use crate::devices::Devices;
@@ -18,7 +18,7 @@ use crate::hvm::registry::Known;
 use crate::hvm::saved::{self, Carried};
 use crate::hvm::xen::pages;
 use crate::log::Level;
-use crate::save::job::{self, Host, Job, BUSY};
+use crate::save::job::{self, Host, Job, Ways, BUSY};
 use crate::save::memory::BIOS;
 use crate::save::send::Subject;
 use crate::save::upgrade::Goods;
@@ -214,7 +214,7 @@ impl HvmMachine {
         })
     }
 
-    fn begin_move(&mut self, asker: u64, how: Move, stream: File) -> Result<(), String> {
+    fn begin_move(&mut self, asker: u64, how: Move, ways: Ways) -> Result<(), String> {
         if self.crew.over().is_some() {
             return Err("the domain has shut down; there is nothing to move".into());
         }
@@ -247,7 +247,7 @@ impl HvmMachine {
             devices: Vec::new(),
             ..how
         };
-        job::begin_sending(self, asker, how, stream, subject)
+        job::begin_sending(self, asker, how, ways, subject)
     }
 
     /// Puts in what comes last, before its first instruction.
@@ -716,7 +716,7 @@ impl Asked for HvmMachine {
                 Err(message) => Reply::Error { message },
             },
             Request::Move { how, fds: count } => {
-                match file(fds, count).and_then(|stream| self.begin_move(asker, how, stream)) {
+                match ways(fds, count, &how).and_then(|ways| self.begin_move(asker, how, ways)) {
                     Ok(()) => return (None, After::Nothing),
                     Err(message) => Reply::Error { message },
                 }
@@ -736,6 +736,7 @@ impl Asked for HvmMachine {
                 not_yet("upgrading the noxen-vmm")
             }
             Request::Hold => done(job::hold(self)),
+            Request::Pages => return (job::pages(self, asker), After::Nothing),
             // Its devices are in its configuration, and nodes of the store it has none.
             Request::Arrived => Reply::Arrived {
                 nodes: Vec::new(),

@@ -20,6 +20,7 @@ use crate::save::job::{self, Progress, BUFFER};
 use crate::save::lazy;
 use crate::save::mark::Answers;
 use crate::save::memory::{self, BIOS, VIDEO};
+use crate::save::pull::Pull;
 use crate::save::restore::{passed, Origin, RestoreError};
 use crate::save::send::Ledger;
 use crate::vstate::chips;
@@ -191,7 +192,12 @@ enum Came {
         lazy: Option<Log>,
     },
     /// From another host: its state is behind its memory.
-    Stream(Box<hvm::Pc>, Reader<Box<dyn Read>>, Answers),
+    Stream {
+        pc: Box<hvm::Pc>,
+        reader: Reader<Box<dyn Read>>,
+        answers: Answers,
+        pages: Option<(File, Log)>,
+    },
 }
 
 impl Arriving {
@@ -202,6 +208,7 @@ impl Arriving {
         let Origin {
             image,
             stream,
+            pages,
             lazy,
         } = origin;
         let came = match stream {
@@ -228,7 +235,12 @@ impl Arriving {
                 let (Announced::Hvm(pc), _) = read_announced(&mut reader)? else {
                     return Err(OTHER);
                 };
-                Came::Stream(pc, reader, answers)
+                Came::Stream {
+                    pc,
+                    reader,
+                    answers,
+                    pages,
+                }
             }
         };
         let arriving = Arriving { came };
@@ -255,7 +267,7 @@ impl Arriving {
     fn pc(&self) -> &hvm::Pc {
         match &self.came {
             Came::File { state, .. } => &state.pc,
-            Came::Stream(pc, ..) => pc,
+            Came::Stream { pc, .. } => pc,
         }
     }
 
@@ -297,10 +309,25 @@ impl Arriving {
                 lazy::fill(memory, image, places, other, lazy, take)?;
                 Ok(*state)
             }
-            Came::Stream(pc, mut reader, mut answers) => {
-                Ok(HvmState::read_stream(&mut reader, *pc, |record| {
-                    answers.take(record)?.map_or(Ok(()), take)
-                })?)
+            Came::Stream {
+                pc,
+                mut reader,
+                mut answers,
+                pages,
+            } => {
+                let pages = pages.map(|(link, log)| Pull::prepare(memory, other, link, log));
+                let mut pull = pages.transpose()?;
+                let state = HvmState::read_stream(&mut reader, *pc, |record| {
+                    let record = match (answers.take(record)?, &mut pull) {
+                        (Some(record), Some(pull)) => pull.note(record)?,
+                        (record, _) => record,
+                    };
+                    record.map_or(Ok(()), take)
+                })?;
+                if let Some(pull) = pull {
+                    pull.begin(reader.header().moving.clone())?;
+                }
+                Ok(state)
             }
         }
     }

@@ -6,6 +6,7 @@
 //!   hand over: a thread waits for the other process --> halted, images closed --> all given --done--> as after a save
 //!   move: a thread sends rounds while the guest runs --wants it to stand still--> halted --> sends the rest --done--> as above
 //!      \--error--> answered, runs on            \--the asker's connection ends--> runs on, unless told to Hold
+//!   by post-copy a second thread sends pages from `done` on: Pages waits for it
 //! ```
 
 use crate::console_end::ConsoleEnd;
@@ -13,14 +14,16 @@ use crate::core_dump::Core;
 use crate::domain::calls::Shared;
 use crate::domain::hub::Hub;
 use crate::log::{Level, Log};
+use crate::save::push::Push;
 use crate::save::send::{self, Course, Ledger, Subject};
 use crate::save::upgrade::{self, Goods};
 use crate::save::{self, lazy, memory, suspended, Parts};
 use crate::vstate::memory::DomainMemory;
-use noxen_control::message::{Move, SaveHow, Saving};
+use noxen_control::message::{Move, Pages, SaveHow, Saving};
 use noxen_control::Reply;
 use noxen_saved_image::state::Announced;
 use noxen_saved_image::{Header, Saved, State, Writer};
+use rustix::net::{shutdown, Shutdown};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::os::unix::net::UnixStream;
@@ -86,6 +89,8 @@ pub enum News {
     HandOver(Sender<Result<(Saved, Goods), String>>),
     /// All is written.
     Done(Result<Ledger, String>),
+    /// All pages that were missing are over there, or cannot get there.
+    Pushed(Result<Pages, String>),
 }
 
 /// The thread's way to the main loop.
@@ -244,6 +249,33 @@ pub struct Job {
     awaits: Option<Sender<Result<(), String>>>,
     /// Closed with the job, or this process: whom the domain is handed over to learns by that that it will not be.
     link: Option<UnixStream>,
+    /// By post-copy.
+    after: Option<After>,
+}
+
+/// Pages that are sent after a domain.
+#[derive(Debug)]
+struct After {
+    /// Their connection.
+    link: File,
+    /// What became of them.
+    done: Option<Result<Pages, String>>,
+    /// Number of the connection that waits for that.
+    waits: Option<u64>,
+}
+
+impl Drop for After {
+    fn drop(&mut self) {
+        // The domain runs on here, or is over: whoever sends or takes pages is to notice at once, and one that has noticed needs nothing.
+        let _ = shutdown(&self.link, Shutdown::Both);
+    }
+}
+
+fn reply_of(pages: Result<Pages, String>) -> Reply {
+    match pages {
+        Ok(pages) => Reply::Pages { pages },
+        Err(message) => Reply::Error { message },
+    }
 }
 
 impl Job {
@@ -293,7 +325,7 @@ pub fn begin(
             return Err("the domain has shut down; there is nothing to save".into());
         }
         let domid = parts.machine.domid();
-        let writes = move |mailbox: &Mailbox, progress: &Progress| {
+        let writes = move |mailbox: &Mailbox, progress: &Arc<Progress>| {
             suspended::wait(mailbox, progress, domid)?;
             let Saved::Pv(state) = mailbox.halt()? else {
                 return Err("it is a PC".into());
@@ -308,19 +340,28 @@ pub fn begin(
             .log
             .line(Level::Error, format_args!("not saved: {line}"));
     })?;
-    let writes = move |_: &Mailbox, progress: &Progress| {
+    let writes = move |_: &Mailbox, progress: &Arc<Progress>| {
         let written = write(&shared, &config, &state, how.compress, file, progress);
         written.map_err(|error| error.to_string())
     };
     start(parts, asker, directories, Phase::Still, writes).inspect_err(|_| save::run_on(parts))
 }
 
-/// Begins to send the domain over `stream`, for connection `asker`. An error line: it runs on.
+/// Where a domain is sent.
+#[derive(Debug)]
+pub struct Ways {
+    /// All but what comes later.
+    pub stream: File,
+    /// Pages that come later, by post-copy.
+    pub pages: Option<File>,
+}
+
+/// Begins to send the domain `ways`, for connection `asker`. An error line: it runs on.
 pub fn begin_move(
     parts: &mut Parts<'_>,
     asker: u64,
     wanted: Move,
-    stream: File,
+    ways: Ways,
 ) -> Result<(), String> {
     if parts.machine.over().is_some() {
         return Err("the domain has shut down; there is nothing to move".into());
@@ -335,7 +376,7 @@ pub fn begin_move(
         video: None,
         vcpus: Mutex::new(parts.machine.nudges()),
     };
-    begin_sending(parts, asker, wanted, stream, subject)
+    begin_sending(parts, asker, wanted, ways, subject)
 }
 
 /// Begins to send `subject`, which `host` is.
@@ -343,9 +384,18 @@ pub fn begin_sending(
     host: &mut dyn Host,
     asker: u64,
     wanted: Move,
-    stream: File,
+    ways: Ways,
     subject: Subject,
 ) -> Result<(), String> {
+    let Ways { stream, pages } = ways;
+    let broken = |error: io::Error| format!("the connection for pages failed: {error}");
+    let after = pages.as_ref().map(File::try_clone).transpose();
+    let after = after.map_err(broken)?;
+    let push = pages.map(|link| {
+        let hub = subject.hub.clone();
+        Push::new(hub, subject.region, link, &wanted.token)
+    });
+    let push = push.transpose().map_err(broken)?;
     let (live, directories) = (wanted.live, wanted.directories.clone());
     if live {
         subject
@@ -354,18 +404,35 @@ pub fn begin_sending(
             .map_err(|error| error.to_string())?;
         subject.written.watch(true);
     }
-    let sends = move |mailbox: &Mailbox, progress: &Progress| {
+    let sends = move |mailbox: &Mailbox, progress: &Arc<Progress>| {
         let course = Course {
             subject: &subject,
             wanted: &wanted,
             progress,
             mailbox,
         };
-        course.run(stream)
+        let (ledger, missing) = course.run(stream)?;
+        if let Some(push) = push {
+            let (mailbox, progress) = (mailbox.clone(), progress.clone());
+            let thread = std::thread::Builder::new().name("push".into());
+            let started = thread.spawn(move || {
+                let done = push.run(missing, &progress);
+                mailbox.send(News::Pushed(done));
+            });
+            started.map_err(|error| format!("no thread to send pages: {error}"))?;
+        }
+        Ok(ledger)
     };
     let started = start(host, asker, directories, Phase::Rounds, sends);
     match host.job() {
-        Some(job) => job.logging = live,
+        Some(job) => {
+            job.logging = live;
+            job.after = after.map(|link| After {
+                link,
+                done: None,
+                waits: None,
+            });
+        }
         None => host.stop_logging(),
     }
     started
@@ -381,7 +448,7 @@ pub fn begin_dump(
 ) -> Result<(), String> {
     let phase = if still { Phase::Still } else { Phase::Rounds };
     let log = host.hub();
-    let writes = move |_: &Mailbox, progress: &Progress| {
+    let writes = move |_: &Mailbox, progress: &Arc<Progress>| {
         let begun = Instant::now();
         let bytes = core.write(&file, progress).map_err(|e| e.to_string())?;
         log.log.line(
@@ -403,7 +470,7 @@ pub fn begin_still(
     asker: u64,
     work: impl FnOnce(&Progress) -> Result<Ledger, String> + Send + 'static,
 ) -> Result<(), String> {
-    let writes = move |_: &Mailbox, progress: &Progress| work(progress);
+    let writes = move |_: &Mailbox, progress: &Arc<Progress>| work(progress);
     start(host, asker, Vec::new(), Phase::Still, writes)
 }
 
@@ -412,7 +479,7 @@ fn start(
     asker: u64,
     directories: Vec<String>,
     phase: Phase,
-    work: impl FnOnce(&Mailbox, &Progress) -> Result<Ledger, String> + Send + 'static,
+    work: impl FnOnce(&Mailbox, &Arc<Progress>) -> Result<Ledger, String> + Send + 'static,
 ) -> Result<(), String> {
     let progress = Arc::new(Progress::default());
     let (sender, news) = channel();
@@ -440,6 +507,7 @@ fn start(
         dump: false,
         awaits: None,
         link: None,
+        after: None,
     });
     Ok(())
 }
@@ -453,7 +521,7 @@ pub fn begin_handover(
 ) -> Result<(), String> {
     let kept = link.try_clone().map_err(|error| error.to_string())?;
     let log = host.hub();
-    let gives = move |mailbox: &Mailbox, progress: &Progress| {
+    let gives = move |mailbox: &Mailbox, progress: &Arc<Progress>| {
         upgrade::expect(&link)?;
         let begun = Instant::now();
         let (state, goods) = mailbox.hand_over()?;
@@ -476,9 +544,20 @@ pub fn begin_handover(
 /// runs on.
 pub fn take_news(host: &mut dyn Host) -> Option<(u64, Reply)> {
     loop {
-        let job = host.job().as_mut().filter(|job| !job.is_written())?;
+        let job = host.job().as_mut()?;
+        if job.is_written() && job.after.is_none() {
+            return None;
+        }
         let asker = job.asker;
         let done = match job.news.try_recv() {
+            Ok(News::Pushed(done)) => {
+                if let Some(reply) = take_pushed(host, done) {
+                    return Some(reply);
+                }
+                continue;
+            }
+            // Its threads are gone, which have said all.
+            Err(TryRecvError::Disconnected) if job.is_written() => return None,
             Ok(News::Suspend(answer)) => {
                 match host.ask_suspend() {
                     Ok(()) => {
@@ -541,6 +620,43 @@ pub fn take_news(host: &mut dyn Host) -> Option<(u64, Reply)> {
                 Some((asker, Reply::Error { message }))
             }
         };
+    }
+}
+
+/// Pages that were missing are over there, or not: the reply for who waits for that.
+fn take_pushed(host: &mut dyn Host, done: Result<Pages, String>) -> Option<(u64, Reply)> {
+    let hub = host.hub();
+    match &done {
+        Ok(pages) => hub.log.line(
+            Level::Info,
+            format_args!(
+                "{} KiB went after the domain, {} pages of it asked for, in {} us",
+                pages.bytes >> 10,
+                pages.asked,
+                pages.micros
+            ),
+        ),
+        Err(line) => hub.log.line(Level::Error, line),
+    }
+    let after = host.job().as_mut()?.after.as_mut()?;
+    after.done = Some(done.clone());
+    Some((after.waits.take()?, reply_of(done)))
+}
+
+/// The reply to connection `asker` once all pages are over there; none yet if they are still on their way.
+pub fn pages(host: &mut dyn Host, asker: u64) -> Option<Reply> {
+    let job = host.job().as_mut().filter(|job| job.is_written());
+    let Some(after) = job.and_then(|job| job.after.as_mut()) else {
+        let message =
+            "the domain was not sent by post-copy; no pages of it are on their way".into();
+        return Some(Reply::Error { message });
+    };
+    match &after.done {
+        Some(done) => Some(reply_of(done.clone())),
+        None => {
+            after.waits = Some(asker);
+            None
+        }
     }
 }
 

@@ -1,6 +1,9 @@
 use super::*;
 use crate::log::Log;
 use crate::vstate::memory::GuestMemory;
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 use vm_memory::GuestAddress;
 use vmm_sys_util::eventfd::{EventFd, EFD_NONBLOCK};
@@ -135,7 +138,7 @@ fn until_asked(host: &mut Stand) {
 }
 
 fn begin_by_guest(host: &mut Stand) {
-    let writes = |mailbox: &Mailbox, progress: &Progress| {
+    let writes = |mailbox: &Mailbox, progress: &Arc<Progress>| {
         suspended::wait(mailbox, progress, 1)?;
         match mailbox.halt() {
             Err(line) => assert_eq!(line, "it cannot"),
@@ -210,4 +213,46 @@ fn guest_that_does_not_suspend_itself_is_not_saved_and_need_not_any_more() {
     let (_, reply) = host.reply();
     assert!(matches!(reply, Reply::Error { .. }));
     assert_eq!((host.taken_back, host.ran_on), (1, 1));
+}
+
+#[test]
+fn pages_after_a_domain_are_waited_for_and_cut_off_once_it_runs_on() {
+    let mut host = Stand::new();
+    let (go, gone) = channel();
+    let wanted = Pages {
+        bytes: 8192,
+        asked: 1,
+        micros: 2,
+    };
+    let writes = move |mailbox: &Mailbox, _: &Arc<Progress>| {
+        let later = mailbox.clone();
+        std::thread::spawn(move || {
+            gone.recv().unwrap();
+            later.send(News::Pushed(Ok(wanted)));
+        });
+        Ok(Ledger::of_file(5))
+    };
+    start(&mut host, 1, Vec::new(), Phase::Still, writes).unwrap();
+    let (link, mut far) = UnixStream::pair().unwrap();
+    host.job.as_mut().unwrap().after = Some(After {
+        link: File::from(OwnedFd::from(link)),
+        done: None,
+        waits: None,
+    });
+    let early = pages(&mut host, 9);
+    assert!(matches!(early, Some(Reply::Error { .. })), "{early:?}");
+    assert_eq!(host.reply(), (1, Reply::Saved { bytes: 5 }));
+    hold(&mut host).unwrap();
+    assert_eq!(pages(&mut host, 9), None);
+    go.send(()).unwrap();
+    let reply = Reply::Pages { pages: wanted };
+    assert_eq!(host.reply(), (9, reply.clone()));
+    // As often as it is asked, and nobody's going changes that.
+    abandon(&mut host);
+    assert_eq!(pages(&mut host, 10), Some(reply));
+    assert_eq!(host.ran_on, 0);
+    give_up_written(&mut host).unwrap();
+    assert_eq!(host.ran_on, 1);
+    assert_eq!(far.read(&mut [0]).unwrap(), 0);
+    assert!(matches!(pages(&mut host, 9), Some(Reply::Error { .. })));
 }

@@ -19,6 +19,7 @@ use rustix::fs::{fallocate, FallocateFlags};
 use std::fs::File;
 use std::io;
 use std::ops::Range;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -43,7 +44,8 @@ impl Filling {
         drop(over.unwrap_or_else(PoisonError::into_inner));
     }
 
-    fn set(&self, open: bool) {
+    /// It is from now on, or no more.
+    pub(super) fn set(&self, open: bool) {
         *self.open.lock().unwrap_or_else(PoisonError::into_inner) = open;
         self.over.notify_all();
     }
@@ -152,20 +154,20 @@ fn begin(memory: &GuestMemory, source: Source) -> Result<Option<Source>, ImageEr
     Ok(None)
 }
 
-/// The thread.
-struct Filler {
+/// RAM whose touches wait, and its files.
+pub(super) struct Watched {
     faults: Faults,
     pieces: Vec<Piece>,
-    done: Vec<bool>,
 }
 
-impl Filler {
-    fn new(memory: &GuestMemory, source: &Source) -> io::Result<Filler> {
+impl Watched {
+    /// All of `memory` but what begins at `other`. Nobody has touched it yet.
+    pub(super) fn new(memory: &GuestMemory, other: u64) -> io::Result<Watched> {
         use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
         let mut faults = Faults::new()?;
         let (mut pieces, mut start) = (Vec::new(), 0);
         for part in memory.iter() {
-            if part.start_addr().0 == source.other.0 {
+            if part.start_addr().0 == other {
                 continue;
             }
             let (length, hva) = (part.len(), part.as_ptr() as u64);
@@ -181,59 +183,113 @@ impl Filler {
             });
             start += length;
         }
+        Ok(Watched { faults, pieces })
+    }
+
+    /// The address of a touch that waits, if there is one now.
+    pub(super) fn next(&self) -> io::Result<Option<u64>> {
+        const NOW: Timespec = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        self.faults.next(NOW)
+    }
+
+    /// Where in RAM `address` is.
+    pub(super) fn offset(&self, address: u64) -> Option<u64> {
+        let holds = |piece: &&Piece| {
+            let length = piece.range.end - piece.range.start;
+            (piece.hva..piece.hva + length).contains(&address)
+        };
+        let piece = self.pieces.iter().find(holds)?;
+        Some(piece.range.start + (address - piece.hva))
+    }
+
+    /// Has the files have pages in `range`: zeros where there was nothing.
+    pub(super) fn allocate(&self, range: Range<u64>) -> io::Result<()> {
+        self.each_piece(range, |piece, range| {
+            let (skipped, length) = (range.start - piece.range.start, range.end - range.start);
+            let flags = FallocateFlags::empty();
+            Ok(fallocate(&piece.file, flags, piece.at + skipped, length)?)
+        })
+    }
+
+    /// Maps what the files have in `range`: touches of that go on.
+    pub(super) fn map(&self, range: Range<u64>) -> io::Result<()> {
+        self.each_piece(range, |piece, range| {
+            let (skipped, length) = (range.start - piece.range.start, range.end - range.start);
+            self.faults.resolve(piece.hva + skipped, length)
+        })
+    }
+
+    /// Touches wait no more.
+    pub(super) fn release(self) -> io::Result<()> {
+        self.faults.release()
+    }
+
+    fn each_piece(
+        &self,
+        range: Range<u64>,
+        mut act: impl FnMut(&Piece, Range<u64>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        for piece in &self.pieces {
+            let part = range.start.max(piece.range.start)..range.end.min(piece.range.end);
+            if !part.is_empty() {
+                act(piece, part)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl AsFd for Watched {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.faults.as_fd()
+    }
+}
+
+/// The thread.
+struct Filler {
+    watched: Watched,
+    done: Vec<bool>,
+}
+
+impl Filler {
+    fn new(memory: &GuestMemory, source: &Source) -> io::Result<Filler> {
         Ok(Filler {
-            faults,
-            pieces,
+            watched: Watched::new(memory, source.other.0)?,
             done: vec![false; source.places.len()],
         })
     }
 
     /// Fills all; the bytes that it had.
     fn run(mut self, memory: &GuestMemory, source: &Source) -> Result<u64, ImageError> {
-        const NOW: Timespec = Timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
         let sink = Sink::beside(memory, source.other)?;
         for index in 0..source.places.len() {
-            while let Some(page) = self.faults.next(NOW).map_err(ImageError::Io)? {
+            while let Some(page) = self.watched.next().map_err(ImageError::Io)? {
                 self.answer(page, &sink, source)?;
             }
             self.fill(index, &sink, source)?;
         }
-        self.faults.release().map_err(ImageError::Io)?;
+        self.watched.release().map_err(ImageError::Io)?;
         Ok(source.places.iter().map(|place| place.length).sum())
     }
 
     /// Lets the touch of the page at `address` go on.
     fn answer(&mut self, address: u64, sink: &Sink<'_>, source: &Source) -> Result<(), ImageError> {
-        let mut pieces = self.pieces.iter();
-        let holds = |piece: &&Piece| {
-            let length = piece.range.end - piece.range.start;
-            (piece.hva..piece.hva + length).contains(&address)
-        };
-        let Some(piece) = pieces.find(holds) else {
+        let Some(offset) = self.watched.offset(address) else {
             return Ok(());
         };
-        let offset = piece.range.start + (address - piece.hva);
         let (neighbours, gap) = around(&source.places, offset);
         for index in neighbours {
             self.fill(index, sink, source)?;
         }
         // A place that was filled already has been mapped; its page may have gone from the file since, by the guest's ballooning.
         let gap = gap.unwrap_or(offset..offset + PAGE);
-        self.each_piece(gap, |faults, piece, range| {
-            let length = range.end - range.start;
-            let skipped = range.start - piece.range.start;
-            fallocate(
-                &piece.file,
-                FallocateFlags::empty(),
-                piece.at + skipped,
-                length,
-            )?;
-            faults.resolve(piece.hva + skipped, length)
-        })
-        .map_err(ImageError::Io)
+        let allocated = self.watched.allocate(gap.clone());
+        allocated
+            .and_then(|()| self.watched.map(gap))
+            .map_err(ImageError::Io)
     }
 
     /// Reads a place, and puts it where it belongs.
@@ -247,28 +303,8 @@ impl Filler {
             offset: place.offset,
             bytes: place.read(&source.image)?,
         })?;
-        self.each_piece(
-            place.offset..place.offset + place.length,
-            |faults, piece, range| {
-                let skipped = range.start - piece.range.start;
-                faults.resolve(piece.hva + skipped, range.end - range.start)
-            },
-        )
-        .map_err(ImageError::Io)
-    }
-
-    fn each_piece(
-        &self,
-        range: Range<u64>,
-        mut act: impl FnMut(&Faults, &Piece, Range<u64>) -> io::Result<()>,
-    ) -> io::Result<()> {
-        for piece in &self.pieces {
-            let part = range.start.max(piece.range.start)..range.end.min(piece.range.end);
-            if !part.is_empty() {
-                act(&self.faults, piece, part)?;
-            }
-        }
-        Ok(())
+        let filled = place.offset..place.offset + place.length;
+        self.watched.map(filled).map_err(ImageError::Io)
     }
 }
 

@@ -127,7 +127,7 @@ fn file_that_is_damaged_behind_the_first_look_is_found_out_before_its_page_is_se
             continue;
         };
         let sink = Sink::beside(&to.map, source.other).unwrap();
-        let base = filler.pieces[0].hva;
+        let base = filler.watched.pieces[0].hva;
         // An empty page beside it may not be taken for empty, nor the page itself be shown.
         for page in [0x1000, 0x3000] {
             let error = filler.answer(base + page, &sink, &source).unwrap_err();

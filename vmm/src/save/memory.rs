@@ -9,6 +9,7 @@
 //! The files are read and written, not the mappings: a hole that is read through a mapping becomes a page.
 
 use crate::save::job::Progress;
+use crate::save::missing::Missing;
 use crate::vstate::memory::GuestMemory;
 use noxen_saved_image::{ImageError, Record, Writer, CHUNK, PAGE};
 use rustix::fs::{seek, SeekFrom};
@@ -113,6 +114,39 @@ pub fn ram(memory: &GuestMemory, region: u64) -> Vec<(u64, u64, u64)> {
     ram
 }
 
+/// Guest RAM, to be read by offsets in it.
+pub struct Ram<'a> {
+    pieces: Vec<Piece<'a>>,
+}
+
+impl<'a> Ram<'a> {
+    /// Of `memory`; what begins at the first of `region` is none.
+    pub fn of(memory: &'a GuestMemory, region: (u64, &'static str)) -> io::Result<Ram<'a>> {
+        let mut pieces = pieces_beside(memory, region.0, region.1)?;
+        pieces.retain(|piece| piece.space == RAM);
+        Ok(Ram { pieces })
+    }
+
+    /// What is at `offset`.
+    pub fn read(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        let (mut at, mut rest) = (offset, bytes);
+        while !rest.is_empty() {
+            let holds =
+                |piece: &&Piece<'_>| (piece.start..piece.start + piece.length).contains(&at);
+            let piece = self.pieces.iter().find(holds);
+            let piece = piece.ok_or_else(|| io::Error::other("no RAM is there"))?;
+            let room = piece.start + piece.length - at;
+            let length = room.min(rest.len() as u64) as usize;
+            let (now, later) = rest.split_at_mut(length);
+            piece
+                .file
+                .read_exact_at(now, piece.at + (at - piece.start))?;
+            (at, rest) = (at + length as u64, later);
+        }
+        Ok(())
+    }
+}
+
 /// Hands what guest RAM holds to `take`, with where it is in that memory: whole pages; what is left out is zero.
 pub fn each_of_ram(
     memory: &GuestMemory,
@@ -174,6 +208,26 @@ impl Frames {
     /// Adds those.
     pub fn add(&mut self, frames: impl IntoIterator<Item = u64>) {
         self.frames.extend(frames);
+    }
+
+    /// Takes those of RAM out, but for those that are in `staying`: as pages of RAM. What begins at `region` is none.
+    pub fn take_ram(&mut self, memory: &GuestMemory, region: u64, staying: &Frames) -> Missing {
+        let ram = ram(memory, region);
+        let pages = ram.iter().map(|(_, _, length)| length / PAGE).sum();
+        let mut missing = Missing::new(pages);
+        for (start, gpa, length) in ram {
+            let (first, end) = (gpa / PAGE, (gpa + length) / PAGE);
+            for frame in self
+                .frames
+                .range(first..end)
+                .filter(|f| !staying.frames.contains(f))
+            {
+                missing.add(start / PAGE + (frame - first));
+            }
+            self.frames
+                .retain(|f| !(first..end).contains(f) || staying.frames.contains(f));
+        }
+        missing
     }
 
     /// Bytes in them.

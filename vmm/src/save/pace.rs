@@ -4,6 +4,7 @@
 //! ```text
 //!   after a round: time that what is left needs <= downtime --> Last
 //!                  left more than half of what the round sent, [`SLOW`] times on end --> held back: 20 %, and each time again 10 % more, to 99 %
+//!                  the same once, by post-copy --> Switch: it goes on over there, and what is left goes after it
 //!                  [`MOST_ROUNDS`], or more than [`MOST_TIMES`] the memory, since it was held back last --> Last, whatever is left
 //! ```
 //! Holding back (QEMU calls it auto-converge) is what a guest pays for its move to end: one that writes faster than is sent would
@@ -32,6 +33,19 @@ pub enum Next {
     Slower(u32),
     /// The guest stands still, and what is left is sent.
     Last,
+    /// The guest stands still, and what is left is sent once it runs over there.
+    Switch,
+}
+
+/// What is done about a guest that writes faster than is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Means {
+    /// It is held back.
+    Throttle,
+    /// It goes on over there before its memory is.
+    PostCopy,
+    /// Nothing.
+    Patience,
 }
 
 /// How a move goes on.
@@ -39,7 +53,7 @@ pub enum Next {
 pub struct Pace {
     downtime_us: u128,
     whole: u64,
-    throttles: bool,
+    means: Means,
     percent: u32,
     slow: u32,
     /// Rounds and bytes sent when the guest was held back last.
@@ -48,12 +62,12 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// Of a domain of `whole` bytes that may stand still for `downtime_ms`; it is held back only if `throttles`.
-    pub fn new(downtime_ms: u32, whole: u64, throttles: bool) -> Pace {
+    /// Of a domain of `whole` bytes that may stand still for `downtime_ms`.
+    pub fn new(downtime_ms: u32, whole: u64, means: Means) -> Pace {
         Pace {
             downtime_us: u128::from(downtime_ms) * 1000,
             whole,
-            throttles,
+            means,
             percent: 0,
             slow: 0,
             rounds: 0,
@@ -66,6 +80,14 @@ impl Pace {
         self.percent
     }
 
+    /// The rounds are over whatever is left.
+    pub fn forced(&self) -> Next {
+        match self.means {
+            Means::PostCopy => Next::Switch,
+            Means::Throttle | Means::Patience => Next::Last,
+        }
+    }
+
     /// After the round `last`, the `rounds`-th; `sent` bytes have been sent in all.
     pub fn next(&mut self, last: &Round, rounds: usize, sent: u64) -> Next {
         if needed_us(last) <= self.downtime_us {
@@ -75,8 +97,11 @@ impl Pace {
             true => self.slow += 1,
             false => self.slow = 0,
         }
+        if self.means == Means::PostCopy && self.slow > 0 {
+            return Next::Switch;
+        }
         let patience = if self.percent == 0 { SLOW } else { 1 };
-        if self.throttles && self.percent < MOST && self.slow >= patience {
+        if self.means == Means::Throttle && self.percent < MOST && self.slow >= patience {
             self.percent = match self.percent {
                 0 => FIRST,
                 percent => (percent + STEP).min(MOST),
@@ -86,7 +111,7 @@ impl Pace {
         }
         let since = sent.saturating_sub(self.sent);
         match rounds - self.rounds >= MOST_ROUNDS || since > self.whole.saturating_mul(MOST_TIMES) {
-            true => Next::Last,
+            true => self.forced(),
             false => Next::Round,
         }
     }
@@ -155,7 +180,7 @@ mod tests {
             works_on: 64 * MIB,
             whole: 256 * MIB,
         };
-        let (rounds, left) = made.run(&mut Pace::new(60, made.whole, true));
+        let (rounds, left) = made.run(&mut Pace::new(60, made.whole, Means::Throttle));
         assert!(rounds.iter().all(|(_, percent)| *percent == 0));
         assert!(left <= 6 * MIB, "{left}");
     }
@@ -169,7 +194,7 @@ mod tests {
                 works_on: 128 * MIB,
                 whole: 256 * MIB,
             };
-            let (rounds, left) = made.run(&mut Pace::new(60, made.whole, true));
+            let (rounds, left) = made.run(&mut Pace::new(60, made.whole, Means::Throttle));
             assert!(left <= 6 * MIB, "{times}: {left}");
             let mut percents: Vec<u32> = rounds.iter().map(|(_, percent)| *percent).collect();
             assert!(
@@ -181,7 +206,7 @@ mod tests {
             assert_eq!(percents[..], steps[..percents.len()]);
 
             // Left alone, it would have stood still for long.
-            let (rounds, left) = made.run(&mut Pace::new(60, made.whole, false));
+            let (rounds, left) = made.run(&mut Pace::new(60, made.whole, Means::Patience));
             assert!(
                 rounds.len() <= MOST_ROUNDS && left > 50 * MIB,
                 "{times}: {left}"
@@ -191,9 +216,33 @@ mod tests {
     }
 
     #[test]
+    fn by_post_copy_it_goes_on_over_there_once_a_round_does_not_help_and_not_before() {
+        let round = |bytes, written| Round {
+            bytes,
+            micros: 1_000_000,
+            written,
+            throttle: 0,
+        };
+        let mut pace = Pace::new(60, 256 * MIB, Means::PostCopy);
+        assert_eq!(
+            pace.next(&round(256 * MIB, 64 * MIB), 1, 256 * MIB),
+            Next::Round
+        );
+        assert_eq!(
+            pace.next(&round(64 * MIB, 40 * MIB), 2, 320 * MIB),
+            Next::Switch
+        );
+        // One that gets there needs no post-copy.
+        let mut pace = Pace::new(60, 256 * MIB, Means::PostCopy);
+        assert_eq!(pace.next(&round(256 * MIB, MIB), 1, 256 * MIB), Next::Last);
+        assert_eq!(pace.forced(), Next::Switch);
+        assert_eq!(Pace::new(60, MIB, Means::Throttle).forced(), Next::Last);
+    }
+
+    #[test]
     fn move_ends_also_of_a_guest_that_nothing_holds_back() {
         // Its devices write it all: holding its vCPUs back does not help.
-        let mut pace = Pace::new(60, 256 * MIB, true);
+        let mut pace = Pace::new(60, 256 * MIB, Means::Throttle);
         let round = Round {
             bytes: 100 * MIB,
             micros: 1_000_000,
@@ -204,7 +253,7 @@ mod tests {
         let slower: Vec<u32> = std::iter::from_fn(|| {
             (rounds, sent) = (rounds + 1, sent + round.bytes);
             match pace.next(&round, rounds, sent) {
-                Next::Last => None,
+                Next::Last | Next::Switch => None,
                 Next::Slower(percent) => Some(percent),
                 Next::Round => Some(0),
             }
@@ -228,7 +277,7 @@ mod tests {
         assert_eq!(needed_us(&round(MIB, MIB / 2)), 500_000);
         // A round that had nothing to send.
         assert_eq!(needed_us(&round(0, PAGE)), 1_000_000);
-        let mut pace = Pace::new(500, 256 * MIB, true);
+        let mut pace = Pace::new(500, 256 * MIB, Means::Throttle);
         assert_eq!(pace.next(&round(MIB, MIB / 2), 1, MIB), Next::Last);
     }
 }

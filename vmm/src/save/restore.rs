@@ -15,6 +15,7 @@ use crate::domain::region::{self, Needs, Region};
 use crate::domain::time::scale;
 use crate::log::{Level, Log};
 use crate::save::mark::Answers;
+use crate::save::pull::Pull;
 use crate::save::{lazy, memory};
 use crate::vstate::cpuid::{HostCpuid, PvParameters};
 use crate::vstate::features;
@@ -92,6 +93,8 @@ pub struct Origin {
     pub image: File,
     /// Comes from another host.
     pub stream: Option<File>,
+    /// Of a stream: the connection for pages that come after it, by post-copy; a log for what is found then.
+    pub pages: Option<(File, Log)>,
     /// Of a file: memory is read as the guest touches it; a log for what is found then.
     pub lazy: Option<Log>,
 }
@@ -108,6 +111,7 @@ pub fn restore(
     let Origin {
         image,
         stream,
+        pages,
         lazy,
     } = origin;
     let how = if lazy.is_some() { "so far" } else { "whole" };
@@ -133,13 +137,21 @@ pub fn restore(
             let (domain, _) = state::read_outline(&mut reader)?;
             let made = Made::prepare(kvm, &domain, ram)?;
             let other = (made.region.base, memory::MONITOR);
-            let sink = memory::Sink::beside(&made.guest.map, other)?;
+            let map = &made.guest.map;
+            let pages = pages.map(|(link, log)| Pull::prepare(map, other, link, log));
+            let mut pull = pages.transpose()?;
+            let sink = memory::Sink::beside(map, other)?;
             let state = State::read_stream(&mut reader, domain, |record| {
-                answers
-                    .take(record)?
-                    .map_or(Ok(()), |record| sink.put(record))
+                let record = match (answers.take(record)?, &mut pull) {
+                    (Some(record), Some(pull)) => pull.note(record)?,
+                    (record, _) => record,
+                };
+                record.map_or(Ok(()), |record| sink.put(record))
             })?;
             drop(sink);
+            if let Some(pull) = pull {
+                pull.begin(reader.header().moving.clone())?;
+            }
             (made, state, reader.totals().memory)
         }
     };

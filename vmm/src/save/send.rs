@@ -4,6 +4,7 @@
 //!   header, domain, outline --> all memory --(live)--> what was written meanwhile --> ... until the rest is sent fast enough
 //!      --> Halt: the guest stands still, its state --> what was written since, and what noxen-vmm writes at any time
 //!      --> the rest of the state, end: whoever asked says what becomes of the domain
+//!   by post-copy, where rounds do not get there: --> Halt --> which pages are missing, state, end --> the pages go after it (push.rs)
 //! ```
 //! pace.rs says when a round ends the rounds, and how much the guest is held back for that (domain/brake.rs); when the time is up after
 //! which it is forced, they are over all the same. Not live, the guest stands still from the beginning.
@@ -16,7 +17,8 @@ use crate::log::Level;
 use crate::save::job::{Mailbox, Progress, BUFFER};
 use crate::save::mark::Asks;
 use crate::save::memory::{self, Frames};
-use crate::save::pace::{self, Next, Pace};
+use crate::save::missing::Missing;
+use crate::save::pace::{self, Means, Next, Pace};
 use crate::save::{suspended, WRITER};
 use crate::vstate::vm::Vm;
 use noxen_control::message::{Move, Moved, Round};
@@ -109,9 +111,9 @@ pub struct Course<'a> {
 type Out = Writer<BufWriter<File>>;
 
 impl Course<'_> {
-    /// Sends everything; an error line says what went wrong, and the domain is to run on.
-    pub fn run(self, stream: File) -> Result<Ledger, String> {
-        let ledger = self.send(stream)?;
+    /// Sends everything, but for pages that are missing over there then; an error line says what went wrong, and the domain is to run on.
+    pub fn run(self, stream: File) -> Result<(Ledger, Missing), String> {
+        let (ledger, missing) = self.send(stream)?;
         let log = &self.subject.hub.log;
         log.line(
             Level::Info,
@@ -122,10 +124,10 @@ impl Course<'_> {
                 ledger.stop_us + ledger.last_us + ledger.state_us
             ),
         );
-        Ok(Ledger::Moved(ledger))
+        Ok((Ledger::Moved(ledger), missing))
     }
 
-    fn send(&self, stream: File) -> Result<Moved, String> {
+    fn send(&self, stream: File) -> Result<(Moved, Missing), String> {
         let failed = |error: io::Error| format!("the connection failed: {error}");
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let created = now.unwrap_or_default().as_secs();
@@ -150,19 +152,27 @@ impl Course<'_> {
         let mut picture = Vec::new();
         self.all(&mut writer, &mut asks, &mut ledger, &mut picture)
             .map_err(failed)?;
-        let (state, left) = match early {
+        let region = self.subject.region;
+        let none = Missing::new(0);
+        let (state, left, missing) = match early {
             Some((state, took)) => {
                 ledger.stop_us = micros(took);
-                (state, Frames::default())
+                (state, Frames::default(), none)
             }
             None => {
                 // From here it is held back no more: it may have to do something before it stands still.
-                let mut left = self.rounds(&mut writer, &mut asks, &mut ledger, began)?;
+                let (mut left, next) = self.rounds(&mut writer, &mut asks, &mut ledger, began)?;
                 let (state, took) = self.halt()?;
                 ledger.stop_us = micros(took);
                 self.add_written(&mut left)?;
+                let mut staying = Frames::default();
+                staying.add(self.subject.written.staying());
+                let missing = match next {
+                    Next::Switch => left.take_ram(&self.subject.hub.memory, region.0, &staying),
+                    Next::Last | Next::Round | Next::Slower(_) => none,
+                };
                 left.add(self.subject.written.staying());
-                (state, left)
+                (state, left, missing)
             }
         };
         let began = match self.wanted.live {
@@ -179,6 +189,7 @@ impl Course<'_> {
             self.progress,
         )
         .and_then(|()| self.video(&mut writer, &mut picture))
+        .and_then(|()| missing.write(&mut writer))
         .map_err(failed)?;
         ledger.last_us = micros(began.elapsed());
         let began = Instant::now();
@@ -190,7 +201,7 @@ impl Course<'_> {
         let (_, totals) = writer.end().map_err(failed)?;
         ledger.state_us = micros(began.elapsed());
         ledger.bytes = totals.memory;
-        Ok(ledger)
+        Ok((ledger, missing))
     }
 
     fn outline(&self) -> Outline {
@@ -266,17 +277,21 @@ impl Course<'_> {
         Ok(())
     }
 
-    /// Rounds until little enough is left; what is left.
+    /// Rounds until little enough is left; what is left, and how it goes on.
     fn rounds(
         &self,
         writer: &mut Out,
         asks: &mut Asks,
         ledger: &mut Moved,
         begun: Instant,
-    ) -> Result<Frames, String> {
+    ) -> Result<(Frames, Next), String> {
         let failed = |error: io::Error| format!("the connection failed: {error}");
-        let throttles = !self.wanted.unthrottled;
-        let mut pace = Pace::new(self.wanted.downtime_ms, self.subject.whole(), throttles);
+        let means = match (self.wanted.postcopy, self.wanted.unthrottled) {
+            (true, _) => Means::PostCopy,
+            (false, true) => Means::Patience,
+            (false, false) => Means::Throttle,
+        };
+        let mut pace = Pace::new(self.wanted.downtime_ms, self.subject.whole(), means);
         let mut brake = None;
         let limit = self.wanted.force_s.map(|s| Duration::from_secs(s.into()));
         let over = || limit.is_some_and(|limit| begun.elapsed() >= limit);
@@ -284,16 +299,17 @@ impl Course<'_> {
             let mut left = Frames::default();
             self.add_written(&mut left)?;
             let Some(last) = ledger.rounds.last_mut() else {
-                return Ok(left);
+                return Ok((left, Next::Last));
             };
             last.written = left.bytes();
             let last = *last;
             self.progress.round(pace::dirty_rate(&last));
-            if over() {
-                return Ok(left);
-            }
-            match pace.next(&last, ledger.rounds.len(), writer.totals().memory) {
-                Next::Last => return Ok(left),
+            let next = match over() {
+                true => pace.forced(),
+                false => pace.next(&last, ledger.rounds.len(), writer.totals().memory),
+            };
+            match next {
+                Next::Last | Next::Switch => return Ok((left, next)),
                 Next::Slower(percent) => self.hold_back(&mut brake, percent)?,
                 Next::Round => {}
             }

@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use rustix::ioctl::{ioctl, opcode, Opcode, Setter, Updater};
 use rustix::mm::{self, Advice, UserfaultfdFlags};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// `UFFDIO`, and `UFFD_API`.
 const GROUP: u8 = 0xaa;
@@ -62,6 +62,13 @@ const REGISTER: Opcode = opcode::read_write::<Register>(GROUP, 0x00);
 const UNREGISTER: Opcode = opcode::read::<Range>(GROUP, 0x01);
 const WAKE: Opcode = opcode::read::<Range>(GROUP, 0x02);
 const CONTINUE: Opcode = opcode::read_write::<Continue>(GROUP, 0x07);
+
+impl AsFd for Faults {
+    /// Readable while a touch waits that was not told yet.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
 
 /// Ranges of this process whose first touches are told.
 #[derive(Debug)]

@@ -65,6 +65,7 @@ fn start(kernel: &[u8], edit: impl FnOnce(&mut DomainSpec)) -> Started {
         restore_fd: None,
         stream_fd: None,
         handover_fd: None,
+        pages_fd: None,
         lazy: false,
         unpacked_fd: None,
         ramdisk_fd: None,

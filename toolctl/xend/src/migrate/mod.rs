@@ -11,12 +11,15 @@
 //!     go ----------------------------------------->   record: it is here; unpaused
 //!     <------------------------------------- (ok runs)
 //!     torn down
+//!   By post-copy, before all this, on a connection of its own: pages VERSION TOKEN --> (ready pages); noxen-vmm has both its ends. After
+//!     (ok runs) the source waits until all pages are over there. If they cannot get there the domain is lost: it is torn down here, too.
 //!   Any error before `go`, or an (err ..) after it: the target takes its part apart, the source runs on.
 //!   Silence after `go`: moved TOKEN on a new connection --> (ok yes) torn down | (ok no) runs on; without an answer it
 //!     stays as it is, paused: it is never let run twice.
 //! ```
 //! The words are xm's as far as xm's xend had any; it took the end of the connection for success.
 
+mod pages;
 mod source;
 mod target;
 mod tunnel;
@@ -59,6 +62,9 @@ pub struct Moving {
     /// It is asked by TLS.
     #[serde(default)]
     pub tls: bool,
+    /// Pages go after it: they are waited for before it is torn down here.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub postcopy: bool,
 }
 
 /// A domain that has come here.

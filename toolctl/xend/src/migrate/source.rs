@@ -1,7 +1,7 @@
 //! A domain goes to another host.
 
 use super::wire::{self, Answer, Link, PATIENCE};
-use super::{tls, Moving};
+use super::{pages, tls, Moving};
 use crate::create::random_uuid;
 use crate::devices::monitor_class;
 use crate::domain::{Domain, Life};
@@ -13,7 +13,7 @@ use crate::under_way::Ticket;
 use crate::watch::fresh_config;
 use crate::{error, info, managed, teardown, warning};
 use noxen_control::message::{Move, Moved};
-use noxen_xend_api::migrate::{AtTimeout, Ledger, Wanted};
+use noxen_xend_api::migrate::{AtTimeout, Ledger, Postcopy, Wanted};
 use noxen_xend_api::{DeviceConfig, Fault};
 use std::io;
 use std::sync::Arc;
@@ -63,6 +63,16 @@ pub fn migrate(node: &Arc<Node>, domain: &str, wanted: &Wanted) -> Result<Ledger
     };
     let ticket = node.under_way.begin(record.domid, given_up);
     let ticket = ticket.map_err(internal)?;
+    if wanted.postcopy && !wanted.live {
+        return Err(Fault::generic(
+            "post-copy is for a domain that runs meanwhile: ask for --live, too",
+        ));
+    }
+    let token = random_uuid()?;
+    let pages = match wanted.postcopy {
+        true => Some(pages::connect(&wanted.host, port, tls.as_ref(), &token)?),
+        false => None,
+    };
     let stream = wire::connect(&wanted.host, port, tls.as_ref()).map_err(cannot)?;
     ticket.link(&stream)?;
     let word = match stream.is_secret() {
@@ -71,13 +81,14 @@ pub fn migrate(node: &Arc<Node>, domain: &str, wanted: &Wanted) -> Result<Ledger
     };
     let said = wire::say(&stream, word).and_then(|()| wire::answer(&stream));
     match said.map_err(|e| ticket.explain(cannot(e)))? {
-        Answer::Ready => {}
+        Answer::Ready(what) if what == "receive" => {}
         Answer::Refused(why) => return Err(Fault::generic(format!("can't connect: {why}"))),
-        Answer::Ok(_) => return Err(Fault::generic("can't connect: it is no relocation server")),
+        Answer::Ok(_) | Answer::Ready(_) => {
+            return Err(Fault::generic("can't connect: it is no relocation server"))
+        }
     }
     // The rest may take as long as it takes; a peer that is gone is noticed by the connection.
     stream.wait_for_writing(None).map_err(cannot)?;
-    let token = random_uuid()?;
     let config = fresh_config(&record.config, &record.name, &record.uuid);
     let devices = record.devices.iter().map(|device| {
         let mac = match &device.config {
@@ -97,6 +108,7 @@ pub fn migrate(node: &Arc<Node>, domain: &str, wanted: &Wanted) -> Result<Ledger
         downtime_ms: wanted.downtime_ms,
         guest: wanted.by_guest,
         unthrottled: wanted.no_throttle,
+        postcopy: wanted.postcopy,
     };
     let (name, domid, host) = (&record.name, record.domid, &wanted.host);
     let live = if wanted.live { ", live" } else { "" };
@@ -107,7 +119,7 @@ pub fn migrate(node: &Arc<Node>, domain: &str, wanted: &Wanted) -> Result<Ledger
         ),
     }
     let begun = Instant::now();
-    let sent = domain.monitor().migrate(how, &stream);
+    let sent = domain.monitor().migrate(how, &stream, pages.as_ref());
     let (moved, standing) = sent.map_err(|e| ticket.explain(refused(e, &stream)))?;
     let still = Instant::now();
     let there = Moving {
@@ -115,6 +127,7 @@ pub fn migrate(node: &Arc<Node>, domain: &str, wanted: &Wanted) -> Result<Ledger
         host: wanted.host.clone(),
         port,
         tls: stream.is_secret(),
+        postcopy: wanted.postcopy,
     };
     hand_over(node, &domain, &stream, &there, &ticket)?;
     let start_us = micros(still.elapsed());
@@ -122,7 +135,9 @@ pub fn migrate(node: &Arc<Node>, domain: &str, wanted: &Wanted) -> Result<Ledger
         "domain {} (id={}) runs on {}",
         record.name, record.domid, wanted.host
     );
+    let followed = follow(&domain, &there);
     teardown::teardown(node, &domain, &mut life, false);
+    let postcopy = followed?;
     if wanted.change_home_server {
         forget_managed(node, &record.uuid);
     }
@@ -132,6 +147,7 @@ pub fn migrate(node: &Arc<Node>, domain: &str, wanted: &Wanted) -> Result<Ledger
         total_us: micros(begun.elapsed()),
         paused: was_paused,
         encrypted: stream.is_secret(),
+        postcopy,
         ..ledger(&moved)
     })
 }
@@ -220,6 +236,28 @@ fn hand_over(
     }
 }
 
+/// By post-copy: waits until the domain, which runs on the other host, has all its memory there. An error: it is lost. Either way it must
+/// not run here any more.
+fn follow(domain: &Domain, there: &Moving) -> Result<Option<Postcopy>, Fault> {
+    if !there.postcopy {
+        return Ok(None);
+    }
+    let pages = domain.monitor().pages().map_err(|error| {
+        let record = domain.record();
+        let line = format!(
+            "domain {0} is lost, unless all its memory was on {1} by then: it ran there already when the connection for the rest broke ({error}); it does not run here any more",
+            record.name, there.host
+        );
+        error!("{line}");
+        Fault::generic(line)
+    })?;
+    Ok(Some(Postcopy {
+        bytes: pages.bytes,
+        asked: pages.asked,
+        micros: pages.micros,
+    }))
+}
+
 /// Does it run on the other host? Asks for `time`, and as long as `wanted`. None: no answer.
 fn ask(node: &Node, there: &Moving, time: Duration, wanted: impl Fn() -> bool) -> Option<bool> {
     let tls = match there.tls.then(|| tls(&node.settings())).transpose() {
@@ -274,6 +312,8 @@ fn settled(node: &Node, domain: &Domain, there: &Moving) {
     match answer {
         Some(true) => {
             info!("domain {name} (id={domid}) runs on {host}");
+            // What went wrong is in the log; nobody waits here.
+            let _ = follow(domain, there);
             teardown::teardown(node, domain, &mut life, false);
         }
         Some(false) => {

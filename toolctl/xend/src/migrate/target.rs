@@ -1,10 +1,12 @@
 //! Domains that come from another host.
 
+use super::pages::Waiting;
 use super::wire::{self, Link};
 use super::Came;
 use crate::create;
 use crate::devices::kept;
 use crate::domain::Domain;
+use crate::monitor::MonitorError;
 use crate::node::{internal, Node};
 use crate::registry::Phase;
 use crate::saved::Image;
@@ -42,6 +44,8 @@ enum State {
 #[derive(Debug, Default)]
 pub struct Moves {
     states: Mutex<BTreeMap<String, State>>,
+    /// Connections for pages of moves that are about to begin.
+    pages: Waiting,
 }
 
 impl Moves {
@@ -138,7 +142,16 @@ fn converse(node: &Arc<Node>, stream: &Link) -> io::Result<()> {
         match words.as_slice() {
             [] => {}
             ["quit"] => return wire::say(stream, "(ok)"),
-            ["help"] => wire::say(stream, "(ok 'receive, moved TOKEN, help, quit')")?,
+            ["help"] => wire::say(
+                stream,
+                "(ok 'receive, pages VERSION TOKEN, moved TOKEN, help, quit')",
+            )?,
+            ["pages", version, token] => {
+                return match node.moves.pages.keep(version, token, stream) {
+                    Ok(()) => wire::say(stream, "(ready pages)"),
+                    Err(why) => wire::say(stream, &wire::refusal(&why)),
+                };
+            }
             ["sslreceive"] if !stream.is_secret() => {
                 let why = "this port is not for TLS; see xend-relocation-ssl-port";
                 return wire::say(stream, &wire::refusal(why));
@@ -188,13 +201,14 @@ fn receive(node: &Arc<Node>, stream: &Link) -> io::Result<()> {
         // The source may still be sending: it sees the end of the connection then.
         wire::say(stream, &wire::refusal(&fault.message))
     };
-    let (image, token) = match head(stream) {
+    let (mut image, token) = match head(stream) {
         Ok(head) => head,
         Err(fault) => return refused(fault),
     };
     if !node.moves.open(&token) {
         return refused(Fault::generic("a move of that name was here before"));
     }
+    image.pages = node.moves.pages.claim(&token);
     match take_in(node, stream, image, &token) {
         Ok(()) => Ok(()),
         Err(fault) => {
@@ -242,6 +256,7 @@ fn head(stream: &Link) -> Result<(Image, String), Fault> {
     let image = Image {
         file,
         stream: Some(stream),
+        pages: None,
         lazy: false,
         config,
         domid,
@@ -256,14 +271,19 @@ fn head(stream: &Link) -> Result<(Image, String), Fault> {
 fn take_in(node: &Arc<Node>, stream: &Link, image: Image, token: &str) -> Result<(), Fault> {
     // From here on noxen-vmm reads; a source that is gone is noticed by the connection.
     stream.wait_for_reading(None).map_err(internal)?;
+    let postcopy = image.pages.is_some();
     let domain = create::arrive(node, image)?;
     let name = domain.name();
     let mut life = domain.enter();
-    let taken = confirm(node, stream, &domain, token);
+    let taken = confirm(node, stream, &domain, token, postcopy);
     match taken {
         Ok(()) => {
+            let rest = match postcopy {
+                true => "; the rest of its memory comes after it, and without that it is lost",
+                false => "",
+            };
             info!(
-                "domain {name} (id={}) has come from another host",
+                "domain {name} (id={}) has come from another host{rest}",
                 domain.domid()
             );
             drop(life);
@@ -279,7 +299,13 @@ fn take_in(node: &Arc<Node>, stream: &Link, image: Image, token: &str) -> Result
 }
 
 /// From `prepared` to a domain that runs.
-fn confirm(node: &Node, stream: &Link, domain: &Domain, token: &str) -> Result<(), Fault> {
+fn confirm(
+    node: &Node,
+    stream: &Link,
+    domain: &Domain,
+    token: &str,
+    postcopy: bool,
+) -> Result<(), Fault> {
     let lost = |e: io::Error| Fault::generic(format!("the source is gone: {e}"));
     stream.wait_for_reading(Some(GO)).map_err(lost)?;
     wire::say(stream, "(ok prepared)").map_err(lost)?;
@@ -301,7 +327,14 @@ fn confirm(node: &Node, stream: &Link, domain: &Domain, token: &str) -> Result<(
         })
         .map(drop)
     })?;
-    domain.monitor().unpause().map_err(internal)?;
+    match domain.monitor().unpause() {
+        Ok(()) => {}
+        // By post-copy its monitor may die of a lost page at any time from here: the guest may have run, and so must not run at its source.
+        Err(error) if postcopy && !matches!(error, MonitorError::Refused(_)) => {
+            warning!("domain {}: {error}", domain.domid());
+        }
+        Err(error) => return Err(internal(error)),
+    }
     node.save(domain, |r| r.came = came(false)).map(drop)
 }
 

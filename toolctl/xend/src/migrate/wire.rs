@@ -21,8 +21,8 @@ const UNSENT: u32 = 128 << 10;
 /// What the other side said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// `(ready receive)`
-    Ready,
+    /// `(ready receive)`, `(ready pages)`
+    Ready(String),
     /// `(ok WORD)`
     Ok(String),
     /// `(err (type T) (value V))`
@@ -42,6 +42,7 @@ impl Link {
     /// On `tcp`, which waits [`PATIENCE`] for each word; through TLS if that is given.
     pub fn new(tcp: TcpStream, tls: Option<Connection>) -> io::Result<Link> {
         tcp.set_nodelay(true)?;
+        notice_silence(&tcp)?;
         tcp.set_read_timeout(Some(PATIENCE))?;
         tcp.set_write_timeout(Some(PATIENCE))?;
         let Some(tls) = tls else {
@@ -114,6 +115,16 @@ impl Write for &Link {
     }
 }
 
+/// Has a peer that is gone without a word noticed while nothing is said: after a minute.
+fn notice_silence(tcp: &TcpStream) -> io::Result<()> {
+    use rustix::net::sockopt;
+    sockopt::set_socket_keepalive(tcp, true)?;
+    sockopt::set_tcp_keepidle(tcp, Duration::from_secs(30))?;
+    sockopt::set_tcp_keepintvl(tcp, Duration::from_secs(10))?;
+    sockopt::set_tcp_keepcnt(tcp, 3)?;
+    Ok(())
+}
+
 /// Connects to `host`, through TLS if that is given.
 pub fn connect(host: &str, port: u16, tls: Option<&Mutual>) -> io::Result<Link> {
     let tls = tls.map(|tls| tls.connect(host));
@@ -177,7 +188,7 @@ fn understand(text: &str) -> Option<Answer> {
     };
     let word = |at: usize| words.get(at).and_then(Node::text);
     match (word(0)?, word(1)) {
-        ("ready", Some("receive")) => Some(Answer::Ready),
+        ("ready", Some(said @ ("receive" | "pages"))) => Some(Answer::Ready(said.to_owned())),
         ("ok", said) => Some(Answer::Ok(said.unwrap_or_default().to_owned())),
         ("err", _) => {
             let value = words.iter().find_map(|part| match part {
@@ -210,7 +221,10 @@ mod tests {
 
     #[test]
     fn answers_are_understood_and_refusals_survive_the_way() {
-        assert_eq!(understand("(ready receive)"), Some(Answer::Ready));
+        assert_eq!(
+            understand("(ready receive)"),
+            Some(Answer::Ready("receive".into()))
+        );
         assert_eq!(
             understand("(ok prepared)"),
             Some(Answer::Ok("prepared".into()))

@@ -146,6 +146,8 @@ pub struct Image {
     pub file: File,
     /// The connection that it goes on in, where it comes from another host.
     pub stream: Option<OwnedFd>,
+    /// The connection for pages that come after it, by post-copy.
+    pub pages: Option<OwnedFd>,
     /// Its memory is read as the guest touches it.
     pub lazy: bool,
     /// The domain's configuration.
@@ -199,6 +201,7 @@ fn open(path: &Path) -> Result<Image, Fault> {
     Ok(Image {
         file,
         stream: None,
+        pages: None,
         lazy: false,
         config,
         domid,

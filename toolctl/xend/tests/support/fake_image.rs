@@ -9,7 +9,7 @@ use noxen_saved_image::state::{
 };
 use noxen_saved_image::{Device, Header, Reader, State, Writer};
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 
 pub fn write(
     file: File,
@@ -155,6 +155,38 @@ pub fn send(
         Some(hvm) => writer.hvm_state_but_pc(hvm)?,
     }
     writer.end().map(drop)
+}
+
+/// By post-copy: a page after the domain, and the word that it is there.
+pub fn push(mut link: &File, token: &str, wait: Option<String>) -> io::Result<()> {
+    let header = Header::of_stream("fake monitor", 1, token);
+    let mut writer = Writer::begin(link, "", &header)?;
+    while wait
+        .as_ref()
+        .is_some_and(|path| !std::path::Path::new(path).exists())
+    {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    writer.memory_again("ram", 0, &[b'o'; 4096])?;
+    writer.end()?;
+    let mut word = [0; 8];
+    link.read_exact(&mut word)?;
+    match word == [0xff; 8] {
+        true => Ok(()),
+        false => Err(io::Error::other("it said something else")),
+    }
+}
+
+/// Takes that page; without it the domain ends.
+pub fn pull(link: File) {
+    let read = Reader::open(&link).and_then(|mut reader| {
+        while reader.next()?.is_some() {}
+        Ok(())
+    });
+    match read {
+        Ok(()) => drop((&link).write_all(&[0xff; 8])),
+        Err(_) => std::process::abort(),
+    }
 }
 
 /// Nodes, and devices in use.

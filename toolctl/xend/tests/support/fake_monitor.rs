@@ -7,6 +7,7 @@
 //!                          \x7fELF [error: TEXT]
 //!   guest: control/shutdown = poweroff|halt|reboot -> Shutdown event    data/fault = crash|exit
 //!          data/hold = DEVID: does not let go of that device
+//!          data/pages-wait = PATH: by post-copy no page goes after it before PATH exists
 //!          command line alive=PATH: it holds a lock on that file while it runs; PATH.twice is made when another does, too
 //!   data/upgrade = new exits|new refuses|old refuses|old exits|new exits late|new refuses late|new exits last|wait PATH: how it is handed over
 //!   devices: attached ones are in the state InitWait; what is in the image is copied into the log
@@ -20,7 +21,7 @@ use noxen_control::device::{DeviceId, DeviceSpec, DeviceState, DeviceStatus, Dis
 use noxen_control::fds::{receive, FdQueue};
 use noxen_control::framing::LineBuffer;
 use noxen_control::handover::{self, Part};
-use noxen_control::message::{Moved, Round, VcpuStatus};
+use noxen_control::message::{Moved, Pages, Round, VcpuStatus};
 use noxen_control::{DomainSpec, Event, Reply, Request, ShutdownReason, Status};
 use noxen_saved_image::device as state;
 use noxen_saved_image::Device;
@@ -46,9 +47,19 @@ struct Guest {
     /// Held as long as it is to stand still.
     link: Option<UnixStream>,
     alive: Option<File>,
+    /// By post-copy: the connection for pages, and what became of them.
+    pages: Option<File>,
+    pushed: Option<Result<Pages, String>>,
 }
 
 impl Guest {
+    /// It is sent no more.
+    fn let_go(&mut self) {
+        if let Some(link) = self.pages.take() {
+            let _ = rustix::net::shutdown(&link, rustix::net::Shutdown::Both);
+        }
+    }
+
     /// It runs from now on, or does not.
     fn set_paused(&mut self, paused: bool, spec: &DomainSpec) {
         use rustix::fs::{flock, FlockOperation};
@@ -195,6 +206,9 @@ fn main() {
             }
         }
         _ => std::process::exit(9),
+    }
+    if let Some(pages) = spec.pages_fd.map(take::<File>) {
+        std::thread::spawn(move || saved::pull(pages));
     }
     let store: UnixStream = take(spec.store_fd.unwrap());
     let mut log: File = take(spec.log_fd.unwrap());
@@ -461,6 +475,7 @@ fn control(machine: &Arc<Machine>, stream: UnixStream) {
     if asked && !guest.held {
         if let Some(before) = guest.standing.take() {
             guest.link = None;
+            guest.let_go();
             guest.set_paused(before, &machine.spec);
             machine.changed.notify_all();
         }
@@ -473,6 +488,21 @@ fn is_save(line: &[u8]) -> bool {
         request,
         Ok(Request::Save { .. } | Request::Move { .. } | Request::HandOver { .. })
     )
+}
+
+/// Sends pages after the domain, from a thread.
+fn push(machine: &Arc<Machine>, link: File, token: String, wait: Option<String>) {
+    let machine = machine.clone();
+    std::thread::spawn(move || {
+        let done = saved::push(&link, &token, wait).map(|()| Pages {
+            bytes: 4096,
+            asked: 1,
+            micros: 1,
+        });
+        let message = |e| format!("the connection for pages failed: {e}");
+        machine.guest.lock().unwrap().pushed = Some(done.map_err(message));
+        machine.changed.notify_all();
+    });
 }
 
 fn answer(machine: &Arc<Machine>, stream: &UnixStream, line: &[u8], fds: &mut FdQueue) {
@@ -492,6 +522,7 @@ fn answer(machine: &Arc<Machine>, stream: &UnixStream, line: &[u8], fds: &mut Fd
                 guest.standing = None;
                 guest.held = false;
                 guest.link = None;
+                guest.let_go();
                 guest.set_paused(false, &machine.spec);
                 machine.changed.notify_all();
                 tell(stream, &Reply::Ok);
@@ -598,12 +629,21 @@ fn answer(machine: &Arc<Machine>, stream: &UnixStream, line: &[u8], fds: &mut Fd
                 tell(stream, &Reply::Devices { devices });
             }
             Request::Move { how, fds: count } => {
-                let out = File::from(fds.take(count).unwrap().remove(0));
+                let mut ways = fds.take(count).unwrap();
+                let out = File::from(ways.remove(0));
                 let home = format!("/local/domain/{}", machine.spec.domid);
                 let nodes = subtree(&mut host_store(), &home, &how.directories).unwrap();
+                let wait = nodes.iter().find(|(path, _)| path == "data/pages-wait");
+                let wait = wait.map(|(_, path)| path.clone());
                 let devices = guest.devices.iter().map(saved_device).collect();
                 let reply = match saved::send(out, &machine.spec, &how, nodes, devices) {
                     Ok(()) => {
+                        guest.pushed = None;
+                        if how.postcopy {
+                            let link = File::from(ways.remove(0));
+                            guest.pages = Some(link.try_clone().unwrap());
+                            push(machine, link, how.token, wait);
+                        }
                         guest.standing = Some(guest.paused);
                         guest.set_paused(true, &machine.spec);
                         // As if its guest wrote faster than was sent.
@@ -635,6 +675,16 @@ fn answer(machine: &Arc<Machine>, stream: &UnixStream, line: &[u8], fds: &mut Fd
                         guest.link = Some(kept);
                         Reply::Saved { bytes: 1 }
                     }
+                    Err(message) => Reply::Error { message },
+                };
+                tell(stream, &reply);
+            }
+            Request::Pages => {
+                while guest.pushed.is_none() {
+                    guest = machine.changed.wait(guest).unwrap();
+                }
+                let reply = match guest.pushed.clone().unwrap() {
+                    Ok(pages) => Reply::Pages { pages },
                     Err(message) => Reply::Error { message },
                 };
                 tell(stream, &reply);

@@ -78,6 +78,7 @@ pub fn wanted(port: u16) -> Wanted {
         change_home_server: false,
         by_guest: false,
         no_throttle: false,
+        postcopy: false,
     }
 }
 
