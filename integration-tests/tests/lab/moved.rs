@@ -130,7 +130,7 @@ fn guest_at_work_goes_to_another_xend_and_back() {
 
     // By post-copy: something is always left, so it runs there before all its memory does.
     // (Each time other bytes, so that a page of before would be found.)
-    let noise = "sh -c 'n=0; while [ ! -e /run/halt ]; do n=$((n+1)); cat /run/data /run/data | tail -c +$n > /run/noise; \
+    let noise = "sh -c 'n=0; while [ ! -e /run/halt ]; do n=$((n+1)); tail -c +$n /run/data | head -c 3000000 > /run/noise; \
         md5sum < /run/noise > /run/noise.sum; done; touch /run/halted' & true";
     console.run(noise, LIMIT).unwrap();
     let words = [

@@ -228,6 +228,7 @@ fn line(text: &str, transfer: &Transfer, rate: f64) -> String {
         line += &format!(", held back {} %", transfer.throttle);
     }
     match transfer.still && transfer.rounds > 0 {
+        true if transfer.follows => line += ", what it lacks over there",
         true => line += ", stopped",
         false if rate > 0.0 => {
             line += &format!(", {:.0} s left", (total - done) as f64 / rate);
@@ -275,5 +276,10 @@ mod tests {
             ..Transfer::default()
         };
         assert!(line("x", &none, 0.0).ends_with("stopped"));
+        let follows = Transfer {
+            follows: true,
+            ..none
+        };
+        assert!(line("x", &follows, 0.0).ends_with("what it lacks over there"));
     }
 }

@@ -82,6 +82,9 @@ pub struct Transfer {
     pub throttle: u32,
     /// The guest stands still.
     pub still: bool,
+    /// It is sent, and by post-copy its pages go after it.
+    #[serde(default)]
+    pub follows: bool,
 }
 
 /// What a guest that is moved live may stand still for, unless another limit is asked for, milliseconds (the users' manual,

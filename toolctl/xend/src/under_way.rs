@@ -156,6 +156,7 @@ pub fn transfer(domain: &Domain) -> Result<Option<Transfer>, Fault> {
         dirty_rate: saving.dirty_rate,
         throttle: saving.throttle,
         still: saving.still,
+        follows: saving.follows,
     }))
 }
 

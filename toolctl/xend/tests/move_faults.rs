@@ -310,6 +310,38 @@ fn post_copy_that_loses_its_pages_leaves_no_copy_and_says_so() {
 }
 
 #[test]
+fn post_copy_is_never_undone_also_by_xends_that_remember_nothing() {
+    let ((here, _), (there, port)) = (target(""), target(""));
+    let alive = Alive(here.root().join("alive"));
+    File::create(&alive.0).unwrap();
+    let info = here.run(alive.config(&here));
+    let path = here.root().join("pages");
+    let node = format!("/local/domain/{}/data/pages-wait", info.domid.unwrap());
+    here.store().write(&node, path.to_str().unwrap()).unwrap();
+    let said = std::thread::scope(|scope| {
+        let moving = scope.spawn(|| here.client().ask(&by_post_copy(port)));
+        eventually("a domain that has gone", || {
+            here.log().contains("runs on 127.0.0.1").then_some(())
+        });
+        // It ends over there, and the xend that comes after has never heard of it.
+        kill_monitor(&there);
+        eventually("no domain", || there.guest("m").is_none().then_some(()));
+        let xends = [here.pid(), there.pid()];
+        kill(xends[1]);
+        wait_for_another(&there, xends[1]);
+        kill(xends[0]);
+        wait_for_another(&here, xends[0]);
+        std::fs::write(&path, "").unwrap();
+        moving.join().unwrap()
+    });
+    assert!(
+        !matches!(said, Err(ClientError::Fault(_)) | Ok(_)),
+        "{said:?}"
+    );
+    assert_eq!(settled(&here, &there, &alive), Where::Nowhere);
+}
+
+#[test]
 fn post_copy_that_fails_before_the_word_runs_on_here() {
     let ((here, _), (there, port)) = (target(""), target(""));
     let alive = Alive(here.root().join("alive"));

@@ -352,6 +352,9 @@ pub struct Saving {
     /// The guest stands still.
     #[serde(default)]
     pub still: bool,
+    /// It is sent, and pages go after it.
+    #[serde(default)]
+    pub follows: bool,
 }
 
 /// One line from noxen-vmm in answer to one [`Request`].

@@ -305,6 +305,7 @@ impl Job {
             dirty_rate: read(&self.progress.dirty_rate),
             throttle: self.progress.throttle.load(Ordering::Relaxed),
             still: self.is_still(),
+            follows: self.is_written() && self.after.is_some(),
         }
     }
 }

@@ -65,6 +65,9 @@ pub struct Moving {
     /// Pages go after it: they are waited for before it is torn down here.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub postcopy: bool,
+    /// The other host has said that it runs there: it never may here again, whatever that host knows of it later.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ran: bool,
 }
 
 /// A domain that has come here.

@@ -128,9 +128,25 @@ pub fn migrate(node: &Arc<Node>, domain: &str, wanted: &Wanted) -> Result<Ledger
         port,
         tls: stream.is_secret(),
         postcopy: wanted.postcopy,
+        ran: false,
     };
     hand_over(node, &domain, &stream, &there, &ticket)?;
     let start_us = micros(still.elapsed());
+    if there.postcopy {
+        let ran = Moving {
+            ran: true,
+            ..there.clone()
+        };
+        if let Err(e) = node.save(&domain, |r| r.moving = Some(ran)) {
+            // The next xend would have to ask for what is known here.
+            warning!(
+                "domain {} (id={}): {}",
+                record.name,
+                record.domid,
+                e.message
+            );
+        }
+    }
     info!(
         "domain {} (id={}) runs on {}",
         record.name, record.domid, wanted.host
@@ -304,7 +320,10 @@ fn settled(node: &Node, domain: &Domain, there: &Moving) {
     let record = domain.record();
     let (name, domid, host) = (&record.name, record.domid, &there.host);
     let undecided = || domain.record().moving.as_ref() == Some(there);
-    let answer = ask(node, there, LONGEST, undecided);
+    let answer = match there.ran {
+        true => Some(true),
+        false => ask(node, there, LONGEST, undecided),
+    };
     let mut life: std::sync::MutexGuard<'_, Life> = domain.enter();
     if life.gone || !undecided() {
         return;
