@@ -123,7 +123,7 @@ fn narrow_block_is_played_once_at_its_rate_by_the_lines_that_the_mixer_says() {
     assert!((4390..=4420).contains(&frames.len()), "{}", frames.len());
     let turns = frames.windows(2).filter(|pair| pair[0] != pair[1]).count();
     assert!((19..=21).contains(&turns), "{turns}");
-    assert!(frames.iter().any(|frame| *frame == [127 * 256; 2]));
+    assert!(frames.contains(&[127 * 256; 2]));
     read(&mut run, 0x22e);
     assert!(pass(&mut run, 20).is_empty());
 }
