@@ -2,7 +2,7 @@
 //! round came to.
 //!
 //! ```text
-//!   after a round: time that what is left needs <= downtime --> Last
+//!   after a round: time that what is left needs <= downtime, and no further round would make it much less --> Last
 //!                  left more than half of what the round sent, [`SLOW`] times on end --> held back: 20 %, and each time again 10 % more, to 99 %
 //!                  the same once, by post-copy --> Switch: it goes on over there, and what is left goes after it
 //!                  [`MOST_ROUNDS`], or more than [`MOST_TIMES`] the memory, since it was held back last --> Last, whatever is left
@@ -23,6 +23,12 @@ const SLOW: u32 = 2;
 const FIRST: u32 = 20;
 const STEP: u32 = 10;
 const MOST: u32 = 99;
+
+/// Rounds that are made beyond the one that would do, as long as each leaves less than three quarters of what it sent: they cost little, and
+/// the guest stands still for less.
+const FURTHER: u32 = 8;
+/// What is short enough, µs: other parts of a stop take longer.
+const SHORT_US: u128 = 2_000;
 
 /// What comes after a round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +62,7 @@ pub struct Pace {
     means: Means,
     percent: u32,
     slow: u32,
+    further: u32,
     /// Rounds and bytes sent when the guest was held back last.
     rounds: usize,
     sent: u64,
@@ -70,6 +77,7 @@ impl Pace {
             means,
             percent: 0,
             slow: 0,
+            further: 0,
             rounds: 0,
             sent: 0,
         }
@@ -90,8 +98,14 @@ impl Pace {
 
     /// After the round `last`, the `rounds`-th; `sent` bytes have been sent in all.
     pub fn next(&mut self, last: &Round, rounds: usize, sent: u64) -> Next {
-        if needed_us(last) <= self.downtime_us {
-            return Next::Last;
+        let needed = needed_us(last);
+        if needed <= self.downtime_us {
+            let shrinks = last.written < last.bytes / 4 * 3;
+            if needed <= SHORT_US || !shrinks || self.further >= FURTHER {
+                return Next::Last;
+            }
+            self.further += 1;
+            return Next::Round;
         }
         match last.written > last.bytes / 2 {
             true => self.slow += 1,
@@ -234,7 +248,7 @@ mod tests {
         );
         // One that gets there needs no post-copy.
         let mut pace = Pace::new(60, 256 * MIB, Means::PostCopy);
-        assert_eq!(pace.next(&round(256 * MIB, MIB), 1, 256 * MIB), Next::Last);
+        assert_eq!(pace.next(&round(256 * MIB, PAGE), 1, 256 * MIB), Next::Last);
         assert_eq!(pace.forced(), Next::Switch);
         assert_eq!(Pace::new(60, MIB, Means::Throttle).forced(), Next::Last);
     }
@@ -278,6 +292,41 @@ mod tests {
         // A round that had nothing to send.
         assert_eq!(needed_us(&round(0, PAGE)), 1_000_000);
         let mut pace = Pace::new(500, 256 * MIB, Means::Throttle);
-        assert_eq!(pace.next(&round(MIB, MIB / 2), 1, MIB), Next::Last);
+        assert_eq!(pace.next(&round(MIB, MIB / 2), 1, MIB), Next::Round);
+    }
+
+    #[test]
+    fn rounds_go_on_while_they_shorten_the_stop_and_not_for_ever() {
+        let round = |bytes, written| Round {
+            bytes,
+            micros: bytes * 1_000_000 / (100 * MIB),
+            written,
+            throttle: 0,
+        };
+        let mut pace = Pace::new(60, 256 * MIB, Means::Throttle);
+        // 4 MiB would do, at 100 MiB/s.
+        assert_eq!(
+            pace.next(&round(256 * MIB, 4 * MIB), 1, 256 * MIB),
+            Next::Round
+        );
+        assert_eq!(pace.next(&round(4 * MIB, MIB), 2, 260 * MIB), Next::Round);
+        // A guest that writes as much whatever the time.
+        assert_eq!(pace.next(&round(MIB, MIB), 3, 261 * MIB), Next::Last);
+        let mut pace = Pace::new(60, 256 * MIB, Means::Throttle);
+        assert_eq!(
+            pace.next(&round(256 * MIB, PAGE), 1, 256 * MIB),
+            Next::Last,
+            "too little to be worth it"
+        );
+        // It swings for ever.
+        let mut pace = Pace::new(60, 256 * MIB, Means::Throttle);
+        let swings = |at: usize| match at % 2 {
+            0 => round(4 * MIB, MIB),
+            _ => round(MIB, MIB / 2),
+        };
+        let made = (1..)
+            .take_while(|at| pace.next(&swings(*at), *at, 0) == Next::Round)
+            .count();
+        assert_eq!(made, FURTHER as usize);
     }
 }
