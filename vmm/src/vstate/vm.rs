@@ -287,17 +287,16 @@ impl Vm {
         MSI_ADDRESS | (vcpu.wrapping_mul(self.apic_step) & 0xff) << MSI_DESTINATION
     }
 
-    /// Interrupts vCPU `vcpu` with `vector`, as a message does.
-    pub fn interrupt(&self, vcpu: u32, vector: u8) -> Result<(), VmError> {
+    /// Interrupts vCPU `vcpu` with `vector`, as a message does; false: its local APIC is off, and KVM has dropped it.
+    pub fn interrupt(&self, vcpu: u32, vector: u8) -> Result<bool, VmError> {
         let message = kvm_msi {
             address_lo: self.message_to(vcpu),
             data: u32::from(vector),
             ..Default::default()
         };
-        // 0: the APIC is off, or has it already.
         self.fd
             .signal_msi(message)
-            .map(drop)
+            .map(|taken| taken > 0)
             .map_err(refused("send an interrupt"))
     }
 

@@ -111,6 +111,7 @@ impl Xen {
     /// vCPU `id` makes hypercall `number`.
     pub(super) fn make(&self, id: u32, eyes: Eyes<'_>, number: u64, args: &[u64; 6]) -> Outcome {
         let made = self.with(id, Some(eyes), |cpu| self.hypercall(cpu, number, args));
+        self.settle();
         made.unwrap_or(Outcome::Answer(Err(Errno::ENOSYS)))
     }
 

@@ -20,6 +20,7 @@ use noxen_pv_abi::memory::{
 use noxen_pv_abi::vcpu::{RegisterVcpuInfo, SetSingleshotTimer64, VcpuOp};
 use noxen_pv_abi::version::{FeatureInfo, VersionOp};
 use proptest::prelude::*;
+use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -45,12 +46,17 @@ struct Told {
     interrupts: Mutex<Vec<(u32, u8)>>,
     shown: Mutex<Vec<(u32, Option<u64>)>>,
     lines: Mutex<Vec<(u8, bool)>>,
+    /// vCPUs whose local APIC is off, a bit each.
+    deaf: AtomicU64,
 }
 
 impl Host for Told {
-    fn interrupt(&self, vcpu: u32, vector: u8) -> Result<(), String> {
+    fn interrupt(&self, vcpu: u32, vector: u8) -> Result<bool, String> {
+        if self.deaf.load(Ordering::SeqCst) >> vcpu & 1 == 1 {
+            return Ok(false);
+        }
         lock(&self.interrupts).push((vcpu, vector));
-        Ok(())
+        Ok(true)
     }
 
     fn show(
@@ -700,4 +706,37 @@ fn end_of_an_interrupt_wakes_whoever_looks_at_the_line() {
         assert!(std::time::Instant::now() < deadline);
         std::thread::yield_now();
     }
+}
+
+#[test]
+fn upcall_of_a_vcpu_whose_apic_is_off_is_made_again_when_it_is_on() {
+    let world = world();
+    world.boot();
+    world.told.deaf.store(0b10, Ordering::SeqCst);
+    // As the first vCPU prepares the second: its information, its vector. All is pending then, and stays so.
+    let asked = RegisterVcpuInfo {
+        mfn: VCPU_INFO >> 12,
+        offset: (VCPU_INFO & 0xfff) as u32 + 64,
+        rsvd: 0,
+    };
+    world.put(ARGS, &asked.to_bytes());
+    let register = u64::from(VcpuOp::REGISTER_VCPU_INFO.0);
+    let made = world.make_on(0, Hypercall::VCPU_OP, [register, 1, ARGS]);
+    assert_eq!(made, Outcome::Answer(Ok(0)));
+    world.set_vector(1, 0xf3).unwrap();
+    assert_eq!(world.get(VCPU_INFO + 64 + info::PENDING), [1]);
+    assert!(lock(&world.told.interrupts).is_empty());
+    // It runs, and whatever anybody calls next interrupts it, once.
+    world.told.deaf.store(0, Ordering::SeqCst);
+    for _ in 0..3 {
+        world.make_on(1, Hypercall::SCHED_OP, [0, 0, 0]);
+    }
+    assert_eq!(*lock(&world.told.interrupts), [(1, 0xf3)]);
+    // What it has looked at meanwhile is not made again.
+    world.told.deaf.store(0b10, Ordering::SeqCst);
+    world.set_vector(1, 0xf3).unwrap();
+    world.told.deaf.store(0, Ordering::SeqCst);
+    world.put(VCPU_INFO + 64 + info::PENDING, &[0]);
+    world.make_on(1, Hypercall::SCHED_OP, [0, 0, 0]);
+    assert_eq!(lock(&world.told.interrupts).len(), 1);
 }

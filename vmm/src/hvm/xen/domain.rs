@@ -17,7 +17,7 @@ use crate::vstate::irq::{ChannelError, Links};
 use crate::vstate::memory::{GuestMemory, Piece};
 use crate::vstate::vm::Vm;
 use noxen_devices::pv::written::Written;
-use noxen_monitor::cpu::{info, Cpu};
+use noxen_monitor::cpu::{bits, info, Cpu};
 use noxen_monitor::domain::Domain;
 use noxen_monitor::machine::Machine as _;
 use noxen_monitor::vcpu::Vcpu;
@@ -93,6 +93,8 @@ pub struct Xen {
     pub(super) reservation: memory::Reservation,
     /// Interrupt vector of each vCPU's upcalls; 0: none.
     pub(super) vectors: [AtomicU8; MAX_VCPUS],
+    /// vCPUs whose upcall was dropped, a bit each.
+    owed: AtomicU64,
     /// How a guest without vectors is told of events.
     pub(super) callback: Callback,
     pub(super) alarms: Alarms,
@@ -120,8 +122,8 @@ pub type Failed = String;
 
 /// What Xen needs of the VM.
 pub trait Host: fmt::Debug + Send + Sync {
-    /// Interrupts vCPU `vcpu` with `vector`. The line says why not.
-    fn interrupt(&self, vcpu: u32, vector: u8) -> Result<(), String>;
+    /// Interrupts vCPU `vcpu` with `vector`; false: it cannot take it yet, and it is lost. The line says why not.
+    fn interrupt(&self, vcpu: u32, vector: u8) -> Result<bool, String>;
 
     /// Shows `length` bytes of `memory` at `from` to the guest at `at`, or nowhere any more; `number` tells what is shown from other things
     /// shown. The line says why not.
@@ -146,7 +148,7 @@ pub trait Host: fmt::Debug + Send + Sync {
 }
 
 impl Host for Vm {
-    fn interrupt(&self, vcpu: u32, vector: u8) -> Result<(), String> {
+    fn interrupt(&self, vcpu: u32, vector: u8) -> Result<bool, String> {
         Vm::interrupt(self, vcpu, vector).map_err(|error| error.to_string())
     }
 
@@ -211,6 +213,7 @@ impl Xen {
                 parts.frames,
                 parts.drivers.reserve,
             ),
+            owed: AtomicU64::new(0),
             vectors: [const { AtomicU8::new(0) }; MAX_VCPUS],
             callback: Callback::new(parts.drivers.wiring)
                 .map_err(|error| format!("drivers for Xen: {error}"))?,
@@ -247,6 +250,7 @@ impl Xen {
             .spawn(move || loop {
                 let vcpu = xen.alarms.next();
                 xen.with(vcpu, None, |cpu| cpu.run_timers());
+                xen.settle();
             })?;
         let xen = self.clone();
         std::thread::Builder::new()
@@ -371,10 +375,26 @@ impl Xen {
             // By a line, if it has one. Where it has not said how yet it is told when it does.
             0 if vcpu == 0 => self.callback.raise(),
             0 => {}
-            vector => {
-                if let Err(error) = self.host.interrupt(vcpu, vector) {
-                    self.hub.log.guest_line(Level::Error, error);
+            vector => match self.host.interrupt(vcpu, vector) {
+                Ok(true) => {}
+                Ok(false) => {
+                    self.owed.fetch_or(1 << vcpu, Ordering::SeqCst);
                 }
+                Err(error) => self.hub.log.guest_line(Level::Error, error),
+            },
+        }
+    }
+
+    /// Upcalls that KVM has dropped are made again: a vCPU's first ones come before it has enabled its local APIC, and as long as they are
+    /// pending there are no others. Xen looks when the APIC is enabled, which nobody tells us of; here it is after each hypercall and each timer,
+    /// and a vCPU that begins makes hypercalls.
+    pub(super) fn settle(&self) {
+        if self.owed.load(Ordering::SeqCst) == 0 {
+            return;
+        }
+        for vcpu in bits(self.owed.swap(0, Ordering::SeqCst)) {
+            if self.is_upcall_pending(vcpu) {
+                self.upcall(vcpu);
             }
         }
     }
@@ -447,6 +467,7 @@ impl Links for Xen {
                 cpu.raise(port);
             }
         });
+        self.settle();
     }
 }
 

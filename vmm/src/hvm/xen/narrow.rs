@@ -39,6 +39,7 @@ impl Xen {
         let made = self.with_scratch(id, Some(eyes), Some(&scratch), |cpu| {
             self.narrow(cpu, number, args)
         });
+        self.settle();
         made.unwrap_or(Outcome::Answer(Err(Errno::ENOSYS)))
     }
 
