@@ -324,6 +324,7 @@ fn run_hvm(options: &Options, bios: &Path, kvm: &Kvm) -> Result<ExitCode> {
         kvm,
         ram: huge_page_file_if_possible(),
         origin: None,
+        handed: None,
         bios: open(bios)?,
         loader: None,
         display_bios: options.vga_bios.as_deref().map(open).transpose()?,

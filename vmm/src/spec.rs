@@ -13,7 +13,7 @@ use crate::hvm::{self, service::HvmService};
 use crate::log::{Level, Log};
 use crate::run::kvm_from;
 use crate::save::restore::{self, restore, Origin};
-use crate::save::upgrade::{self, Coming, Handed, Ring};
+use crate::save::upgrade::{self, Coming, Goods, Handed, Ring};
 use crate::service::{ConsoleEnd, Service, Until};
 use crate::store::Connection;
 use anyhow::{bail, Context, Result};
@@ -120,11 +120,14 @@ fn prepare(spec: &DomainSpec, descriptors: &mut Descriptors) -> Result<Served> {
     let ram = descriptors.take_if("ram_fd", spec.ram_fd)?.map(File::from);
     let console = || Pty::open().context("cannot open a pseudo-terminal for the console");
     let control = Server::new(control).context("control_fd")?;
-    if spec.handover_fd.is_some() && spec.kind != Kind::Pv {
-        bail!("only paravirtual domains are handed over yet; save and restore it instead");
+    let link = descriptors.take_if("handover_fd", spec.handover_fd)?;
+    if let (Kind::Hvm(hvm), Some(link)) = (&spec.kind, link.as_ref()) {
+        let link = UnixStream::from(link.try_clone().context("handover_fd")?);
+        let service = take_over_hvm(spec, hvm, descriptors, &kvm, link, log, control)?;
+        return Ok(Served::Hvm(Box::new(service)));
     }
     if let Kind::Hvm(hvm) = &spec.kind {
-        let domain = build_hvm(spec, hvm, descriptors, &kvm, ram, log)?;
+        let domain = build_hvm(spec, hvm, descriptors, &kvm, ram, None, log)?;
         let end = ConsoleEnd::Pty(console()?);
         let door = Door::Socket(noxen_xenstore::locations::socket());
         let service = HvmService::new(domain, end, store, door, Some(control))?;
@@ -137,7 +140,7 @@ fn prepare(spec: &DomainSpec, descriptors: &mut Descriptors) -> Result<Served> {
         let service = HvmService::new(domain, end, store, door, Some(control))?;
         return Ok(Served::Hvm(Box::new(service)));
     }
-    if let Some(link) = descriptors.take_if("handover_fd", spec.handover_fd)? {
+    if let Some(link) = link {
         config(spec)?;
         let link = UnixStream::from(link);
         return Ok(Served::Pv(Box::new(take_over(
@@ -175,7 +178,7 @@ fn take_over(
     control: Server,
 ) -> Result<Service> {
     let watched = log.another(spec.domid, &spec.name)?;
-    let Handed { state, goods } = upgrade::receive(&link)?;
+    let Handed { state, goods, .. } = upgrade::receive(&link)?;
     let Saved::Pv(state) = state else {
         bail!("an HVM domain was handed over where a PV one was to come");
     };
@@ -201,6 +204,50 @@ fn take_over(
     let coming = Coming::new(*state, goods.devices, service.devices(), ring, taken)?;
     service.comes(coming);
     Ok(service)
+}
+
+/// The same of an HVM domain.
+fn take_over_hvm(
+    spec: &DomainSpec,
+    hvm: &Hvm,
+    descriptors: &mut Descriptors,
+    kvm: &Kvm,
+    link: UnixStream,
+    log: Log,
+    control: Server,
+) -> Result<HvmService> {
+    let watched = log.another(spec.domid, &spec.name)?;
+    let Handed {
+        state,
+        image,
+        mut goods,
+    } = upgrade::receive(&link)?;
+    let Saved::Hvm(_) = state else {
+        bail!("a PV domain was handed over where an HVM one was to come");
+    };
+    let taken = Arc::new(AtomicBool::new(false));
+    upgrade::watch(link, taken.clone(), watched)?;
+    let Some(console) = goods.console.take() else {
+        bail!("the domain was handed over without its console");
+    };
+    let console = Pty::of(console).context("the console's pseudo-terminal")?;
+    let devices = std::mem::take(&mut goods.devices);
+    let came = Came { image, goods };
+    let domain = build_hvm(spec, hvm, descriptors, kvm, None, Some(came), log)?;
+    let end = ConsoleEnd::Pty(console);
+    let door = Door::Socket(noxen_xenstore::locations::socket());
+    let mut service = HvmService::new(domain, end, None, door, Some(control))?;
+    let comes = service.machine().comes(devices, taken);
+    comes.map_err(anyhow::Error::msg)?;
+    Ok(service)
+}
+
+/// A PC that another process hands over.
+struct Came {
+    /// Its state, and the memory of its display.
+    image: File,
+    /// Its memory, and where its viewers connect.
+    goods: Goods,
 }
 
 /// Where the domain comes from, if it is not built anew.
@@ -231,6 +278,7 @@ fn build_hvm(
     descriptors: &mut Descriptors,
     kvm: &Kvm,
     ram: Option<File>,
+    came: Option<Came>,
     log: Log,
 ) -> Result<hvm::build::Domain> {
     let checked = config(spec)?;
@@ -242,11 +290,23 @@ fn build_hvm(
         vcpus: checked.vcpus,
         hvm: hvm.clone(),
     };
-    let origin = origin(spec, descriptors, &log)?;
+    let (origin, handed, viewers) = match came {
+        Some(Came { image, goods }) => {
+            let origin = Origin {
+                image,
+                stream: None,
+                pages: None,
+                lazy: None,
+            };
+            (Some(origin), Some(goods.memory), Some(goods.viewers))
+        }
+        None => (origin(spec, descriptors, &log)?, None, None),
+    };
     let files = hvm::build::Files {
         kvm,
         ram,
         origin,
+        handed,
         bios: File::from(descriptors.take("bios_fd", hvm.bios_fd)?),
         loader: match &hvm.loader {
             Some(loader) => Some(File::from(descriptors.take("loader.fd", loader.fd)?)),
@@ -258,13 +318,15 @@ fn build_hvm(
             )),
             None => None,
         },
-        vnc: match hvm
-            .display
-            .as_ref()
-            .and_then(|display| display.vnc.as_ref())
-        {
-            Some(vnc) => Some(descriptors.take("vnc.socket_fd", vnc.socket_fd)?.into()),
-            None => None,
+        vnc: match (
+            viewers,
+            hvm.display
+                .as_ref()
+                .and_then(|display| display.vnc.as_ref()),
+        ) {
+            (Some(viewers), _) => viewers.map(Into::into),
+            (None, Some(vnc)) => Some(descriptors.take("vnc.socket_fd", vnc.socket_fd)?.into()),
+            (None, None) => None,
         },
         sound: descriptors
             .take_if(
@@ -302,7 +364,7 @@ fn build_pvh(
     ram: Option<File>,
     log: Log,
 ) -> Result<hvm::build::Domain> {
-    if spec.restore_fd.is_some() {
+    if spec.restore_fd.is_some() || spec.handover_fd.is_some() {
         bail!("restoring a PVH domain is not built yet");
     }
     let checked = config(spec)?;

@@ -47,7 +47,7 @@ fn counting() -> Vec<u8> {
 }
 
 /// The counts on disk: of all time, and in the memory of the PC that wrote last.
-fn counts(disk: &Path) -> (u32, u32) {
+pub fn counts(disk: &Path) -> (u32, u32) {
     let mut bytes = [0; 8];
     let file = std::fs::File::open(disk).unwrap();
     file.read_exact_at(&mut bytes, SECTOR as u64).unwrap();
@@ -55,7 +55,7 @@ fn counts(disk: &Path) -> (u32, u32) {
     (word(0), word(4))
 }
 
-fn counts_beyond(disk: &Path, count: u32) -> u32 {
+pub fn counts_beyond(disk: &Path, count: u32) -> u32 {
     wait::until("a higher count on disk", LIMIT, || {
         Some(counts(disk).0).filter(|now| *now > count)
     })
@@ -125,7 +125,7 @@ fn saved_pc_goes_on_in_the_midst_of_its_disks_work() {
 }
 
 /// The configuration of a PC that counts on `disk`, which is made.
-fn counting_pc(disk: &Path) -> String {
+pub fn counting_pc(disk: &Path) -> String {
     let mut image = counting();
     image.resize(4 << 20, 0);
     std::fs::write(disk, image).unwrap();

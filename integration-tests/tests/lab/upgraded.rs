@@ -1,11 +1,13 @@
 //! `upgrade` of a guest at work: it goes on in another noxen-vmm with its memory, its disk and its connection, and notices nothing.
 
 use crate::busy::Busy;
+use crate::hvm_saved::{counting_pc, counts, counts_beyond};
 use crate::network::{configure, ping};
 use crate::support::{node_with_scripts, Bridge};
 use crate::{in_lab, LIMIT};
 use noxen_integration_tests::assets::Flavour;
 use noxen_integration_tests::guest::Domain;
+use noxen_integration_tests::node::Node;
 
 #[test]
 fn guest_at_work_goes_on_in_another_noxen_vmm() {
@@ -48,5 +50,25 @@ fn guest_at_work_goes_on_in_another_noxen_vmm() {
     // The guest hears of the store still: its watches went along.
     node.toolctl(&["shutdown", "-w", "up"]).ok();
     assert_eq!(node.domains(), [""; 0]);
+    assert!(node.processes_of("noxen-vmm").is_empty());
+}
+
+#[test]
+fn pc_in_the_midst_of_its_disks_work_goes_on_in_another_noxen_vmm() {
+    in_lab();
+    let node = Node::new().unwrap();
+    let disk = node.root().join("count.img");
+    let config = node.config_text("pc", &counting_pc(&disk)).unwrap();
+    node.toolctl(&["create", &config]).ok();
+    let mut last = counts_beyond(&disk, 20);
+    for _ in 0..3 {
+        let before = node.only_vmm().pid;
+        node.toolctl(&["upgrade", "pc"]).ok();
+        assert_ne!(node.only_vmm().pid, before);
+        last = counts_beyond(&disk, last + 20);
+        let (all, in_memory) = counts(&disk);
+        assert_eq!(all, in_memory, "the PC began anew");
+    }
+    node.toolctl(&["destroy", "pc"]).ok();
     assert!(node.processes_of("noxen-vmm").is_empty());
 }

@@ -14,7 +14,7 @@ pub const COMMAND: Command = Command {
     summary: "Let a running domain go on in a new noxen-vmm.",
     details: "A new noxen-vmm process is started and takes the domain over from the one that it runs in: its memory is not copied but handed over, so \
         that it stands still for milliseconds only. Id, name, devices, taps and the console's terminal stay; VNC viewers connect anew. Whatever goes wrong \
-        before the new process has the domain, it runs on in the old one.\n\nNot built yet for HVM and PVH domains, and for disks at NBD servers.",
+        before the new process has the domain, it runs on in the old one.\n\nNot built yet for PVH domains, for HVM domains with drivers for Xen, and for disks at NBD servers.",
     arity: Arity::Exact(1),
     group: Group::Hidden,
     run: Some(run),

@@ -31,16 +31,18 @@ pub struct Resources {
 }
 
 /// Firmware of a PC.
-struct Firmware {
-    bios: File,
+pub struct Firmware {
+    /// The BIOS.
+    pub bios: File,
     /// What runs before it.
-    early: Option<File>,
+    pub early: Option<File>,
     /// Of the display, if it has one.
-    display: Option<File>,
+    pub display: Option<File>,
 }
 
 impl Firmware {
-    fn open(machine: &Machine) -> Result<Firmware, Fault> {
+    /// Opens it.
+    pub fn open(machine: &Machine) -> Result<Firmware, Fault> {
         Ok(Firmware {
             bios: open_image(&machine.bios, "Firmware")?,
             early: match &machine.early {

@@ -10,16 +10,18 @@
 //! Nothing of the domain but its process changes: id, name, UUID, store nodes, devices, scripts, taps and its console's terminal stay.
 
 use crate::create::{self, judge_ready, SPEC_ARGUMENT};
+use crate::devices::{self, Site};
 use crate::domain::Domain;
 use crate::monitor::{Monitor, MonitorError, Standing};
 use crate::node::{internal, Node};
 use crate::process::Process;
 use crate::registry::{Phase, Record};
+use crate::resources::Firmware;
 use crate::store_nodes::GUEST_DIRECTORIES;
 use crate::unit::{self, Start};
 use crate::validate::{self, Plan};
-use crate::{atomic, host, info, pinning, resources, share, warning};
-use noxen_control::spec::{Kind, SPEC_VERSION};
+use crate::{atomic, host, hvm, info, pinning, resources, share, warning};
+use noxen_control::spec::{Kind, Vnc, SPEC_VERSION};
 use noxen_control::DomainSpec;
 use noxen_xend_api::Fault;
 use serde::{Deserialize, Serialize};
@@ -95,9 +97,9 @@ pub fn upgrade(node: &Arc<Node>, domain: &str) -> Result<(), Fault> {
         return Err(Fault::generic("Domain is not running"));
     }
     let plan = validate::check(&record.config, host::cpus())?;
-    if plan.hvm.is_some() || plan.pvh.is_some() {
+    if plan.pvh.is_some() {
         return Err(Fault::generic(
-            "upgrading the noxen-vmm of an HVM or PVH domain is not built yet; save and restore it instead",
+            "upgrading the noxen-vmm of a PVH domain is not built yet",
         ));
     }
     if record.moving.is_some() || record.came.as_ref().is_some_and(|came| came.due) {
@@ -209,10 +211,11 @@ impl Attempt<'_> {
         let flags = rustix::pipe::PipeFlags::CLOEXEC;
         let (ready, ready_writer) = rustix::pipe::pipe_with(flags).map_err(internal)?;
         let plan = self.plan;
+        let firmware = plan.hvm.as_ref().map(Firmware::open).transpose()?;
         let spec = DomainSpec {
             version: SPEC_VERSION,
             domid,
-            kind: Kind::Pv,
+            kind: self.kind(firmware.as_ref())?,
             name: record.name.clone(),
             uuid: record.uuid.clone(),
             memory_mib: plan.memory_mib,
@@ -245,6 +248,10 @@ impl Attempt<'_> {
             theirs.as_fd(),
             log.as_fd(),
         ];
+        let firmware = firmware.iter();
+        let files =
+            firmware.flat_map(|f| [Some(f.bios.as_fd()), f.display.as_ref().map(AsFd::as_fd)]);
+        let passed: Vec<_> = passed.into_iter().chain(files.flatten()).collect();
         let start = Start {
             domid,
             name: &record.name,
@@ -275,6 +282,37 @@ impl Attempt<'_> {
             ready,
             link,
         })
+    }
+
+    /// The machine as a new domain's would be described, but for what the old process gives.
+    fn kind(&self, firmware: Option<&Firmware>) -> Result<Kind, Fault> {
+        let (Some(machine), Some(firmware)) = (&self.plan.hvm, firmware) else {
+            return Ok(Kind::Pv);
+        };
+        let site = Site {
+            node: self.node,
+            domain: self.domain,
+        };
+        let vnc = match machine.shown() {
+            Some(screen) => Some(Vnc {
+                // The listening socket comes from the old process.
+                socket_fd: -1,
+                how: devices::vnc::spec(site, screen)?,
+            }),
+            None => None,
+        };
+        let given = hvm::Given {
+            bios_fd: firmware.bios.as_raw_fd(),
+            // It has run already, and what it leaves behind has drivers for Xen, which are not handed over yet.
+            early_fd: None,
+            display_bios_fd: firmware.display.as_ref().map(AsRawFd::as_raw_fd),
+            vnc,
+            // What was played so far is in a file that stays as it is.
+            sound_fd: None,
+        };
+        Ok(Kind::Hvm(Box::new(
+            machine.spec(&self.record.config, given),
+        )))
     }
 
     /// Has the old process give the domain to the new one, which is ready then.

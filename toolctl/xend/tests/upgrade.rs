@@ -8,6 +8,7 @@
 
 mod support;
 
+use noxen_xend_api::device::Vfb;
 use noxen_xend_api::{Disk, Request, Vif};
 use noxen_xenstore::client::Nodes;
 use std::path::Path;
@@ -267,4 +268,26 @@ fn xend_killed_at_any_moment_leaves_one_process_that_runs_it() {
         );
         assert!(is_alive(pid), "round {round}");
     }
+}
+
+#[test]
+fn pc_with_a_screen_goes_on_and_is_shown_where_it_was() {
+    let lab = Lab::new();
+    let mut config = lab.config("u");
+    config.builder = "hvm".into();
+    config.hvm.loader = lab.image("bios.bin", "firmware");
+    config.hvm.screen = Vfb::parse("vnc=1,vncunused=1").unwrap();
+    config.hvm.stdvga = true;
+    let image = lab.image("disk.img", "hello");
+    config.disk = vec![Disk::parse(&format!("file:{image},hda,w")).unwrap()];
+    let domid = lab.run(config).domid.unwrap();
+    let port = format!("/local/domain/{domid}/console/vnc-port");
+    let (old, shown) = (monitor(&lab, domid), lab.store().read(&port).unwrap());
+    upgrade(&lab, "u").unwrap();
+    assert_ne!(monitor(&lab, domid), old);
+    runs(&lab, "u", domid);
+    assert_eq!(lab.store().read(&port).unwrap(), shown);
+    assert!(lab
+        .domain_log("u")
+        .contains(&format!("domain {domid} goes on, 1 devices")));
 }

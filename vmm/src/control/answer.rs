@@ -12,7 +12,8 @@ use std::fs::File;
 use std::os::unix::net::UnixStream;
 
 /// What is not done before the domain is taken over.
-const COMING: &str = "the domain is being handed over to this noxen-vmm; wait until that is over";
+pub const COMING: &str =
+    "the domain is being handed over to this noxen-vmm; wait until that is over";
 
 /// What the connection is to do besides sending the reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,7 +133,7 @@ pub fn may_while_saved(request: &Request) -> bool {
 }
 
 /// What is answered for a domain that is still another process's.
-fn may_while_coming(request: &Request) -> bool {
+pub fn may_while_coming(request: &Request) -> bool {
     matches!(
         request,
         Request::Status

@@ -86,6 +86,8 @@ pub struct Files<'a> {
     pub ram: Option<File>,
     /// The domain is restored from it.
     pub origin: Option<Origin>,
+    /// Files behind its memory, with all that is in it: another process has handed them over.
+    pub handed: Option<Vec<File>>,
     /// BIOS image.
     pub bios: File,
     /// What runs before the BIOS, if anything does.
@@ -242,7 +244,10 @@ pub fn build(config: &Config, files: Files<'_>, log: Log) -> Result<Domain, HvmE
             len: rom.bytes.len() as u64,
         },
     };
-    let memory = DomainMemory::new(files.ram, &ram, rom_piece)?;
+    let memory = match files.handed {
+        Some(handed) => DomainMemory::handed(handed, &ram, rom_piece)?,
+        None => DomainMemory::new(files.ram, &ram, rom_piece)?,
+    };
     let mut firmware = files::files(&machine);
     let entry = match &files.loader {
         Some(file) => Some(load_loader(config, file, &machine, &image, &memory.map)?),
@@ -366,6 +371,11 @@ pub fn build(config: &Config, files: Files<'_>, log: Log) -> Result<Domain, HvmE
     };
     let viewers = match (&config.hvm.display, files.vnc) {
         (Some(Display { vnc: Some(vnc), .. }), Some(listener)) => {
+            let kept = listener.try_clone().map_err(|source| HvmError::Os {
+                what: "keep the socket of its viewers",
+                source,
+            })?;
+            machine.set_viewers(kept.into());
             let shown = show(&vnc.how, listener, machine.pc(), behind, &mut about);
             Some(shown.map_err(HvmError::Display)?)
         }

@@ -5,6 +5,7 @@
 //!   tap's thread: a frame --> Pc::attend(card)
 //! ```
 
+use crate::devices::Given;
 use crate::hvm::cable::TapEnd;
 use crate::hvm::drives::{again, Pv};
 use crate::hvm::pc::Pc;
@@ -19,8 +20,11 @@ use noxen_pc::net::pcnet::Pcnet;
 use noxen_pc::net::rtl8139::Rtl8139;
 use noxen_pc::net::Mac;
 use noxen_pc::Device;
+use rustix::fs::{memfd_create, MemfdFlags};
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
 use std::sync::{Arc, OnceLock, Weak};
 
 /// Slot of the first card.
@@ -39,6 +43,8 @@ struct Slot {
     end: TapEnd,
     number: Arc<OnceLock<usize>>,
     rom: Vec<u8>,
+    /// As it was attached, for another process.
+    given: Pv,
     /// What a paravirtual interface in its place is made from, where the guest can have one.
     pv: Option<Pv>,
 }
@@ -107,13 +113,17 @@ impl Cards {
         let mac = mac_of(mac).ok_or_else(|| format!("vif {devid}: '{mac}' is no address"))?;
         let number: Arc<OnceLock<usize>> = Arc::default();
         let unplugs = self.pc.upgrade().is_some_and(|pc| pc.xen().is_some());
-        let pv = match unplugs {
-            true => Some(Pv {
+        let once_more = || -> Result<Pv, String> {
+            Ok(Pv {
                 spec: spec.clone(),
                 fds: again(&queues).map_err(|error| format!("vif {devid}: {error}"))?,
-            }),
+            })
+        };
+        let pv = match unplugs {
+            true => Some(once_more()?),
             false => None,
         };
+        let given = once_more()?;
         let (pc, known) = (self.pc.clone(), number.clone());
         let notify = move || {
             if let Some((pc, number)) = pc.upgrade().zip(known.get()) {
@@ -130,6 +140,7 @@ impl Cards {
                 end,
                 number,
                 rom,
+                given,
                 pv,
             },
         );
@@ -149,6 +160,26 @@ impl Cards {
             gone.extend(slot.pv);
         }
         gone
+    }
+
+    /// What another process makes the same cards of. The line says why not.
+    pub fn again(&self) -> Result<Vec<Given>, String> {
+        let given = |(devid, slot): (&u32, &Slot)| {
+            let failed = |error: std::io::Error| format!("vif {devid}: {error}");
+            let mut spec = slot.given.spec.clone();
+            let mut fds = again(&slot.given.fds).map_err(failed)?;
+            if let DeviceSpec::Vif { rom, .. } = &mut spec {
+                *rom = !slot.rom.is_empty();
+            }
+            if !slot.rom.is_empty() {
+                let memory = memfd_create("rom", MemfdFlags::CLOEXEC);
+                let file = File::from(memory.map_err(|errno| failed(errno.into()))?);
+                file.write_all_at(&slot.rom, 0).map_err(failed)?;
+                fds.push(file.into());
+            }
+            Ok((spec, fds))
+        };
+        self.slots.iter().map(given).collect()
     }
 
     /// The cards as the monitor window shows them.

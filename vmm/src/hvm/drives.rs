@@ -10,13 +10,16 @@
 
 use crate::devices::vbd::medium::{Loaded, Tray};
 use crate::devices::vbd::Config;
+use crate::devices::Given;
 use crate::domain::hub::{Hub, Report};
 use crate::hvm::pc::Pc;
 use crate::hvm::raise::DriveParts;
 use crate::hvm::usb_disks::{self, UsbDisks};
 use crate::log::Level;
 use crate::prompt::subject;
-use noxen_control::device::{DeviceClass, DeviceId, DeviceSpec, DeviceState, DeviceStatus};
+use noxen_control::device::{
+    DeviceClass, DeviceId, DeviceSpec, DeviceState, DeviceStatus, ImageFormat,
+};
 use noxen_control::spec::USB_DISKS;
 use noxen_pc::bus::Place;
 use noxen_pc::floppy::{Floppy, CHANNEL};
@@ -25,6 +28,7 @@ use noxen_pc::isa_dma::IsaDma;
 use noxen_pc::medium::Medium;
 use noxen_pc::usb::{Listed, Plug};
 use noxen_saved_image::hvm::Disk;
+use rustix::fs::{memfd_create, MemfdFlags};
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, OnceLock, Weak};
@@ -82,6 +86,10 @@ struct Slot {
     label: (String, bool),
     removable: bool,
     kind: Kind,
+    /// As it was attached, for another process: nothing of a drive that was never asked for.
+    given: Option<Pv>,
+    /// Its image is put away.
+    away: bool,
     /// What a paravirtual disk in its place is made from: a hard disk's, where the guest can have one.
     pv: Option<Pv>,
 }
@@ -150,15 +158,19 @@ impl Drives {
             )
         })?;
         let is_disk = !config.cdrom && matches!(spot, Spot::Ide(_));
-        let pv = match self.unplugs && is_disk {
-            true => Some(Pv {
+        let once_more = || -> Result<Pv, String> {
+            Ok(Pv {
                 spec: spec.clone(),
                 fds: again(&fds).map_err(|error| format!("{}: {error}", config.id))?,
-            }),
+            })
+        };
+        let pv = match self.unplugs && is_disk {
+            true => Some(once_more()?),
             false => None,
         };
+        let given = once_more()?;
         let loaded = Loaded::open(&config, fds)?;
-        self.put(spot, &config, loaded, pv)
+        self.put(spot, &config, loaded, given, pv)
     }
 
     /// Whether a disk of this number can be a drive.
@@ -242,6 +254,7 @@ impl Drives {
         spot: Spot,
         config: &Config,
         loaded: Loaded,
+        given: Pv,
         pv: Option<Pv>,
     ) -> Result<(), String> {
         if spot == Spot::Floppy(1) && !self.second_floppy {
@@ -266,6 +279,7 @@ impl Drives {
             slot.devid = config.id.devid;
             slot.attached = true;
             slot.label = label;
+            slot.given = Some(given);
             slot.tray.insert(loaded);
             return Ok(());
         }
@@ -296,6 +310,8 @@ impl Drives {
             label,
             removable,
             kind,
+            given: Some(given),
+            away: false,
             pv,
         };
         self.slots.insert(spot, slot);
@@ -364,6 +380,60 @@ impl Drives {
         }));
     }
 
+    /// What another process makes the same drives of; the images are not closed. The line says why not.
+    pub fn again(&self) -> Result<Vec<Given>, String> {
+        let mut all = Vec::new();
+        for slot in self.slots.values() {
+            let Some(given) = &slot.given else { continue };
+            let id = given.spec.id();
+            let failed = |error: std::io::Error| format!("{id}: {error}");
+            let mut spec = given.spec.clone();
+            let mut fds = again(&given.fds).map_err(failed)?;
+            if let DeviceSpec::Vbd { image, .. } = &mut spec {
+                if image.format == ImageFormat::Nbd {
+                    return Err(format!("{id}: a connection to an NBD server cannot be handed over; save and restore the domain instead"));
+                }
+                if !slot.tray.is_loaded() {
+                    // Its medium was taken out: it is a drive with an empty one.
+                    image.path = "no medium".into();
+                    (image.format, image.direct) = (ImageFormat::Raw, false);
+                    let empty = memfd_create("empty-medium", MemfdFlags::CLOEXEC);
+                    fds = vec![empty.map_err(|errno| failed(errno.into()))?];
+                }
+            }
+            all.push((spec, fds));
+        }
+        Ok(all)
+    }
+
+    /// Closes all images, of which the drives notice nothing; [`Self::bring_back`] ends that.
+    pub fn put_away(&mut self) {
+        for slot in self.slots.values_mut() {
+            slot.away = slot.tray.put_away();
+        }
+    }
+
+    /// Has requests wait until [`Self::bring_back`].
+    pub fn hold(&self) {
+        self.slots.values().for_each(|slot| slot.tray.hold());
+    }
+
+    /// Goes on with the images, opened again where they were put away; lines of those that cannot be.
+    pub fn bring_back(&mut self) -> Vec<String> {
+        let mut wrong = Vec::new();
+        for slot in self.slots.values_mut() {
+            let opened = match &slot.given {
+                Some(given) if std::mem::take(&mut slot.away) => reopen(given).map(Some),
+                _ => Ok(None),
+            };
+            slot.tray.bring_back(opened.unwrap_or_else(|line| {
+                wrong.push(line);
+                None
+            }));
+        }
+        wrong
+    }
+
     /// What is attached.
     pub fn list(&self) -> Vec<DeviceStatus> {
         let attached = self.slots.values().filter(|slot| slot.attached);
@@ -428,6 +498,8 @@ impl Drives {
                 label: Default::default(),
                 removable: true,
                 kind: Kind::Disk,
+                given: None,
+                away: false,
                 pv: None,
             };
             self.slots.insert(Spot::Floppy(0), slot);
@@ -453,6 +525,12 @@ impl Drives {
         let _ = self.controllers.floppy.set(floppy);
         Ok(())
     }
+}
+
+fn reopen(given: &Pv) -> Result<Loaded, String> {
+    let config = Config::of(&given.spec)?;
+    let fds = again(&given.fds).map_err(|error| format!("{}: {error}", config.id))?;
+    Loaded::open(&config, fds)
 }
 
 /// The same files.

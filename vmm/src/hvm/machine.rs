@@ -4,10 +4,12 @@ mod window;
 
 pub use window::About;
 
-use crate::control::answer::{done, file, may_while_saved, ways, After, Asked};
+use crate::control::answer::{
+    done, file, link, may_while_coming, may_while_saved, ways, After, Asked, COMING,
+};
 use crate::core_dump::Core;
 use crate::counters::{self, Groups};
-use crate::devices::Devices;
+use crate::devices::{Devices, Given};
 use crate::domain::crew::Crew;
 use crate::domain::hub::{lock, Hub};
 use crate::domain::pv::{CONSOLE_PORT, STORE_PORT};
@@ -22,11 +24,13 @@ use crate::save::job::{self, Host, Job, Ways, BUSY};
 use crate::save::memory::BIOS;
 use crate::save::send::Subject;
 use crate::save::upgrade::Goods;
+use crate::vstate::memory::DomainMemory;
 use crate::vstate::vm::Signal;
 use noxen_control::device::{DeviceClass, DeviceId, DeviceSpec, DeviceStatus};
 use noxen_control::fds::FdQueue;
 use noxen_control::message::{CaseButton, Move, SaveHow, VcpuStatus};
 use noxen_control::{Event, Reply, Request, Status};
+use noxen_devices::pv::pty::Pty;
 use noxen_monitor_abi::layout::PAGE_SIZE;
 use noxen_pc::summa::Summa;
 use noxen_pc::xen_platform::{UNPLUG_CARDS, UNPLUG_DISKS, UNPLUG_OTHER_DISKS};
@@ -35,9 +39,11 @@ use noxen_saved_image::hvm::HvmState;
 use noxen_saved_image::state::Announced;
 use noxen_saved_image::Saved;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::ops::{Deref, DerefMut};
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -78,6 +84,12 @@ pub struct HvmMachine {
     /// Paravirtual devices, where the guest can have some.
     pv: Option<Devices>,
     console_tty: String,
+    /// The console's terminal once more, and where viewers connect: for another process.
+    terminal: Option<OwnedFd>,
+    viewers: Option<OwnedFd>,
+    /// It is another process's still; set once it is not.
+    coming: Option<Arc<AtomicBool>>,
+    granted: Option<UnixStream>,
     clock: ClockNews,
     /// Output of COM1 that the console's end has not taken.
     pub unwritten: Vec<u8>,
@@ -141,6 +153,10 @@ impl HvmMachine {
             known,
             pv: None,
             console_tty: String::new(),
+            terminal: None,
+            viewers: None,
+            coming: None,
+            granted: None,
             clock: ClockNews::default(),
             unwritten: match &carried.arrived {
                 Some(state) => state.console.output.0.clone(),
@@ -164,7 +180,7 @@ impl HvmMachine {
 
     /// It stands still for its job.
     pub fn stands_still(&self) -> bool {
-        self.job.as_ref().is_some_and(Job::is_still)
+        self.coming.is_some() || self.job.as_ref().is_some_and(Job::is_still)
     }
 
     /// Stops the vCPUs, the guest's time and the devices for the moment; [`Host::run_on`] ends that.
@@ -248,6 +264,71 @@ impl HvmMachine {
             ..how
         };
         job::begin_sending(self, asker, how, ways, subject)
+    }
+
+    /// Hands it over to another process.
+    fn begin_handover(&mut self, asker: u64, link: UnixStream) -> Result<(), String> {
+        if self.crew.over().is_some() {
+            return Err("the domain has shut down; there is nothing to hand over".into());
+        }
+        self.is_carried("handing over")?;
+        if self.carried.viridian {
+            return Err("handing over a domain with viridian = 1 is not built yet".into());
+        }
+        if self.pc.is_asleep() {
+            return Err(ASLEEP.into());
+        }
+        // One that has never run has all its parts then, too.
+        self.complete()?;
+        job::begin_handover(self, asker, Vec::new(), link)
+    }
+
+    /// It is another process's until it is taken over; `devices` are put in now.
+    pub fn comes(&mut self, devices: Vec<Given>, taken: Arc<AtomicBool>) -> Result<(), String> {
+        // Nothing from outside changes it, and nothing of it is done to its disks.
+        self.pc.set_frozen(true);
+        for (device, fds) in devices {
+            self.attach(&device, fds)?;
+        }
+        if let Some(Emulated { drives, .. }) = &self.emulated {
+            drives.hold();
+        }
+        self.coming = Some(taken);
+        self.complete()
+    }
+
+    /// It is this process's from now on, with this connection to xenstored.
+    fn take_over(&mut self, store: Result<UnixStream, String>) -> Result<(), String> {
+        let Some(taken) = &self.coming else {
+            return Ok(());
+        };
+        self.granted = Some(store?);
+        // Before the other process is ended, and the link with it.
+        taken.store(true, Ordering::SeqCst);
+        self.coming = None;
+        self.bring_drives_back();
+        self.pc.set_frozen(false);
+        self.pc.hub().log.line(Level::Info, "taken over");
+        Ok(())
+    }
+
+    /// The connection to xenstored that it was taken over with.
+    pub fn granted(&mut self) -> Option<UnixStream> {
+        self.granted.take()
+    }
+
+    fn bring_drives_back(&mut self) {
+        if let Some(Emulated { drives, .. }) = &mut self.emulated {
+            let log = &self.pc.hub().log;
+            for line in drives.bring_back() {
+                log.line(Level::Error, line);
+            }
+        }
+    }
+
+    /// Where the viewers of its display connect.
+    pub fn set_viewers(&mut self, listener: OwnedFd) {
+        self.viewers = Some(listener);
     }
 
     /// Puts in what comes last, before its first instruction.
@@ -340,9 +421,11 @@ impl HvmMachine {
         }
     }
 
-    /// Names the console's terminal in [`Self::status`].
-    pub fn set_console_tty(&mut self, path: &str) {
-        self.console_tty = path.into();
+    /// Its console's terminal.
+    pub fn set_console(&mut self, pty: &Pty) -> io::Result<()> {
+        self.console_tty = pty.path.clone();
+        self.terminal = Some(pty.master.try_clone()?.into());
+        Ok(())
     }
 
     /// Has COM1 look at what was typed.
@@ -605,10 +688,31 @@ impl Host for HvmMachine {
     }
 
     fn goods(&mut self) -> Result<Goods, String> {
-        Err("handing over an HVM domain is not built yet".into())
+        let cannot = |error: io::Error| format!("its descriptors cannot be had: {error}");
+        let again = |fd: &Option<OwnedFd>| {
+            let fd = fd.as_ref().map(OwnedFd::try_clone);
+            fd.transpose().map_err(cannot)
+        };
+        let (console, viewers) = (again(&self.terminal)?, again(&self.viewers)?);
+        let memory = DomainMemory::files(&self.pc.hub().memory).map_err(cannot)?;
+        let video = self.carried.video.clone();
+        let Some(Emulated { drives, cards }) = &mut self.emulated else {
+            return Err("handing over a PVH domain is not built yet".into());
+        };
+        let mut devices = drives.again()?;
+        devices.extend(cards.again()?);
+        drives.put_away();
+        Ok(Goods {
+            memory,
+            console,
+            viewers,
+            devices,
+            video,
+        })
     }
 
     fn run_on(&mut self) {
+        self.bring_drives_back();
         self.pc.set_frozen(false);
         if !self.crew.is_paused() && self.crew.over().is_none() {
             self.pc.set_running(true);
@@ -655,6 +759,9 @@ impl Asked for HvmMachine {
         request: Request,
         fds: &mut FdQueue,
     ) -> (Option<Reply>, After) {
+        if self.coming.is_some() && !may_while_coming(&request) {
+            return (Some(done(Err(COMING.into()))), After::Nothing);
+        }
         if self.job.is_some() && !may_while_saved(&request) {
             return (Some(done(Err(BUSY.into()))), After::Nothing);
         }
@@ -728,13 +835,12 @@ impl Asked for HvmMachine {
                 }
             }
             Request::HandOver { fds: count, .. } => {
-                let _ = fds.take(count);
-                not_yet("upgrading the noxen-vmm")
+                match link(fds, count).and_then(|link| self.begin_handover(asker, link)) {
+                    Ok(()) => return (None, After::Nothing),
+                    Err(message) => Reply::Error { message },
+                }
             }
-            Request::TakeOver { fds: count } => {
-                let _ = fds.take(count);
-                not_yet("upgrading the noxen-vmm")
-            }
+            Request::TakeOver { fds: count } => done(self.take_over(link(fds, count))),
             Request::Hold => done(job::hold(self)),
             Request::Pages => return (job::pages(self, asker), After::Nothing),
             // Its devices are in its configuration, and nodes of the store it has none.

@@ -32,7 +32,7 @@ use noxen_monitor_abi::CpuidEntry;
 use noxen_pc::backing::Backing;
 use noxen_saved_image::hvm::{self, HvmState, Saved};
 use noxen_saved_image::state::{read_announced, Announced, Bytes, Clock, Console, Feature};
-use noxen_saved_image::{ImageError, Place, Reader, Record, CHUNK, PAGE};
+use noxen_saved_image::{ImageError, Place, Reader, Record, Writer, CHUNK, PAGE};
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::sync::Arc;
@@ -165,16 +165,23 @@ pub fn write(
     job::write_file(&hub.log, config, seconds, compress, file, |writer| {
         writer.hvm_state(state)?;
         memory::write_beside(writer, &hub.memory, (bios, BIOS), progress)?;
-        let Some(video) = video else { return Ok(()) };
-        let mut buffer = vec![0; CHUNK];
-        for at in (0..video.length()).step_by(CHUNK) {
-            let length = (video.length() - at).min(CHUNK as u64) as usize;
-            let part = &mut buffer[..length];
-            video.read(at, part);
-            writer.memory(VIDEO, at, part)?;
+        match video {
+            Some(video) => write_video(writer, video),
+            None => Ok(()),
         }
-        Ok(())
     })
+}
+
+/// Writes the memory of a display.
+pub fn write_video<W: io::Write>(writer: &mut Writer<W>, video: &Video) -> io::Result<()> {
+    let mut buffer = vec![0; CHUNK];
+    for at in (0..video.length()).step_by(CHUNK) {
+        let length = (video.length() - at).min(CHUNK as u64) as usize;
+        let part = &mut buffer[..length];
+        video.read(at, part);
+        writer.memory(VIDEO, at, part)?;
+    }
+    Ok(())
 }
 
 /// An image of which was read what the machine is, and of a file all its state.

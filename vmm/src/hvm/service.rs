@@ -99,7 +99,7 @@ impl HvmService {
             (_, store) => Session::Held(store),
         };
         if let ConsoleEnd::Pty(pty) = &console_end {
-            machine.set_console_tty(&pty.path);
+            machine.set_console(pty)?;
         }
         let xen = machine.pc().xen().filter(|xen| xen.has_console()).cloned();
         let console = match xen {
@@ -138,6 +138,13 @@ impl HvmService {
             }
             for (source, flags) in self.wait()? {
                 self.serve(source, flags);
+            }
+            if let Some(stream) = self.machine.granted() {
+                self.store = Session::Held(Some(Connection {
+                    stream,
+                    domid: self.machine.domid(),
+                    door: None,
+                }));
             }
             self.serve_prompt();
             let still = self.machine.stands_still();

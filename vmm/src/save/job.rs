@@ -214,6 +214,7 @@ impl Host for Parts<'_> {
             memory: DomainMemory::files(&self.machine.shared().memory).map_err(cannot)?,
             console: console.map(Into::into),
             viewers: None,
+            video: None,
             devices: self.devices.put_away()?,
         })
     }

@@ -12,7 +12,10 @@
 
 use crate::devices::{Devices, Given, Held};
 use crate::domain::calls::Shared;
+use crate::hvm::saved;
+use crate::hvm::video::Video;
 use crate::log::{Level, Log};
+use crate::save::memory::VIDEO;
 use crate::save::restore::RestoreError;
 use crate::save::WRITER;
 use crate::store::port::StorePort;
@@ -20,7 +23,7 @@ use crate::store::Connection;
 use crate::vstate::irq::{Channel, Links};
 use noxen_control::device::MAX_DEVICES;
 use noxen_control::handover::{send, HandoverError, Incoming, Part, VERSION};
-use noxen_saved_image::{Header, ImageError, Reader, Saved, State, Writer};
+use noxen_saved_image::{Header, ImageError, Reader, Record, Saved, State, Writer};
 use rustix::fs::{memfd_create, MemfdFlags};
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
@@ -35,8 +38,8 @@ use vm_memory::GuestAddress;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long it may take until it can begin: a program is loaded, on a busy host.
 const START: Duration = Duration::from_secs(60);
-/// Longest state, bytes: hundreds of devices and vCPUs have less.
-const MAX_STATE: u64 = 64 << 20;
+/// Longest state, bytes: hundreds of devices and vCPUs have less, and a display has 256 MiB at most.
+const MAX_STATE: u64 = 320 << 20;
 
 /// Descriptors of a domain.
 #[derive(Debug)]
@@ -49,6 +52,8 @@ pub struct Goods {
     pub viewers: Option<OwnedFd>,
     /// Its devices.
     pub devices: Vec<Given>,
+    /// Memory of a PC's display, which no file is behind: it goes along with the state.
+    pub video: Option<Arc<Video>>,
 }
 
 /// What came.
@@ -56,6 +61,8 @@ pub struct Goods {
 pub struct Handed {
     /// Its state.
     pub state: Saved,
+    /// The image that it is in, at its start; of a PC with the memory of its display.
+    pub image: File,
     /// Its descriptors.
     pub goods: Goods,
 }
@@ -124,7 +131,7 @@ fn try_to_give(link: &UnixStream, state: &Saved, goods: &Goods) -> io::Result<u6
     };
     let files: Vec<BorrowedFd<'_>> = goods.memory.iter().map(AsFd::as_fd).collect();
     send(link, &memory, &files)?;
-    let (file, bytes) = image(state)?;
+    let (file, bytes) = image(state, goods.video.as_deref())?;
     one(Part::State { fds: 1 }, &file.into())?;
     if let Some(console) = &goods.console {
         one(Part::Console { fds: 1 }, console)?;
@@ -146,7 +153,7 @@ fn try_to_give(link: &UnixStream, state: &Saved, goods: &Goods) -> io::Result<u6
 }
 
 /// A saved domain's image without memory, in memory.
-fn image(state: &Saved) -> io::Result<(File, u64)> {
+fn image(state: &Saved, video: Option<&Video>) -> io::Result<(File, u64)> {
     let mut file = File::from(memfd_create("noxen-state", MemfdFlags::CLOEXEC)?);
     let seconds = match state {
         Saved::Pv(state) => state.clock.host_ns,
@@ -157,6 +164,9 @@ fn image(state: &Saved) -> io::Result<(File, u64)> {
     match state {
         Saved::Pv(state) => writer.state(state)?,
         Saved::Hvm(state) => writer.hvm_state(state)?,
+    }
+    if let Some(video) = video {
+        saved::write_video(&mut writer, video)?;
     }
     let (mut out, _) = writer.end()?;
     out.flush()?;
@@ -185,6 +195,7 @@ pub fn receive(link: &UnixStream) -> Result<Handed, UpgradeError> {
         console: None,
         viewers: None,
         devices: Vec::new(),
+        video: None,
     };
     let mut state = None;
     loop {
@@ -214,13 +225,17 @@ pub fn receive(link: &UnixStream) -> Result<Handed, UpgradeError> {
             other => return Err(UpgradeError::Order(other.name())),
         }
     }
-    let state = read(state.ok_or(UpgradeError::Missing("state"))?)?;
-    Ok(Handed { state, goods })
+    let (state, image) = read(state.ok_or(UpgradeError::Missing("state"))?)?;
+    Ok(Handed {
+        state,
+        image,
+        goods,
+    })
 }
 
-/// The state in that file, all of which is checked.
-fn read(file: OwnedFd) -> Result<Saved, UpgradeError> {
-    let file = File::from(file);
+/// The state in that file, all of which is checked, and the file.
+fn read(file: OwnedFd) -> Result<(Saved, File), UpgradeError> {
+    let mut file = File::from(file);
     let os = |source| UpgradeError::Os {
         what: "read the state that was handed over",
         source,
@@ -229,11 +244,19 @@ fn read(file: OwnedFd) -> Result<Saved, UpgradeError> {
     if bytes > MAX_STATE {
         return Err(UpgradeError::State);
     }
-    let mut reader = Reader::open(BufReader::new(file.take(MAX_STATE)))?;
-    match Saved::read(&mut reader)? {
-        (state, None) => Ok(state),
-        (_, Some(_)) => Err(UpgradeError::Order("a page of memory")),
+    let whole = file.try_clone().map_err(os)?;
+    let mut reader = Reader::open(BufReader::new(whole.take(MAX_STATE)))?;
+    let (state, mut memory) = Saved::read(&mut reader)?;
+    // Only a display's memory may be there; how much of it there is, whoever takes it in checks.
+    while let Some(record) = memory {
+        match (&state, record) {
+            (Saved::Hvm(_), Record::Memory { space, .. }) if space == VIDEO => {}
+            _ => return Err(UpgradeError::Order("a page of memory")),
+        }
+        memory = reader.next()?;
     }
+    file.rewind().map_err(os)?;
+    Ok((state, file))
 }
 
 /// Ends this process as soon as the other one lets go of the link, unless `taken` is set by then.

@@ -33,6 +33,7 @@ fn goods() -> Goods {
         console: Some(memfd().into()),
         viewers: None,
         devices: vec![(keyboard(), vec![memfd().into()])],
+        video: None,
     }
 }
 

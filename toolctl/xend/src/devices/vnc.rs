@@ -44,7 +44,39 @@ pub(crate) struct Opened {
 pub(crate) fn open(site: Site<'_>, devid: u32, vfb: &Vfb) -> Result<Opened, Fault> {
     let settings = site.node.settings();
     let record = site.domain.record();
-    let (address, password) = (address(vfb, &settings), password(vfb, &settings));
+    let address = address(vfb, &settings);
+    let spec = spec(site, vfb)?;
+    let listener = listen(&address, vfb)?;
+    let bound = listener.local_addr().map_err(internal)?;
+    let console = format!("{}/console", home(record.domid));
+    let sealed = spec
+        .tls
+        .as_ref()
+        .map(|_| StoreOp::Write(format!("{}/{TLS_NODE}", home(record.domid)), "1".into()));
+    let nodes = [
+        StoreOp::Write(format!("{console}/vnc-listen"), address),
+        StoreOp::Write(format!("{console}/vnc-port"), bound.port().to_string()),
+    ];
+    info!(
+        "domain {}: screen {devid} is shown by VNC at {bound}",
+        record.domid
+    );
+    Ok(Opened {
+        spec,
+        socket: listener.into(),
+        nodes: nodes
+            .into_iter()
+            .chain(sealed)
+            .filter(|_| devid == 0)
+            .collect(),
+    })
+}
+
+/// How a screen is shown, by the domain's and the host's settings.
+pub(crate) fn spec(site: Site<'_>, vfb: &Vfb) -> Result<VncSpec, Fault> {
+    let settings = site.node.settings();
+    let record = site.domain.record();
+    let password = password(vfb, &settings);
     if password
         .as_ref()
         .is_some_and(|password| password.len() > PASSWORD)
@@ -58,35 +90,12 @@ pub(crate) fn open(site: Site<'_>, devid: u32, vfb: &Vfb) -> Result<Opened, Faul
         true => Some(tls(&settings).map_err(Fault::generic)?),
         false => None,
     };
-    let listener = listen(&address, vfb)?;
-    let bound = listener.local_addr().map_err(internal)?;
-    let console = format!("{}/console", home(record.domid));
-    let sealed = tls
-        .as_ref()
-        .map(|_| StoreOp::Write(format!("{}/{TLS_NODE}", home(record.domid)), "1".into()));
-    let nodes = [
-        StoreOp::Write(format!("{console}/vnc-listen"), address),
-        StoreOp::Write(format!("{console}/vnc-port"), bound.port().to_string()),
-    ];
-    info!(
-        "domain {}: screen {devid} is shown by VNC at {bound}",
-        record.domid
-    );
     let keymap = vfb.get("keymap").unwrap_or_else(|| settings.text("keymap"));
-    let spec = VncSpec {
+    Ok(VncSpec {
         title: record.name,
         password,
         keymap: (!keymap.is_empty()).then(|| keymap.to_owned()),
         tls,
-    };
-    Ok(Opened {
-        spec,
-        socket: listener.into(),
-        nodes: nodes
-            .into_iter()
-            .chain(sealed)
-            .filter(|_| devid == 0)
-            .collect(),
     })
 }
 

@@ -85,6 +85,8 @@ struct State {
     kept: bool,
     /// A request is being done.
     busy: bool,
+    /// Requests wait, and the image is another process's.
+    away: bool,
     over: bool,
 }
 
@@ -183,6 +185,36 @@ impl Tray {
         (self.shared.notify)();
     }
 
+    /// Closes the image, of which the drive notices nothing, and comes back when nothing is done to it any more: requests wait until
+    /// [`Self::bring_back`]. Whether there was one.
+    pub fn put_away(&self) -> bool {
+        let mut state = lock(&self.shared.state);
+        state.away = true;
+        while state.busy {
+            let done = self.shared.done.wait(state);
+            state = done.unwrap_or_else(PoisonError::into_inner);
+        }
+        let inside = state.inside.take();
+        drop(state);
+        inside.is_some()
+    }
+
+    /// Has requests wait until [`Self::bring_back`]; the image stays open.
+    pub fn hold(&self) {
+        lock(&self.shared.state).away = true;
+    }
+
+    /// Goes on, with the same image, opened again where it was put away.
+    pub fn bring_back(&self, inside: Option<Loaded>) {
+        let mut state = lock(&self.shared.state);
+        if let Some(inside) = inside {
+            state.inside = Some(Arc::new(inside));
+        }
+        state.away = false;
+        drop(state);
+        self.shared.work.notify_all();
+    }
+
     /// Whether the guest keeps the medium in.
     pub fn is_kept(&self) -> bool {
         lock(&self.shared.state).kept
@@ -270,7 +302,11 @@ fn next(shared: &Shared) -> Found {
         if std::mem::take(&mut state.nudged) {
             return Found::Nudge;
         }
-        if let Some(request) = state.waiting.pop_front() {
+        let request = match state.away {
+            true => None,
+            false => state.waiting.pop_front(),
+        };
+        if let Some(request) = request {
             state.busy = true;
             return Found::Request(request, state.inside.clone());
         }
