@@ -63,10 +63,8 @@ struct Mix {
 impl Mix {
     /// Plays all that waits but `kept` frames of a card that is alone.
     fn go_on(&mut self, kept: usize) {
-        let all = self.waiting.iter().map(VecDeque::len);
-        let (least, most) = all.fold((usize::MAX, 0), |(least, most), count| {
-            (least.min(count), most.max(count))
-        });
+        let all = || self.waiting.iter().map(VecDeque::len);
+        let (least, most) = (all().min().unwrap_or(0), all().max().unwrap_or(0));
         let count = least.max(most.saturating_sub(kept));
         let mut frames = vec![Frame::default(); count];
         for queue in &mut self.waiting {
@@ -179,6 +177,8 @@ mod tests {
         drop(cards);
         assert_eq!(*lock(&heard.0), [[1, 10]; APART]);
         // One card has the speaker for itself.
+        // A PC without a card.
+        assert!(share(Box::new(heard.clone()), 0).is_empty());
         let mut only = share(Box::new(heard.clone()), 1);
         lock(&heard.0).clear();
         only[0].play(&[[5, 5]]);
