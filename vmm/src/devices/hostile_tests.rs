@@ -25,6 +25,8 @@ use vmm_sys_util::eventfd::EventFd;
 const FRAMES: u64 = 24;
 /// Guests, each of which has all devices anew: one that is broken stays so.
 const GUESTS: u64 = 8;
+/// The same at most, until each device has come to each end.
+const MOST_GUESTS: u64 = 64;
 /// How often a guest does something.
 const ROUNDS: usize = 80;
 
@@ -182,16 +184,21 @@ fn good(class: DeviceClass) -> &'static [(&'static str, &'static str)] {
 #[test]
 fn guest_that_writes_anything_into_nodes_and_rings_closes_no_other_device() {
     let mut met = Met::new();
-    for guest in 1..=GUESTS {
+    // That they all came far, and too far: what a guest gets to hangs on how its writes and our looks at them fall together.
+    let wanted = [DeviceClass::Vbd, DeviceClass::Vfb, DeviceClass::Vkbd]
+        .map(|class| [DeviceState::Connected, DeviceState::Broken].map(|state| (class, state)));
+    let rare = |met: &Met| {
+        let times = |what: &_| met.iter().filter(|is| *is == what).count();
+        let mut all = wanted.iter().flatten();
+        all.find(|what| times(what) < 2).copied()
+    };
+    for guest in 1..=MOST_GUESTS {
         wild_guest(Wild(guest.wrapping_mul(0x9e37_79b9_7f4a_7c15)), &mut met);
-    }
-    // That they all came far, and too far.
-    for class in [DeviceClass::Vbd, DeviceClass::Vfb, DeviceClass::Vkbd] {
-        for state in [DeviceState::Connected, DeviceState::Broken] {
-            let times = met.iter().filter(|is| **is == (class, state)).count();
-            assert!(times > 1, "{class:?} {state:?}: {times} of {}", met.len());
+        if guest >= GUESTS && rare(&met).is_none() {
+            return;
         }
     }
+    panic!("{:?} is rare among {}", rare(&met), met.len());
 }
 
 /// What was reported of which device.

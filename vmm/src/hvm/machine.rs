@@ -1,5 +1,6 @@
 //! The running HVM domain: what the control socket can do with it, beyond what its crew of vCPUs does in any domain.
 
+mod going;
 mod window;
 
 pub use window::About;
@@ -7,44 +8,37 @@ pub use window::About;
 use crate::control::answer::{
     done, file, link, may_while_coming, may_while_saved, ways, After, Asked, COMING,
 };
-use crate::core_dump::Core;
 use crate::counters::{self, Groups};
-use crate::devices::{Devices, Given};
+use crate::devices::Devices;
 use crate::domain::crew::Crew;
-use crate::domain::hub::{lock, Hub};
+use crate::domain::hub::lock;
 use crate::domain::pv::{CONSOLE_PORT, STORE_PORT};
 use crate::hvm::cards::{Cards, MAX_ROM};
 use crate::hvm::drives::{Drives, Pv};
 use crate::hvm::pc::Pc;
 use crate::hvm::registry::Known;
-use crate::hvm::saved::{self, Carried};
+use crate::hvm::saved::Carried;
 use crate::hvm::xen::pages;
 use crate::log::Level;
-use crate::save::job::{self, Host, Job, Ways, BUSY};
-use crate::save::memory::BIOS;
-use crate::save::send::Subject;
-use crate::save::upgrade::Goods;
-use crate::vstate::memory::DomainMemory;
+use crate::save::job::{self, Job, BUSY};
 use crate::vstate::vm::Signal;
+use going::BY_GUEST;
 use noxen_control::device::{DeviceClass, DeviceId, DeviceSpec, DeviceStatus};
 use noxen_control::fds::FdQueue;
-use noxen_control::message::{CaseButton, Move, SaveHow, VcpuStatus};
+use noxen_control::message::{CaseButton, VcpuStatus};
 use noxen_control::{Event, Reply, Request, Status};
 use noxen_devices::pv::pty::Pty;
 use noxen_monitor_abi::layout::PAGE_SIZE;
 use noxen_pc::summa::Summa;
 use noxen_pc::xen_platform::{UNPLUG_CARDS, UNPLUG_DISKS, UNPLUG_OTHER_DISKS};
 use noxen_pc::Button;
-use noxen_saved_image::hvm::HvmState;
-use noxen_saved_image::state::Announced;
-use noxen_saved_image::Saved;
 use std::fs::File;
 use std::io::{self, Read};
 use std::ops::{Deref, DerefMut};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::AtomicBool;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Pages by which the store knows the domain, which takes none without; in a domain without Xen nothing answers there.
@@ -183,152 +177,11 @@ impl HvmMachine {
         self.coming.is_some() || self.job.as_ref().is_some_and(Job::is_still)
     }
 
-    /// Stops the vCPUs, the guest's time and the devices for the moment; [`Host::run_on`] ends that.
+    /// Stops the vCPUs, the guest's time and the devices for the moment; `run_on` ends that.
     fn stand_still(&mut self) {
         self.crew.stop();
         self.pc.set_running(false);
         self.pc.set_frozen(true);
-    }
-
-    fn save(&mut self, asker: u64, config: String, how: SaveHow, file: File) -> Result<(), String> {
-        if self.crew.over().is_some() {
-            return Err("the domain has shut down; there is nothing to save".into());
-        }
-        self.is_carried("saving")?;
-        if self.carried.viridian {
-            return Err("saving a domain with viridian = 1 is not built yet".into());
-        }
-        if self.pc.is_asleep() {
-            return Err(ASLEEP.into());
-        }
-        // One that has never run has all its parts then, too.
-        self.complete()?;
-        self.stand_still();
-        let state = self.gather();
-        let (hub, bios) = (self.pc.hub().clone(), self.carried.bios.gpa);
-        let video = self.carried.video.clone();
-        let begun = state.and_then(|state| {
-            job::begin_still(self, asker, move |progress| {
-                let video = video.as_deref();
-                saved::write(
-                    &hub,
-                    bios,
-                    video,
-                    &config,
-                    &state,
-                    how.compress,
-                    file,
-                    progress,
-                )
-                .map_err(|error| error.to_string())
-            })
-        });
-        begun.inspect_err(|line| {
-            let log = &self.pc.hub().log;
-            log.line(Level::Error, format_args!("not saved: {line}"));
-            self.run_on();
-        })
-    }
-
-    fn begin_move(&mut self, asker: u64, how: Move, ways: Ways) -> Result<(), String> {
-        if self.crew.over().is_some() {
-            return Err("the domain has shut down; there is nothing to move".into());
-        }
-        if how.guest {
-            return Err(BY_GUEST.into());
-        }
-        self.is_carried("moving")?;
-        if self.carried.viridian {
-            return Err("moving a domain with viridian = 1 is not built yet".into());
-        }
-        if self.pc.is_asleep() {
-            return Err(ASLEEP.into());
-        }
-        // One that has never run has all its parts then, too.
-        self.complete()?;
-        let (vcpus, hub) = (self.crew.vcpus().len() as u32, self.pc.hub().clone());
-        let drives = &self.emulated()?.drives;
-        let pc = self.carried.pc(self.domid, vcpus, &hub.memory, drives);
-        let subject = Subject {
-            vm: self.carried.vm.clone(),
-            written: self.pc.written(),
-            region: (self.carried.bios.gpa, BIOS),
-            what: Announced::Hvm(Box::new(pc)),
-            video: self.carried.video.clone(),
-            vcpus: Mutex::new(self.crew.nudges()),
-            hub,
-        };
-        let how = Move {
-            // They are in its configuration.
-            devices: Vec::new(),
-            ..how
-        };
-        job::begin_sending(self, asker, how, ways, subject)
-    }
-
-    /// Hands it over to another process.
-    fn begin_handover(&mut self, asker: u64, link: UnixStream) -> Result<(), String> {
-        if self.crew.over().is_some() {
-            return Err("the domain has shut down; there is nothing to hand over".into());
-        }
-        self.is_carried("handing over")?;
-        if self.carried.viridian {
-            return Err("handing over a domain with viridian = 1 is not built yet".into());
-        }
-        if self.pc.is_asleep() {
-            return Err(ASLEEP.into());
-        }
-        // One that has never run has all its parts then, too.
-        self.complete()?;
-        job::begin_handover(self, asker, Vec::new(), link)
-    }
-
-    /// It is another process's until it is taken over; `devices` are put in now.
-    pub fn comes(&mut self, devices: Vec<Given>, taken: Arc<AtomicBool>) -> Result<(), String> {
-        // Nothing from outside changes it, and nothing of it is done to its disks.
-        self.pc.set_frozen(true);
-        for (device, fds) in devices {
-            self.attach(&device, fds)?;
-        }
-        if let Some(Emulated { drives, .. }) = &self.emulated {
-            drives.hold();
-        }
-        self.coming = Some(taken);
-        self.complete()
-    }
-
-    /// It is this process's from now on, with this connection to xenstored.
-    fn take_over(&mut self, store: Result<UnixStream, String>) -> Result<(), String> {
-        let Some(taken) = &self.coming else {
-            return Ok(());
-        };
-        self.granted = Some(store?);
-        // Before the other process is ended, and the link with it.
-        taken.store(true, Ordering::SeqCst);
-        self.coming = None;
-        self.bring_drives_back();
-        self.pc.set_frozen(false);
-        self.pc.hub().log.line(Level::Info, "taken over");
-        Ok(())
-    }
-
-    /// The connection to xenstored that it was taken over with.
-    pub fn granted(&mut self) -> Option<UnixStream> {
-        self.granted.take()
-    }
-
-    fn bring_drives_back(&mut self) {
-        if let Some(Emulated { drives, .. }) = &mut self.emulated {
-            let log = &self.pc.hub().log;
-            for line in drives.bring_back() {
-                log.line(Level::Error, line);
-            }
-        }
-    }
-
-    /// Where the viewers of its display connect.
-    pub fn set_viewers(&mut self, listener: OwnedFd) {
-        self.viewers = Some(listener);
     }
 
     /// Puts in what comes last, before its first instruction.
@@ -344,40 +197,10 @@ impl HvmMachine {
         self.carried.take_up(&self.pc, drives)
     }
 
-    /// May the domain be carried elsewhere, `doing` what?
-    fn is_carried(&self, doing: &str) -> Result<(), String> {
-        if self.emulated.is_none() {
-            return Err(format!("{doing} a PVH domain is not built yet"));
-        }
-        match self.pc.xen() {
-            Some(_) => Err(format!(
-                "{doing} a domain whose guest has drivers for Xen (xen_platform_pci = 1) is not built yet"
-            )),
-            None => Ok(()),
-        }
-    }
-
     fn emulated(&self) -> Result<&Emulated, String> {
         self.emulated
             .as_ref()
             .ok_or_else(|| "the machine has no emulated drives".into())
-    }
-
-    fn gather(&self) -> Result<HvmState, String> {
-        let drives = &self.emulated()?.drives;
-        self.carried
-            .gather(&self.crew, &self.pc, drives, &self.unwritten)
-    }
-
-    fn dump(&mut self, asker: u64, live: bool, file: File) -> Result<(), String> {
-        self.stand_still();
-        let memory = self.pc.hub().memory.clone();
-        let begun = Core::of_hvm(&self.crew, &memory, self.carried.bios.gpa)
-            .and_then(|core| job::begin_dump(self, asker, core, !live, file));
-        if live || begun.is_err() {
-            self.run_on();
-        }
-        begun
     }
 
     /// What was typed at its console before it was saved, and the guest has not taken.
@@ -662,88 +485,6 @@ fn read_rom(file: File) -> Result<Vec<u8>, String> {
         .map_err(|error| format!("its ROM cannot be read: {error}"))?;
     Ok(rom)
 }
-
-impl Host for HvmMachine {
-    fn hub(&self) -> Arc<Hub> {
-        self.pc.hub().clone()
-    }
-
-    fn job(&mut self) -> &mut Option<Job> {
-        &mut self.job
-    }
-
-    fn halt(&mut self, _directories: &[String]) -> Result<Saved, String> {
-        if self.crew.over().is_some() {
-            return Err("the domain has shut down; there is nothing to move".into());
-        }
-        self.stand_still();
-        // It may have fallen asleep since its move began.
-        if self.pc.is_asleep() {
-            self.run_on();
-            return Err(ASLEEP.into());
-        }
-        self.gather()
-            .map(|state| Saved::Hvm(Box::new(state)))
-            .inspect_err(|_| self.run_on())
-    }
-
-    fn goods(&mut self) -> Result<Goods, String> {
-        let cannot = |error: io::Error| format!("its descriptors cannot be had: {error}");
-        let again = |fd: &Option<OwnedFd>| {
-            let fd = fd.as_ref().map(OwnedFd::try_clone);
-            fd.transpose().map_err(cannot)
-        };
-        let (console, viewers) = (again(&self.terminal)?, again(&self.viewers)?);
-        let memory = DomainMemory::files(&self.pc.hub().memory).map_err(cannot)?;
-        let video = self.carried.video.clone();
-        let Some(Emulated { drives, cards }) = &mut self.emulated else {
-            return Err("handing over a PVH domain is not built yet".into());
-        };
-        let mut devices = drives.again()?;
-        devices.extend(cards.again()?);
-        drives.put_away();
-        Ok(Goods {
-            memory,
-            console,
-            viewers,
-            devices,
-            video,
-        })
-    }
-
-    fn run_on(&mut self) {
-        self.bring_drives_back();
-        self.pc.set_frozen(false);
-        if !self.crew.is_paused() && self.crew.over().is_none() {
-            self.pc.set_running(true);
-        }
-        self.crew.go_on();
-    }
-
-    fn stop_logging(&mut self) {
-        self.pc.written().watch(false);
-        if let Err(error) = self.carried.vm.log_writes(false) {
-            // The guest runs on, slower.
-            self.pc.hub().log.line(Level::Warning, error);
-        }
-    }
-
-    fn ask_suspend(&mut self) -> Result<(), String> {
-        Err(BY_GUEST.into())
-    }
-
-    fn take_back_suspend(&mut self) {}
-
-    fn is_suspended(&self) -> bool {
-        false
-    }
-}
-
-const ASLEEP: &str = "the domain sleeps (ACPI S3); wake it first (xm trigger DOMAIN s3resume)";
-
-/// An HVM domain is saved as it stands, whatever its drivers are.
-const BY_GUEST: &str =
-    "an HVM domain does not suspend itself to be saved or moved; leave --by-guest out";
 
 /// What an HVM domain does not do yet.
 fn not_yet(what: &str) -> Reply {
