@@ -232,14 +232,7 @@ fn main() {
         log,
         spec,
     });
-    for vcpu in 0..machine.spec.vcpus {
-        let thread = std::thread::Builder::new().name(format!("vcpu{vcpu}"));
-        thread
-            .spawn(|| loop {
-                std::thread::park();
-            })
-            .unwrap();
-    }
+    start_vcpus(machine.spec.vcpus);
     writeln!(ready, "ready").unwrap();
     drop(ready);
     let guest = machine.clone();
@@ -321,13 +314,7 @@ fn goes_on(spec: DomainSpec, mut ready: File, listener: UnixListener, link: Unix
         log,
         spec,
     });
-    for vcpu in 0..machine.spec.vcpus {
-        let thread = std::thread::Builder::new().name(format!("vcpu{vcpu}"));
-        let parks = || loop {
-            std::thread::park();
-        };
-        thread.spawn(parks).unwrap();
-    }
+    start_vcpus(machine.spec.vcpus);
     let watched = machine.clone();
     std::thread::spawn(move || {
         let _ = (&link).read(&mut [0]);
@@ -382,6 +369,23 @@ fn hand_over(machine: &Machine, guest: &Guest, link: UnixStream) -> Result<(), S
     }
     let devices = guest.devices.len() as u32;
     handover::send(&link, &Part::End { devices }, &[]).map_err(failed)
+}
+
+/// Threads with the names of vCPUs, which each has by now: it gives it to itself.
+fn start_vcpus(count: u32) {
+    let named = Arc::new(std::sync::Barrier::new(count as usize + 1));
+    for vcpu in 0..count {
+        let named = named.clone();
+        let parks = move || {
+            named.wait();
+            loop {
+                std::thread::park();
+            }
+        };
+        let thread = std::thread::Builder::new().name(format!("vcpu{vcpu}"));
+        thread.spawn(parks).unwrap();
+    }
+    named.wait();
 }
 
 /// The guest: acts on its store nodes, but only while it is not paused.
