@@ -15,6 +15,7 @@ mod offload;
 pub mod pcnet;
 pub mod rtl8139;
 
+use crate::device::Width;
 use crate::pci::{Function, Identity};
 use std::fmt::Debug;
 
@@ -45,6 +46,14 @@ fn with_rom(function: Function, rom: &[u8]) -> Function {
         true => function,
         false => function.with_rom(ROM),
     }
+}
+
+/// What the window for `rom` reads at `offset`; behind its end, ones.
+fn read_rom(rom: &[u8], offset: u64, width: Width) -> u32 {
+    (0..width.bytes() as u64).rev().fold(0, |value, at| {
+        let byte = usize::try_from(offset + at).ok().and_then(|at| rom.get(at));
+        value << 8 | u32::from(byte.copied().unwrap_or(0xff))
+    })
 }
 
 /// What a card is plugged into.

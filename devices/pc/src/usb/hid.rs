@@ -7,6 +7,7 @@
 
 use super::control::{Control, Outcome, Reply, Request};
 use super::reports::{Reports, RANGE};
+use super::{text_descriptor, LANGUAGES};
 use crate::device::Touch;
 use serde::{Deserialize, Serialize};
 
@@ -139,16 +140,12 @@ impl Kind {
 
     fn string(self, number: u8) -> Option<Vec<u8>> {
         let text = match number {
-            0 => return Some(vec![4, 3, 0x09, 0x04]),
+            0 => return Some(LANGUAGES.into()),
             1 => "Noxen",
             2 => self.product(),
             _ => return None,
         };
-        let units = text.encode_utf16().flat_map(u16::to_le_bytes);
-        let mut all = vec![0, 3];
-        all.extend(units);
-        all[0] = all.len() as u8;
-        Some(all)
+        Some(text_descriptor(text))
     }
 }
 

@@ -8,6 +8,7 @@
 //! It has a power supply of its own and knows no error: a port that is reset is enabled when the request ends.
 
 use super::control::{Control, Outcome, Reply, Request};
+use super::{text_descriptor, LANGUAGES};
 use serde::{Deserialize, Serialize};
 
 /// Ports of a hub.
@@ -65,16 +66,12 @@ fn index(number: u16) -> Option<usize> {
 
 fn string(number: u8) -> Option<Vec<u8>> {
     let text = match number {
-        0 => return Some(vec![4, 3, 0x09, 0x04]),
+        0 => return Some(LANGUAGES.into()),
         1 => "Noxen",
         2 => "Noxen USB Hub",
         _ => return None,
     };
-    let units = text.encode_utf16().flat_map(u16::to_le_bytes);
-    let mut all = vec![0, 3];
-    all.extend(units);
-    all[0] = all.len() as u8;
-    Some(all)
+    Some(text_descriptor(text))
 }
 
 fn descriptor(value: u16) -> Option<Vec<u8>> {

@@ -25,3 +25,15 @@ pub use hid::Kind;
 pub use plugged::Plug;
 pub use tree::{Listed, PlugError};
 pub use uhci::Uhci;
+
+/// String descriptor 0: American English alone (USB 1.1, 9.6.5).
+const LANGUAGES: [u8; 4] = [4, 3, 0x09, 0x04];
+
+/// The string descriptor of `text`, of at most 126 characters (the same section).
+fn text_descriptor(text: &str) -> Vec<u8> {
+    let units = text.encode_utf16().flat_map(u16::to_le_bytes);
+    let mut all = vec![0, 3];
+    all.extend(units);
+    all[0] = all.len() as u8;
+    all
+}

@@ -9,6 +9,7 @@
 
 use super::control::{Control, Outcome, Reply, Request};
 use super::scsi::{self, Sense};
+use super::{text_descriptor, LANGUAGES};
 use crate::medium::{self, Medium, What};
 use serde::{Deserialize, Serialize};
 
@@ -75,18 +76,14 @@ pub struct Storage {
 
 fn string(number: u8) -> Option<Vec<u8>> {
     let text = match number {
-        0 => return Some(vec![4, 3, 0x09, 0x04]),
+        0 => return Some(LANGUAGES.into()),
         1 => "Noxen",
         2 => "Noxen USB Disk",
         // Twelve digits at least (Bulk-Only Transport, 4.1.1).
         3 => "000000000001",
         _ => return None,
     };
-    let units = text.encode_utf16().flat_map(u16::to_le_bytes);
-    let mut all = vec![0, 3];
-    all.extend(units);
-    all[0] = all.len() as u8;
-    Some(all)
+    Some(text_descriptor(text))
 }
 
 fn descriptor(value: u16) -> Option<Vec<u8>> {

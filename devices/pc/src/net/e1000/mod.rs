@@ -18,7 +18,7 @@ mod tests;
 mod transmit;
 
 use super::microwire::Microwire;
-use super::{with_rom, Cable, Mac, CARD};
+use super::{read_rom, with_rom, Cable, Mac, CARD};
 use crate::device::{Device, Region, Turn, Width};
 use crate::pci::{self, Bar, BarKind, Function, Identity, Pci};
 use crate::state::StateError;
@@ -161,12 +161,7 @@ impl Device for E1000 {
     fn read(&mut self, region: Region, offset: u64, width: Width, turn: &mut Turn) -> u32 {
         let lane = 8 * (offset as u32 & 3);
         let value = match (region, offset & !3) {
-            (Region::Rom, _) => {
-                return (0..width.bytes() as u64).rev().fold(0, |value, index| {
-                    let byte = self.rom.get((offset + index) as usize).copied();
-                    value << 8 | u32::from(byte.unwrap_or(0xff))
-                })
-            }
+            (Region::Rom, _) => return read_rom(&self.rom, offset, width),
             (Region::Bar(0), at) => self.read_register(at as u32),
             (Region::Bar(1), 0) => self.state.address,
             (Region::Bar(1), 4) => self.read_register(self.state.address & !3),

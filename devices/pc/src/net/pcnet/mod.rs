@@ -15,7 +15,7 @@ pub(crate) mod subject;
 #[cfg(test)]
 mod tests;
 
-use super::{with_rom, Cable, Mac, CARD, FRAMES, MAX_FRAME};
+use super::{read_rom, with_rom, Cable, Mac, CARD, FRAMES, MAX_FRAME};
 use crate::device::{Device, Region, Turn, Width};
 use crate::pci::{self, Bar, BarKind, Function, Identity, Pci};
 use crate::state::StateError;
@@ -98,11 +98,7 @@ impl Device for Pcnet {
 
     fn read(&mut self, region: Region, offset: u64, width: Width, turn: &mut Turn) -> u32 {
         if region == Region::Rom {
-            let byte = |at: u64| self.rom.get((offset + at) as usize).copied();
-            let bytes = (0..width.bytes() as u64).rev();
-            return bytes.fold(0, |value, at| {
-                value << 8 | u32::from(byte(at).unwrap_or(0xff))
-            });
+            return read_rom(&self.rom, offset, width);
         }
         let value = self.read_ports(offset as usize, width, turn);
         self.settle(turn);
