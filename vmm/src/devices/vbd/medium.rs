@@ -7,8 +7,8 @@
 //! Emulated drives have one request under way at a time, so one thread is enough; data goes through a buffer, because a
 //! guest may take its memory to anything while an emulated drive is at work.
 
-use crate::devices::vbd::image::{self, Image, Wanted};
-use crate::devices::vbd::Config;
+use crate::devices::vbd::image::Image;
+use crate::devices::vbd::{open_image, Config};
 use crate::domain::calls::lock;
 use crate::vstate::memory::GuestMemory;
 use noxen_devices::pv::block::{Job, JobOp, Outcome, Piece, SECTOR};
@@ -45,13 +45,7 @@ impl Loaded {
             )
         })?;
         let path = &config.image.path;
-        let wanted = Wanted {
-            image: &config.image,
-            readonly: config.readonly,
-            sector_size: config.sector_size,
-            physical_sector_size: config.physical_sector_size,
-        };
-        let opened = image::open(&wanted, fd).map_err(|line| format!("{path}: {line}"))?;
+        let opened = open_image(config, fd)?;
         if u64::from(opened.sector_size) != SECTOR {
             return Err(format!(
                 "{path}: sectors of {} bytes; an emulated drive has {SECTOR}: use a PV disk (xvd) for it",

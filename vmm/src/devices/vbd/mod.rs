@@ -112,15 +112,20 @@ pub fn make(spec: &DeviceSpec, fds: Vec<OwnedFd>, context: &Context) -> Result<V
     Vbd::new(Config::of(spec)?, fds, context)
 }
 
-fn open(config: &Config, fd: OwnedFd) -> Result<image::Opened, String> {
-    let path = &config.image.path;
+/// The image of `config`, opened as that says.
+fn open_image(config: &Config, fd: OwnedFd) -> Result<image::Opened, String> {
     let wanted = Wanted {
         image: &config.image,
         readonly: config.readonly,
         sector_size: config.sector_size,
         physical_sector_size: config.physical_sector_size,
     };
-    let opened = image::open(&wanted, fd).map_err(|line| format!("{path}: {line}"))?;
+    image::open(&wanted, fd).map_err(|line| format!("{}: {line}", config.image.path))
+}
+
+fn open(config: &Config, fd: OwnedFd) -> Result<image::Opened, String> {
+    let path = &config.image.path;
+    let opened = open_image(config, fd)?;
     engine::check(config.image.engine, &opened.image).map_err(|line| format!("{path}: {line}"))?;
     Ok(opened)
 }
