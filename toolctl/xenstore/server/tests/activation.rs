@@ -3,13 +3,14 @@
 
 mod daemon;
 
+use std::io::ErrorKind::ConnectionRefused;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use daemon::{wait_for, xenstored, PATIENCE};
-use noxen_xenstore::client::{Client, Nodes};
+use noxen_xenstore::client::{Client, ClientError, Nodes};
 use rustix::process::{kill_process, Pid, Signal};
 
 const DOORS: [&str; 3] = ["socket", "socket_ro", "domains"];
@@ -68,7 +69,18 @@ fn door(root: &Path, name: &str) -> PathBuf {
 }
 
 fn connect(root: &Path, name: &str) -> Client {
-    let mut client = Client::connect_to(&door(root, name)).unwrap();
+    let mut client = None;
+    // A socket has its name before it listens.
+    wait_for("a connection", || {
+        match Client::connect_to(&door(root, name)) {
+            Err(ClientError::Connect { source, .. }) if source.kind() == ConnectionRefused => false,
+            connected => {
+                client = Some(connected.unwrap());
+                true
+            }
+        }
+    });
+    let mut client = client.unwrap();
     client.set_timeout(Some(PATIENCE)).unwrap();
     client
 }
