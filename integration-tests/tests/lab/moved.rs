@@ -163,5 +163,6 @@ fn guest_at_work_goes_to_another_xend_and_back() {
     assert_eq!(sum, console.run("cat /run/noise.sum", LIMIT).unwrap());
     // Its driver of the store has seen nothing of its three changes of ids.
     there.toolctl(&["shutdown", "-w", "m"]).ok();
+    there.wait_gone("m", LIMIT);
     assert_eq!(there.domains(), ["other"]);
 }

@@ -99,5 +99,6 @@ fn guest_suspends_itself_to_be_saved_restored_moved_and_when_it_runs_on() {
         console.run("dmesg | tail -40", LIMIT).unwrap()
     );
     there.toolctl(&["shutdown", "-w", "s"]).ok();
+    there.wait_gone("s", LIMIT);
     assert_eq!(there.domains(), ["other"]);
 }

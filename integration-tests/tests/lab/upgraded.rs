@@ -49,6 +49,7 @@ fn guest_at_work_goes_on_in_another_noxen_vmm() {
     console.run("storm 2 3", LIMIT).unwrap();
     // The guest hears of the store still: its watches went along.
     node.toolctl(&["shutdown", "-w", "up"]).ok();
+    node.wait_gone("up", LIMIT);
     assert_eq!(node.domains(), [""; 0]);
     assert!(node.processes_of("noxen-vmm").is_empty());
 }
