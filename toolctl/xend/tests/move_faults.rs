@@ -135,6 +135,35 @@ fn ask(lab: &Lab, port: u16) -> Result<Response, ClientError> {
     lab.client().ask(&request)
 }
 
+impl Act {
+    /// What the relay does of it.
+    fn then(self) -> Then {
+        match self {
+            Act::Cut => Then::Cut,
+            Act::Damage => Then::Damage,
+            _ => Then::On,
+        }
+    }
+
+    /// Does the rest of it now, and has the relay and the next xend go on.
+    fn strike(self, here: &Lab, there: &Lab, relay: &Relay) {
+        let xends = [here.pid(), there.pid()];
+        match self {
+            Act::Cut | Act::Damage => {}
+            Act::KillSourceXend => kill(xends[0]),
+            Act::KillTargetXend => kill(xends[1]),
+            Act::KillSourceMonitor => kill_monitor(here),
+            Act::KillTargetMonitor => kill_monitor(there),
+        }
+        relay.go_on();
+        match self {
+            Act::KillSourceXend => wait_for_another(here, xends[0]),
+            Act::KillTargetXend => wait_for_another(there, xends[1]),
+            _ => {}
+        }
+    }
+}
+
 /// Waits until it is on one of the two or on none, and nothing is under way any more.
 fn settled(here: &Lab, there: &Lab, alive: &Alive) -> Where {
     let deadline = Instant::now() + Duration::from_secs(20);
@@ -172,29 +201,11 @@ fn whatever_goes_wrong_at_whatever_moment_leaves_one_copy() {
         if here.guest("m").is_none() {
             here.run(alive.config(&here));
         }
-        let then = match act {
-            Act::Cut => Then::Cut,
-            Act::Damage => Then::Damage,
-            _ => Then::On,
-        };
-        let relay = Relay::new(port, moment, then);
+        let relay = Relay::new(port, moment, act.then());
         let said = std::thread::scope(|scope| {
             let moving = scope.spawn(|| ask(&here, relay.port));
             relay.moment();
-            let xends = [here.pid(), there.pid()];
-            match act {
-                Act::Cut | Act::Damage => {}
-                Act::KillSourceXend => kill(xends[0]),
-                Act::KillTargetXend => kill(xends[1]),
-                Act::KillSourceMonitor => kill_monitor(&here),
-                Act::KillTargetMonitor => kill_monitor(&there),
-            }
-            relay.go_on();
-            match act {
-                Act::KillSourceXend => wait_for_another(&here, xends[0]),
-                Act::KillTargetXend => wait_for_another(&there, xends[1]),
-                _ => {}
-            }
+            act.strike(&here, &there, &relay);
             moving.join().unwrap()
         });
         let found = settled(&here, &there, &alive);
@@ -245,31 +256,13 @@ fn post_copy_that_loses_its_pages_leaves_no_copy_and_says_so() {
         (Act::KillTargetXend, Where::There),
     ] {
         here.run(alive.config(&here));
-        let then = match act {
-            Act::Cut => Then::Cut,
-            Act::Damage => Then::Damage,
-            _ => Then::On,
-        };
         // It runs there, and its page is on the way.
-        let relay = Relay::new(port, Moment::Memory, then);
+        let relay = Relay::new(port, Moment::Memory, act.then());
         let said = std::thread::scope(|scope| {
             let moving = scope.spawn(|| here.client().ask(&by_post_copy(relay.port)));
             relay.moment();
             eventually("a domain that runs there", || runs_on(&there).then_some(()));
-            let xends = [here.pid(), there.pid()];
-            match act {
-                Act::Cut | Act::Damage => {}
-                Act::KillSourceXend => kill(xends[0]),
-                Act::KillTargetXend => kill(xends[1]),
-                Act::KillSourceMonitor => kill_monitor(&here),
-                Act::KillTargetMonitor => kill_monitor(&there),
-            }
-            relay.go_on();
-            match act {
-                Act::KillSourceXend => wait_for_another(&here, xends[0]),
-                Act::KillTargetXend => wait_for_another(&there, xends[1]),
-                _ => {}
-            }
+            act.strike(&here, &there, &relay);
             moving.join().unwrap()
         });
         let found = settled(&here, &there, &alive);

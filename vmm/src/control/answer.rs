@@ -9,6 +9,7 @@ use noxen_control::fds::FdQueue;
 use noxen_control::message::Move;
 use noxen_control::{DeviceId, DeviceSpec, Event, Reply, Request};
 use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
 /// What is not done before the domain is taken over.
@@ -272,23 +273,23 @@ fn dump(parts: &mut Parts<'_>, asker: u64, live: bool, file: File) -> Result<(),
     begun
 }
 
-/// The one file that came along.
-pub fn file(queue: &mut FdQueue, fds: u32) -> Result<File, String> {
-    let file = match queue.take(fds) {
+/// The one descriptor that came along, if it is one.
+fn only(queue: &mut FdQueue, fds: u32) -> Option<OwnedFd> {
+    match queue.take(fds) {
         Ok(mut fds) if fds.len() == 1 => fds.pop(),
         _ => None,
-    };
-    let file = file.ok_or("the file to write to did not come along")?;
+    }
+}
+
+/// The one file that came along.
+pub fn file(queue: &mut FdQueue, fds: u32) -> Result<File, String> {
+    let file = only(queue, fds).ok_or("the file to write to did not come along")?;
     Ok(File::from(file))
 }
 
 /// The one socket that came along.
 pub fn link(queue: &mut FdQueue, fds: u32) -> Result<UnixStream, String> {
-    let socket = match queue.take(fds) {
-        Ok(mut fds) if fds.len() == 1 => fds.pop(),
-        _ => None,
-    };
-    let socket = socket.ok_or("the socket did not come along")?;
+    let socket = only(queue, fds).ok_or("the socket did not come along")?;
     Ok(UnixStream::from(socket))
 }
 
